@@ -1,0 +1,1 @@
+"""The challenges as objects: domain, labels, split, network, published figures."""

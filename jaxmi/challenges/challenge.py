@@ -1,0 +1,114 @@
+"""A challenge: inputs, exact labels, a split, and the network that is trained on them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Float, Int, Int32
+
+from jaxmi.types import Array, Params
+
+Forward = Callable[[Params, Array, jax.Array | None], jax.Array]
+"""(params, inputs (n, ...), dropout key or None) -> logits (n, classes)."""
+
+CHUNK = 2048
+"""Examples that are evaluated at once; bounds memory, changes no result."""
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the author, or a recomputation on his files, reports of the published network."""
+
+    train_accuracy: float | None
+    test_accuracy: float
+    domain_accuracy: float | None
+    casper_figure: float | None
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """Everything that defines a challenge; nothing about how a network for it is trained."""
+
+    name: str
+    """"transformer" or "cnn"."""
+
+    title: str
+    """What a figure's heading calls it."""
+
+    inputs: np.ndarray
+    """The whole domain in canonical order, (n, ...)."""
+
+    labels: Int32[np.ndarray, "n"]
+    """The labelling program's output on every input, 0 or 1."""
+
+    splits: Mapping[str, Int32[np.ndarray, "_"]]
+    """Split name -> row numbers into `inputs`; at least "train" and "test"."""
+
+    curve_splits: Mapping[str, Int32[np.ndarray, "_"]]
+    """The rows whose accuracy is followed during training: all of a split, or enough of it."""
+
+    selection_split: str
+    """The split by which the best step of a run is chosen."""
+
+    model: nn.Module
+    """The readable network: `model.apply({"params": params}, one_input, edits)`."""
+
+    forward: Forward
+    """The same function as `model`, on a batch, in the form that trains fastest."""
+
+    published: Published
+    """Figures of the published network, to be compared with."""
+
+    def init(self, key: jax.Array) -> Params:
+        """Draws a network's initial parameters."""
+        return self.model.init(key, self.inputs[0])["params"]
+
+    @cached_property
+    def _logits(self) -> Callable[[Params, Array], jax.Array]:
+        return jax.jit(partial(chunked_logits, self.forward))
+
+    def logits(
+        self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
+    ) -> Float[np.ndarray, "m classes"]:
+        """Runs a network over inputs, the whole domain by default.
+
+        Args:
+          params: The network's parameters.
+          rows: Which inputs.
+        """
+        with jax.default_matmul_precision("float32"):
+            return np.asarray(self._logits(params, self.inputs[rows]))
+
+    def metrics(self, predictions: Int[np.ndarray, "n"]) -> dict[str, float | None]:
+        """Compares predicted labels of the whole domain with the true ones.
+
+        Args:
+          predictions: One label per input, in domain order.
+
+        Returns:
+          The accuracy on each split and on the domain, in 0..1, under "train_accuracy" and so on,
+          and "casper_figure" = 1 - 2 * (share of errors on the domain): what the post quotes as
+          the transformer's accuracy on the test half. None where the post has no such figure.
+        """
+        right = predictions == self.labels
+        metrics: dict[str, float | None] = {
+            f"{name}_accuracy": float(right[rows].mean()) for name, rows in self.splits.items()
+        }
+        metrics["domain_accuracy"] = float(right.mean())
+        quoted = self.published.casper_figure is not None
+        metrics["casper_figure"] = float(1 - 2 * (1 - right.mean())) if quoted else None
+        return metrics
+
+
+def chunked_logits(
+    forward: Forward, params: Params, inputs: Array
+) -> Float[jax.Array, "n classes"]:
+    """Evaluates a batch of any size in chunks of `CHUNK`, without dropout."""
+    n, chunk = len(inputs), min(len(inputs), CHUNK)
+    rows = jnp.minimum(jnp.arange(-(-n // chunk) * chunk), n - 1).reshape(-1, chunk)
+    logits = jax.lax.map(lambda chunk_rows: forward(params, inputs[chunk_rows], None), rows)
+    return logits.reshape(-1, logits.shape[-1])[:n]

@@ -1,0 +1,1 @@
+"""Where inputs come from: MNIST in canonical order, and all pairs with their split."""

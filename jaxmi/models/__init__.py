@@ -1,0 +1,1 @@
+"""The two networks as Flax Linen modules: one example in, (logits, activations) out."""

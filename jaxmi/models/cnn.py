@@ -1,0 +1,143 @@
+"""Challenge 1's network: a small CNN on 28x28 images, every step a named site.
+
+Architecture and initial distribution are PyTorch's, in which the original was trained (Casper's post
+and its published state dict); arrays here are height, width, channels, as everywhere in Flax.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Float, PRNGKeyArray, UInt8
+
+from jaxmi.models.sites import Sites
+from jaxmi.types import Activations, Array, Edits
+
+SITES = (
+    "conv1.pre",
+    "conv1.post",
+    "pool1",
+    "conv2.pre",
+    "conv2.post",
+    "pool2",
+    "fc1.pre",
+    "fc1.post",
+)
+"""The CNN's sites, in the order in which they are computed; pre and post are meant of the ReLU."""
+
+
+@dataclass(frozen=True)
+class CnnConfig:
+    """The CNN's sizes; the defaults are the published network's."""
+
+    channels: tuple[int, int] = (8, 16)
+    """Output channels of the two 3x3 convolutions."""
+    neurons: int = 200
+    """Hidden neurons, fc1."""
+    classes: int = 2
+    """Logits, fc2."""
+    dropout: float = 0.2
+    """Share of units that training drops after each convolution's ReLU; 0 <= dropout < 1."""
+
+
+def _uniform_init(fan_in: int) -> nn.initializers.Initializer:
+    """PyTorch's default for weights and biases alike: uniform within 1 / sqrt(fan_in)."""
+    bound = fan_in**-0.5
+
+    def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+class Conv3x3(nn.Module):
+    """A 3x3 convolution without padding, as one matrix product over unfolded patches.
+
+    On CPUs this trains several times faster than the convolution primitive, whose gradient is slow
+    there, and under `vmap` over seeds it stays a batched product instead of a grouped convolution.
+    """
+
+    channels: int
+
+    @nn.compact
+    def __call__(self, image: Float[Array, "h w cin"]) -> Float[jax.Array, "h-2 w-2 cout"]:
+        """Returns the feature maps."""
+        height, width, c_in = image.shape
+        init = _uniform_init(9 * c_in)
+        kernel = self.param("kernel", init, (3, 3, c_in, self.channels))
+        bias = self.param("bias", init, (self.channels,))
+        shifted = [image[i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
+        patches = jnp.concatenate(shifted, axis=-1)
+        return patches @ kernel.reshape(9 * c_in, self.channels) + bias[None, None]
+
+
+class Linear(nn.Module):
+    """A fully connected layer."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n"]) -> Float[jax.Array, "m"]:
+        """Returns the weighted sums."""
+        init = _uniform_init(x.shape[0])
+        kernel = self.param("kernel", init, (x.shape[0], self.features))
+        return x @ kernel + self.param("bias", init, (self.features,))
+
+
+def max_pool(x: Float[Array, "h w c"]) -> Float[jax.Array, "h//2 w//2 c"]:
+    """Takes the maximum of each 2x2 block; an odd last row or column is left out, as in PyTorch."""
+    height, width, channels = x.shape
+    blocks = x[: height // 2 * 2, : width // 2 * 2]
+    return blocks.reshape(height // 2, 2, width // 2, 2, channels).max(axis=(1, 3))
+
+
+def dropout(key: PRNGKeyArray, x: Float[Array, "h w c"], rate: float) -> Float[jax.Array, "h w c"]:
+    """Zeroes each unit with probability `round(65536 * rate) / 65536` and scales the rest to match.
+
+    Two units share each 32-bit word of the generator, 16 bits each: a rate of 0.2 becomes
+    13107/65536 = 0.199997. The scale uses that exact probability, so that expectations are kept.
+    """
+    threshold = round(2**16 * rate)
+    words = jax.random.bits(key, (-(-x.size // 2),), jnp.uint32)
+    bits = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: x.size]
+    return jnp.where(bits.reshape(x.shape) >= threshold, x * (2**16 / (2**16 - threshold)), 0)
+
+
+class Cnn(nn.Module):
+    """The whole network, for one image."""
+
+    config: CnnConfig = CnnConfig()
+
+    @nn.compact
+    def __call__(
+        self,
+        image: UInt8[Array, "28 28"],
+        edits: Edits | None = None,
+        dropout_key: PRNGKeyArray | None = None,
+    ) -> tuple[Float[jax.Array, "classes"], Activations]:
+        """Runs the network.
+
+        Args:
+          image: Pixels 0..255; the network sees them divided by 255 and not otherwise normalised.
+          edits: Site name -> function that replaces the activation there.
+          dropout_key: Drop units as in training, from this key; None evaluates without dropout.
+
+        Returns:
+          Logits of the classes 0 and 1, and the activation at each site.
+
+        Raises:
+          InputError: if an edit names an unknown site or changes a shape.
+        """
+        c = self.config
+        site = Sites(SITES, edits)
+        x = image[..., None].astype(jnp.float32) / 255
+        for layer, channels in enumerate(c.channels, start=1):
+            x = site(f"conv{layer}.pre", Conv3x3(channels, name=f"conv{layer}")(x))
+            x = site(f"conv{layer}.post", jax.nn.relu(x))
+            if dropout_key is not None:
+                x = dropout(jax.random.fold_in(dropout_key, layer), x, c.dropout)
+            x = site(f"pool{layer}", max_pool(x))
+        x = site("fc1.pre", Linear(c.neurons, name="fc1")(x.reshape(-1)))
+        x = site("fc1.post", jax.nn.relu(x))
+        return Linear(c.classes, name="fc2")(x), site.activations

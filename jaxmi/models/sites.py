@@ -1,0 +1,44 @@
+"""Sites: the named places in a network where an activation can be read or replaced."""
+
+from collections.abc import Sequence
+
+import jax
+
+from jaxmi.errors import InputError
+from jaxmi.types import Activations, Edits
+
+
+class Sites:
+    """Passes activations through a forward pass: applies the edit at a site, then records it.
+
+    Make one per forward pass; call it with each site's name and value, and go on with what it
+    returns. What nobody reads of `activations` is removed by the compiler.
+    """
+
+    def __init__(self, names: Sequence[str], edits: Edits | None) -> None:
+        """Takes the network's sites and the edits to make.
+
+        Raises:
+          InputError: if an edit names no site of this network.
+        """
+        self._names = names
+        self._edits = edits or {}
+        self.activations: Activations = {}
+        for name in self._edits:
+            if name not in names:
+                raise InputError(f"no site {name!r} to edit; the sites are: {', '.join(names)}")
+
+    def __call__(self, name: str, value: jax.Array) -> jax.Array:
+        """Returns the value at a site, edited if an edit names it.
+
+        Raises:
+          InputError: if the edit changes the activation's shape.
+        """
+        assert name in self._names, f"undeclared site {name}"
+        if name in self._edits:
+            edited = self._edits[name](value)
+            if edited.shape != value.shape:
+                raise InputError(f"the edit at {name} turned {value.shape} into {edited.shape}")
+            value = edited
+        self.activations[name] = value
+        return value

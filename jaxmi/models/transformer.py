@@ -1,0 +1,141 @@
+"""Challenge 2's network: a one-block transformer without LayerNorm, every step a named site.
+
+Parameters and sites carry TransformerLens's names and shapes, so that an activation here can be laid
+beside one there. Architecture: Casper's post and Neel Nanda's grokking code, which it builds on.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Float, Int
+
+from jaxmi.models.sites import Sites
+from jaxmi.types import Activations, Array, Edits
+
+SITES = (
+    "hook_embed",
+    "hook_pos_embed",
+    "blocks.0.hook_resid_pre",
+    "blocks.0.attn.hook_q",
+    "blocks.0.attn.hook_k",
+    "blocks.0.attn.hook_v",
+    "blocks.0.attn.hook_attn_scores",
+    "blocks.0.attn.hook_pattern",
+    "blocks.0.attn.hook_z",
+    "blocks.0.hook_attn_out",
+    "blocks.0.hook_resid_mid",
+    "blocks.0.mlp.hook_pre",
+    "blocks.0.mlp.hook_post",
+    "blocks.0.hook_mlp_out",
+    "blocks.0.hook_resid_post",
+)
+"""The transformer's sites, in the order in which they are computed."""
+
+
+@dataclass(frozen=True)
+class TransformerConfig:
+    """The transformer's sizes; the defaults are the published network's."""
+
+    d_vocab: int = 114
+    """Number of tokens: the numbers 0..112 and the final token 113."""
+    n_ctx: int = 3
+    """Sequence length: [x, y, 113]."""
+    d_model: int = 128
+    """Width of the residual stream."""
+    n_heads: int = 8
+    """Number of attention heads."""
+    d_head: int = 16
+    """Width of each head's query, key and value."""
+    d_mlp: int = 1024
+    """Number of MLP neurons."""
+
+
+class Attention(nn.Module):
+    """Causal multi-head self-attention, without biases."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(
+        self, resid_pre: Float[Array, "pos d_model"], site: Sites
+    ) -> Float[jax.Array, "pos d_model"]:
+        """Returns what the heads add to the residual stream, summed over heads."""
+        c = self.config
+        init = nn.initializers.normal(stddev=c.d_model**-0.5)
+        w_q, w_k, w_v = (
+            self.param(name, init, (c.n_heads, c.d_model, c.d_head)) for name in ("W_Q", "W_K", "W_V")
+        )
+        w_o = self.param("W_O", init, (c.n_heads, c.d_head, c.d_model))
+
+        q = site("blocks.0.attn.hook_q", jnp.einsum("qm,hmd->qhd", resid_pre, w_q))
+        k = site("blocks.0.attn.hook_k", jnp.einsum("km,hmd->khd", resid_pre, w_k))
+        v = site("blocks.0.attn.hook_v", jnp.einsum("km,hmd->khd", resid_pre, w_v))
+        causal = jnp.tril(jnp.ones((1, c.n_ctx, c.n_ctx), bool))
+        scores = jnp.einsum("qhd,khd->hqk", q, k) / c.d_head**0.5
+        scores = site("blocks.0.attn.hook_attn_scores", jnp.where(causal, scores, -jnp.inf))
+        pattern = site("blocks.0.attn.hook_pattern", jax.nn.softmax(scores, axis=-1))
+        z = site("blocks.0.attn.hook_z", jnp.einsum("hqk,khd->qhd", pattern, v))
+        return jnp.einsum("qhd,hdm->qm", z, w_o)
+
+
+class Mlp(nn.Module):
+    """One hidden layer of ReLU neurons, with biases."""
+
+    config: TransformerConfig
+
+    @nn.compact
+    def __call__(
+        self, resid_mid: Float[Array, "pos d_model"], site: Sites
+    ) -> Float[jax.Array, "pos d_model"]:
+        """Returns what the neurons add to the residual stream."""
+        c = self.config
+        init = nn.initializers.normal(stddev=c.d_model**-0.5)
+        w_in = self.param("W_in", init, (c.d_model, c.d_mlp))
+        b_in = self.param("b_in", nn.initializers.zeros, (c.d_mlp,))
+        w_out = self.param("W_out", init, (c.d_mlp, c.d_model))
+        b_out = self.param("b_out", nn.initializers.zeros, (c.d_model,))
+
+        pre = site("blocks.0.mlp.hook_pre", resid_mid @ w_in + b_in[None])
+        post = site("blocks.0.mlp.hook_post", jax.nn.relu(pre))
+        return post @ w_out + b_out[None]
+
+
+class Transformer(nn.Module):
+    """The whole network: embed + pos -> +attn -> +mlp -> unembed, for one token sequence."""
+
+    config: TransformerConfig = TransformerConfig()
+
+    @nn.compact
+    def __call__(
+        self, tokens: Int[Array, "pos"], edits: Edits | None = None
+    ) -> tuple[Float[jax.Array, "pos d_vocab"], Activations]:
+        """Runs the network.
+
+        Args:
+          tokens: One sequence, [x, y, 113].
+          edits: Site name -> function that replaces the activation there.
+
+        Returns:
+          Logits at every position (the answer is read at the last), and the activation at each site.
+
+        Raises:
+          InputError: if an edit names an unknown site or changes a shape.
+        """
+        c = self.config
+        site = Sites(SITES, edits)
+        init = nn.initializers.normal(stddev=c.d_model**-0.5)
+        w_e = self.param("W_E", init, (c.d_vocab, c.d_model))
+        w_pos = self.param("W_pos", init, (c.n_ctx, c.d_model))
+        unembed = nn.initializers.normal(stddev=c.d_vocab**-0.5)
+        w_u = self.param("W_U", unembed, (c.d_model, c.d_vocab))
+
+        embed = site("hook_embed", w_e[tokens])
+        resid_pre = embed + site("hook_pos_embed", w_pos)
+        resid_pre = site("blocks.0.hook_resid_pre", resid_pre)
+        attn_out = site("blocks.0.hook_attn_out", Attention(c, name="attn")(resid_pre, site))
+        resid_mid = site("blocks.0.hook_resid_mid", resid_pre + attn_out)
+        mlp_out = site("blocks.0.hook_mlp_out", Mlp(c, name="mlp")(resid_mid, site))
+        resid_post = site("blocks.0.hook_resid_post", resid_mid + mlp_out)
+        return resid_post @ w_u, site.activations

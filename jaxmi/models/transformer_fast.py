@@ -1,0 +1,41 @@
+"""The transformer's answer computed from tables: the same function as `transformer.py`, for training.
+
+Only the last position's logits are ever read, keys and values depend on nothing but a token and its
+position, and the last token is always the same. So keys and values are needed for 2 * 113 + 1 rows,
+not for every example; each example then costs one look-up, one mixing of three rows, the MLP and the
+unembedding, at one position instead of three.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int
+
+from jaxmi.types import Array, Params
+
+
+def last_logits(
+    params: Params, tokens: Int[Array, "n 3"]
+) -> Float[jax.Array, "n d_vocab"]:
+    """Returns the logits at the last position of each sequence [x, y, p], where p is the last token.
+
+    Args:
+      params: Parameters of `transformer.Transformer`.
+      tokens: Sequences that all end in the vocabulary's last token, the only one that the networks
+        of challenge 2 are ever asked at.
+    """
+    w_e, w_pos, attn, mlp = (params[name] for name in ("W_E", "W_pos", "attn", "mlp"))
+    n_heads, d_model, d_head = attn["W_Q"].shape
+    p = w_e.shape[0] - 1
+
+    # Rows 0..p-1: token at position 0; p..2p-1: token at position 1; 2p: the last token.
+    rows = jnp.concatenate([w_e[:p] + w_pos[0][None], w_e[:p] + w_pos[1][None], (w_e[p] + w_pos[2])[None]])
+    query = jnp.einsum("m,hmd->hd", rows[-1], attn["W_Q"]) / d_head**0.5
+    scores = jnp.einsum("rm,hmd,hd->rh", rows, attn["W_K"], query)
+    values = jnp.einsum("rm,hmd->rhd", rows, attn["W_V"])
+
+    at = jnp.stack([tokens[:, 0], p + tokens[:, 1], jnp.full_like(tokens[:, 0], 2 * p)], axis=1)
+    pattern = jax.nn.softmax(scores[at], axis=1)
+    z = (pattern[..., None] * values[at]).sum(axis=1).reshape(-1, n_heads * d_head)
+    resid_mid = rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
+    post = jax.nn.relu(resid_mid @ mlp["W_in"] + mlp["b_in"][None])
+    return (resid_mid + post @ mlp["W_out"] + mlp["b_out"][None]) @ params["W_U"]

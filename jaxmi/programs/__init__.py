@@ -1,0 +1,1 @@
+"""Labelling programs: from inputs to exact labels."""

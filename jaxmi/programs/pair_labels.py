@@ -1,0 +1,75 @@
+"""Challenge 2's labelling program in exact integer arithmetic, for every pair (x, y) at once.
+
+The program, as its author wrote it in floating point (Casper, EIS VII, 2023)::
+
+    z = 0
+    if x**2 < 200 * sqrt(y): z += 3
+    if y**2 < 600 * sqrt(x): z -= 2
+    z += int(x**1.5) % 8 - 5
+    if y < p - x + 20 and z < -3: z += 5.5
+    label = z >= 0
+
+Floats cannot be trusted with it: in float32, `x**1.5` falls just short of a whole number at perfect
+squares. Here every comparison is one of integers that fit 32 bits, so labels are the same on every
+backend, without x64.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Int32
+
+from jaxmi.errors import InputError
+
+P = 113
+"""The challenge's own modulus: inputs are 0 <= x, y < 113."""
+
+MAX_P = 1291
+"""The largest p for which every integer below fits int32: 1290**3 < 46340**2 < 2**31."""
+
+
+def isqrt(n: Int32[jax.Array, "*dims"]) -> Int32[jax.Array, "*dims"]:
+    """Returns the floor of the square root, exactly, for 0 <= n < 46340**2.
+
+    A float32 root of such an n is off by much less than one, so its floor is off by at most one, and
+    one comparison each way mends it.
+    """
+    root = jnp.floor(jnp.sqrt(n.astype(jnp.float32))).astype(jnp.int32)
+    root = jnp.where(root * root > n, root - 1, root)
+    return jnp.where((root + 1) * (root + 1) <= n, root + 1, root)
+
+
+def label_pairs(
+    x: Int32[jax.Array, "*dims"], y: Int32[jax.Array, "*dims"], p: int = P
+) -> Int32[jax.Array, "*dims"]:
+    """Labels pairs by challenge 2's program.
+
+    Args:
+      x: First numbers, 0 <= x < p. Values are not checked, so that the function can be traced.
+      y: Second numbers, in the same range.
+      p: The number of values that x and y take; it also moves the program's last condition.
+
+    Returns:
+      The labels, 0 or 1.
+
+    Raises:
+      InputError: if p is not in 1..1291 (beyond that, 32-bit integers would overflow).
+    """
+    if not 1 <= p <= MAX_P:
+        raise InputError(f"p = {p}: the pair labeller takes 1 <= p <= {MAX_P} (32-bit integers)")
+    # For non-negative a and whole N: a**4 < N iff a**2 <= isqrt(N - 1), and nothing is so for N = 0.
+    small_x = (y > 0) & (x * x <= isqrt(jnp.maximum(40_000 * y - 1, 0)))
+    small_y = (x > 0) & (y * y <= isqrt(jnp.maximum(360_000 * x - 1, 0)))
+    bars = isqrt(x * x * x) % 8
+    twice_z = 6 * small_x - 4 * small_y + 2 * (bars - 5)  # doubled: the last term is 5.5
+    rescued = (x + y < p + 20) & (twice_z < -6)
+    return (twice_z + 11 * rescued >= 0).astype(jnp.int32)
+
+
+def label_table(p: int = P) -> Int32[jax.Array, "{p} {p}"]:
+    """Labels the whole domain: entry [x, y] is the label of the pair (x, y).
+
+    Raises:
+      InputError: as `label_pairs`.
+    """
+    x, y = jnp.meshgrid(jnp.arange(p), jnp.arange(p), indexing="ij")
+    return label_pairs(x, y, p)

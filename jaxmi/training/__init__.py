@@ -1,0 +1,1 @@
+"""From a challenge and a recipe to trained networks, one seed or many at once."""

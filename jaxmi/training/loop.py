@@ -1,0 +1,172 @@
+"""Training as a pure function of a key: steps, reshuffling, and the learning curve along the way."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Float, Int32, PRNGKeyArray
+
+from jaxmi.challenges.challenge import Challenge, chunked_logits
+from jaxmi.errors import InputError
+from jaxmi.training.recipe import Recipe
+from jaxmi.training.step import Batch, TrainState, make_optimizer, train_step
+from jaxmi.types import Params
+
+
+class Data(NamedTuple):
+    """A challenge's arrays on the device; shared by all seeds."""
+
+    inputs: jax.Array
+    """The whole domain, (n, ...)."""
+    labels: Int32[jax.Array, "n"]
+    """Its labels."""
+    train: Int32[jax.Array, "m"]
+    """Rows to train on."""
+    curve: dict[str, Int32[jax.Array, "_"]]
+    """Split name -> rows to follow."""
+
+
+class RunState(NamedTuple):
+    """One seed's run between two points of its learning curve; arrays only."""
+
+    train: TrainState
+    key: PRNGKeyArray
+    """The run's own key; what is drawn from it is folded in by purpose and step."""
+    order: Int32[jax.Array, "m"]
+    """Rows to train on, in this epoch's order."""
+    best_params: Params
+    """Parameters at the best point of the curve so far."""
+    best_accuracy: Float[jax.Array, ""]
+    best_step: Int32[jax.Array, ""]
+
+
+class Trained(NamedTuple):
+    """A finished run."""
+
+    params: Params
+    """Parameters after the last step."""
+    best_params: Params
+    """Parameters at the step with the highest accuracy on the challenge's selection split."""
+    best_step: Int32[jax.Array, ""]
+    curve: dict[str, jax.Array]
+    """"step", "loss" (mean since the last point) and an accuracy per split; (points,) each."""
+
+
+def make_data(challenge: Challenge) -> Data:
+    """Puts a challenge's arrays on the default device."""
+    return Data(
+        inputs=jnp.asarray(challenge.inputs),
+        labels=jnp.asarray(challenge.labels),
+        train=jnp.asarray(challenge.splits["train"]),
+        curve={name: jnp.asarray(rows) for name, rows in challenge.curve_splits.items()},
+    )
+
+
+def make_start(
+    challenge: Challenge, recipe: Recipe
+) -> Callable[[PRNGKeyArray, Data], RunState]:
+    """Builds `start(key, data) -> state`: a run before its first step."""
+    optimizer = make_optimizer(recipe)
+
+    def start(key: PRNGKeyArray, data: Data) -> RunState:
+        params = challenge.init(jax.random.fold_in(key, 0))
+        return RunState(
+            train=TrainState(params, optimizer.init(params)),
+            key=key,
+            order=data.train,
+            best_params=params,
+            best_accuracy=jnp.float32(-1),
+            best_step=jnp.int32(0),
+        )
+
+    return start
+
+
+def make_advance(
+    challenge: Challenge, recipe: Recipe
+) -> Callable[[RunState, Int32[jax.Array, ""], Data], tuple[RunState, dict[str, jax.Array]]]:
+    """Builds `advance(state, first_step, data) -> (state, point)`: `eval_every` steps, then a point.
+
+    `first_step` is an argument of its own, not part of the state, so that under `vmap` over seeds it
+    stays one number: the reshuffling at each epoch's start is then really skipped in between.
+
+    Raises:
+      InputError: if a batch would be larger than the training set.
+    """
+    n_train = len(challenge.splits["train"])
+    batch_size = recipe.batch_size or n_train
+    if batch_size > n_train:
+        raise InputError(f"recipe: batch_size = {batch_size} of only {n_train} examples")
+    steps_per_epoch = n_train // batch_size
+    step_once = partial(train_step, challenge.forward, make_optimizer(recipe))
+
+    def advance(
+        state: RunState, first_step: Int32[jax.Array, ""], data: Data
+    ) -> tuple[RunState, dict[str, jax.Array]]:
+        shuffle_key = jax.random.fold_in(state.key, 1)
+        dropout_key = jax.random.fold_in(state.key, 2)
+
+        def one_step(
+            carry: tuple[TrainState, jax.Array], step: jax.Array
+        ) -> tuple[tuple[TrainState, jax.Array], jax.Array]:
+            train, order = carry
+            if batch_size < n_train:
+                order = jax.lax.cond(
+                    step % steps_per_epoch == 0,
+                    lambda: jax.random.permutation(jax.random.fold_in(shuffle_key, step), data.train),
+                    lambda: order,
+                )
+            first = step % steps_per_epoch * batch_size
+            rows = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
+            batch = Batch(data.inputs[rows], data.labels[rows])
+            train, loss = step_once(train, batch, jax.random.fold_in(dropout_key, step))
+            return (train, order), loss
+
+        steps = first_step + jnp.arange(recipe.eval_every)
+        (train, order), losses = jax.lax.scan(one_step, (state.train, state.order), steps)
+        point = {"step": first_step + recipe.eval_every, "loss": losses.mean()}
+        for name, rows in data.curve.items():
+            logits = chunked_logits(challenge.forward, train.params, data.inputs[rows])
+            point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
+
+        accuracy = point[f"{challenge.selection_split}_accuracy"]
+        better = accuracy > state.best_accuracy
+        best_params, best_accuracy, best_step = jax.tree.map(
+            partial(jnp.where, better),
+            (train.params, accuracy, point["step"]),
+            (state.best_params, state.best_accuracy, state.best_step),
+        )
+        return RunState(train, state.key, order, best_params, best_accuracy, best_step), point
+
+    return advance
+
+
+def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray], Trained]:
+    """Builds `train(key) -> Trained`, the whole run in one compiled call.
+
+    Train many seeds at once by `jax.vmap(train)(keys)`. `seeds.train_seeds` computes the same in
+    stages, for those who want to watch.
+
+    Raises:
+      InputError: if the recipe does not fit the challenge.
+    """
+    data = make_data(challenge)
+    start, advance = make_start(challenge, recipe), make_advance(challenge, recipe)
+
+    @jax.jit
+    def train(key: PRNGKeyArray, data: Data) -> Trained:
+        first_steps = jnp.arange(0, recipe.steps, recipe.eval_every)
+        state, curve = jax.lax.scan(
+            lambda state, first_step: advance(state, first_step, data),
+            start(key, data),
+            first_steps,
+        )
+        return Trained(state.train.params, state.best_params, state.best_step, curve)
+
+    def train_one(key: PRNGKeyArray) -> Trained:
+        with jax.default_matmul_precision(recipe.matmul_precision):
+            return train(key, data)
+
+    return train_one

@@ -1,0 +1,91 @@
+"""Recipes: every number of a training run, by challenge and name."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal, get_args
+
+from jaxmi.errors import InputError
+
+Schedule = Literal["constant", "cosine"]
+MatmulPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training by AdamW on the cross-entropy of the logits."""
+
+    steps: int
+    """Optimiser steps."""
+    batch_size: int | None
+    """Examples per step, drawn without repetition within an epoch; None: all of them."""
+    learning_rate: float
+    """Peak learning rate."""
+    eval_every: int
+    """Steps between two points of the learning curve; divides `steps`."""
+    b1: float = 0.9
+    """Decay of the running mean of gradients."""
+    b2: float = 0.999
+    """Decay of the running mean of squared gradients."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay, on every parameter; 0 makes AdamW Adam."""
+    warmup_steps: int = 0
+    """Steps over which the learning rate rises linearly from 0."""
+    schedule: Schedule = "constant"
+    """The learning rate after warm-up: constant, or a half cosine down to 0 at the last step."""
+    matmul_precision: MatmulPrecision = "float32"
+    """Precision of matrix products where the hardware offers less than float32."""
+
+    def __post_init__(self) -> None:
+        """Checks every value.
+
+        Raises:
+          InputError: naming the field and the value.
+        """
+        for name, right in {
+            "steps": self.steps >= 1,
+            "batch_size": self.batch_size is None or self.batch_size >= 1,
+            "learning_rate": self.learning_rate > 0,
+            "eval_every": self.eval_every >= 1 and self.steps % self.eval_every == 0,
+            "b1": 0 <= self.b1 < 1,
+            "b2": 0 <= self.b2 < 1,
+            "weight_decay": self.weight_decay >= 0,
+            "warmup_steps": 0 <= self.warmup_steps <= self.steps,
+            "schedule": self.schedule in get_args(Schedule),
+            "matmul_precision": self.matmul_precision in get_args(MatmulPrecision),
+        }.items():
+            if not right:
+                raise InputError(f"recipe: {name} = {getattr(self, name)!r} cannot be used")
+
+
+RECIPES: dict[str, dict[str, Recipe]] = {
+    "transformer": {
+        # The grokking code's: https://www.alignmentforum.org/posts/N6WM6hs7RQMKDhYjB
+        "published": Recipe(
+            steps=5000,
+            batch_size=None,
+            learning_rate=5e-4,
+            eval_every=50,
+            b2=0.98,
+            weight_decay=1.0,
+            warmup_steps=10,
+        ),
+        "fast": Recipe(
+            steps=800,
+            batch_size=512,
+            learning_rate=2e-3,
+            eval_every=50,
+            b2=0.98,
+            weight_decay=0.3,
+            warmup_steps=20,
+            schedule="cosine",
+        ),
+    },
+    "cnn": {
+        "fast": Recipe(
+            steps=4680,
+            batch_size=128,
+            learning_rate=2e-3,
+            eval_every=390,
+            schedule="cosine",
+        ),
+    },
+}

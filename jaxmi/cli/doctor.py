@@ -1,0 +1,64 @@
+"""`jaxmi doctor`: versions, devices, where MNIST would come from, what is missing."""
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib import metadata
+
+from jaxmi.cli.verb import Result, Verb
+from jaxmi.errors import InputError
+
+REQUIRED = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "tensorflow-datasets", "safetensors")
+OPTIONAL = {"torch": "jaxmi[torch]", "pytest": "jaxmi[test]"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Verb):
+    """Say what this installation has, and what it lacks."""
+
+    def run(self) -> Result:
+        """Looks at versions, devices and data, without downloading anything."""
+        import jax
+
+        from jaxmi.data import mnist
+
+        versions = {name: _version(name) for name in ("jaxmi", *REQUIRED, *OPTIONAL)}
+        missing = [f"{name}: pip install {name}" for name in REQUIRED if versions[name] is None]
+        missing += [
+            f"{name}: pip install '{extra}' (optional)"
+            for name, extra in OPTIONAL.items()
+            if versions[name] is None
+        ]
+        try:
+            location = mnist.locate()
+            data = f"{location.source} {location.path}" if location else "a download, when needed"
+            if location is None and shutil.which("npm") is None:
+                missing.append("npm: MNIST's second source, should the public mirror not answer")
+        except InputError as error:
+            data = f"nowhere: {error}"
+            missing.append(str(error))
+        return {
+            "python": platform.python_version(),
+            "cores": os.cpu_count(),
+            "versions": versions,
+            "backend": jax.default_backend(),
+            "devices": [str(device) for device in jax.devices()],
+            "mnist": data,
+            "cache": str(mnist.cache_dir()),
+            "missing": missing,
+        }
+
+    def show(self, result: Result) -> None:
+        """Prints one aligned line per fact."""
+        facts = {**result, **{f"  {name}": v or "-" for name, v in result["versions"].items()}}
+        del facts["versions"]
+        for name, value in facts.items():
+            print(f"{name:<22}{', '.join(value) or 'nothing' if isinstance(value, list) else value}")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

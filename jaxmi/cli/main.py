@@ -1,0 +1,96 @@
+"""The `jaxmi` command: gathers the verbs, runs one, and turns errors into exit codes.
+
+0: done. 2: the user's input cannot be used. 1: anything else. Errors are one line on stderr.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import tyro
+from tyro.conf import subcommand
+
+from jaxmi.cli.data import Data
+from jaxmi.cli.doctor import Doctor
+from jaxmi.cli.evaluate import Evaluate
+from jaxmi.cli.labels import Labels
+from jaxmi.cli.predict import Predict
+from jaxmi.cli.regenerate import Regenerate
+from jaxmi.cli.verb import Verb
+from jaxmi.errors import InputError, UnavailableError
+
+Command = (
+    Annotated[Doctor, subcommand("doctor")]
+    | Annotated[Data, subcommand("data")]
+    | Annotated[Labels, subcommand("labels")]
+    | Annotated[Regenerate, subcommand("regenerate")]
+    | Annotated[Evaluate, subcommand("evaluate")]
+    | Annotated[Predict, subcommand("predict")]
+)
+
+
+DESCRIPTION = "Two mechanistic-interpretability challenges in JAX: exact labels, fast retraining."
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    try:
+        verb = _parse(args)
+        result = verb.run()
+        if verb.json:
+            print(json.dumps(result))
+        else:
+            verb.show(result)
+    except InputError as error:
+        _fail(error, code=2)
+    except (UnavailableError, OSError) as error:
+        _fail(error, code=1)
+    except KeyboardInterrupt:
+        _fail("interrupted", code=1)
+
+
+def _parse(args: Sequence[str] | None) -> Verb:
+    """Parses the arguments; turns tyro's framed error message into one line."""
+    message = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(message):
+            command = tyro.cli(
+                Command,
+                prog="jaxmi",
+                description=DESCRIPTION,
+                args=args,
+                config=(
+                    tyro.conf.OmitSubcommandPrefixes,
+                    tyro.conf.OmitArgPrefixes,
+                    tyro.conf.FlagCreatePairsOff,
+                ),
+            )
+    except SystemExit as error:
+        if error.code:
+            _fail(_first_paragraph(message.getvalue()), code=2)
+        raise
+    return command.verb if isinstance(command, Data) else command
+
+
+def _first_paragraph(framed: str) -> str:
+    """Unwraps the first paragraph of a message that tyro drew a box around."""
+    lines = []
+    for line in framed.splitlines():
+        text = line.strip("│╭╮╰╯ ")
+        if line.startswith("│") and not text.strip("─"):
+            break
+        if line.startswith("│"):
+            lines.append(text)
+    return " ".join(lines) + " (see --help)"
+
+
+def _fail(message: object, code: int) -> NoReturn:
+    print("jaxmi: " + " ".join(str(message).split()), file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

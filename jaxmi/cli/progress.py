@@ -1,0 +1,74 @@
+"""Progress of a training run on stderr: a live bar on a terminal, plain lines elsewhere."""
+
+import time
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+from jaxmi.cli.verb import log
+
+SECONDS_BETWEEN_LINES = 5.0
+"""How often a plain line is written at most, but for each seed's last."""
+
+
+class Progress:
+    """Shows how far a run is, its rate in optimiser steps per second, and the current accuracy."""
+
+    def __init__(self, challenge: str, steps: int, eval_every: int, n_seeds: int) -> None:
+        """Takes what the whole run amounts to: `steps` for each of `n_seeds`."""
+        self._challenge, self._steps, self._eval_every = challenge, steps, eval_every
+        self._total, self._done = steps * n_seeds, 0
+        self._began: float | None = None
+        self._last_line = 0.0
+        self._bar = RichProgress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not Console(stderr=True).is_terminal,
+        )
+        self._task = self._bar.add_task(f"{challenge}: compiling", total=self._total, rate="")
+
+    def __enter__(self) -> Self:
+        """Starts the display."""
+        self._bar.start()
+        if self._bar.disable:
+            log(f"{self._challenge}: compiling")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Leaves the display as it stands."""
+        self._bar.stop()
+
+    def watch(self, seeds: Sequence[int], points: Sequence[Mapping[str, float]]) -> None:
+        """Takes note of a point of the learning curves; a `seeds.Watch`."""
+        now = time.monotonic()
+        if self._began is None:  # the first point ends the wait for the compiler: rates start here
+            self._began = now
+            rate, left = "", ""
+        else:
+            per_second = self._done / max(now - self._began, 1e-9)
+            rate = f"{per_second:,.0f} steps/s"
+            left = f", {(self._total - self._done) / max(per_second, 1e-9):,.0f} s left"
+        self._done += self._eval_every * len(seeds)
+        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}..{seeds[-1]}"
+        accuracy = sum(point["test_accuracy"] for point in points) / len(points)
+        text = f"{self._challenge} {which}: test {accuracy:.2%}"
+        self._bar.update(self._task, completed=self._done, description=text, rate=rate)
+        step = int(points[0]["step"])
+        if self._bar.disable and (
+            step == self._steps or now - self._last_line >= SECONDS_BETWEEN_LINES
+        ):
+            self._last_line = now
+            log(f"{text}, step {step:,} of {self._steps:,}" + (f", {rate}{left}" if rate else ""))

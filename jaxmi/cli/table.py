@@ -1,0 +1,56 @@
+"""The closing table: our networks against the published one."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxmi.challenges.mnist_cnn import PUBLISHED as PUBLISHED_CNN
+from jaxmi.challenges.pair_transformer import PUBLISHED as PUBLISHED_TRANSFORMER
+
+_PUBLISHED = {"transformer": PUBLISHED_TRANSFORMER, "cnn": PUBLISHED_CNN}
+_COLUMNS = {
+    "train": "train_accuracy",
+    "test": "test_accuracy",
+    "domain": "domain_accuracy",
+    "1-2*error": "casper_figure",
+}
+
+
+def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
+    """Prints a table per challenge on stdout.
+
+    Args:
+      networks: Of each its "name", "challenge", and the metrics under the names that
+        `Challenge.metrics` gives them; those fresh from training also "steps" and "train_seconds".
+    """
+    console = Console()
+    for challenge in dict.fromkeys(network["challenge"] for network in networks):
+        chosen = [network for network in networks if network["challenge"] == challenge]
+        published = _PUBLISHED[challenge]
+        table = Table(title=challenge, title_justify="left")
+        columns = {k: v for k, v in _COLUMNS.items() if getattr(published, v) or k != "1-2*error"}
+        table.add_column("network")
+        for heading in (*columns, "steps", "train time"):
+            table.add_column(heading, justify="right")
+        cells = [_percent(getattr(published, key)) for key in columns.values()]
+        table.add_row("published", *cells, "", "", end_section=True)
+        for network in chosen:
+            cells = [_percent(network[key]) for key in columns.values()]
+            seconds = f"{network['train_seconds']:.1f} s" if "train_seconds" in network else ""
+            table.add_row(network["name"], *cells, str(network.get("steps", "")), seconds)
+        if len(chosen) > 1:
+            reached = sum(n["test_accuracy"] >= round(published.test_accuracy, 4) for n in chosen)
+            table.caption = f"{reached} of {len(chosen)} reach the published test accuracy"
+        console.print(table)
+        if "1-2*error" in columns:
+            console.print(
+                "1-2*error, with the share of errors on the whole domain, is the figure that the "
+                "post quotes as 97.27 % test accuracy.",
+                style="dim",
+            )
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2%}"

@@ -1,0 +1,164 @@
+"""Results -> figures. Nothing is computed here, nothing is shown: save what is returned."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+LABELS = ListedColormap(["#e8e4d8", "#2f5d8a"])
+"""Label 0, label 1."""
+TRAIN_MISTAKE, TEST_MISTAKE = "#111111", "#d1352b"
+BAND = "#e0a526"
+
+
+def label_maps(
+    truth: Int[np.ndarray, "p p"],
+    learned: Int[np.ndarray, "p p"],
+    is_train: Bool[np.ndarray, "p p"],
+    name: str,
+) -> Figure:
+    """Draws challenge 2's true labels, a network's labels, and where they differ.
+
+    Args:
+      truth: True labels, row = x.
+      learned: The network's labels; anything but 0 and 1 is drawn as a mistake.
+      is_train: The pairs that were trained on.
+      name: What to call the network.
+    """
+    wrong = truth != learned
+    mistakes = {"train": wrong & is_train, "test": wrong & ~is_train}
+    figure = Figure(figsize=(13.5, 5), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, sharex=True, sharey=True)
+    for axes, labels, title in (
+        (left, truth, f"ground truth ({truth.mean():.1%} label 1)"),
+        (middle, learned, f"learned: {name}"),
+    ):
+        axes.imshow(labels, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title)
+    right.imshow(is_train, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
+    right.contour(truth, levels=[0.5], colors="#9aa7b5", linewidths=0.5)
+    for split, colour in (("train", TRAIN_MISTAKE), ("test", TEST_MISTAKE)):
+        rows, columns = np.nonzero(mistakes[split])
+        total = int((is_train if split == "train" else ~is_train).sum())
+        label = f"{len(rows)} of {total:,} {split} pairs"
+        for axes in (middle, right):
+            axes.scatter(columns, rows, s=9, marker="s", color=colour, linewidths=0, label=label)
+    right.set_title("mistakes (blue ground: train pairs, white: test pairs)")
+    right.legend(loc="upper right", framealpha=0.95)
+    for axes in (left, middle, right):
+        axes.set_xlabel("y")
+    left.set_ylabel("x")
+    return figure
+
+
+def distance_figure(
+    images: UInt8[np.ndarray, "n 28 28"],
+    distances: Int[np.ndarray, "n"],
+    labels: Int[np.ndarray, "n"],
+    learned: Int[np.ndarray, "n"],
+    clue: UInt8[np.ndarray, "28 28"],
+    band: tuple[int, int],
+    name: str,
+) -> Figure:
+    """Draws challenge 1: the clue, sample images per label, and distances with the errors.
+
+    Args:
+      images: The test images.
+      distances: Their L1 distance to the clue.
+      labels: Their true labels.
+      learned: The network's labels.
+      clue: The clue image.
+      band: The distances between which the label is 0.
+      name: What to call the network.
+    """
+    figure = Figure(figsize=(13.5, 5), layout="constrained")
+    samples, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    grid = samples.subplots(4, 7)
+    samples.suptitle("test images; distances from near (left) to far (right)")
+    order = np.argsort(distances, kind="stable")
+    near, far = order[distances[order] < band[0]], order[distances[order] >= band[1]]
+    between = order[(distances[order] >= band[0]) & (distances[order] < band[1])]
+    rows = (
+        ("clue", None),
+        ("label 1, near", near),
+        ("label 0", between),
+        ("label 1, far", far),
+    )
+    for cells, (title, members) in zip(grid, rows, strict=True):
+        for axes in cells:
+            axes.axis("off")
+        if members is None:
+            _show_image(cells[0], clue, "the clue")
+            continue
+        for axes, i in zip(cells, _spread(members, len(cells)), strict=False):
+            _show_image(axes, images[i], f"{distances[i] / 255:.0f}")
+        cells[0].text(-0.35, 0.5, title, rotation=90, va="center", transform=cells[0].transAxes)
+
+    top, bottom = right.subplots(2, 1, sharex=True, height_ratios=(1.4, 1))
+    bins = np.linspace(distances.min() / 255, distances.max() / 255, 80)
+    right_ones, wrong = learned == labels, learned != labels
+    for axes in (top, bottom):
+        axes.axvspan(band[0] / 255, band[1] / 255, color=BAND, alpha=0.2, linewidth=0)
+    top.hist(distances / 255, bins=bins.tolist(), color="#2f5d8a")
+    top.text(sum(band) / 2 / 255, top.get_ylim()[1] * 0.93, "label 0", ha="center")
+    top.set_ylabel("test images")
+    top.set_title(f"{name}: {right_ones.mean():.2%} of {len(labels):,} test images right")
+    bottom.hist(distances[wrong] / 255, bins=bins.tolist(), color=TEST_MISTAKE)
+    bottom.set_ylabel(f"errors ({wrong.sum()})")
+    bottom.set_xlabel("L1 distance to the clue image, pixels in 0..1")
+    return figure
+
+
+def learning_curves(
+    curves: Mapping[int, Sequence[Mapping[str, float]]], published_test: float, title: str
+) -> Figure:
+    """Draws accuracy and loss over steps, a thin line per seed and the median over seeds.
+
+    Args:
+      curves: Seed -> points with "step", "loss" and "train_accuracy", "test_accuracy", ...
+      published_test: The published network's test accuracy, drawn as a line.
+      title: The figure's heading.
+    """
+    figure = Figure(figsize=(13.5, 4.6), layout="constrained")
+    figure.suptitle(title)
+    whole, close, loss = figure.subplots(1, 3)
+    points = list(curves.values())
+    steps = [point["step"] for point in points[0]]
+    splits = [key for key in points[0][0] if key.endswith("_accuracy")]
+    colours = dict(zip(splits, ("#2f5d8a", "#d1352b", "#4f9a57"), strict=False))
+    for axes, keys in ((whole, splits), (close, splits), (loss, ["loss"])):
+        for key in keys:
+            values = np.array([[point[key] for point in curve] for curve in points])
+            values = values * (1 if key == "loss" else 100)
+            colour = colours.get(key, "#444444")
+            axes.plot(steps, values.T, color=colour, alpha=0.25, linewidth=0.7)
+            name = key.removesuffix("_accuracy")
+            axes.plot(steps, np.median(values, axis=0), color=colour, linewidth=1.8, label=name)
+        axes.set_xlabel("step")
+    for axes in (whole, close):
+        axes.axhline(
+            100 * published_test, color="#888888", linestyle="--", linewidth=1,
+            label=f"published, test: {published_test:.2%}",
+        )
+        axes.set_ylabel("accuracy, %")
+    close.set_ylim(100 * (published_test - 0.02), 100.1)
+    close.set_title("the same, close up")
+    loss.set_yscale("log")
+    loss.set_ylabel("training loss")
+    many = f", median of {len(points)} seeds" if len(points) > 1 else ""
+    whole.set_title(f"accuracy{many}")
+    whole.legend(loc="lower right")
+    return figure
+
+
+def _show_image(axes: Axes, image: np.ndarray, caption: str) -> None:
+    axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
+    axes.set_title(caption, fontsize=8, pad=2)
+
+
+def _spread(members: np.ndarray, n: int) -> np.ndarray:
+    """Picks n members at even ranks."""
+    return members[np.linspace(0, len(members) - 1, min(n, len(members))).astype(int)]

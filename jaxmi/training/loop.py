@@ -121,7 +121,8 @@ def make_advance(
             first = step % steps_per_epoch * batch_size
             rows = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
             batch = Batch(data.inputs[rows], data.labels[rows])
-            train, loss = step_once(train, batch, jax.random.fold_in(dropout_key, step))
+            key = jax.random.fold_in(dropout_key, step) if recipe.dropout else None
+            train, loss = step_once(train, batch, key)
             return (train, order), loss
 
         steps = first_step + jnp.arange(recipe.eval_every)

@@ -47,7 +47,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     batch: Batch,
-    dropout_key: jax.Array,
+    dropout_key: jax.Array | None,
 ) -> tuple[TrainState, Float[jax.Array, ""]]:
     """Takes one optimiser step.
 
@@ -56,7 +56,7 @@ def train_step(
       optimizer: As `make_optimizer` builds it.
       state: Parameters and optimiser state.
       batch: Examples.
-      dropout_key: Used once, by networks that have dropout.
+      dropout_key: Used once, by networks that have dropout; None drops nothing.
 
     Returns:
       The new state, and the mean cross-entropy over all of the network's logits before the step.

@@ -54,6 +54,7 @@ def label_distances(
     distances: Int32[Array, "n"], band: Band = CALIBRATED_BAND
 ) -> Int32[jax.Array, "n"]:
     """Labels distances: 0 within the band, 1 outside."""
+    distances = jnp.asarray(distances)
     return 1 - ((distances >= band.low) & (distances < band.high)).astype(jnp.int32)
 
 

@@ -9,8 +9,8 @@ The program, as its author wrote it in floating point (Casper, EIS VII, 2023)::
     if y < p - x + 20 and z < -3: z += 5.5
     label = z >= 0
 
-Floats cannot be trusted with it: in float32, `x**1.5` falls just short of a whole number at perfect
-squares. Here every comparison is one of integers that fit 32 bits, so labels are the same on every
+Floats cannot be trusted with it: at a perfect square `x**1.5` is a whole number, and float32, on a
+backend that computes powers by way of logarithms, falls just short of it. Here every comparison is one of integers that fit 32 bits, so labels are the same on every
 backend, without x64.
 """
 
@@ -54,8 +54,7 @@ def label_pairs(
     Raises:
       InputError: if p is not in 1..1291 (beyond that, 32-bit integers would overflow).
     """
-    if not 1 <= p <= MAX_P:
-        raise InputError(f"p = {p}: the pair labeller takes 1 <= p <= {MAX_P} (32-bit integers)")
+    _check_p(p)
     # For non-negative a and whole N: a**4 < N iff a**2 <= isqrt(N - 1), and nothing is so for N = 0.
     small_x = (y > 0) & (x * x <= isqrt(jnp.maximum(40_000 * y - 1, 0)))
     small_y = (x > 0) & (y * y <= isqrt(jnp.maximum(360_000 * x - 1, 0)))
@@ -71,5 +70,11 @@ def label_table(p: int = P) -> Int32[jax.Array, "{p} {p}"]:
     Raises:
       InputError: as `label_pairs`.
     """
+    _check_p(p)
     x, y = jnp.meshgrid(jnp.arange(p), jnp.arange(p), indexing="ij")
     return label_pairs(x, y, p)
+
+
+def _check_p(p: int) -> None:
+    if not 1 <= p <= MAX_P:
+        raise InputError(f"p = {p}: the pair labeller takes 1 <= p <= {MAX_P} (32-bit integers)")

@@ -72,9 +72,9 @@ RECIPES: dict[str, dict[str, Recipe]] = {
             warmup_steps=10,
         ),
         "fast": Recipe(
-            steps=700,
+            steps=1000,
             batch_size=512,
-            learning_rate=1.2e-3,
+            learning_rate=8e-4,
             eval_every=50,
             b2=0.98,
             weight_decay=0.3,

@@ -81,11 +81,12 @@ def train_seeds(
         began = time.perf_counter()
         state = start(_keys(batch + batch[-1:] * (width - len(batch))), data)
         curves: list[Curve] = [[] for _ in batch]
+        names = ("step", "loss", *(f"{split}_accuracy" for split in challenge.curve_splits))
         for step in range(0, recipe.steps, recipe.eval_every):
             state, points = advance(state, jnp.int32(step), data)
             points = jax.device_get(points)
             for i, curve in enumerate(curves):
-                curve.append({name: values[i].item() for name, values in points.items()})
+                curve.append({name: points[name][i].item() for name in names})
             if watch is not None:
                 watch(batch, [curve[-1] for curve in curves])
         last, best, best_steps = jax.device_get(

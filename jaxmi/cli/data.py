@@ -55,7 +55,7 @@ class Data:
     verb: Annotated[DataFetch, subcommand("fetch")] | Annotated[DataCheck, subcommand("check")]
 
 
-def _verified(location) -> Result:  # noqa: ANN001
+def _verified(location) -> Result:
     import hashlib
 
     from jaxmi.data import mnist

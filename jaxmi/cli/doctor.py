@@ -54,7 +54,9 @@ class Doctor(Verb):
         facts = {**result, **{f"  {name}": v or "-" for name, v in result["versions"].items()}}
         del facts["versions"]
         for name, value in facts.items():
-            print(f"{name:<22}{', '.join(value) or 'nothing' if isinstance(value, list) else value}")
+            print(
+                f"{name:<22}{', '.join(value) or 'nothing' if isinstance(value, list) else value}"
+            )
 
 
 def _version(name: str) -> str | None:

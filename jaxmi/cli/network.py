@@ -13,7 +13,7 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
     """Loads a checkpoint and the challenge that it belongs to.
 
     Raises:
-      InputError: if it is no checkpoint, or its parameters are not those of its challenge's network.
+      InputError: if it is no checkpoint, or its parameters do not fit its challenge's network.
       UnavailableError: if the challenge needs MNIST and it cannot be had.
     """
     checkpoint = load_checkpoint(path)

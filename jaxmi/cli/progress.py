@@ -51,7 +51,7 @@ class Progress:
         """Leaves the display as it stands."""
         self._bar.stop()
 
-    def watch(self, seeds: Sequence[int], points: Sequence[Mapping[str, float]]) -> None:
+    def watch(self, seeds: Sequence[int], points: Sequence[Mapping[str, int | float]]) -> None:
         """Takes note of a point of the learning curves; a `seeds.Watch`."""
         now = time.monotonic()
         if self._began is None:  # the first point ends the wait for the compiler: rates start here

@@ -1,4 +1,4 @@
-"""`jaxmi regenerate`: train the networks from scratch, save them, compare them with the published."""
+"""`jaxmi regenerate`: train the networks from scratch, save them, compare with the published."""
 
 import re
 from dataclasses import dataclass, fields, replace
@@ -80,14 +80,19 @@ class Regenerate(Verb):
             return Path("runs") / f"{name}-{self.recipe}"
         return self.out / name if self.challenge == "all" else self.out
 
-    def _train(self, challenge: "Challenge", recipe: Recipe, seeds: list[int]) -> list[dict[str, Any]]:
+    def _train(
+        self, challenge: "Challenge", recipe: Recipe, seeds: list[int]
+    ) -> list[dict[str, Any]]:
         from jaxmi.cli.progress import Progress
         from jaxmi.cli.run_figures import draw_run
         from jaxmi.training.seeds import train_seeds
         from jaxmi.weights.run_folder import RunFolder
 
         folder = RunFolder(self._folder(challenge.name), challenge, self.recipe, recipe, self.force)
-        with folder, Progress(challenge.name, recipe.steps, recipe.eval_every, len(seeds)) as progress:
+        with (
+            folder,
+            Progress(challenge.name, recipe.steps, recipe.eval_every, len(seeds)) as progress,
+        ):
             results = train_seeds(challenge, recipe, seeds, self.seeds_per_batch, progress.watch)
             trained = [(result, folder.add(result)) for result in results]
         draw_run(folder.path, challenge, [result for result, _ in trained])
@@ -124,12 +129,14 @@ def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
       InputError: if a text is no such pair, names no number of the recipe, or gives a value that it
         cannot take.
     """
-    types = {field.name: field.type for field in fields(Recipe)}
+    types: dict[str, Any] = {field.name: field.type for field in fields(Recipe)}
     values: dict[str, Any] = {}
     for change in changes:
         name, equals, text = change.partition("=")
         if not equals or name not in types:
-            raise InputError(f"--set {change}: expected NAME=VALUE with a name of {', '.join(types)}")
+            raise InputError(
+                f"--set {change}: expected NAME=VALUE with a name of {', '.join(types)}"
+            )
         value = _read_value(text)
         if types[name] is float and isinstance(value, int):
             value = float(value)

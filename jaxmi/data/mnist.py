@@ -96,7 +96,7 @@ def read_verified(location: Location) -> dict[str, bytes]:
             digest = hashlib.sha256(data).hexdigest()
             found = f"SHA-256 {digest} in {len(data):,} bytes"
         except (OSError, EOFError) as error:
-            digest, found = None, f"{type(error).__name__}: {error}"
+            data, digest, found = b"", None, f"{type(error).__name__}: {error}"
         if digest != expected:
             what = f"{path} is not MNIST's {name}: {found}, expected SHA-256 {expected}"
             if location.source == "folder":

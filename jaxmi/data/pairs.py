@@ -38,7 +38,8 @@ def split_indices(
     order = list(range(p * p))
     random.Random(0).shuffle(order)
     shuffled = np.array(order, dtype=np.int32)
-    return tuple(np.split(shuffled, [int(train_share * p * p)]))
+    train, test = np.split(shuffled, [int(train_share * p * p)])
+    return train, test
 
 
 def is_train_table(p: int, train: Int32[np.ndarray, "n"]) -> Bool[np.ndarray, "{p} {p}"]:

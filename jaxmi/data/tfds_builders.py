@@ -6,9 +6,9 @@
     builder.download_and_prepare()
     examples = builder.as_data_source(split="train")
 
-Examples keep their canonical order (TFDS's own `mnist` shuffles: its example 6 is not the clue), and
-every example carries its position in the domain as `index`. Images are plain tensors, since TFDS's
-image feature needs TensorFlow to decode.
+Examples keep their canonical order (TFDS's own `mnist` shuffles: its example 6 is not the clue),
+and carry their position in the domain as `index`. Images are plain tensors, since TFDS's image
+feature needs TensorFlow to decode.
 """
 
 from collections.abc import Iterator
@@ -64,16 +64,18 @@ class JaxmiPairs(_ArrayRecordBuilder):
             yield int(row), example
 
 
-
 class JaxmiMnist(_ArrayRecordBuilder):
     """Challenge 1: MNIST images with their digit, L1 distance to the clue image, and label."""
 
     VERSION = tfds.core.Version("1.0.0")
 
     def _info(self) -> tfds.core.DatasetInfo:
-        features = {name: tfds.features.Scalar(np.int32) for name in ("index", "l1", "label")}
-        features["digit"] = tfds.features.Scalar(np.uint8)
-        features["image"] = tfds.features.Tensor(shape=(28, 28), dtype=np.uint8)
+        scalars = {name: tfds.features.Scalar(np.int32) for name in ("index", "l1", "label")}
+        features = {
+            **scalars,
+            "digit": tfds.features.Scalar(np.uint8),
+            "image": tfds.features.Tensor(shape=(28, 28), dtype=np.uint8),
+        }
         return tfds.core.DatasetInfo(
             builder=self,
             description="MNIST, labelled by the L1 distance to training image 6.",

@@ -1,7 +1,7 @@
 """Challenge 1's network: a small CNN on 28x28 images, every step a named site.
 
-Architecture and initial distribution are PyTorch's, in which the original was trained (Casper's post
-and its published state dict); arrays here are height, width, channels, as everywhere in Flax.
+Architecture and initial distribution are PyTorch's, in which the original was trained (Casper's
+post and its published state dict); arrays here are height, width, channels, as always in Flax.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Conv3x3(nn.Module):
     channels: int
 
     @nn.compact
-    def __call__(self, image: Float[Array, "h w cin"]) -> Float[jax.Array, "h-2 w-2 cout"]:
+    def __call__(self, image: Float[jax.Array, "h w cin"]) -> Float[jax.Array, "h-2 w-2 cout"]:
         """Returns the feature maps."""
         height, width, c_in = image.shape
         init = _uniform_init(9 * c_in)
@@ -78,21 +78,23 @@ class Linear(nn.Module):
     features: int
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n"]) -> Float[jax.Array, "m"]:
+    def __call__(self, x: Float[jax.Array, "n"]) -> Float[jax.Array, "m"]:
         """Returns the weighted sums."""
         init = _uniform_init(x.shape[0])
         kernel = self.param("kernel", init, (x.shape[0], self.features))
         return x @ kernel + self.param("bias", init, (self.features,))
 
 
-def max_pool(x: Float[Array, "h w c"]) -> Float[jax.Array, "h//2 w//2 c"]:
+def max_pool(x: Float[jax.Array, "h w c"]) -> Float[jax.Array, "h//2 w//2 c"]:
     """Takes the maximum of each 2x2 block; an odd last row or column is left out, as in PyTorch."""
     height, width, channels = x.shape
     blocks = x[: height // 2 * 2, : width // 2 * 2]
     return blocks.reshape(height // 2, 2, width // 2, 2, channels).max(axis=(1, 3))
 
 
-def dropout(key: PRNGKeyArray, x: Float[Array, "h w c"], rate: float) -> Float[jax.Array, "h w c"]:
+def dropout(
+    key: PRNGKeyArray, x: Float[jax.Array, "h w c"], rate: float
+) -> Float[jax.Array, "h w c"]:
     """Zeroes each unit with probability `round(65536 * rate) / 65536` and scales the rest to match.
 
     Two units share each 32-bit word of the generator, 16 bits each: a rate of 0.2 becomes
@@ -131,7 +133,7 @@ class Cnn(nn.Module):
         """
         c = self.config
         site = Sites(SITES, edits)
-        x = image[..., None].astype(jnp.float32) / 255
+        x = jnp.asarray(image)[..., None].astype(jnp.float32) / 255
         for layer, channels in enumerate(c.channels, start=1):
             x = site(f"conv{layer}.pre", Conv3x3(channels, name=f"conv{layer}")(x))
             x = site(f"conv{layer}.post", jax.nn.relu(x))

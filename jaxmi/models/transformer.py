@@ -1,7 +1,8 @@
 """Challenge 2's network: a one-block transformer without LayerNorm, every step a named site.
 
-Parameters and sites carry TransformerLens's names and shapes, so that an activation here can be laid
-beside one there. Architecture: Casper's post and Neel Nanda's grokking code, which it builds on.
+Parameters and sites carry TransformerLens's names and shapes, so that an activation here can be
+laid beside one there. The architecture is that of Casper's post and of Neel Nanda's grokking code,
+which it builds on.
 """
 
 from dataclasses import dataclass
@@ -59,13 +60,14 @@ class Attention(nn.Module):
 
     @nn.compact
     def __call__(
-        self, resid_pre: Float[Array, "pos d_model"], site: Sites
+        self, resid_pre: Float[jax.Array, "pos d_model"], site: Sites
     ) -> Float[jax.Array, "pos d_model"]:
         """Returns what the heads add to the residual stream, summed over heads."""
         c = self.config
         init = nn.initializers.normal(stddev=c.d_model**-0.5)
         w_q, w_k, w_v = (
-            self.param(name, init, (c.n_heads, c.d_model, c.d_head)) for name in ("W_Q", "W_K", "W_V")
+            self.param(name, init, (c.n_heads, c.d_model, c.d_head))
+            for name in ("W_Q", "W_K", "W_V")
         )
         w_o = self.param("W_O", init, (c.n_heads, c.d_head, c.d_model))
 
@@ -87,7 +89,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(
-        self, resid_mid: Float[Array, "pos d_model"], site: Sites
+        self, resid_mid: Float[jax.Array, "pos d_model"], site: Sites
     ) -> Float[jax.Array, "pos d_model"]:
         """Returns what the neurons add to the residual stream."""
         c = self.config
@@ -118,7 +120,7 @@ class Transformer(nn.Module):
           edits: Site name -> function that replaces the activation there.
 
         Returns:
-          Logits at every position (the answer is read at the last), and the activation at each site.
+          Logits at every position (the answer is read at the last), and every site's activation.
 
         Raises:
           InputError: if an edit names an unknown site or changes a shape.

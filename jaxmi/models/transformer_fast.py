@@ -1,8 +1,8 @@
-"""The transformer's answer computed from tables: the same function as `transformer.py`, for training.
+"""The transformer's answer from tables: the same function as `transformer.py`, to train with.
 
 Only the last position's logits are ever read, keys and values depend on nothing but a token and its
 position, and the last token is always the same. So keys and values are needed for 2 * 113 + 1 rows,
-not for every example; each example then costs one look-up, one mixing of three rows, the MLP and the
+not for every example; an example then costs one look-up, one mixing of three rows, the MLP and the
 unembedding, at one position instead of three.
 """
 
@@ -13,10 +13,8 @@ from jaxtyping import Float, Int
 from jaxmi.types import Array, Params
 
 
-def last_logits(
-    params: Params, tokens: Int[Array, "n 3"]
-) -> Float[jax.Array, "n d_vocab"]:
-    """Returns the logits at the last position of each sequence [x, y, p], where p is the last token.
+def last_logits(params: Params, tokens: Int[Array, "n 3"]) -> Float[jax.Array, "n d_vocab"]:
+    """Returns the logits at the last position of each sequence [x, y, p], p being the last token.
 
     Args:
       params: Parameters of `transformer.Transformer`.
@@ -28,7 +26,9 @@ def last_logits(
     p = w_e.shape[0] - 1
 
     # Rows 0..p-1: token at position 0; p..2p-1: token at position 1; 2p: the last token.
-    rows = jnp.concatenate([w_e[:p] + w_pos[0][None], w_e[:p] + w_pos[1][None], (w_e[p] + w_pos[2])[None]])
+    rows = jnp.concatenate(
+        [w_e[:p] + w_pos[0][None], w_e[:p] + w_pos[1][None], (w_e[p] + w_pos[2])[None]]
+    )
     query = jnp.einsum("m,hmd->hd", rows[-1], attn["W_Q"]) / d_head**0.5
     scores = jnp.einsum("rm,hmd,hd->rh", rows, attn["W_K"], query)
     values = jnp.einsum("rm,hmd->rhd", rows, attn["W_V"])

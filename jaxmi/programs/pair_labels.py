@@ -10,8 +10,8 @@ The program, as its author wrote it in floating point (Casper, EIS VII, 2023)::
     label = z >= 0
 
 Floats cannot be trusted with it: at a perfect square `x**1.5` is a whole number, and float32, on a
-backend that computes powers by way of logarithms, falls just short of it. Here every comparison is one of integers that fit 32 bits, so labels are the same on every
-backend, without x64.
+backend that computes powers by way of logarithms, falls just short of it. Here every comparison is
+one of integers that fit 32 bits, so labels are the same on every backend, without x64.
 """
 
 import jax
@@ -30,8 +30,8 @@ MAX_P = 1291
 def isqrt(n: Int32[jax.Array, "*dims"]) -> Int32[jax.Array, "*dims"]:
     """Returns the floor of the square root, exactly, for 0 <= n < 46340**2.
 
-    A float32 root of such an n is off by much less than one, so its floor is off by at most one, and
-    one comparison each way mends it.
+    A float32 root of such an n is off by much less than one, so its floor is off by at most one,
+    and one comparison each way mends it.
     """
     root = jnp.floor(jnp.sqrt(n.astype(jnp.float32))).astype(jnp.int32)
     root = jnp.where(root * root > n, root - 1, root)
@@ -55,7 +55,7 @@ def label_pairs(
       InputError: if p is not in 1..1291 (beyond that, 32-bit integers would overflow).
     """
     _check_p(p)
-    # For non-negative a and whole N: a**4 < N iff a**2 <= isqrt(N - 1), and nothing is so for N = 0.
+    # For a >= 0 and whole N > 0: a**4 < N iff a**2 <= isqrt(N - 1). For N = 0 it never holds.
     small_x = (y > 0) & (x * x <= isqrt(jnp.maximum(40_000 * y - 1, 0)))
     small_y = (x > 0) & (y * y <= isqrt(jnp.maximum(360_000 * x - 1, 0)))
     bars = isqrt(x * x * x) % 8

@@ -1,12 +1,15 @@
 """Results -> figures. Nothing is computed here, nothing is shown: save what is returned."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+
+from jaxmi.training.seeds import Point
 
 LABELS = ListedColormap(["#e8e4d8", "#2f5d8a"])
 """Label 0, label 1."""
@@ -46,8 +49,8 @@ def label_maps(
         label = f"{len(rows)} of {total:,} {split} pairs"
         for axes in (middle, right):
             axes.scatter(columns, rows, s=9, marker="s", color=colour, linewidths=0, label=label)
-    right.set_title("mistakes (blue ground: train pairs, white: test pairs)")
-    right.legend(loc="upper right", framealpha=0.95)
+    right.set_title("mistakes (ground: train pairs blue, test white)")
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     for axes in (left, middle, right):
         axes.set_xlabel("y")
     left.set_ylabel("x")
@@ -75,7 +78,8 @@ def distance_figure(
       name: What to call the network.
     """
     figure = Figure(figsize=(13.5, 5), layout="constrained")
-    samples, right = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    halves: Any = figure.subfigures(1, 2, width_ratios=(1, 1.35))
+    samples, right = halves
     grid = samples.subplots(4, 7)
     samples.suptitle("test images; distances from near (left) to far (right)")
     order = np.argsort(distances, kind="stable")
@@ -113,7 +117,7 @@ def distance_figure(
 
 
 def learning_curves(
-    curves: Mapping[int, Sequence[Mapping[str, float]]], published_test: float, title: str
+    curves: Mapping[int, Sequence[Point]], published_test: float, title: str
 ) -> Figure:
     """Draws accuracy and loss over steps, a thin line per seed and the median over seeds.
 
@@ -140,7 +144,10 @@ def learning_curves(
         axes.set_xlabel("step")
     for axes in (whole, close):
         axes.axhline(
-            100 * published_test, color="#888888", linestyle="--", linewidth=1,
+            100 * published_test,
+            color="#888888",
+            linestyle="--",
+            linewidth=1,
             label=f"published, test: {published_test:.2%}",
         )
         axes.set_ylabel("accuracy, %")

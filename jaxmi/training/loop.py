@@ -1,4 +1,4 @@
-"""Training as a pure function of a key: steps, reshuffling, and the learning curve along the way."""
+"""Training as a pure function of a key: steps, reshuffling, and the learning curve."""
 
 from collections.abc import Callable
 from functools import partial
@@ -64,9 +64,7 @@ def make_data(challenge: Challenge) -> Data:
     )
 
 
-def make_start(
-    challenge: Challenge, recipe: Recipe
-) -> Callable[[PRNGKeyArray, Data], RunState]:
+def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
     """Builds `start(key, data) -> state`: a run before its first step."""
     optimizer = make_optimizer(recipe)
 
@@ -87,10 +85,10 @@ def make_start(
 def make_advance(
     challenge: Challenge, recipe: Recipe
 ) -> Callable[[RunState, Int32[jax.Array, ""], Data], tuple[RunState, dict[str, jax.Array]]]:
-    """Builds `advance(state, first_step, data) -> (state, point)`: `eval_every` steps, then a point.
+    """Builds `advance(state, first_step, data) -> (state, point)`: `eval_every` steps, a point.
 
-    `first_step` is an argument of its own, not part of the state, so that under `vmap` over seeds it
-    stays one number: the reshuffling at each epoch's start is then really skipped in between.
+    `first_step` is an argument of its own, not part of the state, so that under `vmap` over seeds
+    it stays one number: the reshuffling at each epoch's start is then really skipped in between.
 
     Raises:
       InputError: if a batch would be larger than the training set.
@@ -115,7 +113,9 @@ def make_advance(
             if batch_size < n_train:
                 order = jax.lax.cond(
                     step % steps_per_epoch == 0,
-                    lambda: jax.random.permutation(jax.random.fold_in(shuffle_key, step), data.train),
+                    lambda: jax.random.permutation(
+                        jax.random.fold_in(shuffle_key, step), data.train
+                    ),
                     lambda: order,
                 )
             first = step % steps_per_epoch * batch_size

@@ -1,6 +1,6 @@
 """Recipes: every number of a training run, by challenge and name."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxmi.errors import InputError
@@ -83,8 +83,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "cnn": {
-        # The original optimiser is not published. This is the usual one for the architecture, with
-        # its dropout; see docs/challenges.md for why dropout before max-pooling costs accuracy here.
+        # The original optimiser is not published: this is a usual one, with the architecture's
+        # dropout. docs/challenges.md says why dropout before max-pooling costs accuracy here.
         "published": Recipe(
             steps=15_620,
             batch_size=64,

@@ -1,4 +1,4 @@
-"""Many seeds in one compiled program: `vmap` over seeds, advanced from point to point of the curve."""
+"""Many seeds in one compiled program: `vmap` over seeds, from point to point of the curve."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,10 @@ from jaxmi.training.loop import Data, make_advance, make_data, make_start
 from jaxmi.training.recipe import Recipe
 from jaxmi.types import Params
 
-Curve = list[dict[str, float]]
-"""Points of a learning curve: "step", "loss", and an accuracy for each split."""
+Point = dict[str, int | float]
+"""A point of a learning curve: "step", "loss", and an accuracy for each split."""
 
-Watch = Callable[[Sequence[int], list[dict[str, float]]], None]
+Watch = Callable[[Sequence[int], list[Point]], None]
 """Called after each point with the seeds in training and the point of each."""
 
 
@@ -33,7 +33,7 @@ class SeedResult:
     """Parameters at `best_step`."""
     best_step: int
     """The step with the highest accuracy on the challenge's selection split."""
-    curve: Curve
+    curve: list[Point]
     train_seconds: float
     """Wall time of the seed's batch, learning curve included, divided by the batch's seeds."""
     compile_seconds: float
@@ -41,7 +41,7 @@ class SeedResult:
 
 
 def default_seeds_per_batch(n_seeds: int) -> int:
-    """Returns how many seeds to train at once: one on a CPU, whose cores one seed fills, else all."""
+    """Returns how many seeds to train at once: one on a CPU, which one seed fills; else all."""
     return 1 if jax.default_backend() == "cpu" else n_seeds
 
 
@@ -80,7 +80,7 @@ def train_seeds(
         batch = list(seeds[first : first + width])
         began = time.perf_counter()
         state = start(_keys(batch + batch[-1:] * (width - len(batch))), data)
-        curves: list[Curve] = [[] for _ in batch]
+        curves: list[list[Point]] = [[] for _ in batch]
         names = ("step", "loss", *(f"{split}_accuracy" for split in challenge.curve_splits))
         for step in range(0, recipe.steps, recipe.eval_every):
             state, points = advance(state, jnp.int32(step), data)

@@ -1,10 +1,11 @@
 """One optimiser step: state and batch in, state and loss out."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.typing import ArrayLike
 from jaxtyping import Float, Int32
 
 from jaxmi.challenges.challenge import Forward
@@ -32,8 +33,11 @@ def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
     """Builds AdamW with the recipe's learning-rate schedule."""
     warmup, peak = recipe.warmup_steps, recipe.learning_rate
 
-    def learning_rate(step: jax.Array) -> jax.Array:
-        rate = peak * jnp.minimum(step / warmup, 1.0) if warmup else jnp.float32(peak)
+    def learning_rate(step: ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        rate = jnp.float32(peak)
+        if warmup:
+            rate = rate * jnp.minimum(step / warmup, 1.0)
         if recipe.schedule == "cosine":
             done = jnp.maximum(step - warmup, 0) / max(recipe.steps - warmup, 1)
             rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * done))
@@ -68,4 +72,5 @@ def train_step(
 
     value, gradients = jax.value_and_grad(loss)(state.params)
     updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    return TrainState(optax.apply_updates(state.params, updates), opt_state), value
+    params = cast(Params, optax.apply_updates(state.params, updates))
+    return TrainState(params, opt_state), value

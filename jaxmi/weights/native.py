@@ -1,7 +1,7 @@
 """The project's own checkpoint: a folder with safetensors and two JSON files, no pickle.
 
-`params.safetensors` holds every parameter under its path in the tree ("attn.W_Q"), `config.json` says
-what the network is and how it came about, `metrics.json` how good it is.
+`params.safetensors` holds every parameter under its path in the tree ("attn.W_Q"), `config.json`
+says what the network is and how it came about, `metrics.json` how good it is.
 """
 
 import json
@@ -64,7 +64,7 @@ def save_checkpoint(
     with whole_folder(path) as folder:
         tensors = {
             name: np.ascontiguousarray(leaf)
-            for name, leaf in flatten_dict(jax.device_get(params), sep=".").items()
+            for name, leaf in _flatten(jax.device_get(params)).items()
         }
         save_file(tensors, folder / "params.safetensors")
         write_json(folder / "config.json", {"format": FORMAT, **config})
@@ -99,8 +99,8 @@ def check_params(params: Params, challenge: Challenge) -> None:
       InputError: naming the first tensor that is missing, unexpected, misshapen, of another type or
         not finite.
     """
-    expected = flatten_dict(jax.eval_shape(challenge.init, jax.random.key(0)), sep=".")
-    found = flatten_dict(params, sep=".")
+    expected = _flatten(jax.eval_shape(challenge.init, jax.random.key(0)))
+    found = _flatten(params)
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             raise InputError(f"parameter {name} is missing")
@@ -135,6 +135,11 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(json.dumps(value, indent=2) + "\n")
     os.replace(temporary, path)
+
+
+def _flatten(params: Params) -> dict[str, Any]:
+    """Lists the parameters under their paths in the tree, as in "attn.W_Q"."""
+    return {str(name): leaf for name, leaf in flatten_dict(params, sep=".").items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -19,7 +19,12 @@ class RunFolder:
     """Writes a run as it goes: seeds that are finished are whole on disk, whatever comes after."""
 
     def __init__(
-        self, path: Path, challenge: Challenge, recipe_name: str, recipe: Recipe, force: bool = False
+        self,
+        path: Path,
+        challenge: Challenge,
+        recipe_name: str,
+        recipe: Recipe,
+        force: bool = False,
     ) -> None:
         """Makes the folder and its `run.json`.
 

@@ -54,7 +54,9 @@ def params(cnn: Challenge):
 
 
 def test_parameter_shapes_and_count(params) -> None:
-    assert {(layer, name): a.shape for layer in params for name, a in params[layer].items()} == SHAPES
+    assert {
+        (layer, name): a.shape for layer in params for name, a in params[layer].items()
+    } == SHAPES
     assert sum(a.size for a in jax.tree.leaves(params)) == 81_850
 
 
@@ -128,7 +130,11 @@ def test_dropout_drops_the_stated_share_and_keeps_the_mean() -> None:
     # Units are independent: neighbours, and the halves of one random word, are dropped together as
     # often as chance has it; so are the same unit's fates in two draws.
     flat = (dropped == 0).reshape(200, -1)
-    for together in (flat[:, ::2] & flat[:, 1::2], flat[:, :-8] & flat[:, 8:], flat[1:] & flat[:-1]):
+    for together in (
+        flat[:, ::2] & flat[:, 1::2],
+        flat[:, :-8] & flat[:, 8:],
+        flat[1:] & flat[:-1],
+    ):
         assert abs(together.mean() - p**2) < 5 * (p**2 / together.size) ** 0.5
 
 

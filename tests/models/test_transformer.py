@@ -97,6 +97,7 @@ def test_logits_and_activations_match_pytorch(transformer: Challenge, params) ->
     assert set(sites) == set(SITES) - {"blocks.0.attn.hook_attn_scores"}
     for name, theirs in {**sites, "logits": logits}.items():
         mine = np.asarray(ours if name == "logits" else activations[name])
+        theirs = theirs.detach().numpy()
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5 * abs(mine).max(), err_msg=name)
 
 
@@ -112,8 +113,13 @@ def _torch_tensors(model: PairTransformer) -> dict[tuple[str, ...], torch.Tensor
 
 
 def test_the_fast_form_is_the_same_function(transformer: Challenge, params) -> None:
-    run = jax.vmap(lambda p, tokens: transformer.model.apply({"params": p}, tokens)[0][-1], (None, 0))
-    readable, fast = jax.jit(run)(params, transformer.inputs), last_logits(params, transformer.inputs)
+    run = jax.vmap(
+        lambda p, tokens: transformer.model.apply({"params": p}, tokens)[0][-1], (None, 0)
+    )
+    readable, fast = (
+        jax.jit(run)(params, transformer.inputs),
+        last_logits(params, transformer.inputs),
+    )
     np.testing.assert_allclose(fast, readable, rtol=0, atol=1e-5 * np.abs(readable).max())
 
 
@@ -132,4 +138,6 @@ def test_the_fast_form_has_the_same_gradients(transformer: Challenge, params) ->
     for path in SHAPES:
         want, have = np.asarray(leaf(expected, path)), np.asarray(leaf(found, path))
         assert abs(want).max() > 0, path
-        np.testing.assert_allclose(have, want, rtol=0, atol=1e-4 * abs(want).max(), err_msg=str(path))
+        np.testing.assert_allclose(
+            have, want, rtol=0, atol=1e-4 * abs(want).max(), err_msg=str(path)
+        )

@@ -1,11 +1,11 @@
-"""Challenge 1's network in PyTorch, written from its description alone; shares no code with jaxmi."""
+"""Challenge 1's network in PyTorch, from its description alone; shares no code with jaxmi."""
 
 import torch
 from torch import nn
 
 
 class MnistNet(nn.Module):
-    """conv1 -> ReLU -> dropout -> pool -> conv2 -> ReLU -> dropout -> pool -> fc1 -> ReLU -> fc2."""
+    """conv1, ReLU, dropout, pool; conv2, ReLU, dropout, pool; fc1, ReLU; fc2."""
 
     def __init__(self) -> None:
         super().__init__()

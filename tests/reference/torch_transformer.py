@@ -77,7 +77,7 @@ class PairTransformer(nn.Module):
         self.blocks = nn.ModuleList([_Block()])
 
     def forward(self, tokens: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Takes (n, 3) tokens; gives (n, 3, 114) logits and activations by TransformerLens's names."""
+        """Takes (n, 3) tokens; gives (n, 3, 114) logits and activations by site name."""
         sites = {"hook_embed": self.embed.W_E.T[tokens]}
         sites["hook_pos_embed"] = self.pos_embed.W_pos.expand(len(tokens), 3, 128)
         pre = sites["blocks.0.hook_resid_pre"] = sites["hook_embed"] + sites["hook_pos_embed"]

@@ -1,0 +1,91 @@
+"""The structure of the package: imports point one way, importing does nothing, files stay small."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "jaxmi"
+LAYERS = (
+    ("errors", "types"),
+    ("programs",),
+    ("data",),
+    ("models",),
+    ("challenges",),
+    ("training",),
+    ("weights",),
+    ("report",),
+    ("cli",),
+)
+"""From the ground up: a layer imports from itself and from those before it."""
+RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imported_layers(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return {name.split(".")[1] for name in names if name.startswith("jaxmi.")}
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_only_from_its_layer_and_those_below(path: Path) -> None:
+    if path == PACKAGE / "__init__.py":
+        assert imported_layers(path) == set()
+        return
+    above = {name for name in imported_layers(path) if RANK[name] > RANK[layer_of(path)]}
+    assert not above
+
+
+def test_the_check_sees_a_wrong_import(tmp_path: Path) -> None:
+    """The control: a training module that reached up to the command line would be noticed."""
+    (tmp_path / "wrong.py").write_text("def f():\n    from jaxmi.cli.verb import log\n")
+    assert imported_layers(tmp_path / "wrong.py") == {"cli"}
+    assert RANK["cli"] > RANK["training"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_says_what_it_is_in_its_first_line(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+    assert docstring
+    assert docstring.splitlines()[0].endswith((".", ":"))
+
+
+def test_every_module_stands_in_the_readmes_tree() -> None:
+    readme = (ROOT / "README.md").read_text()
+    missing = [p.name for p in MODULES if p.name != "__init__.py" and p.name not in readme]
+    assert not missing
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_the_help_text_does_not_import_jax() -> None:
+    code = "import sys, jaxmi.cli.main; print({'jax', 'numpy', 'matplotlib'} & set(sys.modules))"
+    assert run_python(code) == "set()"
+
+
+def test_importing_starts_no_device() -> None:
+    modules = [
+        "jaxmi." + str(path.relative_to(PACKAGE).with_suffix("")).replace("/", ".")
+        for path in MODULES
+        if path.name not in ("__init__.py", "tfds_builders.py")
+    ]
+    code = (
+        f"import importlib\nfor m in {modules}: importlib.import_module(m)\n"
+        "from jax._src import xla_bridge; print(xla_bridge.backends_are_initialized())"
+    )
+    assert run_python(code) == "False"

@@ -1,0 +1,150 @@
+"""Whole runs: deterministic, the same alone and among others, the best step kept."""
+
+from dataclasses import replace
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.errors import InputError
+from jaxmi.training import loop
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.seeds import train_seeds
+
+SHORT = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=10)
+SHORT_CNN = replace(RECIPES["cnn"]["published"], steps=20, eval_every=10)
+
+
+def leaves(tree) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+@pytest.fixture(scope="module")
+def alone(transformer: Challenge):
+    """Seed 3, trained alone by `train_seeds`."""
+    return next(train_seeds(transformer, SHORT, [3]))
+
+
+def test_the_same_seed_gives_the_same_bits(transformer: Challenge, alone) -> None:
+    again = next(train_seeds(transformer, SHORT, [3]))
+    chex.assert_trees_all_equal(again.params, alone.params)
+    assert again.curve == alone.curve
+
+
+def test_another_seed_gives_another_network(transformer: Challenge, alone) -> None:
+    other = next(train_seeds(transformer, SHORT, [4]))
+    for a, b in zip(leaves(other.params), leaves(alone.params), strict=True):
+        assert (a != b).any()
+
+
+def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) -> None:
+    """Within 2e-3 of each array's largest value after 40 steps: rounding, amplified."""
+    results = list(train_seeds(transformer, SHORT, [1, 3, 5], seeds_per_batch=2))
+    assert [result.seed for result in results] == [1, 3, 5]
+    for found, expected in zip(leaves(results[1].params), leaves(alone.params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * abs(expected).max())
+    for point, expected_point in zip(results[1].curve, alone.curve, strict=True):
+        assert point["step"] == expected_point["step"]
+        assert abs(point["loss"] - expected_point["loss"]) < 1e-3
+
+
+def test_one_compiled_call_and_stages_train_the_same(transformer: Challenge, alone) -> None:
+    trained = loop.make_train(transformer, SHORT)(jax.random.key(3))
+    for found, expected in zip(leaves(trained.params), leaves(alone.params), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * abs(expected).max())
+    assert trained.curve["step"].tolist() == [point["step"] for point in alone.curve]
+
+
+def test_train_is_a_function_of_keys_under_vmap(transformer: Challenge, alone) -> None:
+    keys = jax.vmap(jax.random.key)(jnp.array([3, 4]))
+    trained = jax.vmap(loop.make_train(transformer, SHORT))(keys)
+    assert trained.curve["loss"].shape == (2, 4)
+    np.testing.assert_allclose(trained.curve["loss"][0, -1], alone.curve[-1]["loss"], atol=1e-3)
+
+
+def test_nothing_is_traced_twice(transformer: Challenge) -> None:
+    chex.clear_trace_counter()
+    counted = chex.assert_max_traces(transformer.forward, n=3)  # the step, and two curve splits
+    watched = replace(transformer, forward=counted)
+    results = list(train_seeds(watched, SHORT, range(5), seeds_per_batch=2))
+    assert len(results) == 5
+
+
+def test_training_learns(transformer: Challenge) -> None:
+    """60 steps take the loss from log 114 to below that of guessing by the labels' share."""
+    recipe = replace(SHORT, steps=60, learning_rate=2e-3)
+    curve = next(train_seeds(transformer, recipe, [0])).curve
+    assert curve[0]["loss"] > curve[-1]["loss"]
+    share = transformer.labels.mean()
+    assert curve[-1]["loss"] < -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    assert curve[-1]["test_accuracy"] > 0.75
+
+
+class Recorder(nn.Module):
+    """Parameters that remember which pairs were ever trained on."""
+
+    @nn.compact
+    def __call__(self, tokens):
+        return self.param("seen", nn.initializers.zeros, (113 * 113,))
+
+
+def test_each_epoch_visits_every_example_once(transformer: Challenge) -> None:
+    """Seen from outside: a network that only records which inputs it was given."""
+    n_train, size = len(transformer.splits["train"]), 912
+    recipe = replace(
+        SHORT, batch_size=size, steps=14, eval_every=7, warmup_steps=0, weight_decay=0.0, b1=0.0
+    )
+    assert n_train == 7 * size
+
+    def forward(params, tokens, dropout_key):
+        del dropout_key
+        index = tokens[:, 0] * 113 + tokens[:, 1]
+        logit = params["seen"][index]
+        return jnp.stack([logit, -logit], axis=1)
+
+    few = {"test": np.arange(2, dtype=np.int32)}
+    recording = replace(transformer, forward=forward, curve_splits=few, model=Recorder())
+    points = []
+    for steps in (7, 14):
+        result = next(train_seeds(recording, replace(recipe, steps=steps), [0]))
+        points.append(result.params["seen"])
+    moved = np.zeros(113 * 113, bool)
+    moved[transformer.splits["train"]] = True
+    for seen in points:
+        np.testing.assert_array_equal(seen != 0, moved)
+
+
+def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
+    recipe = replace(SHORT_CNN, learning_rate=5e-3, steps=60)  # fast: the curves jump about
+    results = list(train_seeds(cnn, recipe, range(4)))
+    rows = cnn.splits["validation"]
+    for result in results:
+        curve = [point["validation_accuracy"] for point in result.curve]
+        assert result.best_step == (int(np.argmax(curve)) + 1) * recipe.eval_every
+        for params, expected in ((result.best_params, max(curve)), (result.params, curve[-1])):
+            right = cnn.logits(params, rows).argmax(axis=-1) == cnn.labels[rows]
+            assert abs(right.mean() - expected) < 1e-3
+    assert any(result.best_step < recipe.steps for result in results), "else nothing was tested"
+
+
+def test_dropout_is_a_choice_of_the_recipe(cnn: Challenge) -> None:
+    def train(**changes):
+        return next(train_seeds(cnn, replace(SHORT_CNN, **changes), [0])).params
+
+    with_dropout, without = train(), train(dropout=False)
+    assert any((a != b).any() for a, b in zip(leaves(with_dropout), leaves(without), strict=True))
+
+
+def test_a_batch_larger_than_the_training_set_is_refused(transformer: Challenge) -> None:
+    with pytest.raises(InputError, match="batch_size = 6385 of only 6384"):
+        loop.make_train(transformer, replace(SHORT, batch_size=6385))
+
+
+@pytest.mark.parametrize("seeds", [[], [-1], [2**32]])
+def test_impossible_seeds_are_refused(transformer: Challenge, seeds: list[int]) -> None:
+    with pytest.raises(InputError, match="seeds"):
+        next(train_seeds(transformer, SHORT, seeds))

@@ -11,17 +11,14 @@ from jaxmi.cli.verb import Result, Verb
 
 @dataclass(frozen=True, kw_only=True)
 class Labels(Verb):
-    """Write a challenge's labels over the whole domain.
-
-    transformer: labels (113, 113) and is_train (113, 113), row = x. cnn: train (50000,), validation
-    (10000,), test (10000,).
-    """
+    """Write a challenge's labels over the whole domain."""
 
     challenge: Positional[Literal["transformer", "cnn"]]
     """Which challenge."""
 
     out: Path
-    """The .npz file to write."""
+    """The .npz file to write. transformer: labels (113, 113) and is_train (113, 113), row = x. cnn:
+    train (50000,), validation (10000,), test (10000,)."""
 
     force: bool = False
     """Replace the file if it exists."""

@@ -5,7 +5,9 @@
 
 import contextlib
 import io
+import itertools
 import json
+import re
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -76,15 +78,15 @@ def _parse(args: Sequence[str] | None) -> Verb:
 
 
 def _first_paragraph(framed: str) -> str:
-    """Unwraps the first paragraph of a message that tyro drew a box around."""
-    lines = []
-    for line in framed.splitlines():
-        text = line.strip("│╭╮╰╯ ")
-        if line.startswith("│") and not text.strip("─"):
-            break
-        if line.startswith("│"):
-            lines.append(text)
-    return " ".join(lines) + " (see --help)"
+    """Unwraps the first paragraph of tyro's message, which has a title, a frame, and colours.
+
+    The frame is a box where stdout takes UTF-8, else a rule below the title.
+    """
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in framed.splitlines()]
+    boxed = any(line.startswith("╭") for line in lines)
+    body = [line.strip("│ ") for line in lines if not line.startswith(("╭", "╰"))]
+    paragraph = itertools.takewhile(lambda text: text.strip("─-"), body if boxed else body[2:])
+    return " ".join(paragraph) + " (see --help)"
 
 
 def _fail(message: object, code: int) -> NoReturn:

@@ -10,17 +10,14 @@ from jaxmi.cli.verb import Result, Verb
 
 @dataclass(frozen=True, kw_only=True)
 class Predict(Verb):
-    """Write a network's answers.
-
-    transformer: logits (113, 113, 114) and labels (113, 113) over the whole domain, row = x. cnn:
-    logits (10000, 2) and labels (10000,) on the test images.
-    """
+    """Write a network's answers: logits and labels."""
 
     checkpoint: Positional[Path]
     """A checkpoint folder."""
 
     out: Path
-    """The .npz file to write."""
+    """The .npz file to write. transformer: logits (113, 113, 114) and labels (113, 113) over the
+    whole domain, row = x. cnn: logits (10000, 2) and labels (10000,) on the test images."""
 
     force: bool = False
     """Replace the file if it exists."""

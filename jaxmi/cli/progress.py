@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -22,7 +21,7 @@ class Progress:
         """Takes what the whole run amounts to: `steps` for each of `n_seeds`."""
         self._challenge, self._steps, self._eval_every = challenge, steps, eval_every
         self._total, self._done = steps * n_seeds, 0
-        self._began: float | None = None
+        self._first: tuple[float, int] | None = None
         self._last_line = 0.0
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -35,7 +34,7 @@ class Progress:
         )
         self._task = self._bar.add_task(f"{challenge}: compiling", total=self._total, rate="")
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         """Starts the display."""
         self._bar.start()
         if self._bar.disable:
@@ -54,14 +53,14 @@ class Progress:
     def watch(self, seeds: Sequence[int], points: Sequence[Mapping[str, int | float]]) -> None:
         """Takes note of a point of the learning curves; a `seeds.Watch`."""
         now = time.monotonic()
-        if self._began is None:  # the first point ends the wait for the compiler: rates start here
-            self._began = now
-            rate, left = "", ""
-        else:
-            per_second = self._done / max(now - self._began, 1e-9)
-            rate = f"{per_second:,.0f} steps/s"
-            left = f", {(self._total - self._done) / max(per_second, 1e-9):,.0f} s left"
         self._done += self._eval_every * len(seeds)
+        rate, left = "", ""
+        if self._first is None:  # the first point ends the wait for the compiler: rates start here
+            self._first = now, self._done
+        elif self._done > self._first[1]:
+            per_second = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
+            rate = f"{per_second:,.0f} steps/s"
+            left = f", {(self._total - self._done) / per_second:,.0f} s left"
         which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}..{seeds[-1]}"
         accuracy = sum(point["test_accuracy"] for point in points) / len(points)
         text = f"{self._challenge} {which}: test {accuracy:.2%}"

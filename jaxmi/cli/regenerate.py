@@ -21,10 +21,7 @@ MAX_SEEDS = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Regenerate(Verb):
-    """Train challenge networks from scratch, over one seed or many.
-
-    Writes a run folder per challenge: run.json, metrics.jsonl, a checkpoint per seed, figures.
-    """
+    """Train challenge networks from scratch, over one seed or many."""
 
     challenge: Positional[Literal["transformer", "cnn", "all"]]
     """Which challenge, or both."""
@@ -36,7 +33,8 @@ class Regenerate(Verb):
     """fast: reaches the published accuracy soon. published: the original training."""
 
     out: Path | None = None
-    """Run folder; with `all`, one folder in it per challenge. Default: runs/CHALLENGE-RECIPE."""
+    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with `all`, one
+    folder in it per challenge. Default: runs/CHALLENGE-RECIPE."""
 
     force: bool = False
     """Replace an earlier run there."""
@@ -59,11 +57,14 @@ class Regenerate(Verb):
             raise InputError(f"--seeds-per-batch {self.seeds_per_batch}: expected at least 1")
 
         from jaxmi.challenges.registry import load_challenge
+        from jaxmi.training.loop import check_fit
         from jaxmi.weights.run_folder import check_free
 
         for name in names:
             check_free(self._folder(name), self.force)
         challenges = [load_challenge(name, self.data_dir) for name in names]
+        for challenge in challenges:
+            check_fit(challenge, recipes[challenge.name])
         runs = [run for c in challenges for run in self._train(c, recipes[c.name], seeds)]
         return {"runs": runs}
 
@@ -117,6 +118,8 @@ def parse_seeds(text: str) -> list[int]:
         raise InputError(f"--seeds {text}: expected first:end (0:8), a seed, or seeds with commas")
     if not seeds:
         raise InputError(f"--seeds {text} names no seed: the end must lie behind the first")
+    if max(seeds) >= 2**32:
+        raise InputError(f"--seeds {text}: a seed must be below 2**32")
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds {text} names a seed twice")
     return seeds

@@ -107,7 +107,8 @@ def distance_figure(
     for axes in (top, bottom):
         axes.axvspan(band[0] / 255, band[1] / 255, color=BAND, alpha=0.2, linewidth=0)
     top.hist(distances / 255, bins=bins.tolist(), color="#2f5d8a")
-    top.text(sum(band) / 2 / 255, top.get_ylim()[1] * 0.93, "label 0", ha="center")
+    top.set_ylim(0, 1.15 * top.get_ylim()[1])
+    top.text(sum(band) / 2 / 255, 0.92 * top.get_ylim()[1], "label 0", ha="center")
     top.set_ylabel("test images")
     top.set_title(f"{name}: {right_ones.mean():.2%} of {len(labels):,} test images right")
     bottom.hist(distances[wrong] / 255, bins=bins.tolist(), color=TEST_MISTAKE)

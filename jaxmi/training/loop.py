@@ -64,6 +64,17 @@ def make_data(challenge: Challenge) -> Data:
     )
 
 
+def check_fit(challenge: Challenge, recipe: Recipe) -> None:
+    """Checks that a recipe can train a challenge's network.
+
+    Raises:
+      InputError: if a batch would be larger than the training set.
+    """
+    n_train = len(challenge.splits["train"])
+    if recipe.batch_size is not None and recipe.batch_size > n_train:
+        raise InputError(f"recipe: batch_size = {recipe.batch_size} of only {n_train} examples")
+
+
 def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
     """Builds `start(key, data) -> state`: a run before its first step."""
     optimizer = make_optimizer(recipe)
@@ -91,12 +102,11 @@ def make_advance(
     it stays one number: the reshuffling at each epoch's start is then really skipped in between.
 
     Raises:
-      InputError: if a batch would be larger than the training set.
+      InputError: as `check_fit`.
     """
+    check_fit(challenge, recipe)
     n_train = len(challenge.splits["train"])
     batch_size = recipe.batch_size or n_train
-    if batch_size > n_train:
-        raise InputError(f"recipe: batch_size = {batch_size} of only {n_train} examples")
     steps_per_epoch = n_train // batch_size
     step_once = partial(train_step, challenge.forward, make_optimizer(recipe))
 

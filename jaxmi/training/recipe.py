@@ -50,7 +50,7 @@ class Recipe:
             "b1": 0 <= self.b1 < 1,
             "b2": 0 <= self.b2 < 1,
             "weight_decay": self.weight_decay >= 0,
-            "warmup_steps": 0 <= self.warmup_steps <= self.steps,
+            "warmup_steps": self.warmup_steps >= 0,
             "dropout": isinstance(self.dropout, bool),
             "schedule": self.schedule in get_args(Schedule),
             "matmul_precision": self.matmul_precision in get_args(MatmulPrecision),

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
@@ -55,7 +55,7 @@ class RunFolder:
         except OSError as error:
             raise InputError(f"cannot write to {path}: {error.strerror}") from error
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "RunFolder":
         """Returns itself."""
         return self
 

@@ -173,7 +173,7 @@ def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
         (["predict", "nothing", "--out", "a.npz"], "nothing"),
         (["data", "fetch", "--source", "ftp"], "ftp"),
         (["data"], "fetch"),
-        ([], "subcommand"),
+        ([], "regenerate"),
     ],
 )
 def test_bad_input_is_one_line_with_the_value_and_leaves_nothing(

@@ -1,0 +1,42 @@
+"""Makes what this repository keeps of its own results: checkpoints/ and the figures in docs/.
+
+Command:   .venv/bin/python scripts/make_checkpoints.py
+Time:      about 2 minutes on 2 cores
+Expected:  transformer seed 0: test accuracy near 97.6 %; cnn seed 0: near 96.3 %
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = ("regenerate", "all", "--recipe", "fast", "--seeds", "0")
+FIGURES = {
+    "transformer/labels.png": "labels.png",
+    "transformer/curves.png": "transformer-curves.png",
+    "cnn/distances.png": "distances.png",
+    "cnn/curves.png": "cnn-curves.png",
+}
+
+
+def main() -> None:
+    """Trains seed 0 of both challenges and copies its last step's network and its figures."""
+    with tempfile.TemporaryDirectory() as folder:
+        jaxmi = Path(sys.executable).parent / "jaxmi"
+        subprocess.run([jaxmi, *COMMAND, "--out", folder], check=True)
+        for name in ("transformer", "cnn"):
+            target = ROOT / "checkpoints" / name
+            shutil.rmtree(target, ignore_errors=True)
+            seed = Path(folder) / name / "seed-00000"
+            shutil.copytree(seed, target, ignore=shutil.ignore_patterns("best"))
+            metrics = json.loads((target / "metrics.json").read_text())
+            print(f"{name}: test accuracy {metrics['test_accuracy']:.2%}")
+        for source, target in FIGURES.items():
+            shutil.copy(Path(folder) / source, ROOT / "docs" / target)
+
+
+if __name__ == "__main__":
+    main()

@@ -43,16 +43,20 @@ def label_maps(
         axes.set_title(title)
     right.imshow(is_train, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
     right.contour(truth, levels=[0.5], colors="#9aa7b5", linewidths=0.5)
-    for split, colour in (("train", TRAIN_MISTAKE), ("test", TEST_MISTAKE)):
+    counts = []
+    for split, colour, colour_name in (
+        ("train", TRAIN_MISTAKE, "black"),
+        ("test", TEST_MISTAKE, "red"),
+    ):
         rows, columns = np.nonzero(mistakes[split])
         total = int((is_train if split == "train" else ~is_train).sum())
-        label = f"{len(rows)} of {total:,} {split} pairs"
+        counts.append(f"{len(rows)} of {total:,} {split} pairs ({colour_name})")
         for axes in (middle, right):
-            axes.scatter(columns, rows, s=9, marker="s", color=colour, linewidths=0, label=label)
-    right.set_title("mistakes (ground: train pairs blue, test white)")
-    figure.legend(*right.get_legend_handles_labels(), loc="outside lower right", ncols=2)
+            axes.scatter(columns, rows, s=9, marker="s", color=colour, linewidths=0)
+    right.set_title("mistakes: " + ",\n".join(counts), fontsize="medium")
     for axes in (left, middle, right):
         axes.set_xlabel("y")
+    right.set_xlabel("y (ground: pairs trained on are blue, test pairs white)")
     left.set_ylabel("x")
     return figure
 

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import subcommand
 
 from jaxmi.cli.verb import Result, Verb
 from jaxmi.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from jaxmi.data.mnist import Location
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +58,8 @@ class Data:
     verb: Annotated[DataFetch, subcommand("fetch")] | Annotated[DataCheck, subcommand("check")]
 
 
-def _verified(location) -> Result:
-    import hashlib
-
+def _verified(location: "Location") -> Result:
     from jaxmi.data import mnist
 
-    files = mnist.read_verified(location)
-    return {
-        "path": str(location.path),
-        "source": location.source,
-        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()},
-    }
+    mnist.read_verified(location)  # raises unless every file has its own of these checksums
+    return {"path": str(location.path), "source": location.source, "sha256": mnist.SHA256}

@@ -95,9 +95,13 @@ class Regenerate(Verb):
             Progress(challenge.name, recipe.steps, recipe.eval_every, len(seeds)) as progress,
         ):
             results = train_seeds(challenge, recipe, seeds, self.seeds_per_batch, progress.watch)
-            trained = [(result, folder.add(result)) for result in results]
-        draw_run(folder.path, challenge, [result for result, _ in trained])
-        runs = [run for _, run in trained]
+            runs, curves, first = [], {}, None
+            for result in results:  # one at a time: a thousand networks need not fit in memory
+                runs.append(folder.add(result))
+                curves[result.seed] = result.curve
+                first = first or result
+        assert first is not None
+        draw_run(folder.path, challenge, first, curves)
         folder.finish(runs)
         return runs
 

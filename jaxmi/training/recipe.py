@@ -1,5 +1,6 @@
 """Recipes: every number of a training run, by challenge and name."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -7,6 +8,9 @@ from jaxmi.errors import InputError
 
 Schedule = Literal["constant", "cosine"]
 MatmulPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
+
+MAX_STEPS = 10_000_000
+"""More are surely a slip of the finger."""
 
 
 @dataclass(frozen=True)
@@ -43,14 +47,14 @@ class Recipe:
           InputError: naming the field and the value.
         """
         for name, right in {
-            "steps": self.steps >= 1,
+            "steps": 1 <= self.steps <= MAX_STEPS,
             "batch_size": self.batch_size is None or self.batch_size >= 1,
-            "learning_rate": self.learning_rate > 0,
+            "learning_rate": 0 < self.learning_rate < math.inf,
             "eval_every": self.eval_every >= 1 and self.steps % self.eval_every == 0,
             "b1": 0 <= self.b1 < 1,
             "b2": 0 <= self.b2 < 1,
-            "weight_decay": self.weight_decay >= 0,
-            "warmup_steps": self.warmup_steps >= 0,
+            "weight_decay": 0 <= self.weight_decay < math.inf,
+            "warmup_steps": 0 <= self.warmup_steps <= MAX_STEPS,
             "dropout": isinstance(self.dropout, bool),
             "schedule": self.schedule in get_args(Schedule),
             "matmul_precision": self.matmul_precision in get_args(MatmulPrecision),

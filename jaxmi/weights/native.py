@@ -62,13 +62,18 @@ def save_checkpoint(
     if path.exists():
         raise InputError(f"{path} exists already")
     with whole_folder(path) as folder:
-        tensors = {
-            name: np.ascontiguousarray(leaf)
-            for name, leaf in _flatten(jax.device_get(params)).items()
-        }
-        save_file(tensors, folder / "params.safetensors")
-        write_json(folder / "config.json", {"format": FORMAT, **config})
-        write_json(folder / "metrics.json", metrics)
+        write_checkpoint(folder, params, config, metrics)
+
+
+def write_checkpoint(
+    folder: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint's files into a folder that is there already; see `save_checkpoint`."""
+    tensors = _flatten(jax.device_get(params))
+    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}
+    save_file(tensors, folder / "params.safetensors")
+    write_json(folder / "config.json", {"format": FORMAT, **config})
+    write_json(folder / "metrics.json", metrics)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -89,6 +94,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
         tensors = load_file(path / "params.safetensors")
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"{path}/params.safetensors cannot be read: {error}") from error
+    for name in tensors:
+        if any(other.startswith(f"{name}.") for other in tensors):
+            raise InputError(
+                f"{path}/params.safetensors: {name} is a tensor and a group of tensors"
+            )
     return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
 
 
@@ -133,7 +143,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Writes a JSON file whole or not at all."""
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2) + "\n")
+    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
     os.replace(temporary, path)
 
 
@@ -145,7 +155,7 @@ def _flatten(params: Params) -> dict[str, Any]:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object")

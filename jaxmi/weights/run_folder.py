@@ -12,11 +12,16 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
 from jaxmi.training.seeds import SeedResult
-from jaxmi.weights.native import save_checkpoint, write_json
+from jaxmi.types import Params
+from jaxmi.weights.native import whole_folder, write_checkpoint, write_json
 
 
 class RunFolder:
-    """Writes a run as it goes: seeds that are finished are whole on disk, whatever comes after."""
+    """Writes a run as it goes: seeds that are finished are whole on disk, whatever comes after.
+
+    Use it as a context: if training fails before any seed is finished, the folder is taken away and
+    an earlier run that it was to replace is put back.
+    """
 
     def __init__(
         self,
@@ -33,12 +38,15 @@ class RunFolder:
           challenge: What is trained on.
           recipe_name: The recipe's name, for the record.
           recipe: All of its numbers.
-          force: Replace an earlier run there.
+          force: Replace an earlier run there; until the new one is finished, the earlier one is
+            kept beside it under a name that ends in ".old".
 
         Raises:
           InputError: if the folder holds something already, or cannot be written.
         """
         self.path = path
+        self.runs: list[dict[str, Any]] = []
+        """An entry per finished seed: its accuracies, its times, its checkpoint."""
         self._challenge = challenge
         self._facts = {
             "challenge": challenge.name,
@@ -47,11 +55,12 @@ class RunFolder:
             "jaxmi_version": jaxmi.__version__,
         }
         check_free(path, force)
+        self._old: Path | None = None
         try:
             if path.is_dir():
-                shutil.rmtree(path)
-            path.mkdir(parents=True)
-            write_json(path / "run.json", {**self._facts, "finished": False, "runs": []})
+                self._old = path.resolve().rename(_old_name(path))
+            path.resolve().mkdir(parents=True)
+            self._write_record(finished=False)
         except OSError as error:
             raise InputError(f"cannot write to {path}: {error.strerror}") from error
 
@@ -60,53 +69,60 @@ class RunFolder:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Takes the folder away again if training failed before any seed was finished."""
-        if kind is not None and not any(self.path.glob("seed-*")):
-            shutil.rmtree(self.path, ignore_errors=True)
+        """Undoes everything if training failed before any seed was finished."""
+        if kind is not None and not self.runs:
+            shutil.rmtree(self.path.resolve(), ignore_errors=True)
+            if self._old is not None:
+                self._old.rename(self.path.resolve())
 
-    def add(self, result: SeedResult) -> dict[str, Any]:
+    def add(self, result: SeedResult) -> None:
         """Evaluates and saves one seed's network.
 
         Writes the checkpoint after the last step to `seed-00000/` and, if it is another, the one at
         the best step to `seed-00000/best/`; appends the learning curve to `metrics.jsonl`.
-
-        Returns:
-          The seed's entry for `run.json`.
         """
         path = self.path / f"seed-{result.seed:05d}"
-        last_step = int(result.curve[-1]["step"])
-        metrics = self._evaluate(result.params)
-        metrics |= {"best_step": result.best_step, "loss": result.curve[-1]["loss"]}
-        self._save(path, result, result.params, last_step, metrics)
-        if result.best_step != last_step:
-            best = self._evaluate(result.best_params)
-            best["selected_on"] = self._challenge.selection_split
-            self._save(path / "best", result, result.best_params, result.best_step, best)
+        last = result.curve[-1]
+        metrics = {**self._evaluate(result.params), "best_step": result.best_step}
+        metrics["loss"] = last["loss"]
+        with whole_folder(path) as folder:
+            config = {**self._facts, "seed": result.seed, "step": last["step"]}
+            write_checkpoint(folder, result.params, config, metrics)
+            if result.best_step != last["step"]:
+                (folder / "best").mkdir()
+                best = self._evaluate(result.best_params)
+                best["selected_on"] = self._challenge.selection_split
+                config["step"] = result.best_step
+                write_checkpoint(folder / "best", result.best_params, config, best)
         with (self.path / "metrics.jsonl").open("a") as lines:
             for point in result.curve:
-                lines.write(json.dumps({"seed": result.seed, **point}) + "\n")
-        return {
-            "challenge": self._challenge.name,
-            "seed": result.seed,
-            "recipe": self._facts["recipe"]["name"],
-            "steps": last_step,
-            **metrics,
-            "train_seconds": round(result.train_seconds, 3),
-            "compile_seconds": round(result.compile_seconds, 3),
-            "checkpoint": str(path),
-        }
+                lines.write(json.dumps({"seed": result.seed, **point}, allow_nan=False) + "\n")
+        self.runs.append(
+            {
+                "challenge": self._challenge.name,
+                "seed": result.seed,
+                "recipe": self._facts["recipe"]["name"],
+                "steps": last["step"],
+                **metrics,
+                "train_seconds": round(result.train_seconds, 3),
+                "compile_seconds": round(result.compile_seconds, 3),
+                "checkpoint": str(path),
+            }
+        )
+        self._write_record(finished=False)
 
-    def finish(self, runs: list[dict[str, Any]]) -> None:
-        """Records that every seed is there."""
-        write_json(self.path / "run.json", {**self._facts, "finished": True, "runs": runs})
+    def finish(self) -> None:
+        """Records that every seed is there, and removes the run that this one replaced."""
+        self._write_record(finished=True)
+        if self._old is not None:
+            shutil.rmtree(self._old, ignore_errors=True)
 
-    def _evaluate(self, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _evaluate(self, params: Params) -> dict[str, Any]:
         return {**self._challenge.metrics(self._challenge.logits(params).argmax(axis=-1))}
 
-    def _save(
-        self, path: Path, result: SeedResult, params: Mapping[str, Any], step: int, metrics: dict
-    ) -> None:
-        save_checkpoint(path, params, {**self._facts, "seed": result.seed, "step": step}, metrics)
+    def _write_record(self, finished: bool) -> None:
+        record: Mapping[str, Any] = {**self._facts, "finished": finished, "runs": self.runs}
+        write_json(self.path / "run.json", record)
 
 
 def check_free(path: Path, force: bool) -> None:
@@ -116,10 +132,23 @@ def check_free(path: Path, force: bool) -> None:
       InputError: if the path is a file, or a folder that is not empty, unless it is an earlier run
         and `force` is given.
     """
-    if path.exists() and not path.is_dir():
-        raise InputError(f"{path} is a file; name a folder")
-    if path.is_dir() and any(path.iterdir()):
-        if not (path / "run.json").is_file():
-            raise InputError(f"{path} is not empty and holds no run; name another folder")
-        if not force:
-            raise InputError(f"{path} holds a run already; --force replaces it")
+    try:
+        if path.exists() and not path.is_dir():
+            raise InputError(f"{path} is a file; name a folder")
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+    except OSError as error:
+        raise InputError(f"cannot write to {path}: {error.strerror}") from error
+    if not (path / "run.json").is_file():
+        raise InputError(f"{path} is not empty and holds no run; name another folder")
+    if not force:
+        raise InputError(f"{path} holds a run already; --force replaces it")
+    if _old_name(path).exists():
+        raise InputError(
+            f"{_old_name(path)} is left of an earlier --force; keep or remove it first"
+        )
+
+
+def _old_name(path: Path) -> Path:
+    path = path.resolve()
+    return path.with_name(f"{path.name}.old")

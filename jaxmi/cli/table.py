@@ -32,14 +32,16 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
         table = Table(title=challenge, title_justify="left")
         columns = {k: v for k, v in _COLUMNS.items() if getattr(published, v) or k != "1-2*error"}
         table.add_column("network")
-        for heading in (*columns, "steps", "train time"):
+        trained = ("steps", "train time") if "train_seconds" in chosen[0] else ()
+        for heading in (*columns, *trained):
             table.add_column(heading, justify="right")
         cells = [_percent(getattr(published, key)) for key in columns.values()]
-        table.add_row("published", *cells, "", "", end_section=True)
+        table.add_row("published", *cells, *("" for _ in trained), end_section=True)
         for network in chosen:
             cells = [_percent(network[key]) for key in columns.values()]
-            seconds = f"{network['train_seconds']:.1f} s" if "train_seconds" in network else ""
-            table.add_row(network["name"], *cells, str(network.get("steps", "")), seconds)
+            if trained:
+                cells += [str(network["steps"]), f"{network['train_seconds']:.1f} s"]
+            table.add_row(network["name"], *cells)
         if len(chosen) > 1:
             reached = sum(n["test_accuracy"] >= round(published.test_accuracy, 4) for n in chosen)
             table.caption = f"{reached} of {len(chosen)} reach the published test accuracy"

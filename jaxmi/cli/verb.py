@@ -1,6 +1,7 @@
 """What every verb shares: the `--json` flag, and how its result is shown."""
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,15 +11,15 @@ Result = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verb:
+class Verb(ABC):
     """A command of the command line; its fields are the command's arguments."""
 
     json: bool = False
     """Print one JSON object on stdout and nothing else there."""
 
+    @abstractmethod
     def run(self) -> Result:
         """Does the work, reporting progress on stderr; returns the result."""
-        raise NotImplementedError(type(self).__name__)
 
     def show(self, result: Result) -> None:
         """Prints the result for a person, on stdout."""

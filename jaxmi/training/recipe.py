@@ -69,7 +69,7 @@ class Recipe:
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "transformer": {
-        # The grokking code's: https://www.alignmentforum.org/posts/N6WM6hs7RQMKDhYjB
+        # The original's: full-batch AdamW, from Neel Nanda's grokking code.
         "published": Recipe(
             steps=5000,
             batch_size=None,

@@ -57,11 +57,17 @@ class Challenge:
     model: nn.Module
     """The readable network: `model.apply({"params": params}, one_input, edits)`."""
 
-    forward: Forward
-    """The same function as `model`, on a batch, in the form that trains fastest."""
+    forms: Mapping[str, Forward]
+    """`model` on a batch: "readable", as it stands; "fast", the same function in a form that trains
+    fast."""
 
     published: Published
     """Figures of the published network, to be compared with."""
+
+    @property
+    def forward(self) -> Forward:
+        """The network on a batch, in its fast form."""
+        return self.forms["fast"]
 
     def init(self, key: jax.Array) -> Params:
         """Draws a network's initial parameters."""

@@ -8,6 +8,7 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge, Published
 from jaxmi.data.mnist import TEST, TRAIN, VALIDATION, load_mnist
 from jaxmi.models.cnn import Cnn
+from jaxmi.models.cnn_fast import logits
 from jaxmi.programs.clue_labels import CLUE_INDEX, label_images
 from jaxmi.types import Array, Params
 
@@ -34,7 +35,7 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
     splits = {"train": rows[TRAIN], "validation": rows[VALIDATION], "test": rows[TEST]}
     model = Cnn()
 
-    def forward(params: Params, images: Array, dropout_key: jax.Array | None) -> jax.Array:
+    def readable(params: Params, images: Array, dropout_key: jax.Array | None) -> jax.Array:
         if dropout_key is None:
             return jax.vmap(lambda image: model.apply({"params": params}, image)[0])(images)
         keys = jax.random.split(dropout_key, len(images))
@@ -51,6 +52,6 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
         curve_splits={**splits, "train": splits["train"][:CURVE_TRAIN_IMAGES]},
         selection_split="validation",
         model=model,
-        forward=forward,
+        forms={"fast": logits, "readable": readable},
         published=PUBLISHED,
     )

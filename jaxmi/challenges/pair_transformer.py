@@ -19,7 +19,7 @@ PUBLISHED = Published(
 """Recomputed on the published weights; the post quotes the last as a test accuracy, 97.27 %."""
 
 
-def _forward(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
+def _fast(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
     del dropout_key  # this network has no dropout
     return last_logits(params, tokens)
 
@@ -27,6 +27,12 @@ def _forward(params: Params, tokens: Array, dropout_key: jax.Array | None) -> ja
 def load_pair_transformer() -> Challenge:
     """Builds challenge 2: 12,769 token sequences, their labels, and the published split."""
     train, test = split_indices(P)
+    model = Transformer()
+
+    def readable(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
+        del dropout_key
+        return jax.vmap(lambda one: model.apply({"params": params}, one)[0][-1])(tokens)
+
     return Challenge(
         name="transformer",
         title="Challenge 2: pairs and a transformer",
@@ -35,7 +41,7 @@ def load_pair_transformer() -> Challenge:
         splits={"train": train, "test": test},
         curve_splits={"train": train, "test": test},
         selection_split="test",
-        model=Transformer(),
-        forward=_forward,
+        model=model,
+        forms={"fast": _fast, "readable": readable},
         published=PUBLISHED,
     )

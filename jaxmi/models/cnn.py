@@ -54,8 +54,8 @@ def _uniform_init(fan_in: int) -> nn.initializers.Initializer:
 class Conv3x3(nn.Module):
     """A 3x3 convolution without padding, as one matrix product over unfolded patches.
 
-    On CPUs this trains several times faster than the convolution primitive, whose gradient is slow
-    there, and under `vmap` over seeds it stays a batched product instead of a grouped convolution.
+    Under `vmap` over seeds this stays a batched product; the convolution primitive would become a
+    grouped convolution, which is slow everywhere.
     """
 
     channels: int

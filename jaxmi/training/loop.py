@@ -11,7 +11,13 @@ from jaxtyping import Float, Int32, PRNGKeyArray
 from jaxmi.challenges.challenge import Challenge, chunked_logits
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
-from jaxmi.training.step import Batch, TrainState, make_optimizer, train_step
+from jaxmi.training.step import (
+    Batch,
+    TrainState,
+    default_microbatch,
+    make_optimizer,
+    train_step,
+)
 from jaxmi.types import Params
 
 
@@ -68,11 +74,16 @@ def check_fit(challenge: Challenge, recipe: Recipe) -> None:
     """Checks that a recipe can train a challenge's network.
 
     Raises:
-      InputError: if a batch would be larger than the training set.
+      InputError: if a batch would be larger than the training set, or is not made of whole
+        microbatches.
     """
     n_train = len(challenge.splits["train"])
     if recipe.batch_size is not None and recipe.batch_size > n_train:
         raise InputError(f"recipe: batch_size = {recipe.batch_size} of only {n_train} examples")
+    if recipe.microbatch and (recipe.batch_size or n_train) % recipe.microbatch:
+        raise InputError(
+            f"recipe: microbatch = {recipe.microbatch} does not divide all {n_train} examples"
+        )
 
 
 def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
@@ -108,7 +119,13 @@ def make_advance(
     n_train = len(challenge.splits["train"])
     batch_size = recipe.batch_size or n_train
     steps_per_epoch = n_train // batch_size
-    step_once = partial(train_step, challenge.forward, make_optimizer(recipe))
+    forward = challenge.forms[recipe.form]
+    step_once = partial(
+        train_step,
+        forward,
+        make_optimizer(recipe),
+        microbatch=recipe.microbatch or default_microbatch(batch_size),
+    )
 
     def advance(
         state: RunState, first_step: Int32[jax.Array, ""], data: Data
@@ -139,7 +156,7 @@ def make_advance(
         (train, order), losses = jax.lax.scan(one_step, (state.train, state.order), steps)
         point = {"step": first_step + recipe.eval_every, "loss": losses.mean()}
         for name, rows in data.curve.items():
-            logits = chunked_logits(challenge.forward, train.params, data.inputs[rows])
+            logits = chunked_logits(forward, train.params, data.inputs[rows])
             point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
 
         accuracy = point[f"{challenge.selection_split}_accuracy"]

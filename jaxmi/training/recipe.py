@@ -7,6 +7,8 @@ from typing import Literal, get_args
 from jaxmi.errors import InputError
 
 Schedule = Literal["constant", "cosine"]
+
+Form = Literal["fast", "readable"]
 MatmulPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 MAX_STEPS = 10_000_000
@@ -39,6 +41,11 @@ class Recipe:
     """Whether units are dropped where the network's architecture has dropout."""
     matmul_precision: MatmulPrecision = "float32"
     """Precision of matrix products where the hardware offers less than float32."""
+    form: Form = "fast"
+    """The network's form that is trained; both compute the same, see `Challenge.forms`."""
+    microbatch: int | None = None
+    """Examples whose gradient is taken at once, before all are added up; divides the batch. None:
+    all at once, but on CPUs as many as their caches hold. Changes only the order of sums."""
 
     def __post_init__(self) -> None:
         """Checks every value.
@@ -57,10 +64,17 @@ class Recipe:
             "warmup_steps": 0 <= self.warmup_steps <= MAX_STEPS,
             "dropout": isinstance(self.dropout, bool),
             "schedule": self.schedule in get_args(Schedule),
+            "form": self.form in get_args(Form),
+            "microbatch": self.microbatch is None or self.microbatch >= 1,
             "matmul_precision": self.matmul_precision in get_args(MatmulPrecision),
         }.items():
             if not right:
                 raise InputError(f"recipe: {name} = {getattr(self, name)!r} cannot be used")
+        if self.batch_size and self.microbatch and self.batch_size % self.microbatch:
+            raise InputError(
+                f"recipe: microbatch = {self.microbatch} does not divide "
+                f"batch_size = {self.batch_size}"
+            )
         if self.steps % self.eval_every:
             raise InputError(
                 f"recipe: eval_every = {self.eval_every} does not divide steps = {self.steps}"

@@ -68,8 +68,10 @@ def test_train_is_a_function_of_keys_under_vmap(transformer: Challenge, alone) -
 
 def test_nothing_is_traced_twice(transformer: Challenge) -> None:
     chex.clear_trace_counter()
-    counted = chex.assert_max_traces(transformer.forward, n=3)  # the step, and two curve splits
-    watched = replace(transformer, forward=counted)
+    counted = chex.assert_max_traces(
+        transformer.forms["fast"], n=3
+    )  # the step, and two curve splits
+    watched = replace(transformer, forms={"fast": counted})
     results = list(train_seeds(watched, SHORT, range(5), seeds_per_batch=2))
     assert len(results) == 5
 
@@ -116,7 +118,7 @@ def visits(transformer: Challenge, steps: int) -> np.ndarray:
         return jnp.stack([logit, -logit], axis=1)
 
     few = {"test": np.arange(2, dtype=np.int32)}
-    recording = replace(transformer, forward=forward, curve_splits=few, model=Recorder())
+    recording = replace(transformer, forms={"fast": forward}, curve_splits=few, model=Recorder())
     moved = next(train_seeds(recording, recipe, [0])).params["number"] / recipe.learning_rate
     counts = np.rint(abs(moved))
     np.testing.assert_allclose(abs(moved), counts, atol=0.05)
@@ -168,6 +170,11 @@ def test_dropout_is_a_choice_of_the_recipe(cnn: Challenge) -> None:
 def test_a_batch_larger_than_the_training_set_is_refused(transformer: Challenge) -> None:
     with pytest.raises(InputError, match="batch_size = 6385 of only 6384"):
         loop.make_train(transformer, replace(SHORT, batch_size=6385))
+
+
+def test_microbatches_must_divide_the_training_set(transformer: Challenge) -> None:
+    with pytest.raises(InputError, match="microbatch = 1000 does not divide all 6384"):
+        loop.make_train(transformer, replace(SHORT, batch_size=None, microbatch=1000))
 
 
 def test_a_diverging_run_is_told(transformer: Challenge) -> None:

@@ -42,6 +42,9 @@ def test_the_published_transformer_recipe_is_the_original() -> None:
         ("schedule", "linear"),
         ("dropout", "no"),
         ("matmul_precision", "float8"),
+        ("form", "slow"),
+        ("microbatch", 0),
+        ("microbatch", 100),
     ],
 )
 def test_impossible_numbers_are_refused_by_name(field: str, value: object) -> None:

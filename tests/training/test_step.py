@@ -1,15 +1,24 @@
 """One step against PyTorch's AdamW, and the learning-rate schedules."""
 
 from dataclasses import replace
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import torch
 
+from jaxmi.challenges.challenge import Challenge
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.step import Batch, TrainState, make_optimizer, train_step
+from jaxmi.training.step import (
+    Batch,
+    TrainState,
+    default_microbatch,
+    make_optimizer,
+    train_step,
+)
 
 PUBLISHED = RECIPES["transformer"]["published"]
 
@@ -78,3 +87,30 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_logits() -> None:
     _, loss = train_step(linear, optax.sgd(0.1), state, batch, None)
     log_z = np.log(np.e + 2)
     np.testing.assert_allclose(loss, (log_z - 1 + 2 * log_z) / 3, rtol=1e-6)
+
+
+def test_microbatches_add_up_to_the_batch(transformer: Challenge) -> None:
+    rows = transformer.splits["train"]
+    batch = Batch(jnp.asarray(transformer.inputs[rows]), jnp.asarray(transformer.labels[rows]))
+    params = transformer.init(jax.random.key(0))
+    gradient_descent = optax.sgd(1.0)
+    state = TrainState(params, gradient_descent.init(params))
+    step = jax.jit(partial(train_step, transformer.forward, gradient_descent), static_argnums=3)
+    expected, loss = step(state, batch, None)
+    for microbatch in (532, 1596):
+        found, parts_loss = step(state, batch, None, microbatch)
+        np.testing.assert_allclose(parts_loss, loss, rtol=1e-5)
+        for have, want in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(have, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    one_part = jax.tree.map(lambda leaf: leaf[:532], batch)
+    control, _ = step(state, one_part, None)
+    moved = abs(control.params["W_U"] - expected.params["W_U"]).max()
+    assert moved > 1e-4 * abs(expected.params["W_U"]).max()
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "microbatch"), [(6384, 1596), (512, 512), (1601, 1601), (5000, 1250)]
+)
+def test_the_default_microbatch_divides_the_batch(batch_size: int, microbatch: int) -> None:
+    """On a CPU; 1601 is a prime, which only itself divides."""
+    assert default_microbatch(batch_size) == microbatch

@@ -1,4 +1,4 @@
-"""The two ways in which jaxmi refuses: the user's mistake, and the world's."""
+"""The ways in which jaxmi refuses, or stops: the user's mistake, the world's, a request."""
 
 
 class InputError(ValueError):
@@ -10,3 +10,7 @@ class UnavailableError(RuntimeError):
 
     The command line prints the message as one line and exits 1.
     """
+
+
+class StoppedError(RuntimeError):
+    """Training was asked to stop and has saved its state. The command line exits 75: try again."""

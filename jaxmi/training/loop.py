@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int32, PRNGKeyArray
+from jaxtyping import Float, Int32, PRNGKeyArray, UInt32
 
 from jaxmi.challenges.challenge import Challenge, chunked_logits
 from jaxmi.errors import InputError
@@ -38,14 +38,16 @@ class RunState(NamedTuple):
     """One seed's run between two points of its learning curve; arrays only."""
 
     train: TrainState
-    key: PRNGKeyArray
-    """The run's own key; what is drawn from it is folded in by purpose and step."""
+    key: UInt32[jax.Array, "words"]
+    """The run's own key, as plain numbers; what is drawn is folded in by purpose and step."""
     order: Int32[jax.Array, "m"]
     """Rows to train on, in this epoch's order."""
     best_params: Params
     """Parameters at the best point of the curve so far."""
     best_accuracy: Float[jax.Array, ""]
     best_step: Int32[jax.Array, ""]
+    curve: dict[str, Float[jax.Array, "points"]]
+    """"loss" (mean since the last point) and an accuracy per split; 0 at points to come."""
 
 
 class Trained(NamedTuple):
@@ -89,16 +91,18 @@ def check_fit(challenge: Challenge, recipe: Recipe) -> None:
 def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
     """Builds `start(key, data) -> state`: a run before its first step."""
     optimizer = make_optimizer(recipe)
+    columns = ("loss", *(f"{split}_accuracy" for split in challenge.curve_splits))
 
     def start(key: PRNGKeyArray, data: Data) -> RunState:
         params = challenge.init(jax.random.fold_in(key, 0))
         return RunState(
             train=TrainState(params, optimizer.init(params)),
-            key=key,
+            key=jax.random.key_data(key),
             order=data.train,
             best_params=params,
             best_accuracy=jnp.float32(-1),
             best_step=jnp.int32(0),
+            curve={name: jnp.zeros(recipe.steps // recipe.eval_every) for name in columns},
         )
 
     return start
@@ -106,8 +110,8 @@ def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, 
 
 def make_advance(
     challenge: Challenge, recipe: Recipe
-) -> Callable[[RunState, Int32[jax.Array, ""], Data], tuple[RunState, dict[str, jax.Array]]]:
-    """Builds `advance(state, first_step, data) -> (state, point)`: `eval_every` steps, a point.
+) -> Callable[[RunState, Int32[jax.Array, ""], Data], RunState]:
+    """Builds `advance(state, first_step, data) -> state`: `eval_every` steps, a point.
 
     `first_step` is an argument of its own, not part of the state, so that under `vmap` over seeds
     it stays one number: the reshuffling at each epoch's start is then really skipped in between.
@@ -127,11 +131,9 @@ def make_advance(
         microbatch=recipe.microbatch or default_microbatch(batch_size),
     )
 
-    def advance(
-        state: RunState, first_step: Int32[jax.Array, ""], data: Data
-    ) -> tuple[RunState, dict[str, jax.Array]]:
-        shuffle_key = jax.random.fold_in(state.key, 1)
-        dropout_key = jax.random.fold_in(state.key, 2)
+    def advance(state: RunState, first_step: Int32[jax.Array, ""], data: Data) -> RunState:
+        key = jax.random.wrap_key_data(state.key)
+        shuffle_key, dropout_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
 
         def one_step(
             carry: tuple[TrainState, jax.Array], step: jax.Array
@@ -154,7 +156,7 @@ def make_advance(
 
         steps = first_step + jnp.arange(recipe.eval_every)
         (train, order), losses = jax.lax.scan(one_step, (state.train, state.order), steps)
-        point = {"step": first_step + recipe.eval_every, "loss": losses.mean()}
+        point = {"loss": losses.mean()}
         for name, rows in data.curve.items():
             logits = chunked_logits(forward, train.params, data.inputs[rows])
             point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
@@ -163,10 +165,12 @@ def make_advance(
         better = accuracy > state.best_accuracy
         best_params, best_accuracy, best_step = jax.tree.map(
             partial(jnp.where, better),
-            (train.params, accuracy, point["step"]),
+            (train.params, accuracy, first_step + recipe.eval_every),
             (state.best_params, state.best_accuracy, state.best_step),
         )
-        return RunState(train, state.key, order, best_params, best_accuracy, best_step), point
+        index = first_step // recipe.eval_every
+        curve = {name: column.at[index].set(point[name]) for name, column in state.curve.items()}
+        return RunState(train, state.key, order, best_params, best_accuracy, best_step, curve)
 
     return advance
 
@@ -186,11 +190,12 @@ def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray],
     @jax.jit
     def train(key: PRNGKeyArray, data: Data) -> Trained:
         first_steps = jnp.arange(0, recipe.steps, recipe.eval_every)
-        state, curve = jax.lax.scan(
-            lambda state, first_step: advance(state, first_step, data),
+        state, _ = jax.lax.scan(
+            lambda state, first_step: (advance(state, first_step, data), None),
             start(key, data),
             first_steps,
         )
+        curve = {"step": first_steps + recipe.eval_every, **state.curve}
         return Trained(state.train.params, state.best_params, state.best_step, curve)
 
     def train_one(key: PRNGKeyArray) -> Trained:

@@ -1,26 +1,42 @@
-"""Many seeds in one compiled program: `vmap` over seeds, from point to point of the curve."""
+"""Many seeds in one compiled program, over all devices, from point to point of the curve."""
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.stages import Compiled
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.errors import InputError
-from jaxmi.training.loop import Data, make_advance, make_data, make_start
+from jaxmi.errors import InputError, StoppedError
+from jaxmi.training import devices
+from jaxmi.training.loop import Data, RunState, make_advance, make_data, make_start
 from jaxmi.training.recipe import Recipe
+from jaxmi.training.resume import StateStore, rebuild
 from jaxmi.types import Params
 
 Point = dict[str, int | float]
 """A point of a learning curve: "step", "loss", and an accuracy for each split."""
 
-Watch = Callable[[Sequence[int], list[Point]], None]
-"""Called after each point with the seeds in training and the point of each."""
+Curves = dict[int, list[Point]]
+"""Seed -> learning curve."""
+
+POINTS_PER_SAVE = 10
+"""Points of the learning curve between two saves of the state, if nothing else is asked for."""
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Is told how the seeds that this host trains are getting on."""
+
+    def resumed(self, curves: Curves) -> None:
+        """Takes note of seeds that go on where they stopped, and of their curves so far."""
+
+    def advanced(self, points: dict[int, Point]) -> None:
+        """Takes note of a new point of each seed's curve."""
 
 
 @dataclass(frozen=True)
@@ -41,106 +57,187 @@ class SeedResult:
     """Compilation, once for all seeds."""
 
 
-def default_seeds_per_batch(n_seeds: int) -> int:
-    """Returns how many seeds to train at once: one on a CPU, which one seed fills; else all."""
-    return 1 if jax.default_backend() == "cpu" else n_seeds
+@dataclass(frozen=True)
+class Batch:
+    """Seeds that are trained side by side, and how far they are."""
+
+    seeds: tuple[int, ...]
+    step: int
+    seconds: float
+    """Wall time spent on them so far."""
+    state: RunState
+    """Sharded by seed; rows beyond `seeds` are padding."""
 
 
 def train_seeds(
     challenge: Challenge,
     recipe: Recipe,
     seeds: Sequence[int],
-    seeds_per_batch: int | None = None,
-    watch: Watch | None = None,
+    *,
+    width: int | None = None,
+    watchers: Iterable[Watcher] = (),
+    store: StateStore | None = None,
+    save_every: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[SeedResult]:
     """Trains a network per seed, and yields each batch's results as it finishes.
 
-    Everything is compiled once: a last batch that is not full is filled up with repetitions, whose
-    results are dropped.
+    Seeds are spread over all devices of all hosts. Everything is compiled once: a last batch that
+    is not full is filled up with repetitions, whose results are dropped. Each host gets the
+    results of those seeds that its own devices trained.
 
     Args:
       challenge: What to train on.
       recipe: How.
       seeds: Non-negative numbers below 2**32; each alone decides its network's initial parameters,
         order of examples and dropout.
-      seeds_per_batch: How many to train at once; None decides by the device.
-      watch: Told every point of the learning curves.
+      width: Seeds to train at once, over all devices; None decides by `devices.batch_width`.
+      watchers: Told every point of the learning curves.
+      store: Where the state of unfinished seeds is saved, and found again.
+      save_every: Steps between two saves, rounded up to points of the curve; None: ten points.
+      stop: Asked after each point; if it says True, the state is saved and training stops.
 
     Raises:
-      InputError: if there are no seeds, one is out of range, the recipe does not fit, or training
-        diverges.
+      InputError: if there are no seeds, one is out of range, the recipe does not fit, the width is
+        no multiple of the number of devices, or training diverges.
+      UnavailableError: if the state cannot be saved.
+      StoppedError: if `stop` said so.
     """
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
         raise InputError(f"seeds {list(seeds)}: expected at least one, each in 0..{2**32 - 1}")
-    width = min(seeds_per_batch or default_seeds_per_batch(len(seeds)), len(seeds))
-    if width < 1:
-        raise InputError(f"seeds_per_batch = {seeds_per_batch}: expected at least 1")
-    data = make_data(challenge)
-    start, advance, compile_seconds = _compile(challenge, recipe, width, data)
+    trainer = _Trainer(
+        challenge, recipe, width or devices.batch_width(challenge, recipe, len(seeds))
+    )
+    points_per_save = -(-save_every // recipe.eval_every) if save_every else POINTS_PER_SAVE
+    for batch in trainer.plan(seeds, store):
+        began = time.perf_counter() - batch.seconds
+        state, curves = batch.state, trainer.read_curves(batch, batch.state, 0, batch.step)
+        if batch.step:
+            for watcher in watchers:
+                watcher.resumed(curves)
+        for step in range(batch.step + recipe.eval_every, recipe.steps + 1, recipe.eval_every):
+            state = trainer.advance(state, step)
+            before = step - recipe.eval_every
+            points = {s: c[0] for s, c in trainer.read_curves(batch, state, before, step).items()}
+            _check_convergence(points, recipe)
+            for seed, point in points.items():
+                curves[seed].append(point)
+            for watcher in watchers:
+                watcher.advanced(points)
+            stopping = step < recipe.steps and stop()
+            due = step < recipe.steps and step // recipe.eval_every % points_per_save == 0
+            if store is not None and (due or stopping):
+                store.save(batch.seeds, step, time.perf_counter() - began, state)
+            if stopping:
+                if store is not None:
+                    store.wait()
+                raise StoppedError(f"stopped at step {step} of seeds {_span(batch.seeds)}")
+        finished = (state.train.params, state.best_params, state.best_step)
+        rows = devices.own_rows(finished)
+        seconds = (time.perf_counter() - began) / len(batch.seeds)
+        for row, seed in enumerate(batch.seeds):
+            if row in rows:
+                params, best_params, best_step = rows[row]
+                yield SeedResult(
+                    seed=seed,
+                    params=params,
+                    best_params=best_params,
+                    best_step=int(best_step),
+                    curve=curves[seed],
+                    train_seconds=seconds,
+                    compile_seconds=trainer.compile_seconds,
+                )
+        if store is not None:
+            store.forget(batch.seeds)
 
-    for first in range(0, len(seeds), width):
-        batch = list(seeds[first : first + width])
+
+class _Trainer:
+    """A run's two phases, compiled for batches of one width."""
+
+    def __init__(self, challenge: Challenge, recipe: Recipe, width: int) -> None:
+        self._recipe, self._width = recipe, width
+        self._mesh = devices.seed_mesh()
+        if width % self._mesh.size:
+            raise InputError(f"width {width} is no multiple of the {self._mesh.size} devices")
+        self._data = devices.place_everywhere(self._mesh, make_data(challenge))
         began = time.perf_counter()
-        state = start(_keys(batch + batch[-1:] * (width - len(batch))), data)
-        curves: list[list[Point]] = [[] for _ in batch]
-        names = ("step", "loss", *(f"{split}_accuracy" for split in challenge.curve_splits))
-        for step in range(0, recipe.steps, recipe.eval_every):
-            state, points = advance(state, jnp.int32(step), data)
-            points = jax.device_get(points)
-            for i, curve in enumerate(curves):
-                curve.append({name: points[name][i].item() for name in names})
-                if not math.isfinite(curve[-1]["loss"]):
-                    raise InputError(
-                        f"seed {batch[i]} diverged: its loss is {curve[-1]['loss']} at step "
-                        f"{curve[-1]['step']} (learning_rate = {recipe.learning_rate})"
-                    )
-            if watch is not None:
-                watch(batch, [curve[-1] for curve in curves])
-        last, best, best_steps = jax.device_get(
-            (state.train.params, state.best_params, state.best_step)
-        )
-        seconds = (time.perf_counter() - began) / len(batch)
-        for i, (seed, curve) in enumerate(zip(batch, curves, strict=True)):
-            yield SeedResult(
-                seed=seed,
-                params=_pick(last, i),
-                best_params=_pick(best, i),
-                best_step=int(best_steps[i]),
-                curve=curve,
-                train_seconds=seconds,
-                compile_seconds=compile_seconds,
+        start_one = make_start(challenge, recipe)
+
+        def start(seed: jax.Array, data: Data) -> RunState:
+            return start_one(jax.random.key(seed), data)
+
+        seeds = devices.place_by_seed(self._mesh, np.zeros(width, np.uint32))
+        by_seed = NamedSharding(self._mesh, PartitionSpec("seed"))
+        with jax.default_matmul_precision(recipe.matmul_precision):
+            lowered = devices.map_over_seeds(start, self._mesh, width).lower(seeds, self._data)
+            self._start = lowered.compile()
+            self._template = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=by_seed),
+                lowered.out_info,
+            )
+            advance = make_advance(challenge, recipe)
+            lowered = devices.map_over_seeds(advance, self._mesh, width, donate=True).lower(
+                self._template, self._first_step(0), self._data
+            )
+            self._advance = lowered.compile()
+        self.compile_seconds = time.perf_counter() - began
+
+    def plan(self, seeds: Sequence[int], store: StateStore | None) -> Iterator[Batch]:
+        """Yields batches that cover the seeds: first what was under way, then the others."""
+        left = dict.fromkeys(seeds)
+        for saved in store.load() if store is not None else ():
+            arrays = rebuild(saved, self._template)
+            rows = [row for row, seed in enumerate(saved.seeds) if seed in left]
+            for chunk in _chunks(rows, self._width):
+                batch = tuple(saved.seeds[row] for row in chunk)
+                padded = self._pad(chunk)
+                state = jax.tree.map(lambda leaf, padded=padded: leaf[padded], arrays)
+                for seed in batch:
+                    del left[seed]
+                state = devices.place_by_seed(self._mesh, state)
+                yield Batch(batch, saved.step, saved.seconds * len(chunk) / len(saved.seeds), state)
+        for batch in _chunks(list(left), self._width):
+            padded = np.asarray(self._pad(batch), np.uint32)
+            state = self._start(devices.place_by_seed(self._mesh, padded), self._data)
+            yield Batch(tuple(batch), 0, 0.0, state)
+
+    def advance(self, state: RunState, step: int) -> RunState:
+        """Takes the optimiser steps that lead up to a step, a point of the curve."""
+        first_step = self._first_step(step - self._recipe.eval_every)
+        return self._advance(state, first_step, self._data)
+
+    def read_curves(self, batch: Batch, state: RunState, after: int, step: int) -> Curves:
+        """Reads this host's seeds' points after one step, up to another."""
+        rows = devices.own_rows(state.curve)
+        every = self._recipe.eval_every
+        return {
+            seed: [
+                {"step": at, **{name: c[at // every - 1].item() for name, c in rows[row].items()}}
+                for at in range(after + every, step + 1, every)
+            ]
+            for row, seed in enumerate(batch.seeds)
+            if row in rows
+        }
+
+    def _first_step(self, step: int) -> jax.Array:
+        return devices.place_everywhere(self._mesh, np.int32(step))
+
+    def _pad(self, batch: Sequence[int]) -> list[int]:
+        return [*batch, *(batch[-1:] * (self._width - len(batch)))]
+
+
+def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
+    return (items[first : first + size] for first in range(0, len(items), size))
+
+
+def _check_convergence(points: dict[int, Point], recipe: Recipe) -> None:
+    for seed, point in points.items():
+        if not math.isfinite(point["loss"]):
+            raise InputError(
+                f"seed {seed} diverged: its loss is {point['loss']} at step {point['step']} "
+                f"(learning_rate = {recipe.learning_rate})"
             )
 
 
-def _keys(seeds: Sequence[int]) -> jax.Array:
-    return jax.vmap(jax.random.key)(jnp.asarray(seeds, jnp.uint32))
-
-
-def _compile(
-    challenge: Challenge, recipe: Recipe, width: int, data: Data
-) -> tuple[Compiled, Compiled, float]:
-    """Compiles a run's two phases for a batch of seeds; returns them and the seconds it took."""
-    began = time.perf_counter()
-    start = _over_seeds(make_start(challenge, recipe), width)
-    advance = _over_seeds(make_advance(challenge, recipe), width)
-    keys = jax.eval_shape(lambda: _keys([0] * width))
-    state = jax.eval_shape(start, keys, data)
-    with jax.default_matmul_precision(recipe.matmul_precision):
-        start = jax.jit(start).lower(keys, data).compile()
-        advance = jax.jit(advance, donate_argnums=0).lower(state, jnp.int32(0), data).compile()
-    return start, advance, time.perf_counter() - began
-
-
-def _over_seeds(function: Callable, width: int) -> Callable:
-    """Maps a function over the leading axis of its first argument; the others are shared."""
-    if width > 1:
-        return lambda first, *shared: jax.vmap(lambda one: function(one, *shared))(first)
-    # A product with a batch axis of one is several times slower than without, on XLA's CPU backend.
-    return lambda first, *shared: jax.tree.map(
-        lambda leaf: leaf[None], function(jax.tree.map(lambda leaf: leaf[0], first), *shared)
-    )
-
-
-def _pick(tree: Params, index: int) -> Params:
-    """Takes one seed's arrays out of a batch's."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf[index]), tree)
+def _span(seeds: Sequence[int]) -> str:
+    return str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]}..{seeds[-1]}"

@@ -43,7 +43,7 @@ def test_another_seed_gives_another_network(transformer: Challenge, alone) -> No
 
 def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) -> None:
     """Within 2e-3 of each array's largest value after 40 steps: rounding, amplified."""
-    results = list(train_seeds(transformer, SHORT, [1, 3, 5], seeds_per_batch=2))
+    results = list(train_seeds(transformer, SHORT, [1, 3, 5], width=2))
     assert [result.seed for result in results] == [1, 3, 5]
     for found, expected in zip(leaves(results[1].params), leaves(alone.params), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3 * abs(expected).max())
@@ -72,7 +72,7 @@ def test_nothing_is_traced_twice(transformer: Challenge) -> None:
         transformer.forms["fast"], n=3
     )  # the step, and two curve splits
     watched = replace(transformer, forms={"fast": counted})
-    results = list(train_seeds(watched, SHORT, range(5), seeds_per_batch=2))
+    results = list(train_seeds(watched, SHORT, range(5), width=2))
     assert len(results) == 5
 
 

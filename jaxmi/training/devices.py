@@ -1,0 +1,183 @@
+"""Where seeds are trained: a mesh with one axis, "seed", over every device of every host.
+
+Each device trains seeds of its own, so a program that is mapped over this axis communicates
+nothing; a host reads and writes only the rows that its own devices hold.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.errors import InputError
+from jaxmi.training.loop import RunState, make_data, make_start
+from jaxmi.training.recipe import Recipe
+from jaxmi.training.step import default_microbatch
+
+Tree = TypeVar("Tree")
+
+MEMORY_SHARE = 0.8
+"""Of a device's memory, what seeds may take; the rest is the domain's and the compiler's."""
+
+
+def seed_mesh() -> Mesh:
+    """Returns the mesh over all devices, each host's side by side."""
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+    return Mesh(np.asarray(devices), ("seed",))
+
+
+def place_by_seed(mesh: Mesh, tree: Tree) -> Tree:
+    """Puts arrays, whose leading axis is seeds and which every host has whole, on the mesh."""
+    return _place(mesh, PartitionSpec("seed"), tree)
+
+
+def place_everywhere(mesh: Mesh, tree: Tree) -> Tree:
+    """Puts arrays, which every host has, whole on every device."""
+    return _place(mesh, PartitionSpec(), tree)
+
+
+def _place(mesh: Mesh, spec: PartitionSpec, tree: Tree) -> Tree:
+    sharding = NamedSharding(mesh, spec)
+
+    def place(leaf: Any) -> jax.Array:
+        leaf = np.asarray(leaf)
+        return jax.make_array_from_callback(leaf.shape, sharding, lambda index: leaf[index])
+
+    return jax.tree.map(place, tree)
+
+
+def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = False) -> Callable:
+    """Maps a function of (one seed's tree, shared arrays ...) over the leading axis, on the mesh.
+
+    Args:
+      function: Of a tree and further arguments, the same for all seeds.
+      mesh: From `seed_mesh`.
+      width: Seeds at once; a multiple of the mesh's size.
+      donate: Give the first argument's memory to the result.
+
+    Returns:
+      A jitted function; arguments and results are sharded by seed but for the shared ones.
+    """
+    by_seed, everywhere = PartitionSpec("seed"), PartitionSpec()
+
+    def on_one_device(trees: Any, *shared: Any) -> Any:
+        if width > mesh.size:
+            return jax.vmap(lambda tree: function(tree, *shared))(trees)
+        # A product with a batch axis of one is several times slower than without, on XLA's CPU
+        # backend: a device that trains one seed does so without that axis.
+        result = function(jax.tree.map(lambda leaf: leaf[0], trees), *shared)
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    def mapped(trees: Any, *shared: Any) -> Any:
+        specs = (by_seed, *(everywhere for _ in shared))
+        return jax.shard_map(
+            on_one_device, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False
+        )(trees, *shared)
+
+    return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+
+
+def own_rows(tree: Tree) -> dict[int, Tree]:
+    """Reads the rows of arrays, sharded by seed, that this host's devices hold.
+
+    Returns:
+      Row number -> the tree with that row of each array, on the host.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    for leaf in leaves:
+        leaf.copy_to_host_async()
+    rows: dict[int, list[np.ndarray]] = {}
+    for leaf in leaves:
+        for shard in leaf.addressable_shards:
+            first = shard.index[0].start or 0
+            for i, row in enumerate(np.array(shard.data)):
+                rows.setdefault(first + i, []).append(row)
+    return {i: jax.tree.unflatten(structure, rows[i]) for i in sorted(rows)}
+
+
+def batch_width(
+    challenge: Challenge, recipe: Recipe, n_seeds: int, seeds_per_batch: int | None = None
+) -> int:
+    """Decides how many seeds to train at once, over all devices.
+
+    Args:
+      challenge: What is trained on.
+      recipe: How.
+      n_seeds: Seeds in all; no more are trained at once, but for filling up the devices.
+      seeds_per_batch: The user's wish; None takes one seed per device on CPUs, which one seed
+        fills, and elsewhere as many as fit into memory.
+
+    Returns:
+      A multiple of the number of devices.
+
+    Raises:
+      InputError: if the wish is below 1.
+    """
+    n_devices = jax.device_count()
+    if seeds_per_batch is not None and seeds_per_batch < 1:
+        raise InputError(f"seeds_per_batch = {seeds_per_batch}: expected at least 1")
+    if seeds_per_batch is None:
+        per_device = 1 if jax.default_backend() == "cpu" else _seeds_that_fit(challenge, recipe)
+        seeds_per_batch = per_device * n_devices
+    return -(-min(seeds_per_batch, n_seeds) // n_devices) * n_devices
+
+
+def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
+    """Estimates, from above, what one seed takes of a device's memory.
+
+    Twice its state (parameters, two running means, the best parameters; and gradients and updates
+    in the making) and every value that a step computes for the examples it takes at once, as if
+    none were ever freed or fused away.
+    """
+    start = make_start(challenge, recipe)
+    state = jax.eval_shape(lambda: start(jax.random.key(0), make_data(challenge)))
+    n = recipe.batch_size or len(challenge.splits["train"])
+    n = recipe.microbatch or default_microbatch(n)
+    rows = jax.ShapeDtypeStruct((n, *challenge.inputs.shape[1:]), challenge.inputs.dtype)
+    key = jax.random.key(0) if recipe.dropout else None
+
+    def loss(params: Any, inputs: Any) -> jax.Array:
+        return challenge.forms[recipe.form](params, inputs, key).sum()
+
+    step = jax.make_jaxpr(jax.grad(loss))(state.train.params, rows)
+    return 2 * _bytes_of(state) + _bytes_computed(step.jaxpr)
+
+
+def _bytes_of(state: RunState) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
+def _bytes_computed(jaxpr: Any) -> int:
+    """Adds up all values that a program computes, those of its subprograms included."""
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [
+            getattr(value, "jaxpr", value)
+            for value in equation.params.values()
+            if hasattr(getattr(value, "jaxpr", value), "eqns")
+        ]
+        if inner:
+            total += sum(_bytes_computed(one) for one in inner)
+        else:
+            shapes = (variable.aval for variable in equation.outvars)
+            total += sum(aval.size * getattr(aval.dtype, "itemsize", 8) for aval in shapes)
+    return total
+
+
+def _seeds_that_fit(challenge: Challenge, recipe: Recipe) -> int:
+    limit = device_memory()
+    return max(1, int(MEMORY_SHARE * limit) // bytes_per_seed(challenge, recipe)) if limit else 1
+
+
+def device_memory() -> int | None:
+    """Returns a device's memory in bytes, the host's on CPUs; None if it does not say."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"]
+    if jax.default_backend() == "cpu":
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None

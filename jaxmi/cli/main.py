@@ -1,6 +1,7 @@
 """The `jaxmi` command: gathers the verbs, runs one, and turns errors into exit codes.
 
-0: done. 2: the user's input cannot be used. 1: anything else. Errors are one line on stderr.
+0: done. 2: the user's input cannot be used. 75: stopped on request, the same command goes on. 1:
+anything else. Errors are one line on stderr.
 """
 
 import contextlib
@@ -23,7 +24,7 @@ from jaxmi.cli.labels import Labels
 from jaxmi.cli.predict import Predict
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.verb import Verb
-from jaxmi.errors import InputError, UnavailableError
+from jaxmi.errors import InputError, StoppedError, UnavailableError
 
 Command = (
     Annotated[Doctor, subcommand("doctor")]
@@ -34,6 +35,9 @@ Command = (
     | Annotated[Predict, subcommand("predict")]
 )
 
+
+STOPPED = 75
+"""Exit code after SIGTERM, when the state is saved: sysexits.h's "temporary failure, try again"."""
 
 DESCRIPTION = "Two mechanistic-interpretability challenges in JAX: exact labels, fast retraining."
 
@@ -51,6 +55,10 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(error, code=2)
     except (UnavailableError, OSError) as error:
         _fail(error, code=1)
+    except StoppedError as stopped:
+        print(f"jaxmi: {stopped}; the same command goes on", file=sys.stderr, flush=True)
+        _leave_other_hosts()
+        os._exit(STOPPED)
     except KeyboardInterrupt:
         print("jaxmi: interrupted", file=sys.stderr, flush=True)
         os._exit(1)  # an orderly exit crashes in the compiler's threads, if they are still at work
@@ -89,6 +97,12 @@ def _first_paragraph(framed: str) -> str:
     body = [line.strip("│ ") for line in lines if not line.startswith(("╭", "╰"))]
     paragraph = itertools.takewhile(lambda text: text.strip("─-"), body if boxed else body[2:])
     return " ".join(paragraph) + " (see --help)"
+
+
+def _leave_other_hosts() -> None:
+    from jaxmi.training.hosts import leave
+
+    leave()
 
 
 def _fail(message: object, code: int) -> NoReturn:

@@ -1,7 +1,6 @@
 """Progress of a training run on stderr: a live bar on a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -9,6 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from jaxmi.cli.verb import log
+from jaxmi.training.seeds import Curves, Point
 
 SECONDS_BETWEEN_LINES = 5.0
 """How often a plain line is written at most, but for each seed's last."""
@@ -17,10 +17,11 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Shows how far a run is, its rate in optimiser steps per second, and the current accuracy."""
 
-    def __init__(self, challenge: str, steps: int, eval_every: int, n_seeds: int) -> None:
+    def __init__(self, challenge: str, steps: int, n_seeds: int) -> None:
         """Takes what the whole run amounts to: `steps` for each of `n_seeds`."""
-        self._challenge, self._steps, self._eval_every = challenge, steps, eval_every
+        self._challenge, self._steps = challenge, steps
         self._total, self._done = steps * n_seeds, 0
+        self._steps_of: dict[int, int] = {}
         self._first: tuple[float, int] | None = None
         self._last_line = 0.0
         self._bar = RichProgress(
@@ -50,10 +51,17 @@ class Progress:
         """Leaves the display as it stands."""
         self._bar.stop()
 
-    def watch(self, seeds: Sequence[int], points: Sequence[Mapping[str, int | float]]) -> None:
-        """Takes note of a point of the learning curves; a `seeds.Watch`."""
+    def resumed(self, curves: Curves) -> None:
+        """Takes note of what was done before."""
+        for seed, curve in curves.items():
+            self._count(seed, int(curve[-1]["step"]))
+        self._first = None
+
+    def advanced(self, points: dict[int, Point]) -> None:
+        """Takes note of a point of the learning curves."""
         now = time.monotonic()
-        self._done += self._eval_every * len(seeds)
+        for seed, point in points.items():
+            self._count(seed, int(point["step"]))
         rate, left = "", ""
         if self._first is None:  # the first point ends the wait for the compiler: rates start here
             self._first = now, self._done
@@ -61,13 +69,18 @@ class Progress:
             per_second = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
             rate = f"{per_second:,.0f} steps/s"
             left = f", {(self._total - self._done) / per_second:,.0f} s left"
+        seeds = list(points)
         which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}..{seeds[-1]}"
-        accuracy = sum(point["test_accuracy"] for point in points) / len(points)
+        accuracy = sum(point["test_accuracy"] for point in points.values()) / len(points)
         text = f"{self._challenge} {which}: test {accuracy:.2%}"
         self._bar.update(self._task, completed=self._done, description=text, rate=rate)
-        step = int(points[0]["step"])
+        step = int(points[seeds[0]]["step"])
         if self._bar.disable and (
             step == self._steps or now - self._last_line >= SECONDS_BETWEEN_LINES
         ):
             self._last_line = now
             log(f"{text}, step {step:,} of {self._steps:,}" + (f", {rate}{left}" if rate else ""))
+
+    def _count(self, seed: int, step: int) -> None:
+        self._done += step - self._steps_of.get(seed, 0)
+        self._steps_of[seed] = step

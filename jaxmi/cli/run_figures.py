@@ -9,18 +9,22 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.data.pairs import is_train_table
 from jaxmi.programs.clue_labels import CALIBRATED_BAND, CLUE_INDEX, l1_distances
 from jaxmi.report import figures
-from jaxmi.training.seeds import Point, SeedResult
+from jaxmi.training.seeds import Point
+from jaxmi.types import Params
 
 DPI = 110
 
 
 def draw_run(
-    path: Path, challenge: Challenge, first: SeedResult, curves: Mapping[int, Sequence[Point]]
+    path: Path,
+    challenge: Challenge,
+    params: Params,
+    name: str,
+    curves: Mapping[int, Sequence[Point]],
 ) -> None:
-    """Draws the learning curves of all seeds, and what the first one's network learned, as PNG."""
+    """Draws the learning curves of all seeds, and what one network, by name, learned, as PNG."""
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
     drawn = {"curves": figures.learning_curves(curves, challenge.published.test_accuracy, title)}
-    params, name = first.params, f"seed {first.seed}"
     if challenge.name == "transformer":
         p = round(len(challenge.labels) ** 0.5)
         drawn["labels"] = figures.label_maps(

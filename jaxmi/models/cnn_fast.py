@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, PRNGKeyArray, UInt8, UInt32
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.types import Array, Params
 
-Places = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-"""An array for each place in a 2x2 block: top left, top right, bottom left, bottom right."""
+Places = tuple[jax.Array, ...]
+"""Four arrays, one for each place in a 2x2 block: top left and right, bottom left and right."""
 
 
 def logits(

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
@@ -30,17 +31,17 @@ def seed_mesh() -> Mesh:
     return Mesh(np.asarray(devices), ("seed",))
 
 
-def place_by_seed(mesh: Mesh, tree: Tree) -> Tree:
+def place_by_seed(mesh: Mesh, tree: Any) -> Any:
     """Puts arrays, whose leading axis is seeds and which every host has whole, on the mesh."""
     return _place(mesh, PartitionSpec("seed"), tree)
 
 
-def place_everywhere(mesh: Mesh, tree: Tree) -> Tree:
+def place_everywhere(mesh: Mesh, tree: Any) -> Any:
     """Puts arrays, which every host has, whole on every device."""
     return _place(mesh, PartitionSpec(), tree)
 
 
-def _place(mesh: Mesh, spec: PartitionSpec, tree: Tree) -> Tree:
+def _place(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
     sharding = NamedSharding(mesh, spec)
 
     def place(leaf: Any) -> jax.Array:
@@ -50,7 +51,7 @@ def _place(mesh: Mesh, spec: PartitionSpec, tree: Tree) -> Tree:
     return jax.tree.map(place, tree)
 
 
-def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = False) -> Callable:
+def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = False) -> Wrapped:
     """Maps a function of (one seed's tree, shared arrays ...) over the leading axis, on the mesh.
 
     Args:

@@ -59,12 +59,12 @@ class StateStore:
                     found.append((step, path.name))
         for step, name in sorted(found, reverse=True):
             with self._blaming(f"cannot read the training state in {self._folder / name}"):
-                saved = self._manager(name).restore(
-                    step,
-                    args=ocp.args.PyTreeRestore(
-                        restore_args=ocp.RestoreArgs(restore_type=np.ndarray)
-                    ),
+                manager = self._manager(name)
+                args = jax.tree.map(
+                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+                    dict(manager.item_metadata(step)),
                 )
+                saved = manager.restore(step, args=ocp.args.PyTreeRestore(restore_args=args))
             yield SavedBatch(
                 seeds=tuple(int(seed) for seed in saved["seeds"]),
                 step=step,
@@ -118,7 +118,9 @@ class StateStore:
         if name not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
             self._managers[name] = ocp.CheckpointManager(
-                epath.Path(self._folder / name), options=options
+                epath.Path(self._folder / name),
+                options=options,
+                item_handlers=ocp.PyTreeCheckpointHandler(),
             )
         return self._managers[name]
 

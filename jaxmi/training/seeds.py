@@ -223,7 +223,7 @@ class _Trainer:
         return devices.place_everywhere(self._mesh, np.int32(step))
 
     def _pad(self, batch: Sequence[int]) -> list[int]:
-        return [*batch, *(batch[-1:] * (self._width - len(batch)))]
+        return [*batch, *[batch[-1]] * (self._width - len(batch))]
 
 
 def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:

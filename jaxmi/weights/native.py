@@ -71,7 +71,10 @@ def write_checkpoint(
     """Writes a checkpoint's files into a folder that is there already; see `save_checkpoint`."""
     tensors = _flatten(jax.device_get(params))
     tensors = {name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}
-    save_file(tensors, folder / "params.safetensors")
+    try:
+        save_file(tensors, folder / "params.safetensors")
+    except safetensors.SafetensorError as error:  # what it says of a full disk
+        raise OSError(f"cannot write {folder / 'params.safetensors'}: {error}") from error
     write_json(folder / "config.json", {"format": FORMAT, **config})
     write_json(folder / "metrics.json", metrics)
 
@@ -85,7 +88,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not (path / "config.json").is_file():
         hint = ", a run; name one of its seeds" if (path / "run.json").is_file() else ""
         raise InputError(f"{path} is no checkpoint (it holds no config.json){hint}")
-    config, metrics = _read_json(path / "config.json"), _read_json(path / "metrics.json")
+    config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}, this jaxmi reads {FORMAT}")
     if not isinstance(config.get("challenge"), str):
@@ -152,7 +155,12 @@ def _flatten(params: Params) -> dict[str, Any]:
     return {str(name): leaf for name, leaf in flatten_dict(params, sep=".").items()}
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+      InputError: if the file is missing, or holds no JSON object.
+    """
     try:
         value = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

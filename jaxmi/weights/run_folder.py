@@ -1,26 +1,32 @@
-"""A run on disk: `run.json`, `metrics.jsonl`, and a checkpoint per seed."""
+"""A run on disk: `run.json`, `metrics.jsonl`, a checkpoint per seed, the state of unfinished ones.
+
+The seeds' folders are the truth: each appears whole or not at all. `run.json` and `metrics.jsonl`
+follow from them and are written anew whenever a run goes on.
+"""
 
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
-from jaxmi.training.seeds import SeedResult
+from jaxmi.training.seeds import Curves, Point, SeedResult
 from jaxmi.types import Params
-from jaxmi.weights.native import whole_folder, write_checkpoint, write_json
+from jaxmi.weights.native import read_json, whole_folder, write_checkpoint, write_json
+from jaxmi.weights.run_access import check_free, lock, old_name, put_back, remove, set_aside
+
+_TIMES = ("train_seconds", "compile_seconds")
 
 
 class RunFolder:
-    """Writes a run as it goes: seeds that are finished are whole on disk, whatever comes after.
+    """Writes a run as it goes; a `seeds.Watcher`. Use it as a context: only one process may.
 
-    Use it as a context: if training fails before any seed is finished, the folder is taken away and
-    an earlier run that it was to replace is put back.
+    A folder that holds the same run already is gone on with. Of several hosts, each writes its own
+    seeds and the first one the record of all; they must share the file system.
     """
 
     def __init__(
@@ -30,125 +36,180 @@ class RunFolder:
         recipe_name: str,
         recipe: Recipe,
         force: bool = False,
+        host: int = 0,
     ) -> None:
-        """Makes the folder and its `run.json`.
+        """Opens the folder, or makes it.
 
         Args:
           path: The folder; made with its parents.
           challenge: What is trained on.
           recipe_name: The recipe's name, for the record.
           recipe: All of its numbers.
-          force: Replace an earlier run there; until the new one is finished, the earlier one is
-            kept beside it under a name that ends in ".old".
+          force: Begin anew, even if a run is there; until the new one is finished, the earlier one
+            is kept beside it under a name that ends in ".old".
+          host: This host's number; 0 makes the folder, before the others open it.
 
         Raises:
-          InputError: if the folder holds something already, or cannot be written.
+          InputError: if the folder holds something else or another run, is in use by another
+            process, or cannot be written.
         """
-        self.path = path
-        self.runs: list[dict[str, Any]] = []
-        """An entry per finished seed: its accuracies, its times, its checkpoint."""
-        self._challenge = challenge
+        self.path, self._challenge, self._host = path, challenge, host
         self._facts = {
             "challenge": challenge.name,
-            "model": asdict(challenge.model.config),
+            "model": json.loads(json.dumps(asdict(challenge.model.config))),
             "recipe": {"name": recipe_name, **asdict(recipe)},
             "jaxmi_version": jaxmi.__version__,
         }
-        check_free(path, force)
-        self._old: Path | None = None
+        self._live: TextIO | None = None
+        self._lock: TextIO | None = None
         try:
-            if path.is_dir():
-                self._old = path.resolve().rename(_old_name(path))
-            path.resolve().mkdir(parents=True)
-            self._write_record(finished=False)
+            if host == 0:
+                check_free(path, self._facts, force)
+                if force and (path / "run.json").is_file():
+                    set_aside(path)
+                path.mkdir(parents=True, exist_ok=True)
+                self._lock = lock(path)
+                for half_written in (*path.glob(".seed-*"), *path.glob("metrics-host-*.jsonl")):
+                    remove(half_written)
+            elif not (path / "run.json").is_file():
+                raise InputError(f"{path}: host {host} does not see the folder that host 0 made")
+            self.runs = self._read_runs()
+            if host == 0:
+                self._write_record(finished=False)
+                self._write_curves(path / "metrics.jsonl")
+            live = "metrics.jsonl" if host == 0 else f"metrics-host-{host:05d}.jsonl"
+            self._live = (path / live).open("a")
         except OSError as error:
+            self.close()
             raise InputError(f"cannot write to {path}: {error.strerror}") from error
+        except InputError:
+            self.close()
+            raise
 
     def __enter__(self) -> "RunFolder":
         """Returns itself."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Undoes everything if training failed before any seed was finished."""
-        if kind is not None and not self.runs:
-            shutil.rmtree(self.path.resolve(), ignore_errors=True)
-            if self._old is not None:
-                self._old.rename(self.path.resolve())
+        """Undoes everything if training failed before there was anything to keep."""
+        if kind is not None and self._host == 0 and not self.runs and not self.state_path.exists():
+            put_back(self.path)
+        self.close()
+
+    def close(self) -> None:
+        """Lets other processes at the folder."""
+        for file in (self._live, self._lock):
+            if file is not None:
+                file.close()
+
+    def left(self, seeds: Sequence[int]) -> list[int]:
+        """Returns those seeds that are not finished."""
+        finished = {run["seed"] for run in self.runs}
+        return [seed for seed in seeds if seed not in finished]
+
+    def resumed(self, curves: Curves) -> None:
+        """Notes the curves so far of seeds that go on."""
+        for seed, curve in curves.items():
+            self._append(seed, curve)
+
+    def advanced(self, points: dict[int, Point]) -> None:
+        """Notes a point of each seed's curve in `metrics.jsonl`."""
+        for seed, point in points.items():
+            self._append(seed, [point])
 
     def add(self, result: SeedResult) -> None:
         """Evaluates and saves one seed's network.
 
-        Writes the checkpoint after the last step to `seed-00000/` and, if it is another, the one at
-        the best step to `seed-00000/best/`; appends the learning curve to `metrics.jsonl`.
+        Writes the checkpoint after the last step to `seed-00000/`, with its learning curve in
+        `curve.jsonl`, and, if it is another, the checkpoint at the best step to `seed-00000/best/`.
         """
-        path = self.path / f"seed-{result.seed:05d}"
         last = result.curve[-1]
         metrics = {**self._evaluate(result.params), "best_step": result.best_step}
         metrics["loss"] = last["loss"]
-        with whole_folder(path) as folder:
-            config = {**self._facts, "seed": result.seed, "step": last["step"]}
+        config = {
+            **self._facts,
+            "seed": result.seed,
+            "step": last["step"],
+            **{name: round(getattr(result, name), 3) for name in _TIMES},
+        }
+        with whole_folder(self.seed_path(result.seed)) as folder:
             write_checkpoint(folder, result.params, config, metrics)
+            with (folder / "curve.jsonl").open("w") as lines:
+                lines.writelines(map(_line, result.curve))
             if result.best_step != last["step"]:
                 (folder / "best").mkdir()
                 best = self._evaluate(result.best_params)
                 best["selected_on"] = self._challenge.selection_split
                 config["step"] = result.best_step
                 write_checkpoint(folder / "best", result.best_params, config, best)
-        with (self.path / "metrics.jsonl").open("a") as lines:
-            for point in result.curve:
-                lines.write(json.dumps({"seed": result.seed, **point}, allow_nan=False) + "\n")
-        self.runs.append(
-            {
-                "challenge": self._challenge.name,
-                "seed": result.seed,
-                "recipe": self._facts["recipe"]["name"],
-                "steps": last["step"],
-                **metrics,
-                "train_seconds": round(result.train_seconds, 3),
-                "compile_seconds": round(result.compile_seconds, 3),
-                "checkpoint": str(path),
-            }
-        )
-        self._write_record(finished=False)
+        self.runs.append(self._entry(result.seed, config, metrics))
+        if self._host == 0:
+            self._write_record(finished=False)
 
     def finish(self) -> None:
-        """Records that every seed is there, and removes the run that this one replaced."""
+        """Records all hosts' seeds, and removes the saved state and the run that was replaced."""
+        self.runs = self._read_runs()
+        if self._host:
+            return
+        self._write_curves(self.path / "metrics.jsonl")
+        for other_hosts in self.path.glob("metrics-host-*.jsonl"):
+            remove(other_hosts)
+        remove(self.state_path)
         self._write_record(finished=True)
-        if self._old is not None:
-            shutil.rmtree(self._old, ignore_errors=True)
+        remove(old_name(self.path))
+
+    @property
+    def state_path(self) -> Path:
+        """Where the state of unfinished seeds is."""
+        return self.path / "state"
+
+    def seed_path(self, seed: int) -> Path:
+        """Where a seed's checkpoint is, or will be."""
+        return self.path / f"seed-{seed:05d}"
+
+    def curve(self, seed: int) -> list[Point]:
+        """Reads a finished seed's learning curve."""
+        return [json.loads(line) for line in (self.seed_path(seed) / "curve.jsonl").open()]
+
+    def _append(self, seed: int, curve: Iterable[Point]) -> None:
+        assert self._live is not None
+        self._live.writelines(_line({"seed": seed, **point}) for point in curve)
+        self._live.flush()
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
         return {**self._challenge.metrics(self._challenge.logits(params).argmax(axis=-1))}
 
+    def _read_runs(self) -> list[dict[str, Any]]:
+        """An entry per finished seed, by number, from the seeds' folders."""
+        runs = []
+        for path in self.path.glob("seed-*"):
+            config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
+            runs.append(self._entry(config["seed"], config, metrics))
+        return sorted(runs, key=lambda run: run["seed"])
+
+    def _entry(
+        self, seed: int, config: Mapping[str, Any], metrics: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            "challenge": self._challenge.name,
+            "seed": seed,
+            "recipe": self._facts["recipe"]["name"],
+            "steps": config["step"],
+            **metrics,
+            **{name: config[name] for name in _TIMES},
+            "checkpoint": str(self.seed_path(seed)),
+        }
+
     def _write_record(self, finished: bool) -> None:
-        record: Mapping[str, Any] = {**self._facts, "finished": finished, "runs": self.runs}
-        write_json(self.path / "run.json", record)
+        runs = sorted(self.runs, key=lambda run: run["seed"])
+        write_json(self.path / "run.json", {**self._facts, "finished": finished, "runs": runs})
+
+    def _write_curves(self, path: Path) -> None:
+        with path.open("w") as lines:
+            for run in self.runs:
+                for point in self.curve(run["seed"]):
+                    lines.write(_line({"seed": run["seed"], **point}))
 
 
-def check_free(path: Path, force: bool) -> None:
-    """Checks that a run can be written to a folder without losing anything.
-
-    Raises:
-      InputError: if the path is a file, or a folder that is not empty, unless it is an earlier run
-        and `force` is given.
-    """
-    try:
-        if path.exists() and not path.is_dir():
-            raise InputError(f"{path} is a file; name a folder")
-        if not path.is_dir() or not any(path.iterdir()):
-            return
-    except OSError as error:
-        raise InputError(f"cannot write to {path}: {error.strerror}") from error
-    if not (path / "run.json").is_file():
-        raise InputError(f"{path} is not empty and holds no run; name another folder")
-    if not force:
-        raise InputError(f"{path} holds a run already; --force replaces it")
-    if _old_name(path).exists():
-        raise InputError(
-            f"{_old_name(path)} is left of an earlier --force; keep or remove it first"
-        )
-
-
-def _old_name(path: Path) -> Path:
-    path = path.resolve()
-    return path.with_name(f"{path.name}.old")
+def _line(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, allow_nan=False) + "\n"

@@ -1,0 +1,159 @@
+"""A run that is killed, stopped, crowded or short of disk loses nothing that was saved."""
+
+import json
+import random
+import resource
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from command import COMMAND, finish, read_until, start
+
+RUN = (
+    "regenerate", "transformer", "--out", "run", "--seeds", "0:4", "--save-every", "20",
+    "--set", "steps=400", "eval_every=10", "batch_size=64",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The results of the run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    finish(start(*RUN[:2], "--out", str(folder / "run"), *RUN[4:]))
+    return results(folder / "run")
+
+
+def results(run: Path) -> dict[str, bytes]:
+    """Everything that training decides: parameters, metrics, curves."""
+    files = [*run.rglob("params.safetensors"), *run.rglob("metrics.json"), *run.rglob("*.jsonl")]
+    return {str(path.relative_to(run)): path.read_bytes() for path in files}
+
+
+def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes]) -> None:
+    moments = random.Random(0)
+    saved_steps, killed = set(), 0
+    for kill in range(10):
+        process = start(*RUN)
+        read_until(process, "compiling" if kill % 5 == 0 else "steps/s" if kill % 2 else "step")
+        time.sleep(moments.uniform(0, 0.8))
+        killed += process.poll() is None
+        process.kill()
+        process.communicate()
+        saved_steps |= {path.name for path in Path("run/state").glob("*/*") if path.name.isdigit()}
+    assert killed == 10, "else they came too late to disturb"
+    assert len(saved_steps) > 2, "else little was resumed in the middle"
+    finish(start(*RUN))
+    assert json.loads(Path("run/run.json").read_text())["finished"] is True
+    assert results(Path("run")) == undisturbed
+    assert not Path("run/state").exists()
+    assert not list(Path("run").glob(".seed-*"))
+    for name in ("params.safetensors", "curve.jsonl"):  # the control: seeds do differ
+        assert undisturbed[f"seed-00000/{name}"] != undisturbed[f"seed-00001/{name}"]
+
+
+def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes]) -> None:
+    process = start(*RUN, "--save-every", "400")  # so that only SIGTERM can have saved
+    read_until(process, "seeds 0..")
+    process.send_signal(signal.SIGTERM)
+    _, err = finish(process, code=75)
+    assert err.splitlines()[-1].startswith("jaxmi: stopped at step")
+    (step,) = (int(path.name) for path in Path("run/state").glob("*/*"))
+    assert 0 < step < 400
+    finish(start(*RUN))
+    assert results(Path("run")) == undisturbed
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4 * 40
+
+
+def test_a_run_goes_on_with_another_number_of_devices() -> None:
+    """On one device instead of two; no seed is trained twice, and each ends as good."""
+    process = start(*RUN, "--cpu-devices", "2", "--seeds-per-batch", "4")
+    read_until(process, "step 10 of")
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=75)
+    (saved,) = Path("run/state").glob("*/*")
+    before = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    finish(start(*RUN, "--cpu-devices", "1", "--seeds-per-batch", "1"))
+    after = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    kept = [point for point in before if point["step"] <= int(saved.name)]
+    assert len(kept) >= 4
+    assert all(point in after for point in kept)
+    runs = json.loads(Path("run/run.json").read_text())["runs"]
+    assert [run["seed"] for run in runs] == [0, 1, 2, 3]
+    assert all(run["test_accuracy"] > 0.8 for run in runs)
+
+
+def test_a_second_process_on_the_folder_is_refused() -> None:
+    first = start(*RUN)
+    read_until(first, "compiling")
+    for extra in ((), ("--force",)):
+        _, err = finish(start(*RUN, *extra), code=2)
+        assert err.splitlines()[-1] == "jaxmi: run is in use by another process"
+    finish(first)
+    assert json.loads(Path("run/run.json").read_text())["finished"] is True
+
+
+def test_another_recipe_does_not_go_on_with_a_run() -> None:
+    short = (*RUN[:4], "--set", "steps=2", "eval_every=1", "batch_size=64")
+    finish(start(*short))
+    before = results(Path("run"))
+    _, err = finish(start(*short, "learning_rate=2e-3"), code=2)
+    assert err.count("\n") == 1
+    assert "recipe.learning_rate = 0.0008" in err
+    assert results(Path("run")) == before
+
+
+def test_what_is_there_already_is_not_trained_again() -> None:
+    short = (*RUN[:4], "--set", "steps=2", "eval_every=1", "batch_size=64", "--json")
+    first = json.loads(finish(start(*short, "--seeds", "0:2"))[0])["runs"]
+    before = results(Path("run"))
+    out, err = finish(start(*short, "--seeds", "0:3"))
+    assert "2 of 3 seeds are there already" in err
+    assert json.loads(out)["runs"][:2] == first
+    assert {
+        name: data
+        for name, data in results(Path("run")).items()
+        if name in before and name != "metrics.jsonl"
+    } == {name: data for name, data in before.items() if name != "metrics.jsonl"}
+    out, err = finish(start(*short, "--seeds", "1"))
+    assert [run["seed"] for run in json.loads(out)["runs"]] == [1]
+    assert "compiling" not in err
+
+
+def limited(limit: int) -> subprocess.CompletedProcess:
+    """Runs the command with files no larger than some bytes, as on a disk that fills up."""
+    return subprocess.run(
+        [*COMMAND, *RUN, "--save-every", "10"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+    )
+
+
+@pytest.mark.parametrize(("limit", "what"), [(100_000, "training state"), (2_000, "")])
+def test_a_full_disk_is_told_and_the_last_good_state_stays(limit: int, what: str) -> None:
+    process = start(*RUN)
+    read_until(process, "step 10 of")
+    time.sleep(1)
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=75)
+    good = {path: path.read_bytes() for path in Path("run/state").rglob("*") if path.is_file()}
+    assert good
+    done = limited(limit)
+    assert done.returncode == 1, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("jaxmi: ")
+    assert what in last
+    kept = {path: path.read_bytes() for path in good if path.is_file()}
+    assert kept == good
+    finish(start(*RUN))
+    assert json.loads(Path("run/run.json").read_text())["finished"] is True

@@ -1,0 +1,41 @@
+"""Runs the real command line in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+COMMAND = [sys.executable, "-m", "jaxmi.cli.main"]
+
+
+def start(*args: str, **environment: str) -> subprocess.Popen:
+    """Starts the command; the compiler's work is kept between calls in `./compiled`."""
+    cache = {
+        "JAX_COMPILATION_CACHE_DIR": str(Path("compiled").resolve()),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    return subprocess.Popen(
+        [*COMMAND, *args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **cache, **environment},
+    )
+
+
+def read_until(process: subprocess.Popen, words: str) -> list[str]:
+    """Reads the process's stderr up to a line with some words, which must come."""
+    assert process.stderr is not None
+    lines = []
+    while not lines or words not in lines[-1]:
+        lines.append(process.stderr.readline())
+        assert lines[-1], f"ended without {words!r}: {''.join(lines)}"
+    return lines
+
+
+def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
+    """Waits for the end; checks the exit code; returns stdout and stderr."""
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out, err

@@ -1,0 +1,105 @@
+"""The state on disk: whole, untouched by donation, read back by any number of devices."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.errors import InputError, StoppedError, UnavailableError
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.resume import StateStore, rebuild
+from jaxmi.training.seeds import train_seeds
+
+SHORT = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=5)
+
+
+def stop_after(points: int):
+    """Says so at the given point."""
+    calls = iter(range(1, 1000))
+    return lambda: next(calls) == points
+
+
+def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Path) -> None:
+    state = {"w": jnp.arange(3_000_000.0).reshape(2, -1), "n": jnp.array([1, 2], jnp.int32)}
+    expected = jax.tree.map(np.array, state)
+    overwrite = jax.jit(lambda tree: jax.tree.map(lambda x: x * 0 - 1, tree), donate_argnums=0)
+    store = StateStore(tmp_path / "state")
+    for step in (1, 2, 3):
+        store.save([7, 8], step, 1.5, state)
+        state = overwrite(state)
+        if step < 3:
+            state = jax.tree.map(jnp.asarray, expected)
+    store.wait()
+    (saved,) = StateStore(tmp_path / "state").load()
+    assert (saved.seeds, saved.step, saved.seconds) == ((7, 8), 3, 1.5)
+    chex.assert_trees_all_equal(rebuild(saved, expected), expected)
+    assert float(state["n"][0]) == -1, "the control: it was overwritten"
+
+
+def test_training_stopped_and_gone_on_with_is_bitwise_training(
+    transformer: Challenge, tmp_path: Path
+) -> None:
+    expected = list(train_seeds(transformer, SHORT, [0, 1, 2], width=2))
+    found = []
+    for points in (3, 7, 2):
+        store = StateStore(tmp_path / "state")
+        left = [seed for seed in (0, 1, 2) if seed not in {result.seed for result in found}]
+        with pytest.raises(StoppedError):
+            for result in train_seeds(
+                transformer, SHORT, left, width=2, store=store, stop=stop_after(points)
+            ):
+                found.append(result)
+    left = [seed for seed in (0, 1, 2) if seed not in {result.seed for result in found}]
+    found += train_seeds(transformer, SHORT, left, width=2, store=StateStore(tmp_path / "state"))
+    assert [result.seed for result in found] == [0, 1, 2]
+    for have, want in zip(found, expected, strict=True):
+        chex.assert_trees_all_equal(have.params, want.params)
+        chex.assert_trees_all_equal(have.best_params, want.best_params)
+        assert (have.curve, have.best_step) == (want.curve, want.best_step)
+
+
+def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state")
+    with pytest.raises(StoppedError):
+        next(
+            train_seeds(transformer, SHORT, [0, 1, 2, 3], width=4, store=store, stop=stop_after(4))
+        )
+    expected = list(train_seeds(transformer, SHORT, [0, 1, 2, 3], width=4))
+    found = list(
+        train_seeds(transformer, SHORT, [0, 2, 3], width=2, store=StateStore(tmp_path / "state"))
+    )
+    assert [result.seed for result in found] == [0, 2, 3]
+    for have in found:
+        want = expected[have.seed]
+        assert have.curve[:4] == want.curve[:4], "what was done is not done again"
+        assert have.curve[-1]["loss"] == pytest.approx(want.curve[-1]["loss"], abs=1e-3)
+
+
+def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state")
+    store.save([0], 5, 0.0, {"w": jnp.ones((1, 3))})
+    store.wait()
+    (saved,) = StateStore(tmp_path / "state").load()
+    for template, named in (
+        ({"w": np.ones((1, 4), np.float32)}, "w"),
+        ({"w": np.ones((1, 3), np.int32)}, "int32"),
+        ({"v": np.ones((1, 3), np.float32)}, "v"),
+    ):
+        with pytest.raises(InputError, match=named):
+            rebuild(saved, template)
+
+
+def test_a_damaged_state_is_named(tmp_path: Path) -> None:
+    store = StateStore(tmp_path / "state")
+    store.save([0], 5, 0.0, {"w": jnp.ones((1, 3))})
+    store.wait()
+    for path in (tmp_path / "state").rglob("*"):
+        if path.is_file() and path.name not in ("commit_success.txt",):
+            path.write_bytes(b"rotten")
+    with pytest.raises(UnavailableError, match="cannot read the training state"):
+        list(StateStore(tmp_path / "state").load())

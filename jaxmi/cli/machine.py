@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -34,6 +35,16 @@ def prepare_devices(cpu_devices: int | None, n_seeds: int) -> None:
     except RuntimeError as error:  # devices are in use already: a library call, not a command
         if cpu_devices is not None:
             raise InputError(f"--cpu-devices {cpu_devices} comes too late: {error}") from error
+
+
+def keep_stdout() -> None:
+    """Keeps stdout for what jaxmi prints: libraries below Python get stderr in its place.
+
+    The collectives between CPU hosts announce their connections on stdout.
+    """
+    own = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(own, "w")
 
 
 @contextmanager

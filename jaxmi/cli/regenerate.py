@@ -80,7 +80,7 @@ class Regenerate(Verb):
         self._check_numbers()
 
         from jaxmi.challenges.registry import load_challenge
-        from jaxmi.cli.machine import prepare_devices
+        from jaxmi.cli.machine import keep_stdout, prepare_devices
         from jaxmi.cli.train_run import Extras, train_run
         from jaxmi.training.loop import check_fit
         from jaxmi.weights.run_access import check_free
@@ -95,6 +95,7 @@ class Regenerate(Verb):
         if self.cluster or self.coordinator is not None:
             from jaxmi.training.hosts import join
 
+            keep_stdout()
             join(self.coordinator, self.hosts, self.host, self.join_timeout)
         else:
             prepare_devices(self.cpu_devices, len(seeds))

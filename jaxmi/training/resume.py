@@ -41,7 +41,7 @@ class StateStore:
         """Takes the folder, which need not exist."""
         self._folder = folder.resolve()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of each file that it merges
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, and told once
 
     def load(self) -> Iterator[SavedBatch]:
         """Reads every batch that was under way, the furthest first.
@@ -91,6 +91,7 @@ class StateStore:
             "seconds": np.asarray([seconds]),
             "arrays": _leaves_by_path(state),
         }
+        self._check_space(tree)
         with self._blaming(f"cannot save the training state in {self._folder}"):
             manager = self._manager(_name(seeds))
             manager.check_for_errors()
@@ -113,6 +114,17 @@ class StateStore:
             manager.close()
         if jax.process_index() == 0:
             shutil.rmtree(self._folder / _name(seeds), ignore_errors=True)
+
+    def _check_space(self, tree: Any) -> None:
+        """Refuses what would not fit: Orbax would find out file by file."""
+        needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
+        there = next(path for path in (self._folder, *self._folder.parents) if path.exists())
+        free = shutil.disk_usage(there).free
+        if free < needed:
+            raise UnavailableError(
+                f"cannot save the training state in {self._folder}: it needs {needed:,} bytes, "
+                f"the disk has {free:,} left"
+            )
 
     def _manager(self, name: str) -> ocp.CheckpointManager:
         if name not in self._managers:

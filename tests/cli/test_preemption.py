@@ -2,7 +2,6 @@
 
 import json
 import random
-import resource
 import signal
 import subprocess
 import time
@@ -41,14 +40,14 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes
     saved_steps, killed = set(), 0
     for kill in range(10):
         process = start(*RUN)
-        read_until(process, "compiling" if kill % 5 == 0 else "steps/s" if kill % 2 else "step")
-        time.sleep(moments.uniform(0, 0.8))
+        read_until(process, "compiling" if kill % 5 == 0 else "step")
+        time.sleep(moments.uniform(0, 1.2))
         killed += process.poll() is None
         process.kill()
         process.communicate()
         saved_steps |= {path.name for path in Path("run/state").glob("*/*") if path.name.isdigit()}
     assert killed == 10, "else they came too late to disturb"
-    assert len(saved_steps) > 2, "else little was resumed in the middle"
+    assert len(saved_steps) >= 2, "else little was resumed in the middle"
     finish(start(*RUN))
     assert json.loads(Path("run/run.json").read_text())["finished"] is True
     assert results(Path("run")) == undisturbed
@@ -128,18 +127,14 @@ def test_what_is_there_already_is_not_trained_again() -> None:
     assert "compiling" not in err
 
 
-def limited(limit: int) -> subprocess.CompletedProcess:
-    """Runs the command with files no larger than some bytes, as on a disk that fills up."""
-    return subprocess.run(
-        [*COMMAND, *RUN, "--save-every", "10"],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
-    )
+def limited(kilobytes: int) -> subprocess.CompletedProcess:
+    """Runs the command with files no larger than that, as on a disk that fills up."""
+    shell = ["bash", "-c", f'ulimit -f {kilobytes}; exec "$@"', "--"]
+    command = [*shell, *COMMAND, *RUN, "--save-every", "10"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize(("limit", "what"), [(100_000, "training state"), (2_000, "")])
+@pytest.mark.parametrize(("limit", "what"), [(100, "training state"), (2, "")])
 def test_a_full_disk_is_told_and_the_last_good_state_stays(limit: int, what: str) -> None:
     process = start(*RUN)
     read_until(process, "step 10 of")
@@ -150,9 +145,8 @@ def test_a_full_disk_is_told_and_the_last_good_state_stays(limit: int, what: str
     assert good
     done = limited(limit)
     assert done.returncode == 1, done.stderr
-    last = done.stderr.splitlines()[-1]
-    assert last.startswith("jaxmi: ")
-    assert what in last
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("jaxmi: "))
+    assert what in line
     kept = {path: path.read_bytes() for path in good if path.is_file()}
     assert kept == good
     finish(start(*RUN))

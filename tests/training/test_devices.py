@@ -33,8 +33,15 @@ n_seeds, width = int(sys.argv[1]), int(sys.argv[2])
 results = train_seeds(challenge, recipe, range(n_seeds), width=width)
 print(json.dumps({
     "devices": jax.device_count(),
-    "seeds": [[r.seed, r.curve, [np.asarray(x).astype(float).sum() for x in jax.tree.leaves(r.params)],
-               [float(np.abs(x).max()) for x in jax.tree.leaves(r.params)]] for r in results],
+    "seeds": [
+        [
+            r.seed,
+            r.curve,
+            [x.astype(float).sum() for x in jax.tree.leaves(r.params)],
+            [float(np.abs(x).max()) for x in jax.tree.leaves(r.params)],
+        ]
+        for r in results
+    ],
 }))
 """
 

@@ -1,5 +1,6 @@
 """The state on disk: whole, untouched by donation, read back by any number of devices."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,3 +104,18 @@ def test_a_damaged_state_is_named(tmp_path: Path) -> None:
             path.write_bytes(b"rotten")
     with pytest.raises(UnavailableError, match="cannot read the training state"):
         list(StateStore(tmp_path / "state").load())
+
+
+def test_what_does_not_fit_the_disk_is_not_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = StateStore(tmp_path / "state")
+    store.save([0], 5, 0.0, {"w": jnp.ones((1, 1000))})
+    store.wait()
+    usage = shutil.disk_usage(tmp_path)._replace(free=3999)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(UnavailableError, match="the disk has 3,999 left"):
+        store.save([0], 10, 0.0, {"w": jnp.zeros((1, 1000))})
+    (saved,) = StateStore(tmp_path / "state").load()
+    assert saved.step == 5
+    np.testing.assert_array_equal(saved.arrays["w"], np.ones((1, 1000)))

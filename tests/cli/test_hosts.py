@@ -1,0 +1,101 @@
+"""Two processes on loopback are one run; a host that never comes is told."""
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from command import finish, read_until, start
+
+RUN = (
+    "regenerate", "transformer", "--out", "run", "--json",
+    "--set", "steps=60", "eval_every=10", "batch_size=128",
+)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def start_both(*args: str):
+    """Starts two hosts of one device each, which use gloo between them."""
+    coordinator = f"localhost:{free_port()}"
+    environment = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "JAX_NUM_CPU_DEVICES": "1"}
+    join = ("--coordinator", coordinator, "--hosts", "2", "--join-timeout", "60", "--host")
+    return [start(*RUN, *args, *join, str(host), **environment) for host in (0, 1)]
+
+
+def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
+    outs = [finish(process) for process in start_both("--seeds", "0:5")]
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["finished"] is True
+    assert [run["seed"] for run in record["runs"]] == [0, 1, 2, 3, 4]
+    for out, _ in outs:
+        assert json.loads(out)["runs"] == record["runs"]
+    assert all(Path(run["checkpoint"], "params.safetensors").is_file() for run in record["runs"])
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert [(line["seed"], line["step"]) for line in lines] == [
+        (seed, step) for seed in range(5) for step in range(10, 61, 10)
+    ]
+    assert not list(Path("run").glob("metrics-host-*"))
+
+    alone = ("--seeds", "0:5", "--cpu-devices", "1", "--out", "alone")
+    expected = json.loads(finish(start(*RUN, *alone))[0])["runs"]
+    for have, want in zip(record["runs"], expected, strict=True):
+        assert have["loss"] == pytest.approx(want["loss"], rel=1e-3)
+    assert len({run["loss"] for run in expected}) == 5, "the control: every seed is another"
+
+
+def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
+    longer = ("--seeds", "0:4", "--set", "steps=600", "eval_every=10", "batch_size=128")
+    first, second = start_both(*longer)
+    read_until(first, "step 10 of")
+    time.sleep(0.5)
+    second.send_signal(signal.SIGTERM)
+    for process in (first, second):
+        _, err = finish(process, code=75)
+        assert "jaxmi: stopped at step" in err
+    (saved,) = Path("run/state").glob("*/*")
+    assert 10 <= int(saved.name) < 600
+    for process in start_both(*longer):
+        finish(process)
+    record = json.loads(Path("run/run.json").read_text())
+    assert [run["seed"] for run in record["runs"]] == [0, 1, 2, 3]
+    lines = Path("run/metrics.jsonl").read_text().splitlines()
+    assert len(lines) == 4 * 60
+
+
+def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
+    join = ("--coordinator", f"localhost:{free_port()}", "--hosts", "2", "--join-timeout", "5")
+    for host in ("0", "1"):
+        _, err = finish(start(*RUN, *join, "--host", host), code=1)
+        (line,) = (line for line in err.splitlines() if line.startswith("jaxmi:"))
+        assert "waited 5 s at localhost" in line
+        assert "not all hosts have come" in line
+        assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--hosts", "2"], "--coordinator"),
+        (["--coordinator", "localhost:1", "--hosts", "2", "--host", "2"], "--host 2"),
+        (["--coordinator", "localhost:1", "--hosts", "2", "--host", "0", "--cluster"], "--cluster"),
+        (["--join-timeout", "0"], "--join-timeout 0"),
+        (["--cpu-devices", "0"], "--cpu-devices 0"),
+        (["--save-every", "0"], "--save-every 0"),
+    ],
+)
+def test_flags_that_do_not_fit_are_named(args: list[str], named: str) -> None:
+    _, err = finish(start(*RUN, *args), code=2)
+    assert err.count("\n") == 1
+    assert named in err

@@ -18,6 +18,7 @@ LAYERS = (
     ("training",),
     ("weights",),
     ("report",),
+    ("bench",),
     ("cli",),
 )
 """From the ground up: a layer imports from itself and from those before it."""

@@ -17,6 +17,7 @@ from typing import Annotated, NoReturn
 import tyro
 from tyro.conf import subcommand
 
+from jaxmi.cli.bench import Bench
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
 from jaxmi.cli.evaluate import Evaluate
@@ -33,6 +34,7 @@ Command = (
     | Annotated[Regenerate, subcommand("regenerate")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Predict, subcommand("predict")]
+    | Annotated[Bench, subcommand("bench")]
 )
 
 

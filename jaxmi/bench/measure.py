@@ -1,0 +1,242 @@
+"""Every figure of `jaxmi bench`, each with how it is measured."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxmi.bench.rounds import PEAK_SIZE, summary
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.seeds import train_seeds
+
+Say = Callable[[str], None]
+
+MULTIPLY_ADDS = 128 * 128 + 2 * 128 * 1024 + 128 * 114
+"""Of the transformer, per example, forward: W_O, the MLP, the unembedding at the last position. The
+rest is the same for all examples. A gradient costs twice as much again."""
+
+BATCH_SIZES = (64, 128, 256, 512)
+"""Of which each side takes the one that it is fastest with."""
+
+FRESH_SEEDS = range(100, 105)
+"""Seeds that played no part in choosing the recipes."""
+
+
+def cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
+    """Full-batch steps against the original form in PyTorch and against the machine's peak."""
+    task = {"challenge": "transformer", "rounds": rounds, "cores": cores()}
+    found = _work([{**task, "with_torch": with_torch, "devices": 1}])[0]
+    n = 6384
+    flops = 3 * 2 * MULTIPLY_ADDS * n
+    peak = 2 * PEAK_SIZE**3 / found["peak"]["median"]
+    result = {
+        "step_seconds": found["ours"],
+        "matmul_peak_gflops": peak / 1e9,
+        "share_of_matmul_peak": flops / found["ours"]["median"] / peak,
+    }
+    theirs = {name: s for name, s in found.items() if name.startswith("torch")}
+    if theirs:
+        best = min(theirs.values(), key=lambda seconds: seconds["median"])
+        result |= {
+            "torch_step_seconds": theirs,
+            "step_ratio_vs_torch": best["median"] / found["ours"]["median"],
+            "torch_loss_difference": found["loss_difference"],
+            "torch_gradient_difference": found["gradient_difference"],
+        }
+    return result
+
+
+def cnn_images(rounds: int, with_torch: bool, batch_sizes: Sequence[int]) -> dict[str, Any]:
+    """Images per second with dropout: the best of batch sizes and threadings, each for itself.
+
+    Threadings: one process with all cores, or a seed per core (ours: devices of one process;
+    PyTorch: processes of one thread, added up).
+    """
+    task, all_cores = {"challenge": "cnn", "rounds": rounds}, cores()
+    ours, theirs = {}, {}
+    for batch_size in batch_sizes:
+        for n in sorted({1, all_cores}):
+            mine = {**task, "what": "ours", "batch_size": batch_size, "threads": 0, "devices": n}
+            ours[f"batch {batch_size}, seeds {n}"] = _work([mine])[0]
+            if with_torch:
+                threads = all_cores // n
+                other = {**task, "what": "torch", "batch_size": batch_size, "threads": threads}
+                found = _work([{**other, "devices": None}] * n)
+                theirs[f"batch {batch_size}, seeds {n}"] = {
+                    key: sum(one[key] for one in found) for key in found[0]
+                }
+    result: dict[str, Any] = {"images_per_second": _best(ours), "all": ours}
+    if theirs:
+        result |= {"torch_images_per_second": _best(theirs), "torch_all": theirs}
+        result["image_ratio_vs_torch"] = _best(ours)["median"] / _best(theirs)["median"]
+    return result
+
+
+def seconds_to_published(challenge: Challenge, n_seeds: int) -> dict[str, Any]:
+    """Training time until the test accuracy first reaches the published, seed after seed.
+
+    With the `fast` recipe, compilation apart; null for a seed that never does.
+    """
+    seeds, recipe = list(FRESH_SEEDS)[:n_seeds], RECIPES[challenge.name]["fast"]
+    goal = round(challenge.published.test_accuracy, 4)
+    seconds = []
+    for result in train_seeds(challenge, recipe, seeds, width=jax.device_count()):
+        reached = [point["step"] for point in result.curve if point["test_accuracy"] >= goal]
+        share = reached[0] / recipe.steps if reached else None
+        seconds.append(None if share is None else share * result.train_seconds)
+    known = [value if value is not None else float("inf") for value in seconds]
+    median = statistics.median(known)
+    return {"each": seconds, "median": median if median < float("inf") else None}
+
+
+def seeds_cost(challenge: Challenge) -> dict[str, Any]:
+    """Seconds per seed of sixteen seeds and of two; how often the step was compiled."""
+    recipe = replace(RECIPES[challenge.name]["fast"], steps=200)
+    per_seed, traces = {}, {}
+    for n in (2, 16):
+        count = 0
+
+        def forward(*args: Any) -> jax.Array:
+            nonlocal count
+            count += 1
+            return challenge.forward(*args)
+
+        counted = replace(challenge, forms={"fast": forward})
+        results = list(train_seeds(counted, recipe, range(n)))
+        per_seed[n] = sum(result.train_seconds for result in results) / n
+        traces[n] = count
+    per_compilation = 1 + len(challenge.curve_splits)
+    return {
+        "seconds_per_seed": {str(n): seconds for n, seconds in per_seed.items()},
+        "cost_ratio_16_vs_2": per_seed[16] / per_seed[2],
+        "compilations": traces[16] / per_compilation,
+    }
+
+
+def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
+    """Wall time of the command in a process of its own; `OUT` stands for a new folder."""
+    seconds = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
+            began = time.perf_counter()
+            _run_command(command)
+            seconds.append(time.perf_counter() - began)
+    return summary(seconds)
+
+
+def peak_memory(name: str) -> float:
+    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short."""
+    with tempfile.TemporaryDirectory() as folder:
+        recipe = RECIPES[name]["fast"]
+        steps = ["--set", "steps=20", "eval_every=10", f"batch_size={recipe.batch_size}"]
+        out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
+        code = (
+            "import resource, sys; from jaxmi.cli.main import main\n"
+            "try: main(sys.argv[1:])\n"
+            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+        )
+        command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    kilobytes = int(done.stderr.split()[-1])
+    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def measure_all(say: Say, quick: bool, with_torch: bool) -> dict[str, Any]:
+    """Measures everything.
+
+    Args:
+      say: Told what is being measured.
+      quick: Fewer rounds and seeds: to see that it works, not for figures to quote.
+      with_torch: Whether PyTorch is there to be compared with.
+    """
+    rounds = 2 if quick else 9
+    say("transformer: steps")
+    transformer = transformer_step(rounds, with_torch)
+    say("cnn: images per second")
+    cnn = cnn_images(rounds, with_torch, (128, 512) if quick else BATCH_SIZES)
+    challenges = {name: load_challenge(name) for name in NAMES}
+    for name, result, n_seeds in (("transformer", transformer, 5), ("cnn", cnn, 3)):
+        if not quick:
+            say(f"{name}: seconds to the published accuracy")
+            result["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
+    say("seeds: cost, compilations")
+    seeds = seeds_cost(challenges["transformer"])
+    say("start-up, memory")
+    cold = ["regenerate", "transformer", "--seeds", "0:1", "--out", "OUT"]
+    short = ["--set", "steps=50"] if quick else []
+    result = {
+        "device": str(jax.devices()[0].device_kind),
+        "devices": jax.device_count(),
+        "cores": cores(),
+        "transformer": transformer,
+        "cnn": cnn,
+        "seeds": seeds,
+        "cold_start_seconds": command_seconds([*cold, *short], 1 if quick else 3),
+        "help_seconds": command_seconds(["--help"], 5),
+        "peak_rss_gb": {name: peak_memory(name) for name in NAMES},
+    }
+    if jax.default_backend() != "cpu":
+        say("seeds per hour")
+        result["seeds_per_hour"] = {name: seeds_per_hour(challenges[name]) for name in NAMES}
+    return result
+
+
+def seeds_per_hour(challenge: Challenge) -> float:
+    """Returns how many seeds an accelerator trains by the `fast` recipe, as many as fit at once."""
+    from jaxmi.training.devices import batch_width
+
+    recipe = RECIPES[challenge.name]["fast"]
+    width = batch_width(challenge, recipe, 1024)
+    results = list(train_seeds(challenge, recipe, range(width), width=width))
+    return 3600 / statistics.mean(result.train_seconds for result in results)
+
+
+def _work(tasks: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Runs workers side by side; those that say they are ready begin when all are."""
+    command = [sys.executable, "-m", "jaxmi.bench.steps"]
+    workers = [
+        subprocess.Popen(
+            [*command, json.dumps(task)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for task in tasks
+    ]
+    if len(tasks) > 1:
+        for worker in workers:
+            assert worker.stdout is not None
+            worker.stdout.readline()
+    results = []
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("\n")
+        worker.stdin.flush()
+    for worker in workers:
+        out, _ = worker.communicate()
+        if worker.returncode:
+            raise RuntimeError(f"the worker for {worker.args} failed")
+        results.append(json.loads(out.splitlines()[-1]))
+    return results
+
+
+def _run_command(args: list[str]) -> None:
+    subprocess.run([sys.executable, "-m", "jaxmi.cli.main", *args], capture_output=True, check=True)
+
+
+def _best(images: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
+    return max(images.values(), key=lambda one: one["median"])

@@ -1,0 +1,73 @@
+"""`jaxmi bench`: throughput beside PyTorch and beside the machine's own matrix products."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from jaxmi.cli.verb import Result, Verb, log
+
+TARGETS = {
+    "transformer.step_ratio_vs_torch": (">=", 8),
+    "transformer.share_of_matmul_peak": (">=", 0.60),
+    "transformer.seconds_to_published": ("<=", 5),
+    "cnn.image_ratio_vs_torch": (">=", 3),
+    "cnn.seconds_to_published": ("<=", 30),
+    "seeds.cost_ratio_16_vs_2": ("<=", 1.05),
+    "seeds.compilations": ("<=", 1),
+    "cold_start_seconds": ("<=", 20),
+    "help_seconds": ("<=", 0.7),
+    "peak_rss_gb": ("<=", 1.5),
+}
+"""What a 2-core machine should reach; the first figures to look at on any other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench(Verb):
+    """Measure speed, beside PyTorch's on the same machine."""
+
+    quick: bool = False
+    """Fewer rounds, no training to the end: to see that it works."""
+
+    def run(self) -> Result:
+        """Measures everything, in about ten minutes."""
+        from jaxmi.bench.measure import measure_all
+
+        with_torch = find_spec("torch") is not None
+        if not with_torch:
+            log("bench: PyTorch is not installed, so there is nothing to compare with")
+        return measure_all(lambda what: log(f"bench: {what}"), self.quick, with_torch)
+
+    def show(self, result: Result) -> None:
+        """Prints the figures that have targets, with their spread."""
+        from rich.console import Console
+        from rich.table import Table
+
+        where = f"{result['devices']} x {result['device']}, {result['cores']} cores"
+        table = Table(title=where, title_justify="left")
+        for heading in ("figure", "measured", "spread", "target, 2 cores"):
+            left = heading == "figure"
+            table.add_column(heading, justify="left" if left else "right", no_wrap=left)
+        for name, (relation, target) in TARGETS.items():
+            value, spread = _value(result, name)
+            table.add_row(name, _show(value), spread, f"{relation} {target}")
+        Console().print(table)
+        for name, rate in result.get("seeds_per_hour", {}).items():
+            print(f"{name}: {rate:,.0f} seeds per hour")
+
+
+def _value(result: Mapping[str, Any], name: str) -> tuple[float | None, str]:
+    value: Any = result
+    for key in name.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    if not isinstance(value, Mapping):
+        return value, ""
+    if "each" in value:
+        return value["median"], ", ".join(map(_show, value["each"]))
+    if "low" in value:
+        return value["median"], f"{_show(value['low'])} - {_show(value['high'])}"
+    return max(value.values()), ", ".join(f"{key} {_show(one)}" for key, one in value.items())
+
+
+def _show(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"

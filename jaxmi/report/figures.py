@@ -166,6 +166,27 @@ def learning_curves(
     return figure
 
 
+def seconds_per_seed(measured: Mapping[str, Mapping[int, float]], devices: int) -> Figure:
+    """Draws what a seed costs against how many are trained.
+
+    Args:
+      measured: Challenge title -> number of seeds -> seconds per seed.
+      devices: How many devices they were trained on.
+    """
+    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (title, seconds), colour in zip(measured.items(), ("#2f5d8a", "#d1352b"), strict=False):
+        axes.plot(*zip(*seconds.items(), strict=True), "o-", color=colour, label=title)
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("seeds")
+    axes.set_ylabel("seconds per seed, compilation apart")
+    axes.set_title(f"fast recipes, {devices} device{'s' if devices > 1 else ''}")
+    axes.legend()
+    return figure
+
+
 def _show_image(axes: Axes, image: np.ndarray, caption: str) -> None:
     axes.imshow(image, cmap="gray_r", vmin=0, vmax=255)
     axes.set_title(caption, fontsize=8, pad=2)

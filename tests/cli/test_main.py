@@ -141,7 +141,8 @@ def test_all_writes_a_folder_per_challenge(capsys, mnist_data) -> None:
 def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
     run("regenerate", "transformer", "--out", "run", *QUICK)
     before = Path("run/seed-00000/params.safetensors").read_bytes()
-    assert "run holds a run already" in fails(2, "regenerate", "transformer", "--out", "run")
+    line = fails(2, "regenerate", "transformer", "--out", "run")
+    assert "run holds a run with recipe.eval_every = 10, asked for is 50; --force" in line
     assert Path("run/seed-00000/params.safetensors").read_bytes() == before
     run("regenerate", "transformer", "--seeds", "1", "--out", "run", "--force", *QUICK)
     assert [path.name for path in Path("run").glob("seed-*")] == ["seed-00001"]

@@ -55,3 +55,11 @@ def test_learning_curves_draw_every_seed_and_the_median(n_seeds: int) -> None:
     assert len(whole.lines) == 2 * (n_seeds + 1) + 1
     median = next(line for line in whole.lines if line.get_label() == "test")
     np.testing.assert_allclose(median.get_ydata(), 80 + (n_seeds - 1) / 2)
+
+
+def test_seconds_per_seed_draws_a_line_per_challenge() -> None:
+    figure = figures.seconds_per_seed({"one": {1: 5.0, 2: 4.0}, "two": {1: 30.0}}, devices=2)
+    (axes,) = figure.axes
+    assert [line.get_label() for line in axes.lines] == ["one", "two"]
+    np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 5], [2, 4]])
+    assert "2 devices" in axes.get_title()

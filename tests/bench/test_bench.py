@@ -1,0 +1,89 @@
+"""The bench compares like with like, and measures what it says."""
+
+from dataclasses import replace
+
+import jax
+import pytest
+
+from jaxmi.bench import measure
+from jaxmi.bench.rounds import PEAK_SIZE, square_product, summary, time_in_turn
+from jaxmi.bench.steps import largest_gradient_difference, our_steps, torch_steps
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.cli.bench import TARGETS, _value
+from jaxmi.training.recipe import RECIPES
+
+
+@pytest.mark.parametrize("name", ["transformer", "cnn"])
+def test_pytorch_computes_the_same_loss_and_gradients(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    challenge: Challenge = request.getfixturevalue(name)
+    loss, gradient = largest_gradient_difference(challenge)
+    assert loss < 1e-5
+    assert gradient < 1e-3
+
+
+def test_the_comparison_sees_another_network(cnn: Challenge) -> None:
+    """The control: a network whose pixels are not scaled has another loss."""
+    changed = replace(
+        cnn, forms={"fast": lambda p, x, k: cnn.forms["fast"](p, (x // 2).astype(x.dtype), k)}
+    )
+    assert largest_gradient_difference(changed)[0] > 1e-5
+
+
+def test_both_sides_really_train(transformer: Challenge) -> None:
+    """What is timed are steps that change parameters, of ours by the code that trains."""
+    recipe = replace(RECIPES["transformer"]["published"], batch_size=64)
+    assert recipe.steps == 5000
+    for run in (our_steps(transformer, recipe, 2, 1), torch_steps(transformer, recipe, 2, 1)):
+        seconds = time_in_turn({"it": run}, rounds=2)["it"]
+        assert len(seconds) == 2
+        assert min(seconds) > 1e-4, "else nothing was waited for"
+
+
+def test_rounds_take_turns() -> None:
+    order = []
+    things = {name: lambda name=name: order.append(name) for name in "ab"}
+    seconds = time_in_turn(things, rounds=2, warm_up=1)
+    assert order == ["a", "b"] * 3
+    assert {name: len(values) for name, values in seconds.items()} == {"a": 2, "b": 2}
+    assert summary([1.0, 2.0, 3.0]) == {"median": 2.0, "low": 1.5, "high": 2.5}
+
+
+def test_the_peak_is_a_product_of_the_stated_size() -> None:
+    assert jax.block_until_ready(square_product()()).shape == (PEAK_SIZE, PEAK_SIZE)
+
+
+def test_the_cost_of_seeds_counts_every_compilation(
+    transformer: Challenge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(
+        RECIPES["transformer"], "fast", replace(RECIPES["transformer"]["fast"], batch_size=32)
+    )
+    few = {name: rows[:8] for name, rows in transformer.splits.items()}
+    found = measure.seeds_cost(replace(transformer, curve_splits=few))
+    assert found["compilations"] == 1
+    assert 0.1 < found["cost_ratio_16_vs_2"] < 10
+
+
+def test_the_table_finds_every_figure() -> None:
+    result = {
+        "transformer": {
+            "step_ratio_vs_torch": 9.0,
+            "share_of_matmul_peak": 0.5,
+            "seconds_to_published": {"each": [3.0, None], "median": 3.0},
+        },
+        "cnn": {
+            "image_ratio_vs_torch": 4.0,
+            "seconds_to_published": {"each": [9.0], "median": 9.0},
+        },
+        "seeds": {"cost_ratio_16_vs_2": 1.0, "compilations": 1.0},
+        "cold_start_seconds": {"median": 9.0, "low": 8.0, "high": 10.0},
+        "help_seconds": {"median": 0.3, "low": 0.3, "high": 0.3},
+        "peak_rss_gb": {"transformer": 0.8, "cnn": 0.9},
+    }
+    values = {name: _value(result, name) for name in TARGETS}
+    assert all(value is not None for value, _ in values.values())
+    assert values["transformer.seconds_to_published"] == (3.0, "3, -")
+    assert values["peak_rss_gb"][0] == 0.9
+    assert _value({}, "cnn.image_ratio_vs_torch") == (None, "")

@@ -3,23 +3,18 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 COMMAND = [sys.executable, "-m", "jaxmi.cli.main"]
 
 
 def start(*args: str, **environment: str) -> subprocess.Popen:
-    """Starts the command; the compiler's work is kept between calls in `./compiled`."""
-    cache = {
-        "JAX_COMPILATION_CACHE_DIR": str(Path("compiled").resolve()),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """Starts the command."""
     return subprocess.Popen(
         [*COMMAND, *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **cache, **environment},
+        env={**os.environ, **environment},
     )
 
 

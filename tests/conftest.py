@@ -1,5 +1,7 @@
 """Fixtures that many tests share; strict numerics for all of them."""
 
+import os
+
 import jax
 import pytest
 from hypothesis import settings
@@ -15,9 +17,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keeps what was compiled, for tests that train the same thing."""
+    """Keeps what was compiled, for tests that train the same thing.
+
+    Other processes have a cache of their own, which one that is killed may leave half-written.
+    """
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled-elsewhere"))
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 
 @pytest.fixture(scope="session")

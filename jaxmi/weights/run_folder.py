@@ -14,6 +14,7 @@ import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
+from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Curves, Point, SeedResult
 from jaxmi.types import Params
 from jaxmi.weights.native import read_json, whole_folder, write_checkpoint, write_json
@@ -147,15 +148,21 @@ class RunFolder:
             self._write_record(finished=False)
 
     def finish(self) -> None:
-        """Records all hosts' seeds, and removes the saved state and the run that was replaced."""
+        """Records all hosts' seeds, and removes the saved state and the run that was replaced.
+
+        The state stays if it has seeds that are under way and were not asked for this time.
+        """
         self.runs = self._read_runs()
+        saved = (batch.seeds for batch in StateStore(self.state_path).load())
+        under_way = any(self.left(seeds) for seeds in saved)
         if self._host:
             return
         self._write_curves(self.path / "metrics.jsonl")
         for other_hosts in self.path.glob("metrics-host-*.jsonl"):
             remove(other_hosts)
-        remove(self.state_path)
-        self._write_record(finished=True)
+        if not under_way:
+            remove(self.state_path)
+        self._write_record(finished=not under_way)
         remove(old_name(self.path))
 
     @property

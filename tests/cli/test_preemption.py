@@ -71,6 +71,17 @@ def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes
     assert len(lines) == 4 * 40
 
 
+def test_asking_for_other_seeds_keeps_those_that_are_under_way() -> None:
+    process = start(*RUN)
+    read_until(process, "step 10 of")
+    process.send_signal(signal.SIGTERM)
+    finish(process, code=75)
+    (saved,) = Path("run/state").glob("*/*")
+    finish(start(*RUN[:4], "--seeds", "9", *RUN[6:]))
+    assert saved.is_dir()
+    assert json.loads(Path("run/run.json").read_text())["finished"] is False
+
+
 def test_a_run_goes_on_with_another_number_of_devices() -> None:
     """On one device instead of two; no seed is trained twice, and each ends as good."""
     process = start(*RUN, "--cpu-devices", "2", "--seeds-per-batch", "4")

@@ -142,20 +142,21 @@ def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
 
 
 def peak_memory(name: str) -> float:
-    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short."""
+    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short (on Linux)."""
     with tempfile.TemporaryDirectory() as folder:
         recipe = RECIPES[name]["fast"]
         steps = ["--set", "steps=20", "eval_every=10", f"batch_size={recipe.batch_size}"]
         out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
         code = (
-            "import resource, sys; from jaxmi.cli.main import main\n"
+            "import sys; from jaxmi.cli.main import main\n"
             "try: main(sys.argv[1:])\n"
-            "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)"
+            "finally:\n"
+            "  line = next(x for x in open('/proc/self/status') if x.startswith('VmHWM'))\n"
+            "  print(line.split()[1], file=sys.stderr)"
         )
         command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-    kilobytes = int(done.stderr.split()[-1])
-    return kilobytes * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return int(done.stderr.split()[-1]) * 1024 / 1e9
 
 
 def measure_all(say: Say, quick: bool, with_torch: bool) -> dict[str, Any]:

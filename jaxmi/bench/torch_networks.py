@@ -11,6 +11,8 @@ from torch import nn
 class Transformer(nn.Module):
     """Challenge 2's network as the grokking code computes it: every position, head by head."""
 
+    later: torch.Tensor
+
     def __init__(self, params: Mapping[str, Any]) -> None:
         """Takes the parameters of `models.transformer.Transformer`."""
         super().__init__()

@@ -46,6 +46,7 @@ DESCRIPTION = "Two mechanistic-interpretability challenges in JAX: exact labels,
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line and exits."""
+    verb = None
     try:
         verb = _parse(args)
         result = verb.run()
@@ -58,7 +59,8 @@ def main(args: Sequence[str] | None = None) -> None:
     except (UnavailableError, OSError) as error:
         _fail(error, code=1)
     except StoppedError as stopped:
-        print(f"jaxmi: {stopped}; the same command goes on", file=sys.stderr, flush=True)
+        again = "without --force, the same" if getattr(verb, "force", False) else "the same"
+        print(f"jaxmi: {stopped}; {again} command goes on", file=sys.stderr, flush=True)
         _leave_other_hosts()
         os._exit(STOPPED)
     except KeyboardInterrupt:

@@ -80,8 +80,9 @@ class Regenerate(Verb):
         self._check_numbers()
 
         from jaxmi.challenges.registry import load_challenge
-        from jaxmi.cli.machine import keep_stdout, prepare_devices
+        from jaxmi.cli.machine import keep_stdout, prepare_devices, told_to_stop
         from jaxmi.cli.train_run import Extras, train_run
+        from jaxmi.training.hosts import join, stop_together
         from jaxmi.training.loop import check_fit
         from jaxmi.weights.run_access import check_free
 
@@ -93,8 +94,6 @@ class Regenerate(Verb):
         if self.data_dir is not None and not self.data_dir.is_dir():
             raise InputError(f"--data-dir {self.data_dir} is no folder")
         if self.cluster or self.coordinator is not None:
-            from jaxmi.training.hosts import join
-
             keep_stdout()
             join(self.coordinator, self.hosts, self.host, self.join_timeout)
         else:
@@ -103,22 +102,28 @@ class Regenerate(Verb):
         for challenge in challenges:
             check_fit(challenge, recipes[challenge.name])
 
-        extras = Extras(
-            self.seeds_per_batch, self.save_every, self.tensorboard, self.profile, self.force
-        )
         runs: list[dict[str, Any]] = []
-        for challenge in challenges:
-            folder = self._folder(challenge.name)
-            runs += train_run(
-                folder, challenge, self.recipe, recipes[challenge.name], seeds, extras
+        with told_to_stop() as told:
+            extras = Extras(
+                self.seeds_per_batch,
+                self.save_every,
+                self.tensorboard,
+                self.profile,
+                self.force,
+                stop_together(told),
             )
+            for challenge in challenges:
+                name, folder = challenge.name, self._folder(challenge.name)
+                runs += train_run(folder, challenge, self.recipe, recipes[name], seeds, extras)
         return {"runs": runs}
 
     def show(self, result: Result) -> None:
         """Prints a table per challenge, ours against published."""
+        import jax
+
         from jaxmi.cli.table import print_comparison
 
-        if self.host:
+        if jax.process_index() > 0:
             return  # host 0 speaks for all
         print_comparison([{**run, "name": f"seed {run['seed']}"} for run in result["runs"]])
         for folder in dict.fromkeys(Path(run["checkpoint"]).parent for run in result["runs"]):
@@ -142,5 +147,9 @@ class Regenerate(Verb):
         given = [self.coordinator, self.hosts, self.host]
         if any(value is not None for value in given) and (self.cluster or None in given):
             raise InputError("--coordinator, --hosts and --host go together, and without --cluster")
+        if self.cpu_devices is not None and (self.cluster or self.coordinator is not None):
+            raise InputError(
+                f"--cpu-devices {self.cpu_devices}: on several hosts set JAX_NUM_CPU_DEVICES"
+            )
         if self.hosts is not None and self.host not in range(self.hosts):
             raise InputError(f"--host {self.host}: expected 0..{self.hosts - 1}")

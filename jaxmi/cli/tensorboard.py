@@ -19,12 +19,10 @@ class TensorBoard:
         """Takes the folder of all seeds."""
         self._path = path
         self._writers: dict[int, SummaryWriter] = {}
-        self._last_step = 0
 
     def resumed(self, curves: Curves) -> None:
-        """Writes the curves so far anew: what was there may go beyond the state that was saved."""
+        """Writes the curves so far."""
         for seed, curve in curves.items():
-            shutil.rmtree(self._seed_path(seed), ignore_errors=True)
             for point in curve:
                 self._write(seed, point)
 
@@ -40,6 +38,8 @@ class TensorBoard:
 
     def _write(self, seed: int, point: Point) -> None:
         if seed not in self._writers:
+            # What an earlier process wrote may go beyond the state that it saved.
+            shutil.rmtree(self._seed_path(seed), ignore_errors=True)
             self._writers[seed] = SummaryWriter(str(self._seed_path(seed)))
         for name, value in point.items():
             if name != "step":

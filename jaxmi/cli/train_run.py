@@ -1,5 +1,7 @@
 """Trains one challenge's seeds into a run folder: everything around `seeds.train_seeds`."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,7 +9,6 @@ from typing import Any
 import jax
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.cli.machine import told_to_stop
 from jaxmi.cli.profile import Profile
 from jaxmi.cli.progress import Progress
 from jaxmi.cli.run_figures import draw_run
@@ -30,6 +31,8 @@ class Extras:
     tensorboard: bool
     profile: bool
     force: bool
+    stop: Callable[[], bool]
+    """Says whether the run was asked to stop."""
 
 
 def train_run(
@@ -84,13 +87,14 @@ def _train(
     watchers: list[Watcher] = [folder]
     if jax.process_index() == 0:
         watchers.append(progress)
-    if extras.profile:
-        watchers.append(Profile(folder.path / "profile"))
     if extras.tensorboard:
         from jaxmi.cli.tensorboard import TensorBoard
 
         watchers.append(TensorBoard(folder.path / "tensorboard"))
-    with progress, told_to_stop() as told:
+    with ExitStack() as stack:
+        stack.enter_context(progress)
+        if extras.profile:
+            watchers.append(stack.enter_context(Profile(folder.path / "profile")))
         # One result at a time: a thousand networks need not fit in memory.
         for result in train_seeds(
             challenge,
@@ -100,6 +104,6 @@ def _train(
             watchers=watchers,
             store=StateStore(folder.state_path),
             save_every=extras.save_every,
-            stop=hosts.stop_together(told),
+            stop=extras.stop,
         ):
             folder.add(result)

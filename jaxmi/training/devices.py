@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.challenge import CHUNK, Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.loop import RunState, make_data, make_start
 from jaxmi.training.recipe import Recipe
@@ -131,8 +131,8 @@ def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
     """Estimates, from above, what one seed takes of a device's memory.
 
     Twice its state (parameters, two running means, the best parameters; and gradients and updates
-    in the making) and every value that a step computes for the examples it takes at once, as if
-    none were ever freed or fused away.
+    in the making) and every value that a step computes for the examples it takes at once, or an
+    evaluation for its chunk, as if none were ever freed or fused away.
     """
     start = make_start(challenge, recipe)
     state = jax.eval_shape(lambda: start(jax.random.key(0), make_data(challenge)))
@@ -144,8 +144,15 @@ def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
     def loss(params: Any, inputs: Any) -> jax.Array:
         return challenge.forms[recipe.form](params, inputs, key).sum()
 
+    def evaluate(params: Any, inputs: Any) -> jax.Array:
+        return challenge.forms[recipe.form](params, inputs, None)
+
+    chunk = jax.ShapeDtypeStruct((CHUNK, *challenge.inputs.shape[1:]), challenge.inputs.dtype)
     step = jax.make_jaxpr(jax.grad(loss))(state.train.params, rows)
-    return 2 * _bytes_of(state) + _bytes_computed(step.jaxpr)
+    evaluation = jax.make_jaxpr(evaluate)(state.train.params, chunk)
+    return 2 * _bytes_of(state) + max(
+        _bytes_computed(step.jaxpr), _bytes_computed(evaluation.jaxpr)
+    )
 
 
 def _bytes_of(state: RunState) -> int:

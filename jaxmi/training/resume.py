@@ -9,7 +9,7 @@ import logging
 import shutil
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,8 @@ class StateStore:
         """Removes a batch that is finished."""
         manager = self._managers.pop(_name(seeds), None)
         if manager is not None:
-            manager.close()
+            with suppress(Exception):  # a save that failed does not matter any more
+                manager.close()
         if jax.process_index() == 0:
             shutil.rmtree(self._folder / _name(seeds), ignore_errors=True)
 

@@ -115,6 +115,7 @@ def train_seeds(
         if batch.step:
             for watcher in watchers:
                 watcher.resumed(curves)
+        stopping = False
         for step in range(batch.step + recipe.eval_every, recipe.steps + 1, recipe.eval_every):
             state = trainer.advance(state, step)
             before = step - recipe.eval_every
@@ -124,11 +125,11 @@ def train_seeds(
                 curves[seed].append(point)
             for watcher in watchers:
                 watcher.advanced(points)
-            stopping = step < recipe.steps and stop()
-            due = step < recipe.steps and step // recipe.eval_every % points_per_save == 0
-            if store is not None and (due or stopping):
+            stopping, unfinished = stop(), step < recipe.steps
+            due = step // recipe.eval_every % points_per_save == 0
+            if store is not None and unfinished and (due or stopping):
                 store.save(batch.seeds, step, time.perf_counter() - began, state)
-            if stopping:
+            if stopping and unfinished:
                 if store is not None:
                     store.wait()
                 raise StoppedError(f"stopped at step {step} of seeds {_span(batch.seeds)}")
@@ -149,6 +150,8 @@ def train_seeds(
                 )
         if store is not None:
             store.forget(batch.seeds)
+        if stopping:
+            raise StoppedError(f"stopped after seeds {_span(batch.seeds)}")
 
 
 class _Trainer:

@@ -9,6 +9,12 @@ from typing import Any, TextIO
 from jaxmi.errors import InputError
 from jaxmi.weights.native import read_json
 
+_NOTHING = (".lock", ".run.json.tmp")
+"""What a run that could not begin leaves in its folder."""
+
+_SET_ASIDE = ".set-aside"
+"""Marks a run that was set aside, so that no other folder of such a name is taken for one."""
+
 
 def check_free(path: Path, facts: Mapping[str, Any], force: bool) -> None:
     """Checks that a run can be written to a folder without losing anything.
@@ -20,18 +26,21 @@ def check_free(path: Path, facts: Mapping[str, Any], force: bool) -> None:
 
     Raises:
       InputError: if the path is a file, a folder that is not empty and holds no run, or, without
-        `force`, another run; names what is different.
+        `force`, another run; names what is different. With `force`, if a folder that is no run of
+        ours has the name under which the earlier run would be kept.
     """
     try:
         if path.exists() and not path.is_dir():
             raise InputError(f"{path} is a file; name a folder")
-        if not path.is_dir() or all(entry.name == ".lock" for entry in path.iterdir()):
+        if not path.is_dir() or all(entry.name in _NOTHING for entry in path.iterdir()):
             return
     except OSError as error:
         raise InputError(f"cannot write to {path}: {error.strerror}") from error
     if not (path / "run.json").is_file():
         raise InputError(f"{path} is not empty and holds no run; name another folder")
     if force:
+        if old_name(path).exists() and not _is_set_aside(path):
+            raise InputError(f"{old_name(path)} is in the way of --force; rename it first")
         return
     wanted, there = _flatten(facts), _flatten(read_json(path / "run.json"))
     for name, value in wanted.items():
@@ -60,17 +69,30 @@ def lock(path: Path) -> TextIO:
 def set_aside(path: Path) -> None:
     """Renames an earlier run to `NAME.old`; if one is there already, that one is the kept one."""
     lock(path).close()  # nobody is at work there
-    if old_name(path).exists():
+    if _is_set_aside(path):
         shutil.rmtree(path.resolve())
     else:
+        (path / _SET_ASIDE).touch()
         path.resolve().rename(old_name(path))
 
 
 def put_back(path: Path) -> None:
     """Undoes a run that came to nothing: removes it, and puts back the one that was set aside."""
+    target = path.resolve()
     remove(path)
-    if old_name(path).exists():
-        old_name(path).rename(path.resolve())
+    if _is_set_aside(path):
+        old_name(path).rename(target)
+        (target / _SET_ASIDE).unlink()
+
+
+def remove_set_aside(path: Path) -> None:
+    """Removes the run that was set aside for this one, if there is one."""
+    if _is_set_aside(path):
+        remove(old_name(path))
+
+
+def _is_set_aside(path: Path) -> bool:
+    return (old_name(path) / _SET_ASIDE).is_file()
 
 
 def remove(path: Path) -> None:

@@ -18,7 +18,14 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Curves, Point, SeedResult
 from jaxmi.types import Params
 from jaxmi.weights.native import read_json, whole_folder, write_checkpoint, write_json
-from jaxmi.weights.run_access import check_free, lock, old_name, put_back, remove, set_aside
+from jaxmi.weights.run_access import (
+    check_free,
+    lock,
+    put_back,
+    remove,
+    remove_set_aside,
+    set_aside,
+)
 
 _TIMES = ("train_seconds", "compile_seconds")
 
@@ -68,7 +75,7 @@ class RunFolder:
                 check_free(path, self._facts, force)
                 if force and (path / "run.json").is_file():
                     set_aside(path)
-                path.mkdir(parents=True, exist_ok=True)
+                path.resolve().mkdir(parents=True, exist_ok=True)
                 self._lock = lock(path)
                 for half_written in (*path.glob(".seed-*"), *path.glob("metrics-host-*.jsonl")):
                     remove(half_written)
@@ -81,6 +88,8 @@ class RunFolder:
             live = "metrics.jsonl" if host == 0 else f"metrics-host-{host:05d}.jsonl"
             self._live = (path / live).open("a")
         except OSError as error:
+            if self._lock is not None and not self._read_runs():
+                put_back(path)
             self.close()
             raise InputError(f"cannot write to {path}: {error.strerror}") from error
         except InputError:
@@ -163,7 +172,7 @@ class RunFolder:
         if not under_way:
             remove(self.state_path)
         self._write_record(finished=not under_way)
-        remove(old_name(self.path))
+        remove_set_aside(self.path)
 
     @property
     def state_path(self) -> Path:
@@ -176,7 +185,11 @@ class RunFolder:
 
     def curve(self, seed: int) -> list[Point]:
         """Reads a finished seed's learning curve."""
-        return [json.loads(line) for line in (self.seed_path(seed) / "curve.jsonl").open()]
+        path = self.seed_path(seed) / "curve.jsonl"
+        try:
+            return [json.loads(line) for line in path.read_text().splitlines()]
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
 
     def _append(self, seed: int, curve: Iterable[Point]) -> None:
         assert self._live is not None
@@ -189,9 +202,12 @@ class RunFolder:
     def _read_runs(self) -> list[dict[str, Any]]:
         """An entry per finished seed, by number, from the seeds' folders."""
         runs = []
-        for path in self.path.glob("seed-*"):
+        for path in self.path.glob("seed-*[0-9]"):
             config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
-            runs.append(self._entry(config["seed"], config, metrics))
+            try:
+                runs.append(self._entry(config["seed"], config, metrics))
+            except KeyError as error:
+                raise InputError(f"{path}/config.json lacks {error}") from error
         return sorted(runs, key=lambda run: run["seed"])
 
     def _entry(

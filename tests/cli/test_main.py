@@ -142,10 +142,44 @@ def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
     run("regenerate", "transformer", "--out", "run", *QUICK)
     before = Path("run/seed-00000/params.safetensors").read_bytes()
     line = fails(2, "regenerate", "transformer", "--out", "run")
-    assert "run holds a run with recipe.eval_every = 10, asked for is 50; --force" in line
+    assert "run holds a run with recipe.steps = 20, asked for is 1000; --force" in line
     assert Path("run/seed-00000/params.safetensors").read_bytes() == before
     run("regenerate", "transformer", "--seeds", "1", "--out", "run", "--force", *QUICK)
     assert [path.name for path in Path("run").glob("seed-*")] == ["seed-00001"]
+
+
+def test_a_folder_that_happens_to_be_called_old_is_left_alone(run, fails) -> None:
+    Path("run.old").mkdir()
+    Path("run.old/thesis.tex").write_text("precious")
+    run("regenerate", "transformer", "--out", "run", *QUICK)
+    assert "run.old is in the way" in fails(
+        2, "regenerate", "transformer", "--out", "run", "--force", *QUICK
+    )
+    assert Path("run.old/thesis.tex").read_text() == "precious"
+    assert Path("run/seed-00000").is_dir()
+
+
+def test_curves_go_to_tensorboard_and_a_trace_to_profile(run) -> None:
+    extras = ("--tensorboard", "--profile")
+    run("regenerate", "transformer", "--seeds", "0:2", "--out", "run", *extras, *QUICK)
+    assert len(list(Path("run/tensorboard").glob("seed-0000[01]/events*"))) == 2
+    assert list(Path("run/profile").rglob("*.xplane.pb"))
+    one_point = ("--set", "steps=10", "eval_every=10")
+    run("regenerate", "transformer", "--out", "short", "--profile", *one_point)
+    assert list(Path("short/profile").rglob("*.xplane.pb"))
+
+
+def test_a_damaged_seed_folder_is_named(run, fails) -> None:
+    run("regenerate", "transformer", "--out", "run", *QUICK)
+    again = ("regenerate", "transformer", "--out", "run", *QUICK)
+    config = Path("run/seed-00000/config.json")
+    whole = config.read_text()
+    config.write_text("{}")
+    assert "run/seed-00000/config.json lacks" in fails(2, *again)
+    config.write_text(whole)
+    curve = Path("run/seed-00000/curve.jsonl")
+    curve.write_text(curve.read_text()[:-10])
+    assert "run/seed-00000/curve.jsonl cannot be read" in fails(2, *again)
 
 
 @pytest.mark.parametrize(

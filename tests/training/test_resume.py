@@ -64,6 +64,17 @@ def test_training_stopped_and_gone_on_with_is_bitwise_training(
         assert (have.curve, have.best_step) == (want.curve, want.best_step)
 
 
+def test_a_request_at_a_batchs_last_point_is_not_forgotten(
+    transformer: Challenge, tmp_path: Path
+) -> None:
+    results = train_seeds(
+        transformer, SHORT, [0, 1], width=1, store=StateStore(tmp_path / "s"), stop=stop_after(8)
+    )
+    assert next(results).seed == 0
+    with pytest.raises(StoppedError, match="stopped after seeds 0"):
+        next(results)
+
+
 def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state")
     with pytest.raises(StoppedError):

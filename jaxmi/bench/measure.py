@@ -1,7 +1,6 @@
 """Every figure of `jaxmi bench`, each with how it is measured."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import jax
 from jaxmi.bench.rounds import PEAK_SIZE, summary
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
 
@@ -33,14 +33,9 @@ FRESH_SEEDS = range(100, 105)
 """Seeds that played no part in choosing the recipes."""
 
 
-def cores() -> int:
-    """Returns how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
     """Full-batch steps against the original form in PyTorch and against the machine's peak."""
-    task = {"challenge": "transformer", "rounds": rounds, "cores": cores()}
+    task = {"challenge": "transformer", "rounds": rounds, "cores": usable_cores()}
     found = _work([{**task, "with_torch": with_torch, "devices": 1}])[0]
     n = 6384
     flops = 3 * 2 * MULTIPLY_ADDS * n
@@ -68,7 +63,7 @@ def cnn_images(rounds: int, with_torch: bool, batch_sizes: Sequence[int]) -> dic
     Threadings: one process with all cores, or a seed per core (ours: devices of one process;
     PyTorch: processes of one thread, added up).
     """
-    task, all_cores = {"challenge": "cnn", "rounds": rounds}, cores()
+    task, all_cores = {"challenge": "cnn", "rounds": rounds}, usable_cores()
     ours, theirs = {}, {}
     for batch_size in batch_sizes:
         for n in sorted({1, all_cores}):
@@ -144,8 +139,7 @@ def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
 def peak_memory(name: str) -> float:
     """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short (on Linux)."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = RECIPES[name]["fast"]
-        steps = ["--set", "steps=20", "eval_every=10", f"batch_size={recipe.batch_size}"]
+        steps = ["--save-every", "10", "--set", "steps=20", "eval_every=10"]
         out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
         code = (
             "import sys; from jaxmi.cli.main import main\n"
@@ -185,7 +179,7 @@ def measure_all(say: Say, quick: bool, with_torch: bool) -> dict[str, Any]:
     result = {
         "device": str(jax.devices()[0].device_kind),
         "devices": jax.device_count(),
-        "cores": cores(),
+        "cores": usable_cores(),
         "transformer": transformer,
         "cnn": cnn,
         "seeds": seeds,
@@ -201,8 +195,6 @@ def measure_all(say: Say, quick: bool, with_torch: bool) -> dict[str, Any]:
 
 def seeds_per_hour(challenge: Challenge) -> float:
     """Returns how many seeds an accelerator trains by the `fast` recipe, as many as fit at once."""
-    from jaxmi.training.devices import batch_width
-
     recipe = RECIPES[challenge.name]["fast"]
     width = batch_width(challenge, recipe, 1024)
     results = list(train_seeds(challenge, recipe, range(width), width=width))

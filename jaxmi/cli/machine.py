@@ -10,6 +10,7 @@ from types import FrameType
 import jax
 
 from jaxmi.errors import InputError
+from jaxmi.training.devices import usable_cores
 
 
 def prepare_devices(cpu_devices: int | None, n_seeds: int) -> None:
@@ -27,11 +28,8 @@ def prepare_devices(cpu_devices: int | None, n_seeds: int) -> None:
     asked_elsewhere = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if cpu_devices is None and (asked_elsewhere or "JAX_NUM_CPU_DEVICES" in os.environ):
         return
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     try:
-        jax.config.update("jax_num_cpu_devices", cpu_devices or min(cores, n_seeds))
+        jax.config.update("jax_num_cpu_devices", cpu_devices or min(usable_cores(), n_seeds))
     except RuntimeError as error:  # devices are in use already: a library call, not a command
         if cpu_devices is not None:
             raise InputError(f"--cpu-devices {cpu_devices} comes too late: {error}") from error

@@ -182,10 +182,10 @@ def _seeds_that_fit(challenge: Challenge, recipe: Recipe) -> int:
 
 
 def device_memory() -> int | None:
-    """Returns a device's memory in bytes, the host's on CPUs; None if it does not say."""
-    stats = jax.local_devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return stats["bytes_limit"]
-    if jax.default_backend() == "cpu":
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+    """Returns a device's memory in bytes; None if it does not say, as CPUs do not."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
+
+
+def usable_cores() -> int:
+    """Returns how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

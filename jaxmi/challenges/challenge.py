@@ -15,9 +15,6 @@ from jaxmi.types import Array, Params
 Forward = Callable[[Params, Array, jax.Array | None], jax.Array]
 """(params, inputs (n, ...), dropout key or None) -> logits (n, classes)."""
 
-CHUNK = 2048
-"""Examples that are evaluated at once; bounds memory, changes no result."""
-
 
 @dataclass(frozen=True)
 class Published:
@@ -61,6 +58,9 @@ class Challenge:
     """`model` on a batch: "readable", as it stands; "fast", the same function in a form that trains
     fast."""
 
+    chunk: int
+    """Examples to compute at once: few enough that a CPU's caches hold what is computed of them."""
+
     published: Published
     """Figures of the published network, to be compared with."""
 
@@ -75,7 +75,7 @@ class Challenge:
 
     @cached_property
     def _logits(self) -> Callable[[Params, Array], jax.Array]:
-        return jax.jit(partial(chunked_logits, self.forward))
+        return jax.jit(partial(chunked_logits, self.forward, self.chunk))
 
     def logits(
         self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
@@ -111,10 +111,10 @@ class Challenge:
 
 
 def chunked_logits(
-    forward: Forward, params: Params, inputs: Array
+    forward: Forward, chunk: int, params: Params, inputs: Array
 ) -> Float[jax.Array, "n classes"]:
-    """Evaluates a batch of any size in chunks of `CHUNK`, without dropout."""
-    n, chunk = len(inputs), min(len(inputs), CHUNK)
+    """Evaluates a batch of any size, `chunk` examples at a time, without dropout."""
+    n, chunk = len(inputs), min(len(inputs), chunk)
     rows = jnp.minimum(jnp.arange(-(-n // chunk) * chunk), n - 1).reshape(-1, chunk)
     logits = jax.lax.map(lambda chunk_rows: forward(params, inputs[chunk_rows], None), rows)
     return logits.reshape(-1, logits.shape[-1])[:n]

@@ -53,5 +53,6 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
         selection_split="validation",
         model=model,
         forms={"fast": logits, "readable": readable},
+        chunk=128,
         published=PUBLISHED,
     )

@@ -43,5 +43,6 @@ def load_pair_transformer() -> Challenge:
         selection_split="test",
         model=model,
         forms={"fast": _fast, "readable": readable},
+        chunk=1600,
         published=PUBLISHED,
     )

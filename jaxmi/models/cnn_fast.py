@@ -1,24 +1,28 @@
-"""The CNN as products of whole image rows: the same function as `cnn.py`, to train with.
+"""The CNN with the batch as its last axis: the same function as `cnn.py`, to train with.
 
-A 3x3 convolution of few channels starves a matrix unit, and XLA's gradient of one is slow on CPUs.
-Three image rows, unfolded, times a banded matrix that holds the kernel at every column is ten times
-the arithmetic and yet faster. Each product gives one of the four places of every 2x2 block, so that
-pooling is the maximum of four contiguous arrays. Under `vmap` over seeds all of it stays a batched
-product; nothing becomes a grouped convolution.
+Images side by side fill a vector unit, however few channels there are. A 2x2 block of a 3x3
+convolution's outputs depends on a 4x4 window of its inputs; so a layer is one product of all
+windows by a matrix that holds the kernel at the block's four places, and pooling is the maximum of
+four contiguous arrays. Under `vmap` over seeds it stays a batched product; nothing becomes a
+grouped convolution.
 """
 
-from functools import partial
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool, Float, PRNGKeyArray, UInt8, UInt32
+from jaxtyping import Bool, Float, Int8, PRNGKeyArray, UInt8, UInt32
 
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.types import Array, Params
 
-Places = tuple[jax.Array, ...]
-"""Four arrays, one for each place in a 2x2 block: top left and right, bottom left and right."""
+READ = 26
+"""Rows and columns of an image that are read. The last two reach only the first pooling's 13th row
+and column, and these no block of the second's."""
+
+Masks = tuple[Bool[jax.Array, "c b b n"], ...]
+"""Which units to keep, for each place in a block: top left and right, bottom left and right."""
 
 
 def logits(
@@ -35,25 +39,23 @@ def logits(
       dropout_key: Drop units as in training, from this key; None evaluates without dropout.
       dropout: Share of units to drop, made exact as `keep_masks` says.
     """
-    x = jnp.asarray(images).astype(jnp.float32) / 255
-    for number, convolve in enumerate((_convolve_rows, _convolve_patches), start=1):
+    x = jnp.transpose(images[:, :READ, :READ], (1, 2, 0))[None].astype(jnp.float32) / 255
+    for number in (1, 2):
         layer = params[f"conv{number}"]
-        places = convolve(layer["kernel"], x)
         masks, kept = None, 1.0
         if dropout_key is not None:
             key = jax.random.fold_in(dropout_key, number)
-            masks, kept = keep_masks(key, places[0].shape, dropout)
-        columns = places[0].shape[-1] // layer["bias"].size
-        bias = jnp.tile(layer["bias"], columns)[None, None]
-        x = jax.nn.relu(_max_of_four(places, masks) + bias) / kept
-    x = x.reshape(len(x), -1)
-    x = jax.nn.relu(x @ params["fc1"]["kernel"] + params["fc1"]["bias"][None])
+            shape = (layer["bias"].size, _blocks(x), _blocks(x), len(images))
+            masks, kept = keep_masks(key, shape, dropout)
+        x = _convolve_and_pool(layer["kernel"], layer["bias"], x, masks) / kept
+    kernel = params["fc1"]["kernel"].reshape(*x.shape[1:3], len(x), -1)  # flattened h, w, c
+    x = jax.nn.relu(jnp.einsum("chwn,hwcf->nf", x, kernel) + params["fc1"]["bias"][None])
     return x @ params["fc2"]["kernel"] + params["fc2"]["bias"][None]
 
 
 def keep_masks(
-    key: PRNGKeyArray, shape: tuple[int, ...], dropout: float
-) -> tuple[tuple[Bool[jax.Array, "..."], ...], float]:
+    key: PRNGKeyArray, shape: tuple[int, int, int, int], dropout: float
+) -> tuple[Masks, float]:
     """Draws which units to keep, for the four places of every block.
 
     Two 32-bit words give a block's four units 16 bits each, so that a unit is dropped with
@@ -90,106 +92,96 @@ def _hashed_counters(
 
 
 @jax.custom_vjp
-def _max_of_four(places: Places, masks: Places | None) -> Float[jax.Array, "..."]:
-    """The maximum over those places that are kept; -inf where none is, which ReLU makes 0."""
-    return _winner(places, masks)[0]
+def _convolve_and_pool(
+    kernel: Float[Array, "3 3 cin cout"],
+    bias: Float[Array, "cout"],
+    x: Float[jax.Array, "cin h w n"],
+    masks: Masks | None,
+) -> Float[jax.Array, "cout b b n"]:
+    """Convolution, ReLU, and the maximum over those units of each 2x2 block that are kept."""
+    return _forward(kernel, bias, x, masks)[0]
 
 
-def _winner(places: Places, masks: Places | None) -> tuple[jax.Array, jax.Array]:
-    """The maximum, and at which place it was: all that the gradient needs, in a byte a block."""
+def _forward(
+    kernel: Array, bias: Array, x: jax.Array, masks: Masks | None
+) -> tuple[jax.Array, tuple[Array, jax.Array, Int8[jax.Array, "cout b b n"]]]:
+    """Returns the layer's outputs and what its gradient needs: of each block, the winning place."""
+    windows = _windows(x)
+    shape = windows.shape[3:]
+    windows = windows.reshape(-1, math.prod(shape))
+    matrix = _at_four_places(kernel).reshape(len(windows), -1)
+    places = (matrix.T @ windows).reshape(4, -1, *shape)
     if masks is not None:
-        places = tuple(jnp.where(m, x, -jnp.inf) for m, x in zip(masks, places, strict=True))
+        places = [jnp.where(keep, unit, -jnp.inf) for keep, unit in zip(masks, places, strict=True)]
     a, b, c, d = places
     top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
-    place = jnp.where(top >= bottom, jnp.where(a >= b, 0, 1), jnp.where(c >= d, 2, 3))
-    return jnp.maximum(top, bottom), place.astype(jnp.int8)
+    largest = jnp.maximum(top, bottom) + bias[:, None, None, None]
+    # The winner 0..3, or 4 where ReLU passes nothing on, as the root of its square: XLA computes
+    # cheap values anew wherever they are used, and with them all of the above; roots it keeps.
+    square = jnp.where(top >= bottom, jnp.where(a >= b, 0.0, 1.0), jnp.where(c >= d, 4.0, 9.0))
+    winner = jnp.rint(jnp.sqrt(jnp.where(largest > 0, square, 16.0))).astype(jnp.int8)
+    return jax.nn.relu(largest), (kernel, x, winner)
 
 
-_max_of_four.defvjp(
-    _winner, lambda place, g: (tuple(jnp.where(place == i, g, 0) for i in range(4)), None)
-)
+def _backward(
+    saved: tuple[Array, jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, None]:
+    kernel, x, winner = saved
+    windows = _windows(x)
+    g_places = jnp.stack([jnp.where(winner == place, g, 0) for place in range(4)])
+    g_places = g_places.reshape(-1, math.prod(g.shape[1:]))
+    matrix, to_matrix = jax.vjp(_at_four_places, kernel)
+    d_matrix = g_places @ windows.reshape(-1, g_places.shape[1]).T
+    d_windows = matrix.reshape(-1, len(g_places)) @ g_places
+    (d_kernel,) = to_matrix(d_matrix.T.reshape(matrix.shape))
+    d_bias = jnp.where(winner < 4, g, 0).sum(axis=(1, 2, 3))
+    return d_kernel, d_bias, _overlap(d_windows.reshape(windows.shape)), None
 
 
-def _convolve_rows(kernel: Float[Array, "3 3 cin cout"], x: Float[jax.Array, "n h wc"]) -> Places:
-    """Convolves by products of three unfolded rows with the banded matrix.
+_convolve_and_pool.defvjp(_forward, _backward)
 
-    Returns:
-      For each place an array (n, (h-2)//2, (w-2)//2 * cout); an odd last row or column is left out,
-      which pooling does not read.
+
+def _blocks(x: Float[jax.Array, "cin h w n"]) -> int:
+    """The 2x2 blocks along a side of a convolution's outputs."""
+    return (x.shape[1] - 2) // 2
+
+
+def _windows(x: Float[jax.Array, "cin h w n"]) -> Float[jax.Array, "4 4 cin b b n"]:
+    """Cuts out the 4x4 windows that the blocks' outputs depend on; their stride is 2."""
+    reach = 2 * _blocks(x)
+    parts = [[x[:, i : i + reach : 2, j : j + reach : 2] for j in range(4)] for i in range(4)]
+    return jnp.stack([jnp.stack(row) for row in parts])
+
+
+def _overlap(
+    windows: Float[jax.Array, "4 4 cin b b n"],
+) -> Float[jax.Array, "cin h w n"]:
+    """Adds the windows up where they came from: the transpose of `_windows`.
+
+    By hand, since XLA's gradient of strided slices is slow on CPUs.
     """
-    _, _, c_in, c_out = kernel.shape
-    n, height, width = len(x), x.shape[1], x.shape[2] // c_in
-    rows, columns = (height - 2) // 2, (width - 2) // 2
-    taps = _taps(width, columns)
-    band = jnp.tensordot(taps, kernel, ([0, 1], [0, 1]))  # row, w, right or left, column, cin, cout
-    band = band.transpose(2, 0, 1, 4, 3, 5).reshape(2, 3 * width * c_in, columns * c_out)
-    places = []
-    for top in range(2):
-        three = [x[:, top + i : top + i + 2 * rows : 2] for i in range(3)]
-        unfolded = jnp.concatenate(three, axis=-1).reshape(n * rows, -1)
-        places += [(unfolded @ side).reshape(n, rows, -1) for side in band]
-    return tuple(places)
-
-
-def _taps(width: int, columns: int) -> Float[np.ndarray, "3 3 3 w 2 columns"]:
-    """1 where kernel tap (i, j) joins input (row i, column) to output (left or right, column)."""
-    taps = np.zeros((3, 3, 3, width, 2, columns), np.float32)
-    column = np.arange(columns)
-    for i in range(3):
-        for j in range(3):
-            for side in range(2):
-                taps[i, j, i, 2 * column + side + j, side, column] = 1
-    return taps
-
-
-@jax.custom_vjp
-def _convolve_patches(
-    kernel: Float[Array, "3 3 cin cout"], x: Float[jax.Array, "n h wc"]
-) -> Places:
-    """Does the same by products of 3x3 patches: less arithmetic, if the channels are enough.
-
-    Only the gradient of its input is slow, the adding up of overlapping patches; so that one is
-    taken of `_convolve_rows`.
-    """
-    places = [
-        (patches @ kernel.reshape(-1, kernel.shape[-1])).reshape(len(x), patches.shape[1], -1)
-        for patches in _patches(x, kernel.shape[2])
-    ]
-    return tuple(places)
-
-
-def _convolve_patches_backward(
-    saved: tuple[jax.Array, jax.Array], g: Places
-) -> tuple[jax.Array, jax.Array]:
-    kernel, x = saved
-    _, _, c_in, c_out = kernel.shape
-    d_kernel = jnp.zeros((9 * c_in, c_out))
-    for patches, g_place in zip(_patches(x, c_in), g, strict=True):
-        d_kernel += patches.reshape(-1, 9 * c_in).T @ g_place.reshape(-1, c_out)
-    (d_x,) = jax.linear_transpose(partial(_convolve_rows, kernel), x)(g)
-    return d_kernel.reshape(kernel.shape), d_x
-
-
-_convolve_patches.defvjp(
-    lambda kernel, x: (_convolve_patches(kernel, x), (kernel, x)), _convolve_patches_backward
-)
-
-
-def _patches(
-    x: Float[jax.Array, "n h wc"], c_in: int
-) -> list[Float[jax.Array, "n rows columns _"]]:
-    """Cuts out the 3x3 patches, for each place in a block."""
-    x = x.reshape(*x.shape[:2], -1, c_in)
-    rows, columns = (x.shape[1] - 2) // 2, (x.shape[2] - 2) // 2
-    return [
-        jnp.concatenate(
-            [
-                x[:, top + i : top + i + 2 * rows : 2, left + j : left + j + 2 * columns : 2]
-                for i in range(3)
-                for j in range(3)
-            ],
-            axis=-1,
+    _, _, c_in, blocks, _, n = windows.shape
+    parts = [
+        sum(
+            jnp.pad(windows[2 * i + row, 2 * j + column], ((0, 0), (i, 1 - i), (j, 1 - j), (0, 0)))
+            for i in range(2)
+            for j in range(2)
         )
+        for row in range(2)
+        for column in range(2)
+    ]
+    side = blocks + 1
+    parts = jnp.stack(parts).reshape(2, 2, c_in, side, side, n)
+    return parts.transpose(2, 3, 0, 4, 1, 5).reshape(c_in, 2 * side, 2 * side, n)
+
+
+def _at_four_places(
+    kernel: Float[Array, "3 3 cin cout"],
+) -> Float[jax.Array, "4 4 cin 4 cout"]:
+    """Lays the kernel into the 4x4 window, at each of the four places of the block."""
+    places = [
+        jnp.pad(kernel, ((top, 1 - top), (left, 1 - left), (0, 0), (0, 0)))
         for top in range(2)
         for left in range(2)
     ]
+    return jnp.stack(places, axis=3)

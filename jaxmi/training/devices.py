@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
-from jaxmi.challenges.challenge import CHUNK, Challenge
+from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.loop import RunState, make_data, make_start
 from jaxmi.training.recipe import Recipe
@@ -137,7 +137,7 @@ def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
     start = make_start(challenge, recipe)
     state = jax.eval_shape(lambda: start(jax.random.key(0), make_data(challenge)))
     n = recipe.batch_size or len(challenge.splits["train"])
-    n = recipe.microbatch or default_microbatch(n)
+    n = recipe.microbatch or default_microbatch(n, challenge.chunk)
     rows = jax.ShapeDtypeStruct((n, *challenge.inputs.shape[1:]), challenge.inputs.dtype)
     key = jax.random.key(0) if recipe.dropout else None
 
@@ -147,7 +147,9 @@ def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
     def evaluate(params: Any, inputs: Any) -> jax.Array:
         return challenge.forms[recipe.form](params, inputs, None)
 
-    chunk = jax.ShapeDtypeStruct((CHUNK, *challenge.inputs.shape[1:]), challenge.inputs.dtype)
+    chunk = jax.ShapeDtypeStruct(
+        (challenge.chunk, *challenge.inputs.shape[1:]), challenge.inputs.dtype
+    )
     step = jax.make_jaxpr(jax.grad(loss))(state.train.params, rows)
     evaluation = jax.make_jaxpr(evaluate)(state.train.params, chunk)
     return 2 * _bytes_of(state) + max(

@@ -128,7 +128,7 @@ def make_advance(
         train_step,
         forward,
         make_optimizer(recipe),
-        microbatch=recipe.microbatch or default_microbatch(batch_size),
+        microbatch=recipe.microbatch or default_microbatch(batch_size, challenge.chunk),
     )
 
     def advance(state: RunState, first_step: Int32[jax.Array, ""], data: Data) -> RunState:
@@ -158,7 +158,7 @@ def make_advance(
         (train, order), losses = jax.lax.scan(one_step, (state.train, state.order), steps)
         point = {"loss": losses.mean()}
         for name, rows in data.curve.items():
-            logits = chunked_logits(forward, train.params, data.inputs[rows])
+            logits = chunked_logits(forward, challenge.chunk, train.params, data.inputs[rows])
             point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
 
         accuracy = point[f"{challenge.selection_split}_accuracy"]

@@ -13,9 +13,6 @@ from jaxmi.challenges.challenge import Forward
 from jaxmi.training.recipe import Recipe
 from jaxmi.types import Params
 
-CPU_MICROBATCH = 1600
-"""Examples whose activations fit a CPU's caches."""
-
 
 class Batch(NamedTuple):
     """Examples to learn from."""
@@ -82,15 +79,15 @@ def train_step(
     return TrainState(params, opt_state), value
 
 
-def default_microbatch(batch_size: int) -> int:
+def default_microbatch(batch_size: int, chunk: int) -> int:
     """Returns how many examples to take the gradient of at once, on the default backend.
 
-    On a CPU activations should stay in the cache: `CPU_MICROBATCH` is where the transformer's step
-    is fastest. Elsewhere, or where nothing near it divides the batch, it is the whole batch.
+    On a CPU what is computed should stay in its caches, so it is up to `chunk`, the challenge's.
+    Elsewhere, or where nothing near that divides the batch, it is the whole batch.
     """
     if jax.default_backend() != "cpu":
         return batch_size
-    parts = -(-batch_size // CPU_MICROBATCH)
+    parts = -(-batch_size // chunk)
     fitting = (n for n in range(parts, 2 * parts) if batch_size % n == 0)
     return batch_size // next(fitting, 1)
 

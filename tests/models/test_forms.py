@@ -58,7 +58,9 @@ def test_logits_are_the_same(challenges, name: str, kind: str) -> None:
     challenge = challenges[name]
     params, inputs = weights(challenge, kind), challenge.inputs[ROWS[name]]
     logits = {
-        form: jax.jit(chunked_logits, static_argnums=0)(forward, params, inputs)
+        form: jax.jit(chunked_logits, static_argnums=(0, 1))(
+            forward, challenge.chunk, params, inputs
+        )
         for form, forward in challenge.forms.items()
     }
     assert largest_difference(logits["fast"], logits["readable"]) < 1e-5
@@ -127,12 +129,14 @@ def test_training_follows_the_same_curve(challenges, name: str) -> None:
     ), "the control: another seed"
 
 
-def unfold(masks, channels: int) -> np.ndarray:
-    """Puts masks by place, (n, rows, columns * channels) each, where they act: (n, h, w, c)."""
-    n, rows, wide = masks[0].shape
-    full = np.ones((n, 2 * rows, wide // channels * 2, channels), np.float32)
+def unfold(masks, side: int) -> np.ndarray:
+    """Puts masks by place, (c, blocks, blocks, n) each, where they act: (n, side, side, c)."""
+    channels, blocks, _, n = masks[0].shape
+    full = np.ones((n, side, side, channels), np.float32)
     for place, mask in enumerate(masks):
-        full[:, place // 2 :: 2, place % 2 :: 2] = np.asarray(mask).reshape(n, rows, -1, channels)
+        rows = slice(place // 2, 2 * blocks, 2)
+        columns = slice(place % 2, 2 * blocks, 2)
+        full[:, rows, columns] = np.asarray(mask).transpose(3, 1, 2, 0)
     return full
 
 
@@ -141,12 +145,11 @@ def test_dropping_units_is_what_it_is_in_the_readable_network(cnn: Challenge) ->
     params, images = weights(cnn, "trained"), cnn.inputs[:16]
     key = jax.random.key(5)
     keep = []
-    for number, (rows, channels) in enumerate(((13, 8), (5, 16)), start=1):
+    for number, (blocks, channels, side) in enumerate(((12, 8, 26), (5, 16, 11)), start=1):
         masks, kept = cnn_fast.keep_masks(
-            jax.random.fold_in(key, number), (16, rows, rows * channels), 0.2
+            jax.random.fold_in(key, number), (channels, blocks, blocks, 16), 0.2
         )
-        keep.append(unfold(masks, channels) / kept)
-    keep[1] = np.pad(keep[1], ((0, 0), (0, 1), (0, 1), (0, 0)))  # the row that pooling leaves out
+        keep.append(unfold(masks, side) / kept)
 
     def run(image, first, second):
         edits = {"conv1.post": lambda x: x * first, "conv2.post": lambda x: x * second}
@@ -160,14 +163,14 @@ def test_dropping_units_is_what_it_is_in_the_readable_network(cnn: Challenge) ->
 
 def test_masks_keep_the_stated_share_and_are_independent() -> None:
     keys = jax.random.split(jax.random.key(0), 200)
-    shape = (13, 13 * 8)
+    shape = (8, 12, 12, 1)
     masks, kept = jax.vmap(lambda key: cnn_fast.keep_masks(key, shape, 0.2))(keys)
     assert np.unique(kept).tolist() == [np.float32(1 - 13107 / 65536)]
     dropped = ~np.stack(masks).reshape(4, 200, -1)
     p = 13107 / 65536
     assert abs(dropped.mean() - p) < 5 * (p * (1 - p) / dropped.size) ** 0.5
     places = [dropped[i] & dropped[j] for i in range(4) for j in range(i)]  # within a block
-    neighbours = [dropped[..., :-step] & dropped[..., step:] for step in (1, 2, 8, 104)]
+    neighbours = [dropped[..., :-step] & dropped[..., step:] for step in (1, 2, 12, 144)]
     draws = [dropped[:, :-1] & dropped[:, 1:]]
     blocks_and_places = [dropped[0, :, :-1] & dropped[place, :, 1:] for place in (1, 2, 3)]
     for together in (*places, *neighbours, *draws, *blocks_and_places):

@@ -5,6 +5,10 @@ class InputError(ValueError):
     """A value that the user gave cannot be used; the message names it. The command line exits 2."""
 
 
+class DivergedError(InputError):
+    """Training with this recipe ends in infinities for some seeds; the others are done."""
+
+
 class UnavailableError(RuntimeError):
     """Something needed is missing, corrupt or out of reach, through no fault of the user's.
 

@@ -32,5 +32,5 @@ def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
     """Waits for the end; checks the exit code; returns stdout and stderr."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == code, err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     return out, err

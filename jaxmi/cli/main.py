@@ -25,7 +25,7 @@ from jaxmi.cli.labels import Labels
 from jaxmi.cli.predict import Predict
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.verb import Verb
-from jaxmi.errors import InputError, StoppedError, UnavailableError
+from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 
 Command = (
     Annotated[Doctor, subcommand("doctor")]
@@ -54,6 +54,8 @@ def main(args: Sequence[str] | None = None) -> None:
             print(json.dumps(result, allow_nan=False))
         else:
             verb.show(result)
+    except DivergedError as error:  # the other hosts have been told to go on without its seeds
+        _fail(error, code=2, alone=True)
     except InputError as error:
         _fail(error, code=2)
     except (UnavailableError, OSError) as error:
@@ -109,8 +111,14 @@ def _leave_other_hosts() -> None:
     leave()
 
 
-def _fail(message: object, code: int) -> NoReturn:
-    print("jaxmi: " + " ".join(str(message).split()), file=sys.stderr)
+def _fail(message: object, code: int, alone: bool = False) -> NoReturn:
+    """Tells the user why, and the other hosts, if there are any; unless it fails alone."""
+    line = " ".join(str(message).split())
+    print(f"jaxmi: {line}", file=sys.stderr, flush=True)
+    if not alone and "jax" in sys.modules:
+        from jaxmi.training.hosts import fail
+
+        fail(line, code)
     sys.exit(code)
 
 

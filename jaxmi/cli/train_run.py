@@ -13,6 +13,7 @@ from jaxmi.cli.profile import Profile
 from jaxmi.cli.progress import Progress
 from jaxmi.cli.run_figures import draw_run
 from jaxmi.cli.verb import log
+from jaxmi.errors import DivergedError
 from jaxmi.training import hosts
 from jaxmi.training.devices import batch_width
 from jaxmi.training.recipe import Recipe
@@ -49,7 +50,8 @@ def train_run(
       The folder's entry for each of its seeds that was asked for, whether trained now or before.
 
     Raises:
-      InputError: if the folder cannot be used, or training diverges.
+      InputError: if the folder cannot be used.
+      DivergedError: if some seeds diverge; the others are in the folder.
       UnavailableError: if the state cannot be saved.
       StoppedError: on SIGTERM; the same call goes on.
     """
@@ -64,7 +66,11 @@ def train_run(
         if left != seeds and host == 0:
             log(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds are there already")
         if left:
-            _train(folder, challenge, recipe, seeds, left, extras)
+            try:
+                _train(folder, challenge, recipe, seeds, left, extras)
+            except DivergedError:
+                hosts.meet(f"{path} is written")
+                raise
         hosts.meet(f"{path} is written")
         folder.finish()
         asked = [run for run in folder.runs if run["seed"] in set(seeds)]

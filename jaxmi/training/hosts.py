@@ -3,15 +3,24 @@
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import jax
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from jaxmi.errors import UnavailableError
 
-WITHOUT_ANSWER = 1
-"""Exit code if a host never comes."""
+WITHOUT_OTHERS = 1
+"""Exit code if another host never comes, or fails."""
+
+FAILURES = "jaxmi/failures/"
+"""Where, in the key-value store that JAX's coordinator keeps, a host says that it fails."""
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks for such words."""
 
 
 def join(
@@ -42,7 +51,7 @@ def join(
             file=sys.stderr,
             flush=True,
         )
-        os._exit(WITHOUT_ANSWER)
+        os._exit(WITHOUT_OTHERS)
 
     patience = threading.Timer(timeout, give_up)
     patience.daemon = True
@@ -55,12 +64,52 @@ def join(
         ) from error
     finally:
         patience.cancel()
+    threading.Thread(target=_watch, daemon=True).start()
+
+
+def fail(message: str, code: int) -> None:
+    """Lets the other hosts know why this one fails, and exits; does nothing on a single host.
+
+    Otherwise they would wait for it wherever all of them meet, and it for them at an orderly exit.
+    """
+    if (store := _store()) is not None:
+        store.key_value_set(f"{FAILURES}{distributed.global_state.process_id}", message)
+        _exit(code)
+
+
+def _watch() -> None:
+    """Ends this process soon after another host has failed."""
+    own = f"{FAILURES}{distributed.global_state.process_id}"
+    while True:
+        time.sleep(LOOK_EVERY)
+        try:
+            failures = _store().key_value_dir_get(FAILURES)
+        except Exception:  # the store is gone, and with it what there was to watch
+            return
+        for key, message in failures:
+            if key == own:
+                return
+            host = key.removeprefix(FAILURES)
+            print(f"jaxmi: host {host} has failed: {message}", file=sys.stderr, flush=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what else fails now, fails for this
+            _exit(WITHOUT_OTHERS)
+
+
+def _exit(code: int) -> None:
+    """Ends this process when all hosts must have read why; host 0, which keeps the store, last."""
+    time.sleep((5 if distributed.global_state.process_id == 0 else 3) * LOOK_EVERY)
+    os._exit(code)
+
+
+def _store() -> Any:
+    """The key-value store, None on a single host; JAX has no public name for it."""
+    return distributed.global_state.client
 
 
 def leave(timeout: int = 60) -> None:
     """Waits until every host is about to leave, so that none takes the others for dead."""
     if jax.process_count() > 1:
-        patience = threading.Timer(timeout, os._exit, (WITHOUT_ANSWER,))
+        patience = threading.Timer(timeout, os._exit, (WITHOUT_OTHERS,))
         patience.daemon = True
         patience.start()
         jax.distributed.shutdown()

@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.errors import InputError, StoppedError
+from jaxmi.errors import DivergedError, InputError, StoppedError
 from jaxmi.training import devices
 from jaxmi.training.loop import Data, RunState, make_advance, make_data, make_start
 from jaxmi.training.recipe import Recipe
@@ -86,6 +86,9 @@ def train_seeds(
     is not full is filled up with repetitions, whose results are dropped. Each host gets the
     results of those seeds that its own devices trained.
 
+    A seed that diverges is dropped, and told when all others are done; but a batch of which none is
+    left ends the training at once, on a single host.
+
     Args:
       challenge: What to train on.
       recipe: How.
@@ -99,31 +102,39 @@ def train_seeds(
 
     Raises:
       InputError: if there are no seeds, one is out of range, the recipe does not fit, the width is
-        no multiple of the number of devices, or training diverges.
+        no multiple of the number of devices.
+      DivergedError: if seeds of this host diverge.
       UnavailableError: if the state cannot be saved.
       StoppedError: if `stop` said so.
     """
     if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:
         raise InputError(f"seeds {list(seeds)}: expected at least one, each in 0..{2**32 - 1}")
-    trainer = _Trainer(
+    trainer = Trainer(
         challenge, recipe, width or devices.batch_width(challenge, recipe, len(seeds))
     )
     points_per_save = -(-save_every // recipe.eval_every) if save_every else POINTS_PER_SAVE
+    diverged: dict[int, str] = {}
     for batch in trainer.plan(seeds, store):
         began = time.perf_counter() - batch.seconds
         state, curves = batch.state, trainer.read_curves(batch, batch.state, 0, batch.step)
+        for seed, curve in curves.items():
+            _note_divergence(seed, curve, recipe, diverged)
         if batch.step:
             for watcher in watchers:
-                watcher.resumed(curves)
+                watcher.resumed({s: curve for s, curve in curves.items() if s not in diverged})
         stopping = False
         for step in range(batch.step + recipe.eval_every, recipe.steps + 1, recipe.eval_every):
             state = trainer.advance(state, step)
             before = step - recipe.eval_every
-            points = {s: c[0] for s, c in trainer.read_curves(batch, state, before, step).items()}
-            _check_convergence(points, recipe)
-            for seed, point in points.items():
-                curves[seed].append(point)
-            for watcher in watchers:
+            points = {}
+            for seed, curve in trainer.read_curves(batch, state, before, step).items():
+                _note_divergence(seed, curve, recipe, diverged)
+                curves[seed] += curve
+                if seed not in diverged:
+                    points[seed] = curve[0]
+            if curves and not points and jax.process_count() == 1:
+                raise DivergedError(_first_of(diverged))
+            for watcher in watchers if points else ():
                 watcher.advanced(points)
             stopping, unfinished = stop(), step < recipe.steps
             due = step // recipe.eval_every % points_per_save == 0
@@ -137,7 +148,7 @@ def train_seeds(
         rows = devices.own_rows(finished)
         seconds = (time.perf_counter() - began) / len(batch.seeds)
         for row, seed in enumerate(batch.seeds):
-            if row in rows:
+            if row in rows and seed not in diverged:
                 params, best_params, best_step = rows[row]
                 yield SeedResult(
                     seed=seed,
@@ -152,12 +163,20 @@ def train_seeds(
             store.forget(batch.seeds)
         if stopping:
             raise StoppedError(f"stopped after seeds {_span(batch.seeds)}")
+    if diverged:
+        raise DivergedError(f"{_first_of(diverged)}; all other seeds are done")
 
 
-class _Trainer:
+class Trainer:
     """A run's two phases, compiled for batches of one width."""
 
     def __init__(self, challenge: Challenge, recipe: Recipe, width: int) -> None:
+        """Compiles.
+
+        Raises:
+          InputError: if the width is no multiple of the number of devices, or the recipe does not
+            fit the challenge.
+        """
         self._recipe, self._width = recipe, width
         self._mesh = devices.seed_mesh()
         if width % self._mesh.size:
@@ -233,13 +252,20 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
     return (items[first : first + size] for first in range(0, len(items), size))
 
 
-def _check_convergence(points: dict[int, Point], recipe: Recipe) -> None:
-    for seed, point in points.items():
-        if not math.isfinite(point["loss"]):
-            raise InputError(
+def _note_divergence(
+    seed: int, curve: list[Point], recipe: Recipe, diverged: dict[int, str]
+) -> None:
+    for point in curve:
+        if not math.isfinite(point["loss"]) and seed not in diverged:
+            diverged[seed] = (
                 f"seed {seed} diverged: its loss is {point['loss']} at step {point['step']} "
                 f"(learning_rate = {recipe.learning_rate})"
             )
+
+
+def _first_of(messages: dict[int, str]) -> str:
+    first = next(iter(messages.values()))
+    return first if len(messages) == 1 else f"{first}; so did {len(messages) - 1} more"
 
 
 def _span(seeds: Sequence[int]) -> str:

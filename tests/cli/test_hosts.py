@@ -74,6 +74,30 @@ def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
     assert len(lines) == 4 * 60
 
 
+def test_a_host_that_fails_ends_the_others() -> None:
+    """Only host 1 cannot write its seeds: a file is where its first one's folder belongs."""
+    first, second = start_both("--seeds", "0:2")
+    read_until(first, "compiling")
+    Path("run/seed-00001").write_text("in the way")
+    _, err = finish(second, code=1)
+    (reason,) = (line for line in err.splitlines() if line.startswith("jaxmi:"))
+    assert "seed-00001" in reason
+    began = time.monotonic()
+    _, err = finish(first, code=1)
+    assert time.monotonic() - began < 10, "it waits for no heartbeat"
+    reported = reason.removeprefix("jaxmi: ")
+    assert f"jaxmi: host 1 has failed: {reported}" in err.splitlines()
+
+
+def test_a_seed_that_diverges_takes_no_other_with_it() -> None:
+    """Of two hosts with a seed each, with a learning rate that makes both diverge: both say so."""
+    both = start_both("--seeds", "0:2", "--set", "steps=20", "eval_every=10", "learning_rate=1e30")
+    for host, process in enumerate(both):
+        _, err = finish(process, code=2)
+        assert f"jaxmi: seed {host} diverged" in err
+    assert not list(Path("run").glob("seed-*"))
+
+
 def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
     join = ("--coordinator", f"localhost:{free_port()}", "--hosts", "2", "--join-timeout", "5")
     for host in ("0", "1"):

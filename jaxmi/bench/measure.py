@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxmi.bench.rounds import PEAK_SIZE, summary
 from jaxmi.challenges.challenge import Challenge
@@ -34,39 +35,44 @@ FRESH_SEEDS = range(100, 105)
 
 
 def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
-    """Full-batch steps against the original form in PyTorch and against the machine's peak."""
-    task = {"challenge": "transformer", "rounds": rounds, "cores": usable_cores()}
-    found = _work([{**task, "with_torch": with_torch, "devices": 1}])[0]
-    n = 6384
-    flops = 3 * 2 * MULTIPLY_ADDS * n
-    peak = 2 * PEAK_SIZE**3 / found["peak"]["median"]
+    """Full-batch steps against the original form in PyTorch and against the machine's peak.
+
+    Ratios are taken round by round.
+    """
+    task = {"challenge": "transformer", "rounds": rounds, "with_torch": with_torch, "devices": 1}
+    (found,) = _work([task])
+    ours = np.asarray(found["ours"])
+    flops = 3 * 2 * MULTIPLY_ADDS * 6384
+    peak = 2 * PEAK_SIZE**3 / np.asarray(found["peak"])
     result = {
-        "step_seconds": found["ours"],
-        "matmul_peak_gflops": peak / 1e9,
-        "share_of_matmul_peak": flops / found["ours"]["median"] / peak,
+        "step_seconds": summary(ours),
+        "matmul_peak_gflops": summary(peak / 1e9),
+        "share_of_matmul_peak": summary(flops / ours / peak),
     }
     theirs = {name: s for name, s in found.items() if name.startswith("torch")}
     if theirs:
-        best = min(theirs.values(), key=lambda seconds: seconds["median"])
+        best = min(theirs.values(), key=statistics.median)
         result |= {
-            "torch_step_seconds": theirs,
-            "step_ratio_vs_torch": best["median"] / found["ours"]["median"],
+            "torch_step_seconds": {name: summary(seconds) for name, seconds in theirs.items()},
+            "step_ratio_vs_torch": summary(np.asarray(best) / ours),
             "torch_loss_difference": found["loss_difference"],
             "torch_gradient_difference": found["gradient_difference"],
         }
     return result
 
 
-def cnn_images(rounds: int, with_torch: bool, batch_sizes: Sequence[int]) -> dict[str, Any]:
+def cnn_images(
+    rounds: int, backend: str, with_torch: bool, batch_sizes: Sequence[int]
+) -> dict[str, Any]:
     """Images per second with dropout: the best of batch sizes and threadings, each for itself.
 
-    Threadings: one process with all cores, or a seed per core (ours: devices of one process;
-    PyTorch: processes of one thread, added up).
+    Threadings, on a CPU: one process with all cores, or a seed per core (ours: devices of one
+    process; PyTorch: processes of one thread, added up).
     """
     task, all_cores = {"challenge": "cnn", "rounds": rounds}, usable_cores()
     ours, theirs = {}, {}
     for batch_size in batch_sizes:
-        for n in sorted({1, all_cores}):
+        for n in sorted({1, all_cores}) if backend == "cpu" else (1,):
             mine = {**task, "what": "ours", "batch_size": batch_size, "threads": 0, "devices": n}
             ours[f"batch {batch_size}, seeds {n}"] = _work([mine])[0]
             if with_torch:
@@ -76,10 +82,16 @@ def cnn_images(rounds: int, with_torch: bool, batch_sizes: Sequence[int]) -> dic
                 theirs[f"batch {batch_size}, seeds {n}"] = {
                     key: sum(one[key] for one in found) for key in found[0]
                 }
-    result: dict[str, Any] = {"images_per_second": _best(ours), "all": ours}
+    mine = _best(ours)
+    result: dict[str, Any] = {"images_per_second": mine, "all": ours}
     if theirs:
-        result |= {"torch_images_per_second": _best(theirs), "torch_all": theirs}
-        result["image_ratio_vs_torch"] = _best(ours)["median"] / _best(theirs)["median"]
+        other = _best(theirs)
+        result |= {"torch_images_per_second": other, "torch_all": theirs}
+        result["image_ratio_vs_torch"] = {
+            "median": mine["median"] / other["median"],
+            "low": mine["low"] / other["high"],
+            "high": mine["high"] / other["low"],
+        }
     return result
 
 
@@ -100,27 +112,28 @@ def seconds_to_published(challenge: Challenge, n_seeds: int) -> dict[str, Any]:
     return {"each": seconds, "median": median if median < float("inf") else None}
 
 
-def seeds_cost(challenge: Challenge) -> dict[str, Any]:
-    """Seconds per seed of sixteen seeds and of two; how often the step was compiled."""
+def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
+    """Seconds per seed of sixteen seeds and of two, in turn; how often the step was compiled."""
     recipe = replace(RECIPES[challenge.name]["fast"], steps=200)
-    per_seed, traces = {}, {}
-    for n in (2, 16):
-        count = 0
+    per_seed: dict[int, list[float]] = {2: [], 16: []}
+    count = 0
 
-        def forward(*args: Any) -> jax.Array:
-            nonlocal count
-            count += 1
-            return challenge.forward(*args)
+    def forward(*args: Any) -> jax.Array:
+        nonlocal count
+        count += 1
+        return challenge.forward(*args)
 
-        counted = replace(challenge, forms={"fast": forward})
-        results = list(train_seeds(counted, recipe, range(n)))
-        per_seed[n] = sum(result.train_seconds for result in results) / n
-        traces[n] = count
+    for _ in range(rounds):
+        for n, seconds in per_seed.items():
+            count = 0
+            counted = replace(challenge, forms={"fast": forward})
+            results = list(train_seeds(counted, recipe, range(n)))
+            seconds.append(sum(result.train_seconds for result in results) / n)
     per_compilation = 1 + len(challenge.curve_splits)
     return {
-        "seconds_per_seed": {str(n): seconds for n, seconds in per_seed.items()},
-        "cost_ratio_16_vs_2": per_seed[16] / per_seed[2],
-        "compilations": traces[16] / per_compilation,
+        "seconds_per_seed": {str(n): summary(seconds) for n, seconds in per_seed.items()},
+        "cost_ratio_16_vs_2": summary(np.asarray(per_seed[16]) / np.asarray(per_seed[2])),
+        "compilations": count / per_compilation,
     }
 
 
@@ -153,41 +166,44 @@ def peak_memory(name: str) -> float:
     return int(done.stderr.split()[-1]) * 1024 / 1e9
 
 
-def measure_all(say: Say, quick: bool, with_torch: bool) -> dict[str, Any]:
+def measure_all(say: Say, quick: bool) -> dict[str, Any]:
     """Measures everything.
+
+    What has processes of its own comes first, since an accelerator serves one process at a time.
 
     Args:
       say: Told what is being measured.
       quick: Fewer rounds and seeds: to see that it works, not for figures to quote.
-      with_torch: Whether PyTorch is there to be compared with.
     """
     rounds = 2 if quick else 9
+    (about,) = _work([{"challenge": "", "devices": None}])
+    with_torch = about["torch"]
+    if not with_torch:
+        say("PyTorch is not installed for this device, so there is nothing to compare with")
     say("transformer: steps")
     transformer = transformer_step(rounds, with_torch)
     say("cnn: images per second")
-    cnn = cnn_images(rounds, with_torch, (128, 512) if quick else BATCH_SIZES)
-    challenges = {name: load_challenge(name) for name in NAMES}
-    for name, result, n_seeds in (("transformer", transformer, 5), ("cnn", cnn, 3)):
-        if not quick:
-            say(f"{name}: seconds to the published accuracy")
-            result["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
-    say("seeds: cost, compilations")
-    seeds = seeds_cost(challenges["transformer"])
+    sizes = (128, 512) if quick else BATCH_SIZES
+    cnn = cnn_images(rounds, about["backend"], with_torch, sizes)
     say("start-up, memory")
     cold = ["regenerate", "transformer", "--seeds", "0:1", "--out", "OUT"]
     short = ["--set", "steps=50"] if quick else []
     result = {
-        "device": str(jax.devices()[0].device_kind),
-        "devices": jax.device_count(),
-        "cores": usable_cores(),
+        **about,
         "transformer": transformer,
         "cnn": cnn,
-        "seeds": seeds,
         "cold_start_seconds": command_seconds([*cold, *short], 1 if quick else 3),
         "help_seconds": command_seconds(["--help"], 5),
         "peak_rss_gb": {name: peak_memory(name) for name in NAMES},
     }
-    if jax.default_backend() != "cpu":
+    challenges = {name: load_challenge(name) for name in NAMES}
+    for name, n_seeds in (("transformer", 5), ("cnn", 3)):
+        if not quick:
+            say(f"{name}: seconds to the published accuracy")
+            result[name]["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
+    say("seeds: cost, compilations")
+    result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)
+    if about["backend"] != "cpu":
         say("seeds per hour")
         result["seeds_per_hour"] = {name: seeds_per_hour(challenges[name]) for name in NAMES}
     return result

@@ -1,7 +1,7 @@
 """Timing: rounds of several things in turn, so that a noisy moment hits all alike."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ def time_in_turn(
     return seconds
 
 
-def summary(values: list[float]) -> dict[str, float]:
+def summary(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Returns the median, and the quartiles as the spread."""
     low, median, high = np.percentile(values, (25, 50, 75))
     return {"median": float(median), "low": float(low), "high": float(high)}

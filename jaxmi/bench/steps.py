@@ -8,18 +8,18 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from jaxmi.bench.rounds import square_product, summary, time_in_turn
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.training import devices
-from jaxmi.training.loop import Data, RunState, make_advance, make_data, make_start
+from jaxmi.training.devices import usable_cores
 from jaxmi.training.recipe import RECIPES, Recipe
+from jaxmi.training.seeds import Trainer
 
 
 def our_steps(
@@ -28,35 +28,26 @@ def our_steps(
     """Several steps of `width` seeds by the code that trains, its learning curve cut to one row."""
     recipe = replace(recipe, steps=10**6 // n_steps * n_steps, eval_every=n_steps)
     one_row = {challenge.selection_split: challenge.splits["test"][:1]}
-    challenge = replace(challenge, curve_splits=one_row)
-    mesh = devices.seed_mesh()
-    data = devices.place_everywhere(mesh, make_data(challenge))
-    start_one = make_start(challenge, recipe)
-
-    def start(seed: jax.Array, data: Data) -> RunState:
-        return start_one(jax.random.key(seed), data)
-
-    seeds = devices.place_by_seed(mesh, np.arange(width, dtype=np.uint32))
-    advance = devices.map_over_seeds(make_advance(challenge, recipe), mesh, width, donate=True)
-    first_step = devices.place_everywhere(mesh, np.int32(1))
-    held = {"state": devices.map_over_seeds(start, mesh, width)(seeds, data)}
+    trainer = Trainer(replace(challenge, curve_splits=one_row), recipe, width)
+    state = next(trainer.plan(range(width), None)).state
 
     def run() -> None:
-        with jax.default_matmul_precision(recipe.matmul_precision):
-            held["state"] = jax.block_until_ready(advance(held["state"], first_step, data))
+        nonlocal state
+        state = jax.block_until_ready(trainer.advance(state, n_steps))
 
     return run
 
 
 def torch_steps(
-    challenge: Challenge, recipe: Recipe, n_steps: int, threads: int, device: str = "cpu"
+    challenge: Challenge, recipe: Recipe, n_steps: int, threads: int
 ) -> Callable[[], object]:
-    """The same steps by PyTorch, eager, from the same first parameters."""
+    """The same steps by PyTorch, eager, from the same first parameters, on the same device."""
     import torch
 
     from jaxmi.bench.torch_networks import NETWORKS
 
     torch.set_num_threads(threads)
+    device = _torch_device()
     network = NETWORKS[challenge.name](jax.device_get(challenge.init(jax.random.key(0)))).to(device)
     optimizer = torch.optim.AdamW(
         network.parameters(),
@@ -75,18 +66,18 @@ def torch_steps(
             loss = torch.nn.functional.cross_entropy(network(inputs), labels)
             loss.backward()
             optimizer.step()
-        if device != "cpu":
+        if device == "cuda":
             torch.cuda.synchronize()
 
     return run
 
 
 def largest_gradient_difference(challenge: Challenge, n: int = 512) -> tuple[float, float]:
-    """Compares PyTorch's network with ours, from the same weights, without dropout.
+    """Compares PyTorch's network with ours, from the same weights, without dropout, on the CPU.
 
     Returns:
-      The difference of the losses, relative; and of the gradients of the token embedding or the
-      first kernel, relative to the largest.
+      The difference of the losses, relative; and of the gradients of every parameter, relative to
+      each one's largest.
     """
     import torch
 
@@ -99,7 +90,8 @@ def largest_gradient_difference(challenge: Challenge, n: int = 512) -> tuple[flo
         logits = challenge.forward(params, inputs, None)
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
-    value, gradients = jax.jit(jax.value_and_grad(loss))(params)
+    with jax.default_matmul_precision("float32"):
+        value, gradients = jax.device_get(jax.jit(jax.value_and_grad(loss))(params))
     network = NETWORKS[challenge.name](params).eval()
     tokens_or_images = torch.tensor(inputs)
     if challenge.name == "transformer":
@@ -108,31 +100,55 @@ def largest_gradient_difference(challenge: Challenge, n: int = 512) -> tuple[flo
         network(tokens_or_images), torch.tensor(labels).long()
     )
     theirs.backward()
-    if challenge.name == "transformer":
-        ours, first = gradients["W_E"], network.W_E.grad.numpy()
-    else:
-        ours = np.transpose(gradients["conv1"]["kernel"], (3, 2, 0, 1))
-        first = network.conv1.weight.grad.numpy()
-    return (
-        abs(float(value) / theirs.item() - 1),
-        float(np.abs(ours - first).max() / np.abs(first).max()),
-    )
+    differences = []
+    ours = NETWORKS[challenge.name](gradients)  # our gradients in PyTorch's layout
+    for mine, other in zip(ours.parameters(), network.parameters(), strict=True):
+        assert other.grad is not None
+        difference = (mine.detach() - other.grad).abs().max() / other.grad.abs().max()
+        differences.append(float(difference))
+    return abs(float(value) / theirs.item() - 1), max(differences)
 
 
-def measure_transformer(rounds: int, cores: int, with_torch: bool) -> dict[str, Any]:
-    """Times full-batch steps, ours and PyTorch's, and the machine's matrix product, in turn."""
+def describe() -> dict[str, Any]:
+    """Returns what is measured on: JAX's devices, and whether PyTorch can use them too."""
+    return {
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "backend": jax.default_backend(),
+        "cores": usable_cores(),
+        "torch": _torch_device() is not None,
+    }
+
+
+def _torch_device() -> str | None:
+    """What PyTorch calls the device that JAX uses; None if it is not there or cannot."""
+    if find_spec("torch") is None:
+        return None
+    import torch
+
+    backend = jax.default_backend()
+    return "cuda" if backend == "gpu" and torch.cuda.is_available() else {"cpu": "cpu"}.get(backend)
+
+
+def measure_transformer(rounds: int, with_torch: bool) -> dict[str, Any]:
+    """Times full-batch steps, ours and PyTorch's, and the machine's matrix product, in turn.
+
+    Returns:
+      Seconds of each round, by what was timed: a step of a seed, a product, on one device.
+    """
     challenge, recipe = load_challenge("transformer"), RECIPES["transformer"]["published"]
-    things = {"ours": our_steps(challenge, recipe, 5, jax.device_count()), "peak": square_product()}
+    n_seeds = jax.device_count()
+    things = {"ours": our_steps(challenge, recipe, 5, n_seeds), "peak": square_product()}
     result: dict[str, Any] = {}
     if with_torch:
         result["loss_difference"], result["gradient_difference"] = largest_gradient_difference(
             challenge
         )
-        for threads in sorted({1, cores}):
+        for threads in sorted({1, usable_cores()}):
             things[f"torch, threads: {threads}"] = torch_steps(challenge, recipe, 1, threads)
     seconds = time_in_turn(things, rounds)
-    seconds["ours"] = [s / 5 / jax.device_count() for s in seconds["ours"]]
-    return {**result, **{name: summary(values) for name, values in seconds.items()}}
+    seconds["ours"] = [s / 5 for s in seconds["ours"]]
+    return {**result, **seconds}
 
 
 def measure_cnn(rounds: int, what: str, batch_size: int, threads: int) -> dict[str, float]:
@@ -156,5 +172,7 @@ if __name__ == "__main__":
     task = json.loads(sys.argv[1])
     if (n_devices := task.pop("devices")) is not None:
         jax.config.update("jax_num_cpu_devices", n_devices)
-    measure = {"transformer": measure_transformer, "cnn": measure_cnn}[task.pop("challenge")]
+    measure = {"": describe, "transformer": measure_transformer, "cnn": measure_cnn}[
+        task.pop("challenge")
+    ]
     print(json.dumps(measure(**task)))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from jaxmi.cli.verb import Result, Verb, log
@@ -33,10 +32,7 @@ class Bench(Verb):
         """Measures everything, in about ten minutes."""
         from jaxmi.bench.measure import measure_all
 
-        with_torch = find_spec("torch") is not None
-        if not with_torch:
-            log("bench: PyTorch is not installed, so there is nothing to compare with")
-        return measure_all(lambda what: log(f"bench: {what}"), self.quick, with_torch)
+        return measure_all(lambda what: log(f"bench: {what}"), self.quick)
 
     def show(self, result: Result) -> None:
         """Prints the figures that have targets, with their spread."""

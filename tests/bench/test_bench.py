@@ -61,9 +61,9 @@ def test_the_cost_of_seeds_counts_every_compilation(
         RECIPES["transformer"], "fast", replace(RECIPES["transformer"]["fast"], batch_size=32)
     )
     few = {name: rows[:8] for name, rows in transformer.splits.items()}
-    found = measure.seeds_cost(replace(transformer, curve_splits=few))
+    found = measure.seeds_cost(replace(transformer, curve_splits=few), rounds=2)
     assert found["compilations"] == 1
-    assert 0.1 < found["cost_ratio_16_vs_2"] < 10
+    assert 0.1 < found["cost_ratio_16_vs_2"]["median"] < 10
 
 
 def test_the_table_finds_every_figure() -> None:

@@ -204,6 +204,11 @@ class Trainer:
             self._advance = lowered.compile()
         self.compile_seconds = time.perf_counter() - began
 
+    @property
+    def program(self) -> str:
+        """The compiled program that takes the steps up to a point, as XLA prints it."""
+        return self._advance.as_text()
+
     def plan(self, seeds: Sequence[int], store: StateStore | None) -> Iterator[Batch]:
         """Yields batches that cover the seeds: first what was under way, then the others."""
         left = dict.fromkeys(seeds)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import time
@@ -65,7 +66,9 @@ def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes
     assert err.splitlines()[-1].startswith("jaxmi: stopped at step")
     (step,) = (int(path.name) for path in Path("run/state").glob("*/*"))
     assert 0 < step < 400
-    finish(start(*RUN))
+    _, err = finish(start(*RUN))
+    told = re.search(r"seeds 0\.\.\d+: .* step (\d+) of", err)
+    assert told and int(told[1]) == step + 10, "the first point that is trained again"
     assert results(Path("run")) == undisturbed
     lines = Path("run/metrics.jsonl").read_text().splitlines()
     assert len(lines) == 4 * 40

@@ -15,7 +15,7 @@ from jaxmi.errors import InputError
 from jaxmi.training import devices
 from jaxmi.training.loop import make_advance, make_data, make_start
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.seeds import train_seeds
+from jaxmi.training.seeds import Trainer, train_seeds
 
 TRAIN = """
 import json, sys, zlib
@@ -127,14 +127,45 @@ def test_memory_is_estimated_from_above(request: pytest.FixtureRequest, name: st
     assert needed < estimate < 10 * needed
 
 
-def test_rows_are_read_where_they_are() -> None:
-    mesh = devices.seed_mesh()
-    tree = {"a": np.arange(6.0).reshape(3, 2), "b": np.arange(3)}
-    rows = devices.own_rows(devices.place_by_seed(mesh, tree))
-    assert sorted(rows) == [0, 1, 2]
-    for i in range(3):
-        np.testing.assert_array_equal(rows[i]["a"], tree["a"][i])
-        assert rows[i]["b"] == i
+SHARDED = """
+import re, numpy as np
+from dataclasses import replace
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.training import devices
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.seeds import Trainer
+mesh = devices.seed_mesh()
+tree = {"a": np.arange(32.0).reshape(16, 2), "b": np.arange(16)}
+placed = devices.place_by_seed(mesh, tree)
+assert len(placed["a"].addressable_shards) == 8
+rows = devices.own_rows(placed)
+assert sorted(rows) == list(range(16))
+for i in range(16):
+    np.testing.assert_array_equal(rows[i]["a"], tree["a"][i])
+    assert rows[i]["b"] == i
+recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1, batch_size=64)
+for width in (8, 16):
+    program = Trainer(load_challenge("transformer"), recipe, width).program
+    assert "num_partitions=8" in program
+    found = re.findall("all-reduce|all-gather|all-to-all|collective|reduce-scatter", program)
+    assert not found, found
+"""
+
+
+def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated() -> None:
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
+    command = [sys.executable, "-c", SHARDED]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_step_takes_over_the_memory_of_the_state_before(transformer: Challenge) -> None:
+    recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1)
+    trainer = Trainer(transformer, recipe, jax.device_count())
+    state = next(trainer.plan([0], None)).state
+    after = trainer.advance(state, 1)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 
 
 def test_the_last_batch_is_filled_up_and_its_padding_dropped(transformer: Challenge) -> None:

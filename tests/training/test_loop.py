@@ -10,7 +10,7 @@ import pytest
 from flax import linen as nn
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.errors import InputError
+from jaxmi.errors import DivergedError, InputError
 from jaxmi.training import loop
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
@@ -147,7 +147,7 @@ def test_each_epoch_visits_every_example_once_in_an_order_of_its_own(
 
 
 def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
-    recipe = replace(SHORT_CNN, learning_rate=5e-3, steps=60)  # fast: the curves jump about
+    recipe = replace(SHORT_CNN, learning_rate=1e-2, steps=60)  # fast: the curves jump about
     results = list(train_seeds(cnn, recipe, range(4)))
     rows = cnn.splits["validation"]
     for result in results:
@@ -180,6 +180,33 @@ def test_microbatches_must_divide_the_training_set(transformer: Challenge) -> No
 def test_a_diverging_run_is_told(transformer: Challenge) -> None:
     with pytest.raises(InputError, match=r"seed 7 diverged.*learning_rate = 1e\+30"):
         next(train_seeds(transformer, replace(SHORT, learning_rate=1e30), [7]))
+
+
+def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge) -> None:
+    first = [
+        transformer.init(jax.random.fold_in(jax.random.key(s), 0))["W_E"][0, 0] for s in (0, 1)
+    ]
+
+    def forward(params, tokens, dropout_key):
+        logits = transformer.forward(params, tokens, dropout_key)
+        broken = jnp.abs(params["W_E"][0, 0] - first[0]) > jnp.abs(params["W_E"][0, 0] - first[1])
+        return jnp.where(broken, jnp.nan, logits)
+
+    breaking = replace(transformer, forms={"fast": forward})
+    told: list[int] = []
+
+    class Watch:
+        def resumed(self, curves) -> None: ...
+
+        def advanced(self, points) -> None:
+            told.extend(points)
+
+    slow = replace(SHORT, learning_rate=1e-5)
+    results = train_seeds(breaking, slow, [0, 1], width=2, watchers=[Watch()])
+    assert next(results).seed == 0
+    with pytest.raises(DivergedError, match=r"seed 1 diverged.*; all other seeds are done"):
+        next(results)
+    assert set(told) == {0}
 
 
 @pytest.mark.parametrize("seeds", [[], [-1], [2**32]])

@@ -19,6 +19,19 @@ from jaxmi.training.seeds import train_seeds
 SHORT = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=5)
 
 
+class Count:
+    """Counts the points that were really trained for."""
+
+    def __init__(self) -> None:
+        self.points: list[tuple[int, int]] = []
+
+    def resumed(self, curves) -> None:
+        assert all(curve[-1]["step"] > 0 for curve in curves.values())
+
+    def advanced(self, points) -> None:
+        self.points += [(seed, point["step"]) for seed, point in points.items()]
+
+
 def stop_after(points: int):
     """Says so at the given point."""
     calls = iter(range(1, 1000))
@@ -46,17 +59,26 @@ def test_training_stopped_and_gone_on_with_is_bitwise_training(
     transformer: Challenge, tmp_path: Path
 ) -> None:
     expected = list(train_seeds(transformer, SHORT, [0, 1, 2], width=2))
-    found = []
+    found, count = [], Count()
     for points in (3, 7, 2):
         store = StateStore(tmp_path / "state")
         left = [seed for seed in (0, 1, 2) if seed not in {result.seed for result in found}]
         with pytest.raises(StoppedError):
             for result in train_seeds(
-                transformer, SHORT, left, width=2, store=store, stop=stop_after(points)
+                transformer,
+                SHORT,
+                left,
+                width=2,
+                watchers=[count],
+                store=store,
+                stop=stop_after(points),
             ):
                 found.append(result)
     left = [seed for seed in (0, 1, 2) if seed not in {result.seed for result in found}]
-    found += train_seeds(transformer, SHORT, left, width=2, store=StateStore(tmp_path / "state"))
+    store = StateStore(tmp_path / "state")
+    found += train_seeds(transformer, SHORT, left, width=2, watchers=[count], store=store)
+    every_point = [(seed, step) for seed in (0, 1, 2) for step in range(5, 41, 5)]
+    assert sorted(count.points) == every_point, "nothing was trained twice"
     assert [result.seed for result in found] == [0, 1, 2]
     for have, want in zip(found, expected, strict=True):
         chex.assert_trees_all_equal(have.params, want.params)

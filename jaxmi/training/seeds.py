@@ -207,7 +207,7 @@ class Trainer:
     @property
     def program(self) -> str:
         """The compiled program that takes the steps up to a point, as XLA prints it."""
-        return self._advance.as_text()
+        return self._advance.as_text() or ""
 
     def plan(self, seeds: Sequence[int], store: StateStore | None) -> Iterator[Batch]:
         """Yields batches that cover the seeds: first what was under way, then the others."""

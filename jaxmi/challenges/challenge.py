@@ -1,8 +1,10 @@
 """A challenge: inputs, exact labels, a split, and the network that is trained on them."""
 
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +65,11 @@ class Challenge:
 
     published: Published
     """Figures of the published network, to be compared with."""
+
+    @property
+    def model_config(self) -> dict[str, Any]:
+        """The network's sizes, as JSON gives them back."""
+        return json.loads(json.dumps(asdict(self.model.config)))
 
     @property
     def forward(self) -> Forward:

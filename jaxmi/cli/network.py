@@ -1,7 +1,5 @@
 """Loading a checkpoint together with its challenge, for the verbs that take one."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
@@ -20,10 +18,11 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
     """
     checkpoint = load_checkpoint(path)
     challenge = load_challenge(checkpoint.challenge, data_dir)
-    model = json.loads(json.dumps(asdict(challenge.model.config)))
     try:
-        if checkpoint.config.get("model") != model:
-            raise InputError(f"config.json's model is not this challenge's: {model}")
+        if checkpoint.config.get("model") != challenge.model_config:
+            raise InputError(
+                f"config.json's model is not this challenge's: {challenge.model_config}"
+            )
         check_params(checkpoint.params, challenge)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error

@@ -64,7 +64,7 @@ class RunFolder:
         self.path, self._challenge, self._host = path, challenge, host
         self._facts = {
             "challenge": challenge.name,
-            "model": json.loads(json.dumps(asdict(challenge.model.config))),
+            "model": challenge.model_config,
             "recipe": {"name": recipe_name, **asdict(recipe)},
             "jaxmi_version": jaxmi.__version__,
         }

@@ -15,11 +15,6 @@ RUN = (
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

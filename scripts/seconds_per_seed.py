@@ -1,8 +1,8 @@
 """Draws seconds per seed against the number of seeds: a thousand cost a thousand times one.
 
 Command: .venv/bin/python scripts/seconds_per_seed.py            (about 3 minutes on 2 cores)
-Writes docs/seconds-per-seed.png; prints the seconds. Expected: beyond as many seeds as there are
-devices, each costs the same, within the machine's noise; a single seed has all cores for itself.
+Writes docs/seconds-per-seed.png; prints the seconds. Expected: from as many seeds as there are
+devices (cores) on, each costs the same, within the machine's noise; fewer leave devices idle.
 """
 
 import os

@@ -4,16 +4,14 @@ import json
 import statistics
 import subprocess
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from jaxmi.bench.commands import command_seconds, peak_memory
 from jaxmi.bench.rounds import PEAK_SIZE, summary
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
@@ -137,35 +135,6 @@ def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
     }
 
 
-def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
-    """Wall time of the command in a process of its own; `OUT` stands for a new folder."""
-    seconds = []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
-            began = time.perf_counter()
-            _run_command(command)
-            seconds.append(time.perf_counter() - began)
-    return summary(seconds)
-
-
-def peak_memory(name: str) -> float:
-    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short (on Linux)."""
-    with tempfile.TemporaryDirectory() as folder:
-        steps = ["--save-every", "10", "--set", "steps=20", "eval_every=10"]
-        out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
-        code = (
-            "import sys; from jaxmi.cli.main import main\n"
-            "try: main(sys.argv[1:])\n"
-            "finally:\n"
-            "  line = next(x for x in open('/proc/self/status') if x.startswith('VmHWM'))\n"
-            "  print(line.split()[1], file=sys.stderr)"
-        )
-        command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stderr.split()[-1]) * 1024 / 1e9
-
-
 def measure_all(say: Say, quick: bool) -> dict[str, Any]:
     """Measures everything.
 
@@ -241,10 +210,6 @@ def _work(tasks: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
             raise RuntimeError(f"the worker for {worker.args} failed")
         results.append(json.loads(out.splitlines()[-1]))
     return results
-
-
-def _run_command(args: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", "jaxmi.cli.main", *args], capture_output=True, check=True)
 
 
 def _best(images: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:

@@ -19,7 +19,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.training.devices import usable_cores
 from jaxmi.training.recipe import RECIPES, Recipe
-from jaxmi.training.seeds import Trainer
+from jaxmi.training.trainer import Trainer
 
 
 def our_steps(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmi.training.seeds import Curves, Point
+from jaxmi.training.trainer import Curves, Point
 
 
 class Profile:

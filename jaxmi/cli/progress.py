@@ -8,7 +8,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as RichProgress
 
 from jaxmi.cli.verb import log
-from jaxmi.training.seeds import Curves, Point
+from jaxmi.training.trainer import Curves, Point
 
 SECONDS_BETWEEN_LINES = 5.0
 """How often a plain line is written at most, but for each seed's last."""

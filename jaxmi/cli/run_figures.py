@@ -9,7 +9,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.data.pairs import is_train_table
 from jaxmi.programs.clue_labels import CALIBRATED_BAND, CLUE_INDEX, l1_distances
 from jaxmi.report import figures
-from jaxmi.training.seeds import Point
+from jaxmi.training.trainer import Point
 from jaxmi.types import Params
 
 DPI = 110

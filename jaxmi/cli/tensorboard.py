@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from jaxmi.errors import UnavailableError
-from jaxmi.training.seeds import Curves, Point
+from jaxmi.training.trainer import Curves, Point
 
 try:
     from tensorboardX import SummaryWriter

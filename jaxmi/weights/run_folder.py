@@ -15,7 +15,8 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
 from jaxmi.training.resume import StateStore
-from jaxmi.training.seeds import Curves, Point, SeedResult
+from jaxmi.training.seeds import SeedResult
+from jaxmi.training.trainer import Curves, Point
 from jaxmi.types import Params
 from jaxmi.weights.native import read_json, whole_folder, write_checkpoint, write_json
 from jaxmi.weights.run_access import (

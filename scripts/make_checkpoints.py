@@ -2,7 +2,7 @@
 
 Command:   .venv/bin/python scripts/make_checkpoints.py
 Time:      about 1 minute on 2 cores
-Expected:  transformer seed 0: test accuracy near 97.6 %; cnn seed 0: near 96.0 %
+Expected:  transformer seed 0: test accuracy near 97.7 %; cnn seed 0: near 96.0 %
 """
 
 import json

@@ -129,6 +129,30 @@ def test_training_follows_the_same_curve(challenges, name: str) -> None:
     ), "the control: another seed"
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_several_seeds_at_once_are_each_alone_and_no_grouped_convolution(
+    challenges, name: str
+) -> None:
+    challenge = challenges[name]
+    keys = jax.random.split(jax.random.key(3), 3)
+    inputs, labels = challenge.inputs[ROWS[name][:64]], challenge.labels[ROWS[name][:64]]
+
+    def gradient(key):
+        def loss(params):
+            logits = challenge.forward(params, inputs, key)
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+
+        return jax.grad(loss)(challenge.init(key))
+
+    together = jax.device_get(jax.jit(jax.vmap(gradient))(keys))
+    alone = [jax.device_get(jax.jit(gradient)(key)) for key in keys]
+    for i, expected in enumerate(alone):
+        found = jax.tree.map(lambda leaf, i=i: leaf[i], together)
+        assert largest_difference(found, expected) < 1e-4
+    assert largest_difference(alone[0], alone[1]) > 0.1, "the control"
+    assert "conv_general_dilated" not in str(jax.make_jaxpr(jax.vmap(gradient))(keys))
+
+
 def unfold(masks, side: int) -> np.ndarray:
     """Puts masks by place, (c, blocks, blocks, n) each, where they act: (n, side, side, c)."""
     channels, blocks, _, n = masks[0].shape

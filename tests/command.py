@@ -3,14 +3,15 @@
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 
 COMMAND = [sys.executable, "-m", "jaxmi.cli.main"]
 
 
-def start(*args: str, **environment: str) -> subprocess.Popen:
-    """Starts the command."""
+def start(*args: str, program: Sequence[str] = COMMAND, **environment: str) -> subprocess.Popen:
+    """Starts the command, or a program around it."""
     return subprocess.Popen(
-        [*COMMAND, *args],
+        [*program, *args],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -1,4 +1,4 @@
-"""The structure of the package: imports point one way, importing does nothing, files stay small."""
+"""The structure of the package: imports point one way, importing does nothing."""
 
 import ast
 import subprocess

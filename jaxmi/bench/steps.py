@@ -46,7 +46,6 @@ def torch_steps(
 
     from jaxmi.bench.torch_networks import NETWORKS
 
-    torch.set_num_threads(threads)
     device = _torch_device()
     network = NETWORKS[challenge.name](jax.device_get(challenge.init(jax.random.key(0)))).to(device)
     optimizer = torch.optim.AdamW(
@@ -61,6 +60,7 @@ def torch_steps(
     labels = torch.tensor(challenge.labels[rows], device=device).long()
 
     def run() -> None:
+        torch.set_num_threads(threads)  # anew: it holds for the process, and turns are taken
         for _ in range(n_steps):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(network(inputs), labels)
@@ -152,7 +152,7 @@ def measure_transformer(rounds: int, with_torch: bool) -> dict[str, Any]:
 
 
 def measure_cnn(rounds: int, what: str, batch_size: int, threads: int) -> dict[str, float]:
-    """Times steps with dropout; returns images per second over all seeds of this process."""
+    """Times steps with dropout; returns images per second, on a CPU over all of its devices."""
     challenge = load_challenge("cnn")
     recipe = replace(RECIPES["cnn"]["published"], batch_size=batch_size)
     n_steps, width = max(1, 2048 // batch_size), 1
@@ -165,7 +165,8 @@ def measure_cnn(rounds: int, what: str, batch_size: int, threads: int) -> dict[s
     print("ready", flush=True)
     sys.stdin.readline()  # several workers begin together
     seconds = time_in_turn({"it": thing}, rounds)["it"]
-    return summary([width * n_steps * batch_size / s for s in seconds])
+    per_device = 1 if jax.default_backend() == "cpu" else width  # PyTorch has one
+    return summary([width * n_steps * batch_size / s / per_device for s in seconds])
 
 
 if __name__ == "__main__":

@@ -54,7 +54,7 @@ def main(args: Sequence[str] | None = None) -> None:
             print(json.dumps(result, allow_nan=False))
         else:
             verb.show(result)
-    except DivergedError as error:  # the other hosts have been told to go on without its seeds
+    except DivergedError as error:  # every host comes here, when all are done
         _fail(error, code=2, alone=True)
     except InputError as error:
         _fail(error, code=2)
@@ -65,6 +65,10 @@ def main(args: Sequence[str] | None = None) -> None:
         print(f"jaxmi: {stopped}; {again} command goes on", file=sys.stderr, flush=True)
         _leave_other_hosts()
         os._exit(STOPPED)
+    except RuntimeError as error:
+        if type(error).__name__ != "JaxRuntimeError":  # such as a device out of memory
+            raise
+        _fail(str(error).partition("\n")[0], code=1)
     except KeyboardInterrupt:
         print("jaxmi: interrupted", file=sys.stderr, flush=True)
         os._exit(1)  # an orderly exit crashes in the compiler's threads, if they are still at work

@@ -1,5 +1,6 @@
 """`jaxmi regenerate`: train the networks from scratch, save them, compare with the published."""
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,7 +9,7 @@ from tyro.conf import Positional
 
 from jaxmi.cli.recipe_arguments import change_recipe, parse_seeds
 from jaxmi.cli.verb import Result, Verb
-from jaxmi.errors import InputError
+from jaxmi.errors import DivergedError, InputError
 from jaxmi.training.recipe import RECIPES
 
 
@@ -103,6 +104,7 @@ class Regenerate(Verb):
             check_fit(challenge, recipes[challenge.name])
 
         runs: list[dict[str, Any]] = []
+        diverged: list[str] = []
         with told_to_stop() as told:
             extras = Extras(
                 self.seeds_per_batch,
@@ -114,7 +116,12 @@ class Regenerate(Verb):
             )
             for challenge in challenges:
                 name, folder = challenge.name, self._folder(challenge.name)
-                runs += train_run(folder, challenge, self.recipe, recipes[name], seeds, extras)
+                try:
+                    runs += train_run(folder, challenge, self.recipe, recipes[name], seeds, extras)
+                except DivergedError as error:  # on every host alike: the next challenge's turn
+                    diverged.append(str(error))
+        if diverged:
+            raise DivergedError("; ".join(diverged))
         return {"runs": runs}
 
     def show(self, result: Result) -> None:
@@ -144,6 +151,8 @@ class Regenerate(Verb):
         }.items():
             if value is not None and value < 1:
                 raise InputError(f"{flag} {value}: expected at least 1")
+        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
+            raise InputError(f"--coordinator {self.coordinator}: expected address:port")
         given = [self.coordinator, self.hosts, self.host]
         if any(value is not None for value in given) and (self.cluster or None in given):
             raise InputError("--coordinator, --hosts and --host go together, and without --cluster")

@@ -19,6 +19,7 @@ class TensorBoard:
         """Takes the folder of all seeds."""
         self._path = path
         self._writers: dict[int, SummaryWriter] = {}
+        self._begun: set[int] = set()
 
     def resumed(self, curves: Curves) -> None:
         """Writes the curves so far."""
@@ -38,8 +39,10 @@ class TensorBoard:
 
     def _write(self, seed: int, point: Point) -> None:
         if seed not in self._writers:
-            # What an earlier process wrote may go beyond the state that it saved.
-            shutil.rmtree(self._seed_path(seed), ignore_errors=True)
+            if seed not in self._begun:
+                # What an earlier process wrote may go beyond the state that it saved.
+                shutil.rmtree(self._seed_path(seed), ignore_errors=True)
+                self._begun.add(seed)
             self._writers[seed] = SummaryWriter(str(self._seed_path(seed)))
         for name, value in point.items():
             if name != "step":

@@ -51,7 +51,7 @@ def train_run(
 
     Raises:
       InputError: if the folder cannot be used.
-      DivergedError: if some seeds diverge; the others are in the folder.
+      DivergedError: on every host, if some seeds diverge; the others are in the folder.
       UnavailableError: if the state cannot be saved.
       StoppedError: on SIGTERM; the same call goes on.
     """
@@ -65,19 +65,21 @@ def train_run(
         hosts.meet(f"{path} is read")
         if left != seeds and host == 0:
             log(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds are there already")
+        diverged = None
         if left:
             try:
                 _train(folder, challenge, recipe, seeds, left, extras)
-            except DivergedError:
-                hosts.meet(f"{path} is written")
-                raise
+            except DivergedError as error:
+                diverged = error
         hosts.meet(f"{path} is written")
-        folder.finish()
+        missing = folder.finish(seeds)
         asked = [run for run in folder.runs if run["seed"] in set(seeds)]
-        if host == 0:
+        if host == 0 and asked:
             first = load_checkpoint(Path(asked[0]["checkpoint"])).params
             curves = {run["seed"]: folder.curve(run["seed"]) for run in folder.runs}
             draw_run(path, challenge, first, f"seed {asked[0]['seed']}", curves)
+        if missing:
+            raise diverged or DivergedError(f"on another host, seeds diverged: {missing}")
         return asked
 
 

@@ -66,8 +66,7 @@ def train_seeds(
     is not full is filled up with repetitions, whose results are dropped. Each host gets the
     results of those seeds that its own devices trained.
 
-    A seed that diverges is dropped, and told when all others are done; but a batch of which none is
-    left ends the training at once, on a single host.
+    A seed that diverges is dropped, and told when all others are done.
 
     Args:
       challenge: What to train on.
@@ -112,8 +111,8 @@ def train_seeds(
                 curves[seed] += curve
                 if seed not in diverged:
                     points[seed] = curve[0]
-            if curves and not points and jax.process_count() == 1:
-                raise DivergedError(_first_of(diverged))
+            if not points and jax.process_count() == 1:
+                break  # nothing is left of this batch
             for watcher in watchers if points else ():
                 watcher.advanced(points)
             stopping, unfinished = stop(), step < recipe.steps
@@ -144,7 +143,7 @@ def train_seeds(
         if stopping:
             raise StoppedError(f"stopped after seeds {_span(batch.seeds)}")
     if diverged:
-        raise DivergedError(f"{_first_of(diverged)}; all other seeds are done")
+        raise DivergedError(_first_of(diverged))
 
 
 def _note_divergence(

@@ -24,7 +24,7 @@ Curves = dict[int, list[Point]]
 
 
 @dataclass(frozen=True)
-class Batch:
+class SeedBatch:
     """Seeds that are trained side by side, and how far they are."""
 
     seeds: tuple[int, ...]
@@ -77,7 +77,7 @@ class Trainer:
         """The compiled program that takes the steps up to a point, as XLA prints it."""
         return self._advance.as_text() or ""
 
-    def plan(self, seeds: Sequence[int], store: StateStore | None) -> Iterator[Batch]:
+    def plan(self, seeds: Sequence[int], store: StateStore | None) -> Iterator[SeedBatch]:
         """Yields batches that cover the seeds: first what was under way, then the others."""
         left = dict.fromkeys(seeds)
         for saved in store.load() if store is not None else ():
@@ -90,18 +90,20 @@ class Trainer:
                 for seed in batch:
                     del left[seed]
                 state = devices.place_by_seed(self._mesh, state)
-                yield Batch(batch, saved.step, saved.seconds * len(chunk) / len(saved.seeds), state)
+                yield SeedBatch(
+                    batch, saved.step, saved.seconds * len(chunk) / len(saved.seeds), state
+                )
         for batch in _chunks(list(left), self._width):
             padded = np.asarray(self._pad(batch), np.uint32)
             state = self._start(devices.place_by_seed(self._mesh, padded), self._data)
-            yield Batch(tuple(batch), 0, 0.0, state)
+            yield SeedBatch(tuple(batch), 0, 0.0, state)
 
     def advance(self, state: RunState, step: int) -> RunState:
         """Takes the optimiser steps that lead up to a step, a point of the curve."""
         first_step = self._first_step(step - self._recipe.eval_every)
         return self._advance(state, first_step, self._data)
 
-    def read_curves(self, batch: Batch, state: RunState, after: int, step: int) -> Curves:
+    def read_curves(self, batch: SeedBatch, state: RunState, after: int, step: int) -> Curves:
         """Reads this host's seeds' points after one step, up to another."""
         rows = devices.own_rows(state.curve)
         every = self._recipe.eval_every

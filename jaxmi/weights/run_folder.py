@@ -103,7 +103,8 @@ class RunFolder:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         """Undoes everything if training failed before there was anything to keep."""
-        if kind is not None and self._host == 0 and not self.runs and not self.state_path.exists():
+        kept = self.state_path.exists() or any(self.path.glob("seed-*"))  # by any host
+        if kind is not None and self._host == 0 and not kept:
             put_back(self.path)
         self.close()
 
@@ -157,23 +158,31 @@ class RunFolder:
         if self._host == 0:
             self._write_record(finished=False)
 
-    def finish(self) -> None:
+    def finish(self, seeds: Sequence[int]) -> list[int]:
         """Records all hosts' seeds, and removes the saved state and the run that was replaced.
 
         The state stays if it has seeds that are under way and were not asked for this time.
+
+        Args:
+          seeds: What was asked for.
+
+        Returns:
+          Those of them that are not there: they diverged.
         """
         self.runs = self._read_runs()
         saved = (batch.seeds for batch in StateStore(self.state_path).load())
         under_way = any(self.left(seeds) for seeds in saved)
-        if self._host:
-            return
+        missing = self.left(seeds)
+        if self._host or not self.runs:
+            return missing
         self._write_curves(self.path / "metrics.jsonl")
         for other_hosts in self.path.glob("metrics-host-*.jsonl"):
             remove(other_hosts)
         if not under_way:
             remove(self.state_path)
-        self._write_record(finished=not under_way)
+        self._write_record(finished=not under_way and not missing)
         remove_set_aside(self.path)
+        return missing
 
     @property
     def state_path(self) -> Path:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import jax
 import pytest
+import torch
 
 from jaxmi.bench import measure
 from jaxmi.bench.rounds import PEAK_SIZE, square_product, summary, time_in_turn
@@ -31,14 +32,30 @@ def test_the_comparison_sees_another_network(cnn: Challenge) -> None:
     assert largest_gradient_difference(changed)[0] > 1e-5
 
 
-def test_both_sides_really_train(transformer: Challenge) -> None:
-    """What is timed are steps that change parameters, of ours by the code that trains."""
+def test_both_sides_really_train(transformer: Challenge, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is timed are optimiser steps from gradients; ours by the code that trains."""
+    moved, before = [], {}
+
+    def step(optimizer: torch.optim.Optimizer) -> None:
+        for group in optimizer.param_groups:
+            for i, weight in enumerate(group["params"]):
+                assert weight.grad is not None
+                moved.append(bool(weight.grad.abs().max() > 0))
+                before[i] = weight.detach().clone()
+        real_step(optimizer)
+        weights = optimizer.param_groups[0]["params"]
+        assert any((weight != before[i]).any() for i, weight in enumerate(weights))
+
+    real_step = torch.optim.AdamW.step
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
     recipe = replace(RECIPES["transformer"]["published"], batch_size=64)
     assert recipe.steps == 5000
     for run in (our_steps(transformer, recipe, 2, 1), torch_steps(transformer, recipe, 2, 1)):
         seconds = time_in_turn({"it": run}, rounds=2)["it"]
         assert len(seconds) == 2
         assert min(seconds) > 1e-4, "else nothing was waited for"
+    assert len(moved) == 11 * 2 * 3, "11 parameters, 2 steps, 2 rounds and a warm-up"
+    assert all(moved)
 
 
 def test_rounds_take_turns() -> None:

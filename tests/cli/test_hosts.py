@@ -3,11 +3,16 @@
 import json
 import signal
 import socket
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import jax
 import pytest
-from command import finish, read_until, start
+from command import COMMAND, finish, read_until, start
+
+from jaxmi.challenges.challenge import Challenge
 
 RUN = (
     "regenerate", "transformer", "--out", "run", "--json",
@@ -21,12 +26,12 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_both(*args: str):
+def start_both(*args: str, program: Sequence[str] = COMMAND):
     """Starts two hosts of one device each, which use gloo between them."""
     coordinator = f"localhost:{free_port()}"
     environment = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "JAX_NUM_CPU_DEVICES": "1"}
     join = ("--coordinator", coordinator, "--hosts", "2", "--join-timeout", "60", "--host")
-    return [start(*RUN, *args, *join, str(host), **environment) for host in (0, 1)]
+    return [start(*RUN, *args, *join, str(host), program=program, **environment) for host in (0, 1)]
 
 
 def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
@@ -84,13 +89,39 @@ def test_a_host_that_fails_ends_the_others() -> None:
     assert f"jaxmi: host 1 has failed: {reported}" in err.splitlines()
 
 
-def test_a_seed_that_diverges_takes_no_other_with_it() -> None:
-    """Of two hosts with a seed each, with a learning rate that makes both diverge: both say so."""
-    both = start_both("--seeds", "0:2", "--set", "steps=20", "eval_every=10", "learning_rate=1e30")
-    for host, process in enumerate(both):
+BREAKING = """
+import sys
+import jax.numpy as jnp
+from jaxmi.challenges import pair_transformer
+sound, (broken, other) = pair_transformer._fast, map(float, sys.argv[1:3])
+def fast(params, tokens, key):
+    first = params["W_E"][0, 0]
+    closer = abs(first - broken) < abs(first - other)
+    return jnp.where(closer, jnp.nan, sound(params, tokens, key))
+pair_transformer._fast = fast
+from jaxmi.cli.main import main
+main(sys.argv[3:])
+"""
+"""The command, with the logits of one seed's network, known by its first weight, not numbers."""
+
+
+@pytest.mark.parametrize("broken", [0, 1])
+def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge, broken: int) -> None:
+    """On two hosts with a seed each: the other's is kept, and both hosts end with the same code."""
+    keys = [jax.random.fold_in(jax.random.key(seed), 0) for seed in (broken, 1 - broken)]
+    first = [str(float(transformer.init(key)["W_E"][0, 0])) for key in keys]
+    program = [sys.executable, "-c", BREAKING, *first]
+    slow = ("--set", "steps=60", "eval_every=10", "batch_size=128", "learning_rate=1e-5")
+    for host, process in enumerate(start_both("--seeds", "0:2", *slow, program=program)):
         _, err = finish(process, code=2)
-        assert f"jaxmi: seed {host} diverged" in err
-    assert not list(Path("run").glob("seed-*"))
+        assert (f"jaxmi: seed {broken} diverged" in err) == (host == broken)
+    record = json.loads(Path("run/run.json").read_text())
+    assert record["finished"] is False
+    assert [run["seed"] for run in record["runs"]] == [1 - broken]
+    assert Path(f"run/seed-0000{1 - broken}/params.safetensors").is_file()
+    assert Path("run/labels.png").is_file()
+    lines = [json.loads(line) for line in Path("run/metrics.jsonl").read_text().splitlines()]
+    assert {line["seed"] for line in lines} == {1 - broken}
 
 
 def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
@@ -109,6 +140,7 @@ def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
         (["--hosts", "2"], "--coordinator"),
         (["--coordinator", "localhost:1", "--hosts", "2", "--host", "2"], "--host 2"),
         (["--coordinator", "localhost:1", "--hosts", "2", "--host", "0", "--cluster"], "--cluster"),
+        (["--coordinator", "localhost", "--hosts", "2", "--host", "0"], "--coordinator localhost"),
         (["--join-timeout", "0"], "--join-timeout 0"),
         (["--cpu-devices", "0"], "--cpu-devices 0"),
         (["--save-every", "0"], "--save-every 0"),

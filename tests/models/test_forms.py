@@ -165,7 +165,7 @@ def unfold(masks, side: int) -> np.ndarray:
 
 
 def test_dropping_units_is_what_it_is_in_the_readable_network(cnn: Challenge) -> None:
-    """The readable network, edited to drop the fast form's units, gives the fast form's logits."""
+    """The readable network, edited to drop the fast form's units: same logits, same gradients."""
     params, images = weights(cnn, "trained"), cnn.inputs[:16]
     key = jax.random.key(5)
     keep = []
@@ -175,14 +175,26 @@ def test_dropping_units_is_what_it_is_in_the_readable_network(cnn: Challenge) ->
         )
         keep.append(unfold(masks, side) / kept)
 
-    def run(image, first, second):
-        edits = {"conv1.post": lambda x: x * first, "conv2.post": lambda x: x * second}
-        return cnn.model.apply({"params": params}, image, edits)[0]
+    def readable(params):
+        def run(image, first, second):
+            edits = {"conv1.post": lambda x: x * first, "conv2.post": lambda x: x * second}
+            return cnn.model.apply({"params": params}, image, edits)[0]
 
-    expected = jax.vmap(run)(images, *map(jnp.asarray, keep))
+        return jax.vmap(run)(images, *map(jnp.asarray, keep))
+
+    expected = readable(params)
     found = cnn_fast.logits(params, images, key)
     assert largest_difference(found, expected) < 1e-5
     assert largest_difference(cnn_fast.logits(params, images), expected) > 0.01, "the control"
+
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    with jax.enable_x64(True):
+        expected = jax.jit(jax.grad(lambda p: (readable(p) ** 2).sum()))(params)
+        found = jax.jit(jax.grad(lambda p: (cnn_fast.logits(p, images, key) ** 2).sum()))(params)
+        plain = jax.jit(jax.grad(lambda p: (cnn_fast.logits(p, images) ** 2).sum()))(params)
+        expected, found, plain = jax.device_get((expected, found, plain))
+    assert largest_difference(found, expected) < 1e-6
+    assert largest_difference(plain, expected) > 0.01, "the control"
 
 
 def test_masks_keep_the_stated_share_and_are_independent() -> None:

@@ -113,6 +113,9 @@ def test_on_an_accelerator_as_many_seeds_as_fit_are_trained(
     assert 100 < expected < 1000
     assert devices.batch_width(transformer, recipe, 10_000) == expected * jax.device_count()
     assert devices.batch_width(transformer, recipe, 7) == 7
+    monkeypatch.setattr(jax, "device_count", lambda: 8)
+    assert devices.batch_width(transformer, recipe, 10_000) == expected * 8
+    assert devices.batch_width(transformer, recipe, 7) == 8
 
 
 @pytest.mark.parametrize("name", ["transformer", "cnn"])

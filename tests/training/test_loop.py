@@ -202,10 +202,11 @@ def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge) -> 
             told.extend(points)
 
     slow = replace(SHORT, learning_rate=1e-5)
-    results = train_seeds(breaking, slow, [0, 1], width=2, watchers=[Watch()])
-    assert next(results).seed == 0
-    with pytest.raises(DivergedError, match=r"seed 1 diverged.*; all other seeds are done"):
-        next(results)
+    for width in (1, 2):
+        results = train_seeds(breaking, slow, [1, 0], width=width, watchers=[Watch()])
+        assert next(results).seed == 0
+        with pytest.raises(DivergedError, match="seed 1 diverged"):
+            next(results)
     assert set(told) == {0}
 
 

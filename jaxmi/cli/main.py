@@ -55,7 +55,7 @@ def main(args: Sequence[str] | None = None) -> None:
         else:
             verb.show(result)
     except DivergedError as error:  # every host comes here, when all are done
-        _fail(error, code=2, alone=True)
+        _fail(error, code=2, tell_others=False)
     except InputError as error:
         _fail(error, code=2)
     except (UnavailableError, OSError) as error:
@@ -115,11 +115,11 @@ def _leave_other_hosts() -> None:
     leave()
 
 
-def _fail(message: object, code: int, alone: bool = False) -> NoReturn:
-    """Tells the user why, and the other hosts, if there are any; unless it fails alone."""
+def _fail(message: object, code: int, tell_others: bool = True) -> NoReturn:
+    """Tells the user why, and the other hosts, if there are any, so that they end too."""
     line = " ".join(str(message).split())
     print(f"jaxmi: {line}", file=sys.stderr, flush=True)
-    if not alone and "jax" in sys.modules:
+    if tell_others and "jax" in sys.modules:
         from jaxmi.training.hosts import fail
 
         fail(line, code)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from jaxmi.bench.rounds import summary
 
+_JAXMI = (sys.executable, "-m", "jaxmi.cli.main")
+
 
 def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
     """Wall time of the command in a process of its own; `OUT` stands for a new folder."""
@@ -16,7 +18,7 @@ def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
         with tempfile.TemporaryDirectory() as folder:
             command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
             began = time.perf_counter()
-            _run_command(command)
+            subprocess.run([*_JAXMI, *command], capture_output=True, check=True)
             seconds.append(time.perf_counter() - began)
     return summary(seconds)
 
@@ -36,7 +38,3 @@ def peak_memory(name: str) -> float:
         command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     return int(done.stderr.split()[-1]) * 1024 / 1e9
-
-
-def _run_command(args: list[str]) -> None:
-    subprocess.run([sys.executable, "-m", "jaxmi.cli.main", *args], capture_output=True, check=True)

@@ -37,10 +37,10 @@ def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
 
     Ratios are taken round by round.
     """
-    task = {"challenge": "transformer", "rounds": rounds, "with_torch": with_torch, "devices": 1}
+    task = {"job": "transformer", "rounds": rounds, "with_torch": with_torch, "devices": 1}
     (found,) = _work([task])
     ours = np.asarray(found["ours"])
-    flops = 3 * 2 * MULTIPLY_ADDS * 6384
+    flops = 3 * 2 * MULTIPLY_ADDS * found["examples"]
     peak = 2 * PEAK_SIZE**3 / np.asarray(found["peak"])
     result = {
         "step_seconds": summary(ours),
@@ -67,7 +67,7 @@ def cnn_images(
     Threadings, on a CPU: one process with all cores, or a seed per core (ours: devices of one
     process; PyTorch: processes of one thread, added up).
     """
-    task, all_cores = {"challenge": "cnn", "rounds": rounds}, usable_cores()
+    task, all_cores = {"job": "cnn", "rounds": rounds}, usable_cores()
     ours, theirs = {}, {}
     for batch_size in batch_sizes:
         for n in sorted({1, all_cores}) if backend == "cpu" else (1,):
@@ -122,10 +122,10 @@ def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
         count += 1
         return challenge.forward(*args)
 
+    counted = replace(challenge, forms={"fast": forward})
     for _ in range(rounds):
         for n, seconds in per_seed.items():
             count = 0
-            counted = replace(challenge, forms={"fast": forward})
             results = list(train_seeds(counted, recipe, range(n)))
             seconds.append(sum(result.train_seconds for result in results) / n)
             traces.append(count)
@@ -147,7 +147,7 @@ def measure_all(say: Say, quick: bool) -> dict[str, Any]:
       quick: Fewer rounds and seeds: to see that it works, not for figures to quote.
     """
     rounds = 2 if quick else 9
-    (about,) = _work([{"challenge": "", "devices": None}])
+    (about,) = _work([{"job": "describe", "devices": None}])
     with_torch = about["torch"]
     if not with_torch:
         say("PyTorch is not installed for this device, so there is nothing to compare with")

@@ -134,12 +134,13 @@ def measure_transformer(rounds: int, with_torch: bool) -> dict[str, Any]:
     """Times full-batch steps, ours and PyTorch's, and the machine's matrix product, in turn.
 
     Returns:
-      Seconds of each round, by what was timed: a step of a seed, a product, on one device.
+      Seconds of each round, by what was timed: a step of a seed, a product, on one device; and how
+      many examples a step takes.
     """
     challenge, recipe = load_challenge("transformer"), RECIPES["transformer"]["published"]
     n_seeds = jax.device_count()
     things = {"ours": our_steps(challenge, recipe, 5, n_seeds), "peak": square_product()}
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"examples": len(challenge.splits["train"])}
     if with_torch:
         result["loss_difference"], result["gradient_difference"] = largest_gradient_difference(
             challenge
@@ -173,7 +174,5 @@ if __name__ == "__main__":
     task = json.loads(sys.argv[1])
     if (n_devices := task.pop("devices")) is not None:
         jax.config.update("jax_num_cpu_devices", n_devices)
-    measure = {"": describe, "transformer": measure_transformer, "cnn": measure_cnn}[
-        task.pop("challenge")
-    ]
-    print(json.dumps(measure(**task)))
+    jobs = {"describe": describe, "transformer": measure_transformer, "cnn": measure_cnn}
+    print(json.dumps(jobs[task.pop("job")](**task)))

@@ -66,7 +66,8 @@ def main(args: Sequence[str] | None = None) -> None:
         _leave_other_hosts()
         os._exit(STOPPED)
     except RuntimeError as error:
-        if type(error).__name__ != "JaxRuntimeError":  # such as a device out of memory
+        # Such as a device out of memory; by name, since jaxmi --help does not import jax.
+        if type(error).__name__ != "JaxRuntimeError":
             raise
         _fail(str(error).partition("\n")[0], code=1)
     except KeyboardInterrupt:

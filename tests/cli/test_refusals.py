@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxmi.cli.main import main
@@ -107,6 +108,16 @@ def test_a_corrupt_cache_is_told_and_kept(fails, monkeypatch, tmp_path, mnist_da
     assert str(victim) in line
     assert "jaxmi data fetch" in line
     assert victim.read_bytes() == data
+    assert not Path("run").exists()
+
+
+def test_a_device_out_of_memory_is_one_line(fails, monkeypatch) -> None:
+    def train(*args: object) -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand much more")
+
+    monkeypatch.setattr("jaxmi.cli.train_run._train", train)
+    line = fails(1, "regenerate", "transformer", "--out", "run", *QUICK)
+    assert line == "jaxmi: RESOURCE_EXHAUSTED: out of memory"
     assert not Path("run").exists()
 
 

@@ -114,6 +114,29 @@ def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: 
         assert have.curve[-1]["loss"] == pytest.approx(want.curve[-1]["loss"], abs=1e-3)
 
 
+def test_of_overlapping_saves_the_furthest_is_gone_on_with(
+    transformer: Challenge, tmp_path: Path
+) -> None:
+    """A batch of two, killed; then one of its seeds alone, killed further on."""
+    for seeds, width, points in (([0, 1], 2, 2), ([0], 1, 3)):
+        store = StateStore(tmp_path / "state")
+        with pytest.raises(StoppedError):
+            next(
+                train_seeds(
+                    transformer, SHORT, seeds, width=width, store=store, stop=stop_after(points)
+                )
+            )
+    assert [(b.seeds, b.step) for b in StateStore(tmp_path / "state").load()] == [
+        ((0,), 25),
+        ((0, 1), 10),
+    ]
+    count = Count()
+    store = StateStore(tmp_path / "state")
+    list(train_seeds(transformer, SHORT, [0, 1], width=1, watchers=[count], store=store))
+    assert min(step for seed, step in count.points if seed == 0) == 30
+    assert min(step for seed, step in count.points if seed == 1) == 15
+
+
 def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state")
     store.save([0], 5, 0.0, {"w": jnp.ones((1, 3))})

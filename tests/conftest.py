@@ -1,6 +1,7 @@
 """Fixtures that many tests share; strict numerics for all of them."""
 
 import os
+from pathlib import Path
 
 import jax
 import pytest
@@ -45,3 +46,9 @@ def transformer() -> Challenge:
 def cnn(mnist_data: mnist.Mnist) -> Challenge:
     """Challenge 1."""
     return load_challenge("cnn")
+
+
+@pytest.fixture(scope="session")
+def checkpoints() -> Path:
+    """The folder of the networks that the repository keeps."""
+    return Path(__file__).parent.parent / "checkpoints"

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from jaxmi.weights.layouts import CASPER_CNN, CASPER_TRANSFORMER
+
 
 class Transformer(nn.Module):
     """Challenge 2's network as the grokking code computes it: every position, head by head."""
@@ -16,14 +18,15 @@ class Transformer(nn.Module):
     def __init__(self, params: Mapping[str, Any]) -> None:
         """Takes the parameters of `models.transformer.Transformer`."""
         super().__init__()
-        attn, mlp = params["attn"], params["mlp"]
-        self.W_E, self.W_pos, self.W_U = (_own(params[name]) for name in ("W_E", "W_pos", "W_U"))
-        self.W_Q, self.W_K, self.W_V = (
-            _own(np.swapaxes(attn[name], 1, 2)) for name in ("W_Q", "W_K", "W_V")
+        theirs = CASPER_TRANSFORMER.write(params)
+        self.W_E, self.W_U = _own(theirs["embed.W_E"].T), _own(theirs["unembed.W_U"])
+        self.W_pos = _own(theirs["pos_embed.W_pos"])
+        self.W_Q, self.W_K, self.W_V, self.W_O = (
+            _own(theirs[f"blocks.0.attn.{name}"]) for name in ("W_Q", "W_K", "W_V", "W_O")
         )
-        self.W_O = _own(np.reshape(attn["W_O"], (-1, self.W_E.shape[1])).T)
-        self.W_in, self.W_out = _own(mlp["W_in"].T), _own(mlp["W_out"].T)
-        self.b_in, self.b_out = _own(mlp["b_in"]), _own(mlp["b_out"])
+        self.W_in, self.b_in, self.W_out, self.b_out = (
+            _own(theirs[f"blocks.0.mlp.{name}"]) for name in ("W_in", "b_in", "W_out", "b_out")
+        )
         self.register_buffer("later", torch.triu(torch.ones(3, 3), diagonal=1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -50,16 +53,8 @@ class Cnn(nn.Module):
         self.conv1, self.conv2 = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 16, 3)
         self.fc1, self.fc2 = nn.Linear(400, 200), nn.Linear(200, 2)
         self.dropout, self.pool = nn.Dropout(0.2), nn.MaxPool2d(2, 2)
-        fc1 = np.reshape(params["fc1"]["kernel"], (5, 5, 16, 200)).transpose(3, 2, 0, 1)
-        kernels = {
-            "conv1": np.transpose(params["conv1"]["kernel"], (3, 2, 0, 1)),
-            "conv2": np.transpose(params["conv2"]["kernel"], (3, 2, 0, 1)),
-            "fc1": fc1.reshape(200, 400),
-            "fc2": np.transpose(params["fc2"]["kernel"]),
-        }
-        for name, kernel in kernels.items():
-            getattr(self, name).weight = _own(kernel)
-            getattr(self, name).bias = _own(params[name]["bias"])
+        theirs = CASPER_CNN.write(params)
+        self.load_state_dict({name: torch.tensor(array) for name, array in theirs.items()})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(n, 28, 28) pixels 0..255 -> (n, 2) logits."""

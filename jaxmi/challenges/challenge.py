@@ -69,7 +69,7 @@ class Challenge:
     @property
     def model_config(self) -> dict[str, Any]:
         """The network's sizes, as JSON gives them back."""
-        return json.loads(json.dumps(asdict(self.model.config)))
+        return sizes(self.model)
 
     @property
     def forward(self) -> Forward:
@@ -115,6 +115,11 @@ class Challenge:
         quoted = self.published.casper_figure is not None
         metrics["casper_figure"] = float(1 - 2 * (1 - right.mean())) if quoted else None
         return metrics
+
+
+def sizes(model: nn.Module) -> dict[str, Any]:
+    """Returns a network's sizes, as JSON gives them back."""
+    return json.loads(json.dumps(asdict(model.config)))
 
 
 def chunked_logits(

@@ -21,6 +21,8 @@ from jaxmi.cli.bench import Bench
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
 from jaxmi.cli.evaluate import Evaluate
+from jaxmi.cli.export import Export
+from jaxmi.cli.import_ import Import
 from jaxmi.cli.labels import Labels
 from jaxmi.cli.predict import Predict
 from jaxmi.cli.regenerate import Regenerate
@@ -34,6 +36,8 @@ Command = (
     | Annotated[Regenerate, subcommand("regenerate")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Predict, subcommand("predict")]
+    | Annotated[Export, subcommand("export")]
+    | Annotated[Import, subcommand("import")]
     | Annotated[Bench, subcommand("bench")]
 )
 

@@ -1,29 +1,51 @@
-"""Loading a checkpoint together with its challenge, for the verbs that take one."""
+"""Loading checkpoints as the verbs need them: checked, and with their challenge."""
 
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
+from jaxmi.cli.verb import log
 from jaxmi.errors import InputError
 from jaxmi.types import Params
-from jaxmi.weights.native import check_params, load_checkpoint
+from jaxmi.weights.native import Checkpoint, check_network, load_checkpoint, read_json
+
+
+def load_checked(path: Path) -> Checkpoint:
+    """Loads a checkpoint; needs no MNIST.
+
+    Raises:
+      InputError: if it is no checkpoint, or its parameters do not fit its challenge's network.
+    """
+    checkpoint = load_checkpoint(path)
+    try:
+        check_network(checkpoint)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    return checkpoint
 
 
 def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, Params]:
     """Loads a checkpoint and the challenge that it belongs to.
 
     Raises:
-      InputError: if it is no checkpoint, or its parameters do not fit its challenge's network.
+      InputError: as `load_checked`.
       UnavailableError: if the challenge needs MNIST and it cannot be had.
     """
-    checkpoint = load_checkpoint(path)
-    challenge = load_challenge(checkpoint.challenge, data_dir)
-    try:
-        if checkpoint.config.get("model") != challenge.model_config:
-            raise InputError(
-                f"config.json's model is not this challenge's: {challenge.model_config}"
-            )
-        check_params(checkpoint.params, challenge)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return challenge, checkpoint.params
+    checkpoint = load_checked(path)
+    return load_challenge(checkpoint.challenge, data_dir), checkpoint.params
+
+
+def find_networks(path: Path) -> dict[str, Path]:
+    """Returns the checkpoints that a path stands for: itself under "", or a run's seeds by name.
+
+    Raises:
+      InputError: if it is neither a checkpoint nor a run with a finished seed.
+    """
+    if not (path / "run.json").is_file():
+        return {"": path}
+    seeds = {seed.name: seed for seed in sorted(path.glob("seed-*[0-9]"))}
+    if not seeds:
+        raise InputError(f"{path} is a run without a finished seed")
+    if not read_json(path / "run.json").get("finished"):
+        log(f"{path} is not finished; it has {len(seeds)} seeds")
+    return seeds

@@ -1,14 +1,19 @@
-"""Progress of a training run on stderr: a live bar on a terminal, plain lines elsewhere."""
+"""Progress on stderr: a live bar on a terminal, elsewhere plain lines of a training run."""
 
 import time
+from collections.abc import Iterable, Iterator
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
+from rich.progress import track as rich_track
 
 from jaxmi.cli.verb import log
 from jaxmi.training.trainer import Curves, Point
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 5.0
 """How often a plain line is written at most, but for each seed's last."""
@@ -84,3 +89,10 @@ class Progress:
     def _count(self, seed: int, step: int) -> None:
         self._done += step - self._steps_of.get(seed, 0)
         self._steps_of[seed] = step
+
+
+def track(items: Iterable[T], total: int) -> Iterator[T]:
+    """Passes items on, with a bar on a terminal if there are several."""
+    console = Console(stderr=True)
+    disable = total == 1 or not console.is_terminal
+    return iter(rich_track(items, "", total, console=console, disable=disable))

@@ -166,6 +166,32 @@ def learning_curves(
     return figure
 
 
+def label_pair(truth: Int[np.ndarray, "p p"], learned: Int[np.ndarray, "p p"]) -> Figure:
+    """Draws challenge 2's true labels beside a network's, label 1 white, as the post showed them.
+
+    Args:
+      truth: True labels, row = x.
+      learned: The network's labels.
+    """
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    panels = zip(figure.subplots(1, 2), (truth, learned), ("Ground truth", "Learned"), strict=True)
+    for axes, labels, title in panels:
+        axes.imshow(labels == 1, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(title)
+        axes.set_xlabel("y")
+        axes.set_ylabel("x")
+    return figure
+
+
+def clue_image(clue: UInt8[np.ndarray, "28 28"]) -> Figure:
+    """Draws challenge 1's clue image, as the post showed it."""
+    figure = Figure(figsize=(3, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(clue, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.axis("off")
+    return figure
+
+
 def seconds_per_seed(measured: Mapping[str, Mapping[int, float]], devices: int) -> Figure:
     """Draws what a seed costs against how many are trained.
 

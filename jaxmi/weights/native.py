@@ -6,26 +6,25 @@ says what the network is and how it came about, `metrics.json` how good it is.
 
 import json
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
-import safetensors
 from flax.traverse_util import flatten_dict, unflatten_dict
-from safetensors.numpy import load_file, save_file
 
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import model_config, param_shapes
 from jaxmi.errors import InputError
 from jaxmi.types import Params
+from jaxmi.weights.safetensors_file import read_safetensors, write_safetensors
+from jaxmi.weights.tensors import check_tensors
+from jaxmi.weights.whole import whole_folder
 
 FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
+
+_FILES = ("config.json", "metrics.json", "params.safetensors")
 
 
 @dataclass(frozen=True)
@@ -45,36 +44,52 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    path: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
+    path: Path,
+    params: Params,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    force: bool = False,
 ) -> None:
     """Writes a checkpoint whole or not at all.
 
     Args:
-      path: The folder to make; it must not exist.
+      path: The folder to make.
       params: The network's parameters.
       config: At least "challenge"; "format" is added.
       metrics: What is known of its accuracy.
+      force: Replace a checkpoint that is there.
 
     Raises:
-      InputError: if something is there already.
+      InputError: as `check_vacant`.
       OSError: if it cannot be written.
     """
-    if path.exists():
-        raise InputError(f"{path} exists already")
-    with whole_folder(path) as folder:
+    check_vacant(path, force)
+    with whole_folder(path, replace=force) as folder:
         write_checkpoint(folder, params, config, metrics)
+
+
+def check_vacant(path: Path, force: bool) -> None:
+    """Checks that nothing is lost if a checkpoint is put at a path.
+
+    Raises:
+      InputError: if something is there; with `force`, if that is not a checkpoint and nothing else.
+    """
+    if not path.exists():
+        return
+    if not force:
+        raise InputError(f"{path} exists already; --force replaces it")
+    if not path.is_dir():
+        raise InputError(f"{path} is a file; --force replaces checkpoints only")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in _FILES)
+    if others:
+        raise InputError(f"{path} holds {others[0]}; --force replaces checkpoints only")
 
 
 def write_checkpoint(
     folder: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> None:
     """Writes a checkpoint's files into a folder that is there already; see `save_checkpoint`."""
-    tensors = _flatten(jax.device_get(params))
-    tensors = {name: np.ascontiguousarray(leaf) for name, leaf in tensors.items()}
-    try:
-        save_file(tensors, folder / "params.safetensors")
-    except safetensors.SafetensorError as error:  # what it says of a full disk
-        raise OSError(f"cannot write {folder / 'params.safetensors'}: {error}") from error
+    write_safetensors(folder / "params.safetensors", flatten(jax.device_get(params)), about={})
     write_json(folder / "config.json", {"format": FORMAT, **config})
     write_json(folder / "metrics.json", metrics)
 
@@ -93,10 +108,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise InputError(f"{path}: format {config.get('format')!r}, this jaxmi reads {FORMAT}")
     if not isinstance(config.get("challenge"), str):
         raise InputError(f"{path}/config.json names no challenge")
-    try:
-        tensors = load_file(path / "params.safetensors")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"{path}/params.safetensors cannot be read: {error}") from error
+    tensors = read_safetensors(path / "params.safetensors").tensors
     for name in tensors:
         if any(other.startswith(f"{name}.") for other in tensors):
             raise InputError(
@@ -105,42 +117,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
 
 
-def check_params(params: Params, challenge: Challenge) -> None:
-    """Checks that parameters are those of the challenge's network.
+def check_network(checkpoint: Checkpoint) -> None:
+    """Checks that a checkpoint holds its challenge's network, with parameters that fit.
 
     Raises:
-      InputError: naming the first tensor that is missing, unexpected, misshapen, of another type or
-        not finite.
+      InputError: if there is no such challenge, or its network is another; else naming the first
+        tensor that is missing, unexpected, misshapen, of another type or not finite.
     """
-    expected = _flatten(jax.eval_shape(challenge.init, jax.random.key(0)))
-    found = _flatten(params)
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            raise InputError(f"parameter {name} is missing")
-        if name not in expected:
-            raise InputError(f"unexpected parameter {name}")
-        want, have = expected[name], found[name]
-        if (have.shape, have.dtype) != (want.shape, want.dtype):
-            raise InputError(
-                f"parameter {name} is {have.dtype}{list(have.shape)}, "
-                f"expected {want.dtype}{list(want.shape)}"
-            )
-        if not np.isfinite(have).all():
-            raise InputError(f"parameter {name} has values that are not finite")
-
-
-@contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `path` and renames it to `path` if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-    try:
-        temporary.chmod(0o755)
-        yield temporary
-        os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    expected = model_config(checkpoint.challenge)
+    if checkpoint.config.get("model") != expected:
+        raise InputError(f"config.json's model is not this challenge's: {expected}")
+    check_tensors(flatten(param_shapes(checkpoint.challenge)), flatten(checkpoint.params))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -150,7 +137,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     os.replace(temporary, path)
 
 
-def _flatten(params: Params) -> dict[str, Any]:
+def flatten(params: Params) -> dict[str, Any]:
     """Lists the parameters under their paths in the tree, as in "attn.W_Q"."""
     return {str(name): leaf for name, leaf in flatten_dict(params, sep=".").items()}
 

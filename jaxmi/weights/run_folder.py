@@ -18,7 +18,7 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import SeedResult
 from jaxmi.training.trainer import Curves, Point
 from jaxmi.types import Params
-from jaxmi.weights.native import read_json, whole_folder, write_checkpoint, write_json
+from jaxmi.weights.native import read_json, write_checkpoint, write_json
 from jaxmi.weights.run_access import (
     check_free,
     lock,
@@ -27,6 +27,7 @@ from jaxmi.weights.run_access import (
     remove_set_aside,
     set_aside,
 )
+from jaxmi.weights.whole import whole_folder
 
 _TIMES = ("train_seconds", "compile_seconds")
 

@@ -9,10 +9,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import model_config
 from jaxmi.errors import InputError
 from jaxmi.weights import native
 
-CONFIG = {"challenge": "cnn", "seed": 0, "step": 1}
+CONFIG = {"challenge": "cnn", "model": model_config("cnn"), "seed": 0, "step": 1}
 
 
 @pytest.fixture
@@ -79,19 +80,47 @@ def test_a_damaged_checkpoint_is_refused(
     ("damage", "message"),
     [
         (lambda t: t.pop("fc1.bias"), "fc1.bias is missing"),
-        (lambda t: t.update({"fc3.bias": t["fc1.bias"]}), "unexpected parameter fc3.bias"),
+        (lambda t: t.update({"fc3.bias": t["fc1.bias"]}), "unexpected tensor fc3.bias"),
         (lambda t: t.update({"fc1.bias": t["fc1.bias"][:-1]}), r"fc1.bias is float32\[199\]"),
         (lambda t: t.update({"fc2.bias": t["fc2.bias"].astype("f8")}), "fc2.bias is float64"),
         (lambda t: t.update({"fc2.bias": t["fc2.bias"] * np.nan}), "fc2.bias has values"),
     ],
 )
-def test_wrong_tensors_are_named(saved: Path, cnn: Challenge, damage, message: str) -> None:
-    native.check_params(native.load_checkpoint(saved).params, cnn)  # the control: sound as saved
+def test_wrong_tensors_are_named(saved: Path, damage, message: str) -> None:
+    native.check_network(native.load_checkpoint(saved))  # the control: sound as saved
     tensors = load_file(saved / "params.safetensors")
     damage(tensors)
     save_file(tensors, saved / "params.safetensors")
     with pytest.raises(InputError, match=message):
-        native.check_params(native.load_checkpoint(saved).params, cnn)
+        native.check_network(native.load_checkpoint(saved))
+
+
+def test_a_flipped_bit_is_noticed(saved: Path) -> None:
+    path = saved / "params.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match="checksum"):
+        native.load_checkpoint(saved)
+
+
+def test_a_checkpoint_without_a_checksum_loads(saved: Path, params) -> None:
+    """As those do that were saved before there was one."""
+    tensors = load_file(saved / "params.safetensors")
+    save_file(tensors, saved / "params.safetensors")
+    loaded = native.load_checkpoint(saved)
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, jax.device_get(params))
+
+
+def test_only_a_checkpoint_is_replaced(saved: Path, params) -> None:
+    with pytest.raises(InputError, match="--force replaces it"):
+        native.save_checkpoint(saved, params, CONFIG, {})
+    native.save_checkpoint(saved, params, CONFIG, {"again": True}, force=True)
+    assert native.load_checkpoint(saved).metrics == {"again": True}
+    assert [path.name for path in saved.parent.iterdir()] == ["net"]
+    (saved / "thesis.tex").write_text("precious")
+    with pytest.raises(InputError, match=r"holds thesis\.tex"):
+        native.save_checkpoint(saved, params, CONFIG, {}, force=True)
+    assert (saved / "thesis.tex").read_text() == "precious"
 
 
 def test_a_name_that_is_tensor_and_group_is_refused(saved: Path) -> None:

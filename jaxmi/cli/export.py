@@ -1,0 +1,82 @@
+"""`jaxmi export`: checkpoints as files for PyTorch, TransformerLens and the published notebooks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from jaxmi.cli.verb import Result, Verb
+from jaxmi.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write networks as files for PyTorch and TransformerLens."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint folder, or a run folder: all of its seeds. For a bundle also a folder of both
+    challenges, such as `checkpoints`, or what `regenerate all` wrote."""
+
+    to: Literal["casper", "transformer-lens", "safetensors", "bundle"]
+    """casper: the published .pt files' layout. transformer-lens: HookedTransformer.state_dict().
+    safetensors: the published tensors without pickle. bundle: what the published repository
+    holds."""
+
+    out: Path
+    """The file to write; of a run, or for a bundle, the folder."""
+
+    stack: bool = False
+    """Of a run: one .safetensors file, with an axis of seeds before each tensor's own."""
+
+    force: bool = False
+    """Replace files that are there."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for a bundle with the cnn."""
+
+    def run(self) -> Result:
+        """Checks what it can, then writes everything or nothing."""
+        if self.to == "bundle":
+            from jaxmi.cli.bundle import write_bundles
+
+            if self.stack:
+                raise InputError("--stack is for a format, not for a bundle")
+            files = write_bundles(self.checkpoint, self.out, self.force, self.data_dir)
+        else:
+            files = self._export(self.to)
+        return {"format": self.to, "files": [str(self.out / file) for file in files]}
+
+    def show(self, result: Result) -> None:
+        """Names the files, or says how many there are."""
+        files = result["files"]
+        print("\n".join(files if len(files) <= 10 else [f"{len(files)} files in {self.out}"]))
+
+    def _export(self, format_name: str) -> list[str]:
+        """Returns the files by their paths in `out`; "" is `out` itself."""
+        from jaxmi.cli.network import find_networks, load_checked
+        from jaxmi.cli.progress import track
+        from jaxmi.weights import foreign
+        from jaxmi.weights.whole import check_files, whole_files
+
+        networks = find_networks(self.checkpoint)
+        single = set(networks) == {""}
+        if self.stack and single:
+            raise InputError(f"{self.checkpoint} is one network; --stack is for a run folder")
+        if single or self.stack:
+            foreign.check_suffix(self.out, format_name)
+            folder, names = self.out.parent, [self.out.name]
+        else:
+            suffix = foreign.FORMATS[format_name].suffixes[0]
+            folder, names = self.out, [f"{name}{suffix}" for name in networks]
+        if self.stack and self.out.suffix != ".safetensors":
+            raise InputError(f"{self.out}: a stack of networks is a .safetensors file")
+        check_files(folder, names, self.force)
+        loaded = track((load_checked(path) for path in networks.values()), len(networks))
+        with whole_files(folder) as temporary:
+            if self.stack:
+                foreign.export_stack(list(loaded), format_name, temporary / names[0])
+            else:
+                for checkpoint, name in zip(loaded, names, strict=True):
+                    foreign.export_network(checkpoint, format_name, temporary / name)
+        return [""] if single or self.stack else names

@@ -1,0 +1,312 @@
+"""Files of other tools: round trips through disk, what they say of themselves, what is refused."""
+
+import os
+import pickle
+import time
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference.torch_cnn import MnistNet
+from reference.torch_transformer import PairTransformer
+from safetensors.numpy import load_file, save_file
+from weights.test_layouts import random_params, same_bits
+
+from jaxmi.challenges.registry import NAMES
+from jaxmi.errors import InputError
+from jaxmi.weights import foreign
+from jaxmi.weights.layouts import CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS
+from jaxmi.weights.native import Checkpoint, load_checkpoint
+
+CASES = [
+    ("casper", "cnn", "f.pt"),
+    ("casper", "transformer", "f.pth"),
+    ("transformer-lens", "transformer", "f.pt"),
+    ("transformer-lens", "transformer", "f.safetensors"),
+    ("safetensors", "cnn", "f.safetensors"),
+    ("safetensors", "transformer", "f.safetensors"),
+]
+
+
+@pytest.fixture
+def trained(checkpoints: Path) -> dict[str, Checkpoint]:
+    return {name: load_checkpoint(checkpoints / name) for name in NAMES}
+
+
+@pytest.mark.parametrize(("format_name", "challenge", "file"), CASES)
+def test_importing_inverts_exporting(
+    tmp_path: Path, trained, format_name: str, challenge: str, file: str
+) -> None:
+    """Bitwise, with and without being told what it is; where the network comes from is kept."""
+    path = tmp_path / file
+    for checkpoint in (
+        trained[challenge],
+        Checkpoint(random_params(challenge, 7), trained[challenge].config, {}),
+    ):
+        foreign.export_network(checkpoint, format_name, path)
+        for told in ((), (format_name,), (None, challenge), (format_name, challenge)):
+            back = foreign.import_network(path, *told)
+            assert same_bits(back.params, checkpoint.params)
+            assert back.metrics == checkpoint.metrics
+            imported = back.config.pop("imported")
+            assert imported["file"] == file
+            assert back.config == checkpoint.config
+
+
+def test_pytorch_opens_what_was_exported(tmp_path: Path, trained) -> None:
+    """In the ways in which notebooks do it, from memory and memory-mapped."""
+    foreign.export_network(trained["cnn"], "casper", tmp_path / "mnist_model.pt")
+    foreign.export_network(trained["transformer"], "casper", tmp_path / "transformer_model.pt")
+    for options in ({"weights_only": True}, {"weights_only": False}, {"mmap": True}):
+        plain = torch.load(tmp_path / "mnist_model.pt", **options)
+        MnistNet().load_state_dict(plain, strict=True)
+        wrapped = torch.load(tmp_path / "transformer_model.pt", **options)
+        assert wrapped.keys() == {"model"}
+        PairTransformer().load_state_dict(wrapped["model"], strict=True)
+    for name, array in CASPER_CNN.write(trained["cnn"].params).items():
+        np.testing.assert_array_equal(plain[name], array)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda:0"])
+@pytest.mark.parametrize("name", NAMES)
+def test_files_that_others_saved_are_imported(
+    tmp_path: Path, name: str, device: str, monkeypatch
+) -> None:
+    """Without our record: a state dict, on any device, beside what else a training script saves."""
+    monkeypatch.setattr(torch.serialization, "location_tag", lambda storage: device)
+    model = MnistNet() if name == "cnn" else PairTransformer()
+    state = model.state_dict()
+    others = {"model": state, "optimizer": {"lr": 5e-4, "steps": [1, 2]}, "epoch": 4999}
+    for content in (state, OrderedDict(state.items()), {"model": state}, others):
+        torch.save(content, tmp_path / "f.pt")
+        network = foreign.import_network(tmp_path / "f.pt")
+        assert network.challenge == name
+        assert network.metrics == {}
+        layout = CASPER_CNN if name == "cnn" else CASPER_TRANSFORMER
+        written = layout.write(network.params)
+        for key, tensor in state.items():
+            np.testing.assert_array_equal(written[key], tensor)
+
+
+def test_parameters_count_as_tensors(tmp_path: Path) -> None:
+    torch.save(dict(MnistNet().named_parameters()), tmp_path / "f.pt")
+    assert foreign.import_network(tmp_path / "f.pt").challenge == "cnn"
+
+
+@pytest.mark.parametrize("value", [-np.inf, -1e5, -1e10])
+def test_constants_of_older_transformer_lens_are_accepted(
+    tmp_path: Path, trained, value: float
+) -> None:
+    params = trained["transformer"].params
+    tensors = TRANSFORMER_LENS.write(params)
+    tensors["blocks.0.attn.IGNORE"] = np.array(value, np.float32)
+    tensors["blocks.0.attn.mask"] = tensors["blocks.0.attn.mask"].astype(np.float32)
+    save_file(tensors, tmp_path / "f.safetensors")
+    assert same_bits(foreign.import_network(tmp_path / "f.safetensors").params, params)
+
+
+def _swap(tensors, a, b):
+    tensors[a], tensors[b] = tensors[b], tensors[a]
+
+
+DAMAGE = {
+    "tensor fc1.bias is missing": lambda t: t.pop("fc1.bias"),
+    "unexpected tensor fc3.bias": lambda t: t.update({"fc3.bias": t["fc1.bias"]}),
+    "tensor fc1.bias is float32[1, 200], expected float32[200]": lambda t: t.update(
+        {"fc1.bias": t["fc1.bias"][None]}
+    ),
+    "tensor fc1.weight is float32[400, 200], expected float32[200, 400]": lambda t: t.update(
+        {"fc1.weight": t["fc1.weight"].T.copy()}
+    ),
+    "tensor fc2.bias is float64[2], expected float32[2]": lambda t: t.update(
+        {"fc2.bias": t["fc2.bias"].astype(np.float64)}
+    ),
+    "tensor fc2.bias has values that are not finite": lambda t: t.update(
+        {"fc2.bias": t["fc2.bias"] * np.float32(np.inf)}
+    ),
+    "tensor conv1.weight is float32[16, 8, 3, 3], expected float32[8, 1, 3, 3]": lambda t: _swap(
+        t, "conv1.weight", "conv2.weight"
+    ),
+}
+
+
+@pytest.mark.parametrize("message", DAMAGE)
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_the_first_offender_is_named(tmp_path: Path, trained, suffix: str, message: str) -> None:
+    """In a file without our record, so that only its tensors speak."""
+    tensors = CASPER_CNN.write(trained["cnn"].params)
+    DAMAGE[message](tensors)
+    path = tmp_path / f"f{suffix}"
+    if suffix == ".pt":
+        torch.save({name: torch.tensor(array) for name, array in tensors.items()}, path)
+    else:
+        save_file(tensors, path)
+    with pytest.raises(InputError) as caught:
+        foreign.import_network(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_bias_that_the_network_lacks_is_refused(tmp_path: Path, trained) -> None:
+    tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
+    tensors["blocks.0.attn.b_Q"][3, 5] = 1e-3
+    save_file(tensors, tmp_path / "f.safetensors")
+    with pytest.raises(InputError, match=r"blocks.0.attn.b_Q is not .*no such parameter"):
+        foreign.import_network(tmp_path / "f.safetensors")
+
+
+def test_swapped_tensors_of_one_shape_do_not_have_the_checksum(tmp_path: Path, trained) -> None:
+    path = tmp_path / "f.safetensors"
+    foreign.export_network(trained["transformer"], "safetensors", path)
+    whole = path.read_bytes()
+    query, key = b'"blocks.0.attn.W_Q"', b'"blocks.0.attn.W_K"'
+    path.write_bytes(
+        whole.replace(query, b"?" * len(key)).replace(key, query).replace(b"?" * len(key), key)
+    )
+    load_file(path)  # safetensors itself finds nothing wrong
+    with pytest.raises(InputError, match="checksum"):
+        foreign.import_network(path)
+
+
+class Runs:
+    """Pickles to a call of whatever it is given."""
+
+    def __init__(self, call, *args) -> None:
+        self.call, self.args = call, args
+
+    def __reduce__(self):
+        return self.call, self.args
+
+
+@pytest.mark.parametrize(
+    ("content", "offender"),
+    [
+        (Runs(os.mkdir, "pwned"), "posix.mkdir"),
+        (Runs(eval, "1 / 0"), "builtin.*eval"),
+        (Runs(bytearray, 10**13), "bytearray"),  # allowed by weights_only, and 10 TB
+        (MnistNet(), "reference.torch_cnn.MnistNet"),
+        ({"model": {"w": Runs(os.mkdir, "pwned")}}, "posix.mkdir"),
+    ],
+)
+def test_a_pickle_that_wants_to_run_code_is_refused(
+    tmp_path: Path, monkeypatch, content, offender: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(content, "f.pt")
+    with pytest.raises(InputError, match=f"f.pt: its pickle wants to call .*{offender}"):
+        foreign.import_network(Path("f.pt"))
+    assert os.listdir() == ["f.pt"]
+    if offender == "posix.mkdir":  # the control: it does run where nobody looks
+        torch.load("f.pt", weights_only=False)
+        assert Path("pwned").is_dir()
+
+
+def _rewritten(path: Path, edit, compression: int = zipfile.ZIP_STORED) -> None:
+    """Rewrites a .pt file's members, each by `edit(name, content)`."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, edit(name, content))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda path: path.write_bytes(b""), "neither a PyTorch file nor"),
+        (lambda path: path.write_bytes(b"PK\x03\x04"), "damaged, or no file of PyTorch's"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
+        (lambda path: _rewritten(path, lambda n, c: c[: len(c) // 2]), "f.pt"),
+        (lambda path: _rewritten(path, lambda n, c: c[:4] if "/data/" in n else c), "cannot load"),
+        (lambda path: _rewritten(path, lambda n, c: c, zipfile.ZIP_DEFLATED), "is compressed"),
+        (lambda path: torch.save([1, 2], path), "no state dict"),
+        (lambda path: torch.save({}, path), "no state dict"),
+        (lambda path: torch.save({"a": 1}, path), "a is a int, no tensor"),
+        (lambda path: torch.save({1: torch.ones(2)}, path), "1 is no tensor's name"),
+        (lambda path: torch.save({"a": torch.ones(1).bfloat16()}, path), "torch.bfloat16"),
+        (
+            lambda path: torch.save({"a": torch.ones(1).expand(10**12)}, path),
+            "more than the file holds",
+        ),
+        (lambda path: torch.save({"a": torch.ones(2)}, path), "layout is not clear"),
+        (
+            lambda path: torch.save(
+                {"a": torch.ones(2)}, path, _use_new_zipfile_serialization=False
+            ),
+            "before 1.6",
+        ),
+        (lambda path: path.write_bytes(pickle.dumps({"a": 1})), "neither"),
+    ],
+)
+def test_what_is_no_network_is_refused(tmp_path: Path, trained, damage, message: str) -> None:
+    path = tmp_path / "f.pt"
+    foreign.export_network(trained["cnn"], "casper", path)
+    damage(path)
+    with pytest.raises(InputError, match=message) as caught:
+        foreign.import_network(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_must_be_what_the_user_says(tmp_path: Path, trained) -> None:
+    foreign.export_network(trained["cnn"], "casper", tmp_path / "f.pt")
+    foreign.export_network(trained["cnn"], "safetensors", tmp_path / "f.safetensors")
+    for file, told, message in (
+        ("f.pt", ("safetensors", None), r"is a \.pt file"),
+        ("f.safetensors", ("casper", None), r"is a \.safetensors file"),
+        ("f.pt", ("casper", "transformer"), "W_K is missing"),
+        ("f.pt", ("transformer-lens", None), "W_K is missing"),
+        ("f.pt", ("transformer-lens", "cnn"), "transformer-lens is no format"),
+    ):
+        with pytest.raises(InputError, match=message):
+            foreign.import_network(tmp_path / file, *told)
+
+
+def test_a_record_of_something_else_is_refused(tmp_path: Path, trained) -> None:
+    mislabelled = Checkpoint(trained["cnn"].params, trained["transformer"].config, {})
+    from jaxmi.weights.safetensors_file import write_safetensors
+
+    tensors = CASPER_CNN.write(trained["cnn"].params)
+    write_safetensors(
+        tmp_path / "f.safetensors", tensors, {"config": mislabelled.config, "metrics": {}}
+    )
+    with pytest.raises(InputError, match="record is of the challenge 'transformer'"):
+        foreign.import_network(tmp_path / "f.safetensors")
+    write_safetensors(tmp_path / "g.safetensors", tensors, {"surprise": 1})
+    with pytest.raises(InputError, match="record lacks"):
+        foreign.import_network(tmp_path / "g.safetensors")
+
+
+def test_a_stack_holds_each_network(tmp_path: Path, trained) -> None:
+    """And PyTorch runs them at once, as `torch.func` stacks modules."""
+    config = trained["cnn"].config
+    networks = [Checkpoint(random_params("cnn", seed), config, {}) for seed in range(3)]
+    networks.append(trained["cnn"])
+    foreign.export_stack(networks, "safetensors", tmp_path / "f.safetensors")
+    stack = load_file(tmp_path / "f.safetensors")
+    for i, network in enumerate(networks):
+        tensors = {name: array[i] for name, array in stack.items()}
+        assert same_bits(CASPER_CNN.read(tensors), network.params)
+    images = torch.rand(5, 1, 28, 28)
+    model = MnistNet().eval()
+    state = {name: torch.tensor(array[2:]) for name, array in stack.items()}
+    state = {name: tensor.nan_to_num(0, 0, 0).clamp(-1, 1) for name, tensor in state.items()}
+    together = torch.vmap(lambda one: torch.func.functional_call(model, one, (images,))[0])(state)
+    alone = torch.func.functional_call(model, {n: t[1] for n, t in state.items()}, (images,))[0]
+    torch.testing.assert_close(together[1], alone)
+    with pytest.raises(InputError, match="stack of networks"):
+        foreign.import_network(tmp_path / "f.safetensors")
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path: Path, trained, monkeypatch) -> None:
+    """Today and tomorrow: a zip archive would note the time."""
+    day = time.localtime(86_400 * 365 * 30)
+    for file in ("a.pt", "b.pt", "a.safetensors", "b.safetensors"):
+        name = "casper" if file.endswith(".pt") else "safetensors"
+        foreign.export_network(trained["cnn"], name, tmp_path / file)
+        monkeypatch.setattr(time, "localtime", lambda *_: day)
+    assert (tmp_path / "a.pt").read_bytes() == (tmp_path / "b.pt").read_bytes()
+    a, b = (tmp_path / f"{stem}.safetensors" for stem in "ab")
+    assert a.read_bytes() == b.read_bytes()

@@ -4,7 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: regenerate test lint clean
+# TransformerLens wants other versions of NumPy than we do: an environment for each.
+INTEROP := $(patsubst tests/interop/transformer-lens-%.txt,%,$(wildcard tests/interop/*.txt))
+
+.PHONY: regenerate test test-interop lint clean
 
 regenerate: $(VENV)/.installed
 	$(BIN)/jaxmi regenerate all --out runs/regenerate --force
@@ -12,13 +15,20 @@ regenerate: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/pytest
 
+test-interop: $(VENV)/.installed-dev $(INTEROP:%=$(VENV)-interop/%/.installed)
+	$(BIN)/python tests/interop/write.py $(VENV)-interop/bundle
+	@for version in $(INTEROP); do \
+	  $(VENV)-interop/$$version/bin/python tests/interop/compare.py $(VENV)-interop/bundle || exit 1; \
+	done
+	@rm -rf $(VENV)-interop/bundle
+
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-interop .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,3 +42,8 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PIP) --editable '.[test,lint]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)-interop/%/.installed: tests/interop/transformer-lens-%.txt
+	$(PYTHON) -m venv $(VENV)-interop/$*
+	$(VENV)-interop/$*/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -128,8 +128,9 @@ class Transformer(nn.Module):
         c = self.config
         site = Sites(SITES, edits)
         init = nn.initializers.normal(stddev=c.d_model**-0.5)
-        w_e = self.param("W_E", init, (c.d_vocab, c.d_model))
-        w_pos = self.param("W_pos", init, (c.n_ctx, c.d_model))
+        # A checkpoint's parameters are NumPy arrays: traced tokens cannot index one.
+        w_e = jnp.asarray(self.param("W_E", init, (c.d_vocab, c.d_model)))
+        w_pos = jnp.asarray(self.param("W_pos", init, (c.n_ctx, c.d_model)))
         unembed = nn.initializers.normal(stddev=c.d_vocab**-0.5)
         w_u = self.param("W_U", unembed, (c.d_model, c.d_vocab))
 

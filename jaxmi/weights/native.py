@@ -101,7 +101,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
       InputError: if the folder is not a checkpoint of this format; names what is wrong with it.
     """
     if not (path / "config.json").is_file():
-        hint = ", a run; name one of its seeds" if (path / "run.json").is_file() else ""
+        below = [*path.glob("*/config.json"), *path.glob("*/run.json")]
+        names = sorted({file.parent.name for file in below if file.parent.name[0] != "."})
+        hint = f"; name one in it: {', '.join(names[:3])}" if names else ""
         raise InputError(f"{path} is no checkpoint (it holds no config.json){hint}")
     config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
     if config.get("format") != FORMAT:

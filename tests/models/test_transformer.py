@@ -63,6 +63,13 @@ def test_the_initial_distribution_is_the_originals(transformer: Challenge) -> No
         assert abs(kurtosis - 3) < 5 * (24 / len(values)) ** 0.5, path
 
 
+def test_a_checkpoints_parameters_serve_as_they_are(transformer: Challenge, params) -> None:
+    """They are NumPy arrays, which traced tokens cannot index."""
+    loaded = jax.device_get(params)
+    run = jax.vmap(lambda tokens: transformer.model.apply({"params": loaded}, tokens)[0])
+    assert run(transformer.inputs[:2]).shape == (2, 3, 114)
+
+
 def test_earlier_positions_do_not_see_later_tokens(transformer: Challenge, params) -> None:
     a, _ = transformer.model.apply({"params": params}, np.array([5, 7, 113]))
     b, _ = transformer.model.apply({"params": params}, np.array([5, 90, 113]))

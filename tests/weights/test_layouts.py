@@ -1,6 +1,7 @@
 """Layouts: the published names and shapes, bitwise round trips, and PyTorch's word for them."""
 
 import math
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -158,6 +159,18 @@ def test_transformer_lens_gets_what_it_expects() -> None:
     assert np.isneginf(tensors["blocks.0.attn.IGNORE"])
     for name in ("blocks.0.attn.b_Q", "blocks.0.attn.b_O", "unembed.b_U"):
         assert not tensors[name].any()
+
+
+def test_the_documentation_has_the_tables() -> None:
+    docs = Path(__file__).parents[2] / "docs" / "checkpoints.md"
+    documented = [line for line in docs.read_text().splitlines() if line.startswith("| `")]
+    for layout in LAYOUTS:
+        for row in layout.rows:
+            shape = f"({', '.join(map(str, row.shape))})"
+            assert any(
+                f"| `{row.name}` |" in line and f"| {shape} |" in line and f"`{row.ours}` |" in line
+                for line in documented
+            ), row.name
 
 
 @pytest.fixture(scope="module")

@@ -35,6 +35,11 @@ def test_loading_inverts_saving_bitwise(saved: Path, params) -> None:
     assert sorted(path.name for path in saved.parent.iterdir()) == ["net"]
 
 
+def test_every_file_has_the_same_readers(saved: Path) -> None:
+    """Safetensors' own `save_file` lets only the owner read."""
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
 def test_nothing_is_overwritten(saved: Path, params) -> None:
     before = (saved / "params.safetensors").read_bytes()
     with pytest.raises(InputError, match="exists already"):

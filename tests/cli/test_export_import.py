@@ -1,0 +1,162 @@
+"""`jaxmi export` and `jaxmi import` as their user meets them."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from reference.torch_cnn import MnistNet
+from reference.torch_transformer import PairTransformer
+from safetensors.numpy import load_file
+
+from jaxmi.cli.main import main
+from jaxmi.weights.native import load_checkpoint
+
+QUICK = ["--set", "steps=20", "eval_every=10"]
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "file"),
+    [
+        ("cnn", "casper", "f.pt"),
+        ("transformer", "casper", "f.pt"),
+        ("transformer", "transformer-lens", "f.pt"),
+        ("transformer", "safetensors", "new/folder/f.safetensors"),
+    ],
+)
+def test_there_and_back_predicts_the_same_bits(
+    run, checkpoints: Path, mnist_data, name: str, to: str, file: str
+) -> None:
+    before = str(checkpoints / name)
+    assert run("export", before, "--to", to, "--out", file) == {"format": to, "files": [file]}
+    found = run("import", file, "--from", to, "--challenge", name, "--out", "back")
+    assert found["checkpoint"] == "back"
+    assert found["challenge"] == name
+    run("predict", before, "--out", "before.npz")
+    run("predict", "back", "--out", "after.npz")
+    before_arrays, after_arrays = np.load("before.npz"), np.load("after.npz")
+    for array in ("logits", "labels"):
+        assert before_arrays[array].tobytes() == after_arrays[array].tobytes()
+    evaluated = run("evaluate", "back")
+    recorded = load_checkpoint(checkpoints / name).metrics
+    assert evaluated["test_accuracy"] == pytest.approx(recorded["test_accuracy"], abs=1e-3)
+
+
+def test_a_published_file_imports_and_evaluates(run, cnn) -> None:
+    """A state dict that somebody else saved, and a note of what file it was."""
+    torch.save(MnistNet().state_dict(), "mnist_model.pt")
+    assert run("import", "mnist_model.pt", "--out", "published") == {
+        "challenge": "cnn",
+        "layout": "casper",
+        "checkpoint": "published",
+    }
+    assert 0 < run("evaluate", "published")["test_accuracy"] < 1
+    config = json.loads(Path("published/config.json").read_text())
+    assert config["imported"]["file"] == "mnist_model.pt"
+
+
+def test_a_run_exports_all_its_seeds(run, fails) -> None:
+    run("regenerate", "transformer", "--seeds", "3:6", "--out", "run", *QUICK)
+    found = run("export", "run", "--to", "casper", "--out", "files")
+    assert found["files"] == [f"files/seed-{seed:05d}.pt" for seed in (3, 4, 5)]
+    run("export", "run", "--to", "safetensors", "--stack", "--out", "stack.safetensors")
+    stack = load_file("stack.safetensors")
+    for i, file in enumerate(found["files"]):
+        state = torch.load(file)["model"]
+        PairTransformer().load_state_dict(state, strict=True)
+        assert stack.keys() == state.keys()
+        for name, tensor in state.items():
+            np.testing.assert_array_equal(stack[name][i], tensor)
+    assert "stack of networks" in fails(2, "import", "stack.safetensors", "--out", "one")
+
+    # Nothing is replaced unasked, and what is asked for replaces no other file.
+    Path("files/notes.txt").write_text("precious")
+    again = ("export", "run", "--to", "casper", "--out", "files")
+    assert "files/seed-00003.pt exists already" in fails(2, *again)
+    run(*again, "--force")
+    assert Path("files/notes.txt").read_text() == "precious"
+    assert len(os.listdir("files")) == 4
+
+
+def test_one_damaged_seed_of_a_run_writes_nothing(run, fails) -> None:
+    run("regenerate", "transformer", "--seeds", "0:3", "--out", "run", *QUICK)
+    params = Path("run/seed-00001/params.safetensors")
+    params.write_bytes(params.read_bytes()[:-1] + b"!")
+    line = fails(2, "export", "run", "--to", "casper", "--out", "files")
+    assert "run/seed-00001/params.safetensors: tensor" in line
+    assert os.listdir() == ["run"]
+
+
+def test_a_run_that_goes_on_exports_what_is_there(run, capsys) -> None:
+    run("regenerate", "transformer", "--out", "run", *QUICK)
+    record = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**record, "finished": False}))
+    main(["export", "run", "--to", "safetensors", "--out", "files"])
+    out, err = capsys.readouterr()
+    assert out == "files/seed-00000.safetensors\n"
+    assert "run is not finished; it has 1 seed" in err
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["export", "{}/cnn", "--to", "transformer-lens", "--out", "f.pt"], "transformer-lens"),
+        (["export", "{}/cnn", "--to", "casper", "--out", "f.safetensors"], "f.safetensors"),
+        (["export", "{}/cnn", "--to", "safetensors", "--out", "f.pt"], "f.pt"),
+        (["export", "{}/cnn", "--to", "onnx", "--out", "f.pt"], "onnx"),
+        (["export", "{}/cnn", "--to", "casper", "--out", "/proc/f.pt"], "/proc"),
+        (["export", "{}/cnn", "--to", "casper", "--stack", "--out", "f.pt"], "one network"),
+        (["export", "{}/cnn", "--to", "bundle", "--stack", "--out", "b"], "--stack"),
+        (["export", "{}", "--to", "casper", "--out", "f.pt"], "cnn, transformer"),
+        (["export", "nothing", "--to", "casper", "--out", "f.pt"], "nothing"),
+        (["export", "nothing", "--to", "bundle", "--out", "b"], "nothing"),
+        (["import", "nothing.pt", "--out", "net"], "nothing.pt"),
+        (["import", "{}/cnn/params.safetensors", "--out", "net"], "params.safetensors"),
+        (["import", "{}/cnn/config.json", "--out", "net"], "config.json"),
+        (["import", "{}", "--out", "net"], "checkpoints"),
+        (["import", "{}/cnn/params.safetensors", "--from", "onnx", "--out", "net"], "onnx"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    fails, checkpoints: Path, args: list[str], named: str
+) -> None:
+    assert named in fails(2, *(arg.format(checkpoints) for arg in args))
+    assert os.listdir() == []
+
+
+def test_a_pickle_that_wants_to_run_code_writes_nothing(fails) -> None:
+    class Pwns:
+        def __reduce__(self):
+            return os.mkdir, ("pwned",)
+
+    torch.save({"model": Pwns()}, "evil.pt")
+    line = fails(2, "import", "evil.pt", "--from", "casper", "--challenge", "cnn", "--out", "net")
+    assert "evil.pt: its pickle wants to call posix.mkdir" in line
+    assert os.listdir() == ["evil.pt"]
+
+
+def test_only_a_checkpoint_is_replaced_by_import(run, fails, checkpoints: Path) -> None:
+    run("export", str(checkpoints / "cnn"), "--to", "casper", "--out", "f.pt")
+    run("import", "f.pt", "--out", "net")
+    assert "net exists already; --force replaces it" in fails(2, "import", "f.pt", "--out", "net")
+    run("import", "f.pt", "--out", "net", "--force")
+    Path("net/thesis.tex").write_text("precious")
+    assert "thesis.tex" in fails(2, "import", "f.pt", "--out", "net", "--force")
+    assert Path("net/thesis.tex").read_text() == "precious"
+
+
+def test_without_pytorch_safetensors_still_work(run, fails, checkpoints: Path, monkeypatch) -> None:
+    run("export", str(checkpoints / "cnn"), "--to", "casper", "--out", "f.pt")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    source = str(checkpoints / "cnn")
+    for args in (
+        ("export", source, "--to", "casper", "--out", "g.pt"),
+        ("import", "f.pt", "--out", "net"),
+    ):
+        assert "pip install 'jaxmi[torch]'" in fails(1, *args)
+    run("export", source, "--to", "safetensors", "--out", "f.safetensors")
+    run("import", "f.safetensors", "--out", "net")
+    assert sorted(os.listdir()) == ["f.pt", "f.safetensors", "net"]

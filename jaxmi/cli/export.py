@@ -54,9 +54,10 @@ class Export(Verb):
 
     def _export(self, format_name: str) -> list[str]:
         """Returns the files by their paths in `out`; "" is `out` itself."""
-        from jaxmi.cli.network import find_networks, load_checked
+        from jaxmi.cli.network import find_networks
         from jaxmi.cli.progress import track
         from jaxmi.weights import foreign
+        from jaxmi.weights.native import load_checkpoint
         from jaxmi.weights.whole import check_files, whole_files
 
         networks = find_networks(self.checkpoint)
@@ -72,7 +73,7 @@ class Export(Verb):
         if self.stack and self.out.suffix != ".safetensors":
             raise InputError(f"{self.out}: a stack of networks is a .safetensors file")
         check_files(folder, names, self.force)
-        loaded = track((load_checked(path) for path in networks.values()), len(networks))
+        loaded = track((load_checkpoint(path) for path in networks.values()), len(networks))
         with whole_files(folder) as temporary:
             if self.stack:
                 foreign.export_stack(list(loaded), format_name, temporary / names[0])

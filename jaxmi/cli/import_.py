@@ -35,11 +35,10 @@ class Import(Verb):
     def run(self) -> Result:
         """Reads, checks everything, writes."""
         from jaxmi.weights.foreign import import_network
-        from jaxmi.weights.native import check_network, check_vacant, save_checkpoint
+        from jaxmi.weights.native import check_vacant, save_checkpoint
 
         check_vacant(self.out, self.force)
         network = import_network(self.file, self.format_name, self.challenge)
-        check_network(network)
         save_checkpoint(self.out, network.params, network.config, network.metrics, self.force)
         return {
             "challenge": network.challenge,

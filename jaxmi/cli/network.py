@@ -1,4 +1,4 @@
-"""Loading checkpoints as the verbs need them: checked, and with their challenge."""
+"""Checkpoints as the verbs need them: with their challenge, or all of a run's."""
 
 from pathlib import Path
 
@@ -7,31 +7,17 @@ from jaxmi.challenges.registry import load_challenge
 from jaxmi.cli.verb import log
 from jaxmi.errors import InputError
 from jaxmi.types import Params
-from jaxmi.weights.native import Checkpoint, check_network, load_checkpoint, read_json
-
-
-def load_checked(path: Path) -> Checkpoint:
-    """Loads a checkpoint; needs no MNIST.
-
-    Raises:
-      InputError: if it is no checkpoint, or its parameters do not fit its challenge's network.
-    """
-    checkpoint = load_checkpoint(path)
-    try:
-        check_network(checkpoint)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    return checkpoint
+from jaxmi.weights.native import load_checkpoint, read_json
 
 
 def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, Params]:
     """Loads a checkpoint and the challenge that it belongs to.
 
     Raises:
-      InputError: as `load_checked`.
+      InputError: as `load_checkpoint`.
       UnavailableError: if the challenge needs MNIST and it cannot be had.
     """
-    checkpoint = load_checked(path)
+    checkpoint = load_checkpoint(path)
     return load_challenge(checkpoint.challenge, data_dir), checkpoint.params
 
 
@@ -43,7 +29,8 @@ def find_networks(path: Path) -> dict[str, Path]:
     """
     if not (path / "run.json").is_file():
         return {"": path}
-    seeds = {seed.name: seed for seed in sorted(path.glob("seed-*[0-9]"))}
+    folders = sorted(path.glob("seed-*[0-9]"), key=lambda seed: (len(seed.name), seed.name))
+    seeds = {seed.name: seed for seed in folders}
     if not seeds:
         raise InputError(f"{path} is a run without a finished seed")
     if not read_json(path / "run.json").get("finished"):

@@ -148,14 +148,15 @@ def _recorded(
     about: Mapping[str, Any] | None, layout: Layout
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A file's record as a checkpoint's configuration and metrics."""
+    network = {"challenge": layout.challenge, "model": model_config(layout.challenge)}
     if about is None:
-        model = model_config(layout.challenge)
-        return {"format": FORMAT, "challenge": layout.challenge, "model": model}, {}
+        return {"format": FORMAT, **network}, {}
     config, metrics = about.get("config"), about.get("metrics")
     if not isinstance(config, dict) or not isinstance(metrics, dict):
         raise InputError("its record lacks the network's configuration")
-    if config.get("challenge") != layout.challenge:
-        raise InputError(f"its record is of the challenge {config.get('challenge')!r}")
+    for name, value in network.items():
+        if config.get(name) != value:
+            raise InputError(f"its record is of a network with {name} = {config.get(name)!r}")
     return config, metrics
 
 
@@ -182,6 +183,8 @@ def _write(
 
 def _read(path: Path) -> tuple[Contents, str]:
     """Reads a file of either container; tells them apart by how they begin."""
+    if path.exists() and not path.is_file():  # a pipe would keep us waiting
+        raise InputError(f"{path} is no file")
     try:
         with path.open("rb") as file:
             begin = file.read(len(_LEGACY_MAGIC))

@@ -100,7 +100,7 @@ class Layout:
         """Lays out parameters, bit for bit.
 
         Args:
-          params: This network's parameters, as `native.check_network` wants them.
+          params: This network's parameters.
         """
         ours = flatten(jax.device_get(params))
         tensors = {row.name: row.rearranged(ours[row.ours], there=True) for row in self.rows}

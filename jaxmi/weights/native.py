@@ -95,10 +95,11 @@ def write_checkpoint(
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint.
+    """Reads a checkpoint; needs none of its challenge's data.
 
     Raises:
-      InputError: if the folder is not a checkpoint of this format; names what is wrong with it.
+      InputError: if the folder is not a checkpoint of this format, of its challenge's network, with
+        parameters that fit it and are finite; names what is wrong.
     """
     if not (path / "config.json").is_file():
         below = [*path.glob("*/config.json"), *path.glob("*/run.json")]
@@ -108,28 +109,17 @@ def load_checkpoint(path: Path) -> Checkpoint:
     config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: format {config.get('format')!r}, this jaxmi reads {FORMAT}")
-    if not isinstance(config.get("challenge"), str):
+    challenge = config.get("challenge")
+    if not isinstance(challenge, str):
         raise InputError(f"{path}/config.json names no challenge")
     tensors = read_safetensors(path / "params.safetensors").tensors
-    for name in tensors:
-        if any(other.startswith(f"{name}.") for other in tensors):
-            raise InputError(
-                f"{path}/params.safetensors: {name} is a tensor and a group of tensors"
-            )
+    try:
+        if config.get("model") != model_config(challenge):
+            raise InputError(f"config.json's model is not {challenge}'s: {model_config(challenge)}")
+        check_tensors(flatten(param_shapes(challenge)), tensors)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
     return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
-
-
-def check_network(checkpoint: Checkpoint) -> None:
-    """Checks that a checkpoint holds its challenge's network, with parameters that fit.
-
-    Raises:
-      InputError: if there is no such challenge, or its network is another; else naming the first
-        tensor that is missing, unexpected, misshapen, of another type or not finite.
-    """
-    expected = model_config(checkpoint.challenge)
-    if checkpoint.config.get("model") != expected:
-        raise InputError(f"config.json's model is not this challenge's: {expected}")
-    check_tensors(flatten(param_shapes(checkpoint.challenge)), flatten(checkpoint.params))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

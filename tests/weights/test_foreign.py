@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from reference.torch_cnn import MnistNet
 from reference.torch_transformer import PairTransformer
 from safetensors.numpy import load_file, save_file
 from weights.test_layouts import random_params, same_bits
 
-from jaxmi.challenges.registry import NAMES
+from jaxmi.challenges.registry import NAMES, model_config
 from jaxmi.errors import InputError
 from jaxmi.weights import foreign
 from jaxmi.weights.layouts import CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS
@@ -41,19 +43,28 @@ def test_importing_inverts_exporting(
     tmp_path: Path, trained, format_name: str, challenge: str, file: str
 ) -> None:
     """Bitwise, with and without being told what it is; where the network comes from is kept."""
-    path = tmp_path / file
-    for checkpoint in (
-        trained[challenge],
-        Checkpoint(random_params(challenge, 7), trained[challenge].config, {}),
-    ):
-        foreign.export_network(checkpoint, format_name, path)
-        for told in ((), (format_name,), (None, challenge), (format_name, challenge)):
-            back = foreign.import_network(path, *told)
-            assert same_bits(back.params, checkpoint.params)
-            assert back.metrics == checkpoint.metrics
-            imported = back.config.pop("imported")
-            assert imported["file"] == file
-            assert back.config == checkpoint.config
+    path, checkpoint = tmp_path / file, trained[challenge]
+    foreign.export_network(checkpoint, format_name, path)
+    for told in ((), (format_name,), (None, challenge), (format_name, challenge)):
+        back = foreign.import_network(path, *told)
+        assert same_bits(back.params, checkpoint.params)
+        assert back.metrics == checkpoint.metrics
+        imported = back.config.pop("imported")
+        assert imported["file"] == file
+        assert back.config == checkpoint.config
+
+
+@pytest.mark.parametrize(("format_name", "challenge", "file"), CASES)
+@settings(max_examples=5)
+@given(seed=st.integers(0, 2**32))
+def test_any_tree_survives_the_file(
+    tmp_path_factory, format_name: str, challenge: str, file: str, seed: int
+) -> None:
+    path = tmp_path_factory.mktemp("any") / file
+    params = random_params(challenge, seed)
+    config = {"challenge": challenge, "model": model_config(challenge), "seed": seed}
+    foreign.export_network(Checkpoint(params, config, {}), format_name, path)
+    assert same_bits(foreign.import_network(path).params, params)
 
 
 def test_pytorch_opens_what_was_exported(tmp_path: Path, trained) -> None:
@@ -272,7 +283,7 @@ def test_a_record_of_something_else_is_refused(tmp_path: Path, trained) -> None:
     write_safetensors(
         tmp_path / "f.safetensors", tensors, {"config": mislabelled.config, "metrics": {}}
     )
-    with pytest.raises(InputError, match="record is of the challenge 'transformer'"):
+    with pytest.raises(InputError, match="record is of a network with challenge = 'transformer'"):
         foreign.import_network(tmp_path / "f.safetensors")
     write_safetensors(tmp_path / "g.safetensors", tensors, {"surprise": 1})
     with pytest.raises(InputError, match="record lacks"):

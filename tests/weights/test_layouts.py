@@ -15,8 +15,9 @@ from reference.torch_transformer import PairTransformer
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, param_shapes
 from jaxmi.cli.network import load_network
+from jaxmi.weights.foreign import export_network
 from jaxmi.weights.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS, Layout
-from jaxmi.weights.native import flatten
+from jaxmi.weights.native import flatten, load_checkpoint
 
 PUBLISHED = {
     "cnn": {
@@ -114,9 +115,8 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(abs(ours - theirs).max() / abs(theirs).max())
 
 
-def torch_logits(challenge: Challenge, rows: np.ndarray | slice, tensors) -> np.ndarray:
-    """Loads tensors strictly into the independent PyTorch network and runs it."""
-    state = {name: torch.tensor(array) for name, array in tensors.items()}
+def torch_logits(challenge: Challenge, rows: np.ndarray | slice, state) -> np.ndarray:
+    """Loads a state dict strictly into the independent PyTorch network and runs it."""
     model = (PairTransformer() if challenge.name == "transformer" else MnistNet()).eval()
     model.load_state_dict(state, strict=True)
     inputs = torch.tensor(challenge.inputs[rows])
@@ -126,14 +126,16 @@ def torch_logits(challenge: Challenge, rows: np.ndarray | slice, tensors) -> np.
         return model(inputs[:, None].float() / 255)[0].numpy()
 
 
-@pytest.mark.parametrize("layout", LAYOUTS[:2], ids=IDS[:2])
-def test_pytorch_gives_the_same_logits(layout: Layout, trained) -> None:
-    """On all 12,769 pairs and on the 10,000 test images."""
-    challenge, params = trained[layout.challenge]
-    rows = slice(None) if challenge.name == "transformer" else challenge.splits["test"]
-    ours = challenge.logits(params, rows)
-    theirs = torch_logits(challenge, rows, layout.write(params))
-    assert len(ours) == {"transformer": 12_769, "cnn": 10_000}[challenge.name]
+@pytest.mark.parametrize("name", NAMES)
+def test_pytorch_gives_the_same_logits(name: str, trained, checkpoints: Path, tmp_path) -> None:
+    """From the exported file, on all 12,769 pairs and on the 10,000 test images."""
+    challenge, params = trained[name]
+    export_network(load_checkpoint(checkpoints / name), "casper", tmp_path / "f.pt")
+    state = torch.load(tmp_path / "f.pt", weights_only=True)
+    state = state["model"] if name == "transformer" else state
+    rows = slice(None) if name == "transformer" else challenge.splits["test"]
+    ours, theirs = challenge.logits(params, rows), torch_logits(challenge, rows, state)
+    assert len(ours) == {"transformer": 12_769, "cnn": 10_000}[name]
     assert difference(ours, theirs) <= 2e-6
     np.testing.assert_array_equal(ours.argmax(axis=-1), theirs.argmax(axis=-1))
 
@@ -143,9 +145,9 @@ def test_a_wrong_permutation_of_fc1_is_seen(trained) -> None:
     challenge, params = trained["cnn"]
     rows = challenge.splits["test"]
     ours = challenge.logits(params, rows)
-    tensors = CASPER_CNN.write(params)
-    tensors["fc1.weight"] = np.asarray(params["fc1"]["kernel"]).T.copy()
-    theirs = torch_logits(challenge, rows, tensors)
+    state = {name: torch.tensor(array) for name, array in CASPER_CNN.write(params).items()}
+    state["fc1.weight"] = torch.tensor(params["fc1"]["kernel"]).T
+    theirs = torch_logits(challenge, rows, state)
     assert difference(ours, theirs) > 0.1
     assert (ours.argmax(axis=-1) == theirs.argmax(axis=-1)).mean() < 0.9
 

@@ -92,12 +92,12 @@ def test_a_damaged_checkpoint_is_refused(
     ],
 )
 def test_wrong_tensors_are_named(saved: Path, damage, message: str) -> None:
-    native.check_network(native.load_checkpoint(saved))  # the control: sound as saved
+    native.load_checkpoint(saved)  # the control: sound as saved
     tensors = load_file(saved / "params.safetensors")
     damage(tensors)
     save_file(tensors, saved / "params.safetensors")
     with pytest.raises(InputError, match=message):
-        native.check_network(native.load_checkpoint(saved))
+        native.load_checkpoint(saved)
 
 
 def test_a_flipped_bit_is_noticed(saved: Path) -> None:
@@ -131,7 +131,7 @@ def test_only_a_checkpoint_is_replaced(saved: Path, params) -> None:
 def test_a_name_that_is_tensor_and_group_is_refused(saved: Path) -> None:
     tensors = load_file(saved / "params.safetensors")
     save_file({**tensors, "fc1": tensors["fc1.bias"]}, saved / "params.safetensors")
-    with pytest.raises(InputError, match="fc1 is a tensor and a group"):
+    with pytest.raises(InputError, match="unexpected tensor fc1"):
         native.load_checkpoint(saved)
 
 

@@ -95,4 +95,4 @@ def track(items: Iterable[T], total: int) -> Iterator[T]:
     """Passes items on, with a bar on a terminal if there are several."""
     console = Console(stderr=True)
     disable = total == 1 or not console.is_terminal
-    return iter(rich_track(items, "", total, console=console, disable=disable))
+    return iter(rich_track(items, "networks", total, console=console, disable=disable))

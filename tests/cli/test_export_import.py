@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -79,6 +80,23 @@ def test_a_run_exports_all_its_seeds(run, fails) -> None:
     run(*again, "--force")
     assert Path("files/notes.txt").read_text() == "precious"
     assert len(os.listdir("files")) == 4
+
+
+def test_the_documented_way_to_run_a_stack(run, checkpoints: Path) -> None:
+    """docs/checkpoints.md's snippet, on two seeds."""
+    run("regenerate", "transformer", "--seeds", "3:5", "--out", "run", *QUICK)
+    run("export", "run", "--to", "safetensors", "--stack", "--out", "all.safetensors")
+    docs = (checkpoints.parent / "docs" / "checkpoints.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
+    inputs = torch.tensor([[x, y, 113] for x in range(4) for y in range(4)])
+    variables = {"module": PairTransformer(), "inputs": inputs}
+    exec(snippet, variables)
+    assert variables["seeds"] == [3, 4]
+    logits, _ = variables["logits"]
+    for i in range(2):
+        one = PairTransformer()
+        one.load_state_dict({name: tensor[i] for name, tensor in variables["stack"].items()})
+        torch.testing.assert_close(logits[i], one(inputs)[0], rtol=1e-4, atol=1e-5)
 
 
 def test_one_damaged_seed_of_a_run_writes_nothing(run, fails) -> None:

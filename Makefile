@@ -20,6 +20,7 @@ test-interop: $(VENV)/.installed-dev $(INTEROP:%=$(VENV)-interop/%/.installed)
 	@for version in $(INTEROP); do \
 	  $(VENV)-interop/$$version/bin/python tests/interop/compare.py $(VENV)-interop/bundle || exit 1; \
 	done
+	$(BIN)/python tests/interop/read.py $(VENV)-interop/bundle
 	@rm -rf $(VENV)-interop/bundle
 
 lint: $(VENV)/.installed-dev

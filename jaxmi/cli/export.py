@@ -18,10 +18,10 @@ class Export(Verb):
     """A checkpoint folder, or a run folder: all of its seeds. For a bundle also a folder of both
     challenges, such as `checkpoints`, or what `regenerate all` wrote."""
 
-    to: Literal["casper", "transformer-lens", "safetensors", "bundle"]
+    to: Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors", "bundle"]
     """casper: the published .pt files' layout. transformer-lens: HookedTransformer.state_dict().
-    safetensors: the published tensors without pickle. bundle: what the published repository
-    holds."""
+    transformer-lens-4: TransformerBridge.state_dict(). safetensors: the published tensors without
+    pickle. bundle: what the published repository holds."""
 
     out: Path
     """The file to write; of a run, or for a bundle, the folder."""

@@ -20,11 +20,10 @@ class Import(Verb):
     """The checkpoint folder to make."""
 
     format_name: Annotated[
-        Literal["casper", "transformer-lens", "safetensors"] | None, arg(name="from")
+        Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors"] | None,
+        arg(name="from"),
     ] = None
-    """What the file is, if its tensors leave that open. casper: the published files.
-    transformer-lens: HookedTransformer.state_dict(). safetensors: the published tensors as
-    safetensors."""
+    """What the file is, if its tensors leave that open; as in `jaxmi export --to`."""
 
     challenge: Literal["transformer", "cnn"] | None = None
     """Whose network it is, if its tensors leave that open."""

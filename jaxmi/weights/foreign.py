@@ -10,7 +10,8 @@ import numpy as np
 
 from jaxmi.challenges.registry import model_config
 from jaxmi.errors import InputError
-from jaxmi.weights.layouts import LAYOUTS, Layout, detect
+from jaxmi.weights.layout import Layout
+from jaxmi.weights.layouts import LAYOUTS, detect
 from jaxmi.weights.native import FORMAT, Checkpoint
 from jaxmi.weights.pytorch_file import MAGIC, read_pytorch, write_pytorch
 from jaxmi.weights.safetensors_file import read_safetensors, write_safetensors
@@ -34,9 +35,10 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     "casper": Format("casper", (".pt", ".pth")),
     "transformer-lens": Format("transformer-lens", (".pt", ".pth", ".safetensors")),
+    "transformer-lens-4": Format("transformer-lens-4", (".pt", ".pth", ".safetensors")),
     "safetensors": Format("casper", (".safetensors",)),
 }
-"""The published files, TransformerLens's state dict, and the published tensors without pickle."""
+"""The published files, TransformerLens's state dicts, and the published tensors without pickle."""
 
 
 def find_layout(format_name: str, challenge: str) -> Layout:

@@ -1,138 +1,28 @@
-"""Foreign layouts, as tables: every tensor's name and axes there, and its name and axes here.
+"""Foreign layouts, as tables: the published files', and TransformerLens's of two generations."""
 
-One table serves both directions: axes are written as in einops, so that "d_model d_vocab" against
-"d_vocab d_model" is a transpose either way, and "c_out (c h w)" against "(h w c) c_out" is fc1's
-permutation. The casper layout is that of Casper's published files; transformer-lens is that of
-`HookedTransformer.state_dict()`.
-"""
-
-import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
-import jax
 import numpy as np
-from einops import rearrange
-from flax.traverse_util import unflatten_dict
 
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.models.transformer import TransformerConfig
-from jaxmi.types import Params
-from jaxmi.weights.native import flatten
-from jaxmi.weights.tensors import Tensors, check_tensors
-
-
-@dataclass(frozen=True)
-class Row:
-    """One tensor in a layout."""
-
-    name: str
-    """Its name there."""
-    ours: str
-    """Its path in our tree of parameters."""
-    axes: str
-    """Its axes there."""
-    our_axes: str
-    """The same axes, in our order."""
-    sizes: Mapping[str, int]
-    """Axis -> size."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Its shape there."""
-        groups = re.findall(r"\(([^)]*)\)|(\w+)", self.axes)
-        return tuple(math.prod(self.sizes[axis] for axis in "".join(g).split()) for g in groups)
-
-    def rearranged(self, array: np.ndarray, there: bool) -> np.ndarray:
-        """Brings an array into their order of axes, or into ours."""
-        pattern = (self.our_axes, self.axes) if there else (self.axes, self.our_axes)
-        used = {axis: self.sizes[axis] for axis in re.findall(r"\w+", self.axes)}
-        return np.ascontiguousarray(rearrange(array, " -> ".join(pattern), **used))
-
-
-@dataclass(frozen=True)
-class Constant:
-    """A tensor that every file of a layout holds and that no network learns."""
-
-    name: str
-    """Its name there."""
-    value: np.ndarray
-    """What is written, and must be read."""
-    also: tuple[float, ...] = ()
-    """Other values that have been in use for it, all through."""
-
-    def check(self, found: np.ndarray) -> None:
-        """Checks a value that was read, which may be of another type.
-
-        Raises:
-          InputError: if it is another.
-        """
-        if found.shape != self.value.shape:
-            raise InputError(
-                f"tensor {self.name} is {found.dtype}{list(found.shape)}, "
-                f"expected {self.value.dtype}{list(self.value.shape)}"
-            )
-        if not any((found == value).all() for value in (self.value, *self.also)):
-            raise InputError(
-                f"tensor {self.name} is not {self.value.tolist()}: this network has no such "
-                "parameter, or another mask"
-            )
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How another tool lays out one of the two networks."""
-
-    name: str
-    """"casper" or "transformer-lens"."""
-    challenge: str
-    """The challenge whose network it is."""
-    rows: tuple[Row, ...]
-    """The network's parameters."""
-    constants: tuple[Constant, ...] = ()
-    """What else a file must hold."""
-    wrapped: bool = False
-    """Whether a .pt file has the state dict under "model"."""
-
-    def write(self, params: Params) -> dict[str, np.ndarray]:
-        """Lays out parameters, bit for bit.
-
-        Args:
-          params: This network's parameters.
-        """
-        ours = flatten(jax.device_get(params))
-        tensors = {row.name: row.rearranged(ours[row.ours], there=True) for row in self.rows}
-        return tensors | {constant.name: constant.value.copy() for constant in self.constants}
-
-    def read(self, tensors: Tensors) -> Params:
-        """Takes parameters out of a file's tensors, bit for bit.
-
-        Raises:
-          InputError: naming the first tensor that is missing, unexpected, misshapen, of another
-            type or not finite, or a constant with another value.
-        """
-        constants = {constant.name for constant in self.constants}
-        learned = {name: array for name, array in tensors.items() if name not in constants}
-        check_tensors(
-            {row.name: jax.ShapeDtypeStruct(row.shape, np.float32) for row in self.rows}, learned
-        )
-        for constant in self.constants:
-            if constant.name not in tensors:
-                raise InputError(f"tensor {constant.name} is missing")
-            constant.check(tensors[constant.name])
-        ours = {row.ours: row.rearranged(tensors[row.name], there=False) for row in self.rows}
-        return unflatten_dict(ours, sep=".")
-
-    def likeness(self, tensors: Tensors) -> float:
-        """Returns the share of this layout's parameters that are there, name and shape, 0..1."""
-        shapes = {name: array.shape for name, array in tensors.items()}
-        return sum(shapes.get(row.name) == row.shape for row in self.rows) / len(self.rows)
+from jaxmi.weights.layout import Constant, Layout, Row
+from jaxmi.weights.tensors import Tensors
 
 
 def _rows(sizes: Mapping[str, int], table: Iterable[tuple[str, str, str, str]]) -> tuple[Row, ...]:
     return tuple(Row(*entry, sizes) for entry in table)
+
+
+def _float(value: float) -> np.ndarray:
+    return np.array(value, np.float32)
+
+
+def _zeros(name: str, *shape: int) -> Constant:
+    """A bias that the network does not have."""
+    return Constant(name, np.zeros(shape, np.float32), must_be=f"zero, {list(shape)}")
 
 
 _CNN, _TRANSFORMER = CnnConfig(), TransformerConfig()
@@ -148,6 +38,7 @@ _CNN_SIZES = {
     "classes": _CNN.classes,
 }
 _MASK = np.tril(np.ones((_TRANSFORMER.n_ctx, _TRANSFORMER.n_ctx), bool))
+_CAUSAL = f"lower-triangular ones, {list(_MASK.shape)}"
 
 CASPER_CNN = Layout(
     name="casper",
@@ -193,7 +84,7 @@ CASPER_TRANSFORMER = Layout(
             ("unembed.W_U", "W_U", "d_model d_vocab", "d_model d_vocab"),
         ),
     ),
-    constants=(Constant("blocks.0.attn.mask", _MASK.astype(np.float32)),),
+    constants=(Constant("blocks.0.attn.mask", _MASK.astype(np.float32), _CAUSAL),),
     wrapped=True,
 )
 """The published transformer: the grokking code's matrices, most of them transposed."""
@@ -204,24 +95,63 @@ TRANSFORMER_LENS = Layout(
     # Our trees follow TransformerLens, so each tensor has the axes that ours has.
     rows=tuple(replace(row, axes=row.our_axes) for row in CASPER_TRANSFORMER.rows),
     constants=(
-        Constant("blocks.0.attn.mask", _MASK),
+        # TransformerLens 3 saves an empty mask.
+        Constant("blocks.0.attn.mask", _MASK, _CAUSAL, also=(np.zeros((0, 0), bool),)),
         # TransformerLens 1 had a large number here, and so has the solvers' notebook.
-        Constant("blocks.0.attn.IGNORE", np.array(-np.inf, np.float32), also=(-1e5, -1e10)),
-        *(
-            Constant(f"blocks.0.attn.{name}", np.zeros(shape, np.float32))
-            for name, shape in (
-                ("b_Q", (_TRANSFORMER.n_heads, _TRANSFORMER.d_head)),
-                ("b_K", (_TRANSFORMER.n_heads, _TRANSFORMER.d_head)),
-                ("b_V", (_TRANSFORMER.n_heads, _TRANSFORMER.d_head)),
-                ("b_O", (_TRANSFORMER.d_model,)),
-            )
+        Constant(
+            "blocks.0.attn.IGNORE",
+            _float(-np.inf),
+            must_be="-inf",
+            also=(_float(-1e5), _float(-1e10)),
         ),
-        Constant("unembed.b_U", np.zeros(_TRANSFORMER.d_vocab, np.float32)),
+        *(
+            _zeros(f"blocks.0.attn.{name}", _TRANSFORMER.n_heads, _TRANSFORMER.d_head)
+            for name in ("b_Q", "b_K", "b_V")
+        ),
+        _zeros("blocks.0.attn.b_O", _TRANSFORMER.d_model),
+        _zeros("unembed.b_U", _TRANSFORMER.d_vocab),
     ),
 )
-"""`HookedTransformer.state_dict()` of TransformerLens 2 and 3, which 4 converts: 18 tensors."""
+"""`HookedTransformer.state_dict()` of TransformerLens 2 and 3: 18 tensors. 4 can convert it."""
 
-LAYOUTS = (CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS)
+TRANSFORMER_LENS_4 = Layout(
+    name="transformer-lens-4",
+    challenge="transformer",
+    rows=_rows(
+        asdict(_TRANSFORMER),
+        (
+            ("embed.weight", "W_E", "d_vocab d_model", "d_vocab d_model"),
+            ("pos_embed.weight", "W_pos", "n_ctx d_model", "n_ctx d_model"),
+            *(
+                (
+                    f"blocks.0.attn.{name.lower()}.weight",
+                    f"attn.W_{name}",
+                    "(n_heads d_head) d_model",
+                    "n_heads d_model d_head",
+                )
+                for name in "QKV"
+            ),
+            (
+                "blocks.0.attn.o.weight",
+                "attn.W_O",
+                "d_model (n_heads d_head)",
+                "n_heads d_head d_model",
+            ),
+            ("blocks.0.mlp.in.weight", "mlp.W_in", "d_mlp d_model", "d_model d_mlp"),
+            ("blocks.0.mlp.in.bias", "mlp.b_in", "d_mlp", "d_mlp"),
+            ("blocks.0.mlp.out.weight", "mlp.W_out", "d_model d_mlp", "d_mlp d_model"),
+            ("blocks.0.mlp.out.bias", "mlp.b_out", "d_model", "d_model"),
+            ("unembed.weight", "W_U", "d_vocab d_model", "d_model d_vocab"),
+        ),
+    ),
+    constants=(
+        *(_zeros(f"blocks.0.attn.{name}.bias", _TRANSFORMER.d_model) for name in "qkvo"),
+        _zeros("unembed.bias", _TRANSFORMER.d_vocab),
+    ),
+)
+"""`TransformerBridge.state_dict()` of TransformerLens 4, after `boot_native`: 16 tensors."""
+
+LAYOUTS = (CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS, TRANSFORMER_LENS_4)
 """Every layout."""
 
 

@@ -4,7 +4,8 @@
 
 Runs in an environment of its own, without jaxmi; the folder is what write.py made. The network is
 loaded by the snippets of the bundle's README. Exits 1 unless every site agrees to 1e-5 of its
-largest value, and the logits to 2e-6 after subtracting each row's mean, with the same argmax.
+largest value, and the logits to 2e-6 after subtracting each row's mean, with the same argmax. Then
+saves the network as this version does, for read.py.
 """
 
 import os
@@ -48,6 +49,17 @@ def load_by_readme() -> dict[str, Any]:
     return variables
 
 
+def save(model: Any) -> None:
+    """Saves the state dict under this version's number; version 4's must be the one we write."""
+    number, state = version("transformer-lens"), model.state_dict()
+    if number.startswith("4"):
+        ours = torch.load("native_4.pt", weights_only=True)
+        assert ours.keys() == state.keys()
+        assert all(torch.equal(ours[name], state[name]) for name in state)
+        model.load_state_dict(ours, strict=True)
+    torch.save(state, f"saved_by_{number}.pt")
+
+
 def relative(ours: np.ndarray, theirs: np.ndarray) -> float:
     """The largest difference, relative to the largest value; infinite if infinities differ."""
     finite = np.isfinite(theirs)
@@ -82,6 +94,7 @@ def main() -> None:
     print(f"  argmax of the logits: {'the same' if same else 'DIFFERENT'} at every position")
     if missing or not same or any(difference > limit for difference, limit in worst.values()):
         sys.exit(f"not the same network; not found: {sorted(missing)}")
+    save(variables["model"])
 
 
 if __name__ == "__main__":

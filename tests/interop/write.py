@@ -2,8 +2,8 @@
 
     python write.py FOLDER
 
-Into the folder go a bundle of checkpoints/transformer and activations.npz: the logits, and every
-site on all 12,769 pairs.
+Into the folder go a bundle of checkpoints/transformer, the same network in TransformerLens 4's own
+layout, and activations.npz: the logits, and every site on all 12,769 pairs.
 """
 
 import sys
@@ -22,6 +22,8 @@ def main() -> None:
     """Writes both."""
     folder = Path(sys.argv[1])
     jaxmi(["export", str(CHECKPOINT), "--to", "bundle", "--out", str(folder), "--force"])
+    native = ["--to", "transformer-lens-4", "--out", str(folder / "native_4.pt"), "--force"]
+    jaxmi(["export", str(CHECKPOINT), *native])
     challenge, params = load_network(CHECKPOINT)
     run = jax.jit(jax.vmap(lambda tokens: challenge.model.apply({"params": params}, tokens)))
     logits, activations = run(challenge.inputs)

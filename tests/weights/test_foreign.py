@@ -28,6 +28,7 @@ CASES = [
     ("casper", "transformer", "f.pth"),
     ("transformer-lens", "transformer", "f.pt"),
     ("transformer-lens", "transformer", "f.safetensors"),
+    ("transformer-lens-4", "transformer", "f.pt"),
     ("safetensors", "cnn", "f.safetensors"),
     ("safetensors", "transformer", "f.safetensors"),
 ]
@@ -107,14 +108,22 @@ def test_parameters_count_as_tensors(tmp_path: Path) -> None:
     assert foreign.import_network(tmp_path / "f.pt").challenge == "cnn"
 
 
-@pytest.mark.parametrize("value", [-np.inf, -1e5, -1e10])
-def test_constants_of_older_transformer_lens_are_accepted(
-    tmp_path: Path, trained, value: float
+@pytest.mark.parametrize(
+    ("ignore", "mask"),
+    [
+        (-np.inf, np.tril(np.ones((3, 3), np.float32))),  # the solvers' notebook's mask
+        (-1e5, np.tril(np.ones((3, 3), bool))),  # TransformerLens 1
+        (-1e10, np.tril(np.ones((3, 3), bool))),  # the notebook
+        (-np.inf, np.zeros((0, 0), bool)),  # TransformerLens 3
+    ],
+)
+def test_constants_of_other_versions_are_accepted(
+    tmp_path: Path, trained, ignore: float, mask: np.ndarray
 ) -> None:
     params = trained["transformer"].params
     tensors = TRANSFORMER_LENS.write(params)
-    tensors["blocks.0.attn.IGNORE"] = np.array(value, np.float32)
-    tensors["blocks.0.attn.mask"] = tensors["blocks.0.attn.mask"].astype(np.float32)
+    tensors["blocks.0.attn.IGNORE"] = np.array(ignore, np.float32)
+    tensors["blocks.0.attn.mask"] = mask
     save_file(tensors, tmp_path / "f.safetensors")
     assert same_bits(foreign.import_network(tmp_path / "f.safetensors").params, params)
 
@@ -164,7 +173,15 @@ def test_a_bias_that_the_network_lacks_is_refused(tmp_path: Path, trained) -> No
     tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
     tensors["blocks.0.attn.b_Q"][3, 5] = 1e-3
     save_file(tensors, tmp_path / "f.safetensors")
-    with pytest.raises(InputError, match=r"blocks.0.attn.b_Q is not .*no such parameter"):
+    with pytest.raises(InputError, match=r"attn\.b_Q, float32\[8, 16\], must be zero"):
+        foreign.import_network(tmp_path / "f.safetensors")
+
+
+@pytest.mark.parametrize("mask", [np.ones((3, 3), bool), np.tril(np.ones((2, 2), bool))])
+def test_another_mask_is_refused(tmp_path: Path, trained, mask: np.ndarray) -> None:
+    tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
+    save_file({**tensors, "blocks.0.attn.mask": mask}, tmp_path / "f.safetensors")
+    with pytest.raises(InputError, match=r"attn\.mask, bool.* must be lower-triangular"):
         foreign.import_network(tmp_path / "f.safetensors")
 
 

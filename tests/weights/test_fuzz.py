@@ -14,6 +14,7 @@ CASES = [
     ("casper", "cnn"),
     ("casper", "transformer"),
     ("transformer-lens", "transformer"),
+    ("transformer-lens-4", "transformer"),
     ("safetensors", "cnn"),
     ("safetensors", "transformer"),
     ("published", "cnn"),

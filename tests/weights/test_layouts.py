@@ -16,7 +16,8 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, param_shapes
 from jaxmi.cli.network import load_network
 from jaxmi.weights.foreign import export_network
-from jaxmi.weights.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS, Layout
+from jaxmi.weights.layout import Layout
+from jaxmi.weights.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS
 from jaxmi.weights.native import flatten, load_checkpoint
 
 PUBLISHED = {

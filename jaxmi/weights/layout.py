@@ -80,7 +80,7 @@ class Layout:
     """How another tool lays out one of the two networks."""
 
     name: str
-    """"casper" or "transformer-lens"."""
+    """What users call it."""
     challenge: str
     """The challenge whose network it is."""
     rows: tuple[Row, ...]

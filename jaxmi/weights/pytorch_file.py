@@ -20,8 +20,9 @@ from jaxmi.weights.tensors import RECORD, Contents, Tensors, seal, unseal
 MAGIC = b"PK\x03\x04"
 """How a zip archive begins."""
 
-WRAPPER = "model"
-"""Under this key a training script's file holds the state dict, beside what else it saved."""
+WRAPPERS = ("model", "state_dict", "model_state_dict")
+"""Under one of these keys a training script's file holds the state dict, beside what else it saved;
+the published transformer's under the first."""
 
 _STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 _CALLS = {
@@ -49,7 +50,7 @@ def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrappe
     torch = _import_torch()
     state = {name: torch.tensor(array) for name, array in tensors.items()}
     data = io.BytesIO()
-    torch.save({WRAPPER: state} if wrapped else state, data)
+    torch.save({WRAPPERS[0]: state} if wrapped else state, data)
     with zipfile.ZipFile(data, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
         member = zipfile.ZipInfo(f"{root}/{RECORD}.json")  # of 1980, like PyTorch's members
@@ -58,7 +59,7 @@ def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrappe
 
 
 def read_pytorch(path: Path) -> Contents:
-    """Reads a state dict, plain or under "model", and checks it against the record if there is one.
+    """Reads a state dict, plain or wrapped, and checks it against the record if there is one.
 
     Nothing in the file is run, and no more is allocated than it is long.
 
@@ -89,6 +90,8 @@ def _check_archive(data: bytes) -> str | None:
             if sum(member.file_size for member in members) > len(data):
                 raise InputError("its members overlap")
             contents = {member.filename: archive.read(member) for member in members}
+    except InputError:
+        raise
     except (
         zipfile.BadZipFile,  # a checksum that is wrong, too
         EOFError,
@@ -133,8 +136,10 @@ def _load(data: bytes) -> Mapping[Any, Any]:
     except Exception as error:  # a pickle can make PyTorch raise anything
         raise InputError(f"PyTorch cannot load it: {error!r:.200}") from error
     state = loaded
-    if isinstance(loaded, Mapping) and isinstance(loaded.get(WRAPPER), Mapping):
-        state = loaded[WRAPPER]
+    for wrapper in WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
+            state = loaded[wrapper]
+            break
     if not isinstance(state, Mapping) or not state:
         raise InputError(f"holds a {type(loaded).__name__}, no state dict")
     return state

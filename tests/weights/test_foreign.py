@@ -92,7 +92,8 @@ def test_files_that_others_saved_are_imported(
     model = MnistNet() if name == "cnn" else PairTransformer()
     state = model.state_dict()
     others = {"model": state, "optimizer": {"lr": 5e-4, "steps": [1, 2]}, "epoch": 4999}
-    for content in (state, OrderedDict(state.items()), {"model": state}, others):
+    lightning = {"state_dict": state, "epoch": 4999}
+    for content in (state, OrderedDict(state.items()), {"model": state}, others, lightning):
         torch.save(content, tmp_path / "f.pt")
         network = foreign.import_network(tmp_path / "f.pt")
         assert network.challenge == name
@@ -248,7 +249,10 @@ def _rewritten(path: Path, edit, compression: int = zipfile.ZIP_STORED) -> None:
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
         (lambda path: _rewritten(path, lambda n, c: c[: len(c) // 2]), "f.pt"),
         (lambda path: _rewritten(path, lambda n, c: c[:4] if "/data/" in n else c), "cannot load"),
-        (lambda path: _rewritten(path, lambda n, c: c, zipfile.ZIP_DEFLATED), "is compressed"),
+        (
+            lambda path: _rewritten(path, lambda n, c: c, zipfile.ZIP_DEFLATED),
+            "f.pt: is compressed",
+        ),
         (lambda path: torch.save([1, 2], path), "no state dict"),
         (lambda path: torch.save({}, path), "no state dict"),
         (lambda path: torch.save({"a": 1}, path), "a is a int, no tensor"),

@@ -10,8 +10,8 @@ from pathlib import Path
 QUICK = ["--set", "steps=20", "eval_every=10"]
 
 
-def interrupt(*args: str, after: str) -> subprocess.CompletedProcess:
-    """Starts the real command and presses Ctrl-C a moment after a line on stderr."""
+def interrupt(*args: str, after: str, pattern: str = "*") -> subprocess.CompletedProcess:
+    """Starts the real command; a moment after a line on stderr and a path, presses Ctrl-C."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job: inherited
         signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "jaxmi.cli.main", *args]
@@ -21,6 +21,9 @@ def interrupt(*args: str, after: str) -> subprocess.CompletedProcess:
         while after.encode() not in (lines[-1:] or [b""])[0]:
             lines.append(process.stderr.readline())
             assert lines[-1], b"".join(lines)
+        while not any(Path.cwd().glob(pattern)):  # evaluation is compiled first
+            assert process.poll() is None
+            time.sleep(0.05)
         time.sleep(1)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
@@ -45,7 +48,15 @@ def test_an_interrupted_force_puts_the_earlier_run_back(run) -> None:
 
 def test_an_interrupted_run_keeps_and_lists_its_finished_seeds(run) -> None:
     seeds = ["--seeds", "0:5000", "--set", "steps=2", "eval_every=1"]
-    done = interrupt("regenerate", "transformer", "--out", "run", *seeds, after="step 2 of 2")
+    done = interrupt(
+        "regenerate",
+        "transformer",
+        "--out",
+        "run",
+        *seeds,
+        after="step 2 of 2",
+        pattern="run/seed-*[0-9]",
+    )
     assert done.returncode == 1
     record = json.loads(Path("run/run.json").read_text())
     assert record["finished"] is False

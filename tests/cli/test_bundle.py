@@ -14,6 +14,9 @@ from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.bundle import FILES, pickle_for_any_numpy
+from jaxmi.report import figures
+from jaxmi.weights.layouts import TRANSFORMER_LENS
+from jaxmi.weights.native import load_checkpoint
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 TRANSFORMER = {"README.md", "figs", *(file for file in FILES["transformer"] if "/" not in file)}
@@ -59,6 +62,34 @@ def test_the_label_tables_are_what_a_published_notebook_computes(
     np.testing.assert_array_equal(info["model_labels"], theirs)
     quoted = 1 - 2 * abs(info["labels"] - info["model_labels"]).mean()
     assert quoted == pytest.approx(run("evaluate", source)["casper_figure"], abs=1e-9)
+
+
+def test_the_figures_show_what_their_names_say(
+    run, checkpoints: Path, transformer: Challenge, cnn: Challenge, monkeypatch
+) -> None:
+    drawn = {}
+    for name in ("label_pair", "clue_image"):
+        draw = getattr(figures, name)
+
+        def watched(*arrays, name=name, draw=draw):
+            drawn[name] = arrays
+            return draw(*arrays)
+
+        monkeypatch.setattr(figures, name, watched)
+    run("export", str(checkpoints), "--to", "bundle", "--out", "bundle")
+    with open("bundle/transformer_label_info.pkl", "rb") as file:
+        info = pickle.load(file)
+    truth, learned = drawn["label_pair"]
+    np.testing.assert_array_equal(truth, info["labels"])
+    np.testing.assert_array_equal(learned, info["model_labels"])
+    assert (drawn["clue_image"][0] == cnn.inputs[6]).all()
+    assert torch.load("bundle/transformer_lens_model.pt").keys() == {
+        *TRANSFORMER_LENS.write(load_checkpoint(checkpoints / "transformer").params)
+    }
+    again = ("export", str(checkpoints), "--to", "bundle", "--out", "bundle", "--force")
+    Path("bundle/notes.txt").write_text("precious")
+    run(*again)
+    assert Path("bundle/notes.txt").read_text() == "precious"
 
 
 def test_the_cnns_snippet_runs(run, checkpoints: Path, mnist_data) -> None:

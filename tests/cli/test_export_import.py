@@ -43,6 +43,7 @@ def test_there_and_back_predicts_the_same_bits(
         assert before_arrays[array].tobytes() == after_arrays[array].tobytes()
     evaluated = run("evaluate", "back")
     recorded = load_checkpoint(checkpoints / name).metrics
+    assert load_checkpoint(Path("back")).metrics == recorded
     assert evaluated["test_accuracy"] == pytest.approx(recorded["test_accuracy"], abs=1e-3)
 
 
@@ -97,6 +98,13 @@ def test_the_documented_way_to_run_a_stack(run, checkpoints: Path) -> None:
         one = PairTransformer()
         one.load_state_dict({name: tensor[i] for name, tensor in variables["stack"].items()})
         torch.testing.assert_close(logits[i], one(inputs)[0], rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_are_in_numerical_order(run) -> None:
+    """Also beyond the five digits of a folder's name."""
+    run("regenerate", "transformer", "--seeds", "99999,100000", "--out", "run", *QUICK)
+    found = run("export", "run", "--to", "safetensors", "--out", "files")
+    assert found["files"] == [f"files/seed-{seed}.safetensors" for seed in (99999, 100000)]
 
 
 def test_one_damaged_seed_of_a_run_writes_nothing(run, fails) -> None:

@@ -1,5 +1,7 @@
 """Files of other tools: round trips through disk, what they say of themselves, what is refused."""
 
+import copy
+import hashlib
 import os
 import pickle
 import time
@@ -51,7 +53,11 @@ def test_importing_inverts_exporting(
         assert same_bits(back.params, checkpoint.params)
         assert back.metrics == checkpoint.metrics
         imported = back.config.pop("imported")
-        assert imported["file"] == file
+        assert imported == {
+            "file": file,
+            "layout": "casper" if format_name == "safetensors" else format_name,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        }
         assert back.config == checkpoint.config
 
 
@@ -178,6 +184,14 @@ def test_a_bias_that_the_network_lacks_is_refused(tmp_path: Path, trained) -> No
         foreign.import_network(tmp_path / "f.safetensors")
 
 
+def test_a_missing_constant_is_named(tmp_path: Path, trained) -> None:
+    tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
+    del tensors["blocks.0.attn.IGNORE"]
+    save_file(tensors, tmp_path / "f.safetensors")
+    with pytest.raises(InputError, match=r"tensor blocks\.0\.attn\.IGNORE is missing"):
+        foreign.import_network(tmp_path / "f.safetensors")
+
+
 @pytest.mark.parametrize("mask", [np.ones((3, 3), bool), np.tril(np.ones((2, 2), bool))])
 def test_another_mask_is_refused(tmp_path: Path, trained, mask: np.ndarray) -> None:
     tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
@@ -280,6 +294,67 @@ def test_what_is_no_network_is_refused(tmp_path: Path, trained, damage, message:
         foreign.import_network(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_flipped_bit_in_a_file_without_our_record_is_noticed(tmp_path: Path) -> None:
+    """By the archive's checksums, which PyTorch does not look at."""
+    path, model = tmp_path / "f.pt", MnistNet()
+    torch.save(model.state_dict(), path)
+    data = bytearray(path.read_bytes())
+    data[data.index(model.fc1.bias.detach().numpy().tobytes())] ^= 1
+    path.write_bytes(data)
+    assert not torch.equal(torch.load(path)["fc1.bias"], model.fc1.bias)
+    with pytest.raises(InputError, match=r"f.pt: is damaged.*Bad CRC-32"):
+        foreign.import_network(path)
+
+
+def test_an_archive_that_is_read_in_two_ways_is_refused(tmp_path: Path) -> None:
+    """Two members of one name; members that overlap, as in a bomb."""
+    path = tmp_path / "f.pt"
+    torch.save(MnistNet().state_dict(), path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("f/data.pkl", b"N.")
+    with pytest.raises(InputError, match="two members of one name"):
+        foreign.import_network(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("f/data.pkl", bytes(10_000))
+        (member,) = archive.infolist()
+        for i in range(3):
+            archive.filelist.append(copy.copy(member))
+            archive.filelist[-1].filename = f"f/data/{i}.pkl"
+    with pytest.raises(InputError, match="overlap"):
+        foreign.import_network(path)
+
+
+def test_a_pickle_in_another_protocol_is_refused(tmp_path: Path) -> None:
+    """In which a name may be computed, so that no list of names says what is called."""
+    torch.save(MnistNet().state_dict(), tmp_path / "f.pt", pickle_protocol=4)
+    with pytest.raises(InputError, match=r"f.pt: .*STACK_GLOBAL"):
+        foreign.import_network(tmp_path / "f.pt")
+
+
+def test_pytorch_is_told_to_load_weights_only(tmp_path: Path, trained, monkeypatch) -> None:
+    """A second wall behind our own."""
+    load, told = torch.load, []
+
+    def watched(*args, **options):
+        told.append(options.get("weights_only"))
+        return load(*args, **options)
+
+    monkeypatch.setattr(torch, "load", watched)
+    foreign.export_network(trained["cnn"], "casper", tmp_path / "f.pt")
+    foreign.import_network(tmp_path / "f.pt")
+    assert told == [True]
+
+
+def test_a_record_that_was_changed_is_refused(tmp_path: Path, trained) -> None:
+    path = tmp_path / "f.safetensors"
+    foreign.export_network(trained["cnn"], "safetensors", path)
+    data = path.read_bytes()
+    assert data.count(b"test_accuracy") == 1
+    path.write_bytes(data.replace(b"test_accuracy", b"best_accuracy"))
+    with pytest.raises(InputError, match="record is not as it was written"):
+        foreign.import_network(path)
 
 
 def test_the_file_must_be_what_the_user_says(tmp_path: Path, trained) -> None:

@@ -39,8 +39,10 @@ class Import(Verb):
         check_vacant(self.out, self.force)
         network = import_network(self.file, self.format_name, self.challenge)
         save_checkpoint(self.out, network.params, network.config, network.metrics, self.force)
+        imported = network.config["imported"]
         return {
             "challenge": network.challenge,
-            "layout": network.config["imported"]["layout"],
+            "layout": imported["layout"],
+            "has_checksums": imported["has_checksums"],
             "checkpoint": str(self.out),
         }

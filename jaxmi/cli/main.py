@@ -123,6 +123,7 @@ def _leave_other_hosts() -> None:
 def _fail(message: object, code: int, tell_others: bool = True) -> NoReturn:
     """Tells the user why, and the other hosts, if there are any, so that they end too."""
     line = " ".join(str(message).split())
+    line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)  # from a file, say
     print(f"jaxmi: {line}", file=sys.stderr, flush=True)
     if tell_others and "jax" in sys.modules:
         from jaxmi.training.hosts import fail

@@ -79,8 +79,7 @@ def export_network(checkpoint: Checkpoint, format_name: str, path: Path) -> None
       OSError: if the file cannot be written.
     """
     layout = find_layout(format_name, checkpoint.challenge)
-    about = {"config": checkpoint.config, "metrics": checkpoint.metrics}
-    _write(path, layout, layout.write(checkpoint.params), about)
+    _write(path, layout, layout.write(checkpoint.params), _about(checkpoint))
 
 
 def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path) -> None:
@@ -104,8 +103,7 @@ def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path
             if name not in stack:
                 stack[name] = np.empty((len(checkpoints), *array.shape), array.dtype)
             stack[name][i] = array
-    about = {"stack": [{"config": one.config, "metrics": one.metrics} for one in checkpoints]}
-    _write(path, layout, stack, about)
+    _write(path, layout, stack, {"stack": [_about(one) for one in checkpoints]})
 
 
 def import_network(
@@ -121,7 +119,8 @@ def import_network(
     Returns:
       The network. If the file was written by `export_network`, with its configuration and metrics
       as they were; else with those of the challenge's network, and no metrics. Either way the
-      configuration has "imported": the file's name, layout and SHA-256.
+      configuration has "imported": the file's name, layout and SHA-256, and whether it held
+      checksums.
 
     Raises:
       InputError: if the file is damaged, or not what it should be; names the first offender.
@@ -141,18 +140,28 @@ def import_network(
     imported = {
         "file": path.name,
         "layout": layout.name,
+        "has_checksums": contents.about is not None,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
     }
     return Checkpoint(params, {**config, "imported": imported}, metrics)
+
+
+def _about(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What a file's record says of a network."""
+    return {"config": {"format": FORMAT, **checkpoint.config}, "metrics": checkpoint.metrics}
 
 
 def _recorded(
     about: Mapping[str, Any] | None, layout: Layout
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """A file's record as a checkpoint's configuration and metrics."""
-    network = {"challenge": layout.challenge, "model": model_config(layout.challenge)}
+    network = {
+        "format": FORMAT,
+        "challenge": layout.challenge,
+        "model": model_config(layout.challenge),
+    }
     if about is None:
-        return {"format": FORMAT, **network}, {}
+        return network, {}
     config, metrics = about.get("config"), about.get("metrics")
     if not isinstance(config, dict) or not isinstance(metrics, dict):
         raise InputError("its record lacks the network's configuration")
@@ -185,9 +194,11 @@ def _write(
 
 def _read(path: Path) -> tuple[Contents, str]:
     """Reads a file of either container; tells them apart by how they begin."""
-    if path.exists() and not path.is_file():  # a pipe would keep us waiting
-        raise InputError(f"{path} is no file")
     try:
+        if path.exists() and not path.is_file():  # a pipe would keep us waiting
+            raise InputError(f"{path} is no file")
+        if path.name == "params.safetensors" and (path.parent / "config.json").is_file():
+            raise InputError(f"{path.parent} is a checkpoint already; it needs no import")
         with path.open("rb") as file:
             begin = file.read(len(_LEGACY_MAGIC))
     except OSError as error:

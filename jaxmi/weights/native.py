@@ -19,7 +19,7 @@ from jaxmi.errors import InputError
 from jaxmi.types import Params
 from jaxmi.weights.safetensors_file import read_safetensors, write_safetensors
 from jaxmi.weights.tensors import check_tensors
-from jaxmi.weights.whole import whole_folder
+from jaxmi.weights.whole import check_writable, whole_folder
 
 FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
@@ -72,17 +72,19 @@ def check_vacant(path: Path, force: bool) -> None:
     """Checks that nothing is lost if a checkpoint is put at a path.
 
     Raises:
-      InputError: if something is there; with `force`, if that is not a checkpoint and nothing else.
+      InputError: if something is there (with `force`: anything but a checkpoint alone), or the path
+        cannot be written.
     """
-    if not path.exists():
+    check_writable(path)
+    if not os.path.lexists(path):
         return
     if not force:
         raise InputError(f"{path} exists already; --force replaces it")
     if not path.is_dir():
-        raise InputError(f"{path} is a file; --force replaces checkpoints only")
+        raise InputError(f"{path} is no folder; --force replaces checkpoints only")
     others = sorted(entry.name for entry in path.iterdir() if entry.name not in _FILES)
     if others:
-        raise InputError(f"{path} holds {others[0]}; --force replaces checkpoints only")
+        raise InputError(f"{path} holds {others[0]} too, which --force would remove")
 
 
 def write_checkpoint(
@@ -90,7 +92,7 @@ def write_checkpoint(
 ) -> None:
     """Writes a checkpoint's files into a folder that is there already; see `save_checkpoint`."""
     write_safetensors(folder / "params.safetensors", flatten(jax.device_get(params)), about={})
-    write_json(folder / "config.json", {"format": FORMAT, **config})
+    write_json(folder / "config.json", {"format": FORMAT, **config} | {"format": FORMAT})
     write_json(folder / "metrics.json", metrics)
 
 

@@ -1,12 +1,12 @@
-"""PyTorch's .pt files, without trust: the only module that opens one, and with `weights_only`.
+"""PyTorch's .pt files, without trust: checked whole before PyTorch reads them as `weights_only`.
 
 A .pt file is a zip archive of one pickle, which says how to put tensors together, and each tensor's
-bytes. `torch.load` checks neither the archive's checksums nor what a pickle would allocate, so both
-are checked first. Our record is one member more, which PyTorch passes over.
+bytes. `torch.load` looks at none of the archive's checksums, and reads some archives otherwise than
+`zipfile` does; so the members that were checked are put into a new archive for it. Our record is
+one member more, which PyTorch passes over.
 """
 
 import io
-import pickletools
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from jaxmi.errors import InputError, UnavailableError
-from jaxmi.weights.tensors import RECORD, Contents, Tensors, seal, unseal
+from jaxmi.weights.pickle_reader import check_pickle
+from jaxmi.weights.tensors import RECORD, Contents, Tensors, check_length, seal, unseal
 
 MAGIC = b"PK\x03\x04"
 """How a zip archive begins."""
@@ -23,15 +24,6 @@ MAGIC = b"PK\x03\x04"
 WRAPPERS = ("model", "state_dict", "model_state_dict")
 """Under one of these keys a training script's file holds the state dict, beside what else it saved;
 the published transformer's under the first."""
-
-_STORAGES = ("Float", "Double", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
-_CALLS = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    *(f"torch {name}Storage" for name in _STORAGES),
-}
-"""Everything that a state dict's pickle calls, as the opcode GLOBAL spells it."""
 
 
 def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrapped: bool) -> None:
@@ -61,7 +53,7 @@ def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrappe
 def read_pytorch(path: Path) -> Contents:
     """Reads a state dict, plain or wrapped, and checks it against the record if there is one.
 
-    Nothing in the file is run, and no more is allocated than it is long.
+    Nothing in the file is run, and what is allocated is a few times the file's length.
 
     Raises:
       InputError: if the file is damaged, is no state dict of tensors, or its pickle wants to call
@@ -69,27 +61,31 @@ def read_pytorch(path: Path) -> Contents:
       UnavailableError: if PyTorch is not installed.
     """
     try:
-        data = path.read_bytes()
-        record = _check_archive(data)
-        state = _load(data)
-        tensors = {name: _array(name, value, len(data)) for name, value in state.items()}
-        return Contents(tensors, unseal(record, tensors))
+        check_length(path)
+        members = _read_archive(path.read_bytes())
+        state = _load(members)
+        tensors = {_name(name): _array(name, value) for name, value in state.items()}
+        record = members.get(f"{RECORD}.json")
+        text = None if record is None else record.decode(errors="replace")
+        return Contents(tensors, unseal(text, tensors))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def _check_archive(data: bytes) -> str | None:
-    """Checks every member's checksum, and what the pickle calls; returns our record."""
+def _read_archive(data: bytes) -> dict[str, bytes]:
+    """Returns the archive's members, their checksums verified, by name below the archive's root."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            members = archive.infolist()
-            if any(member.compress_type != zipfile.ZIP_STORED for member in members):
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise InputError("is compressed, which no file of PyTorch's is")
-            if sum(member.file_size for member in members) > len(data):
+            if sum(entry.file_size for entry in entries) > len(data):
                 raise InputError("its members overlap")
-            contents = {member.filename: archive.read(member) for member in members}
+            members = {entry.filename.partition("/")[2]: archive.read(entry) for entry in entries}
+            if len({name.lower() for name in members}) < len(entries):
+                raise InputError("has two members of one name")
     except InputError:
         raise
     except (
@@ -100,62 +96,45 @@ def _check_archive(data: bytes) -> str | None:
         ValueError,
     ) as error:
         raise InputError(f"is damaged, or no file of PyTorch's: {error}") from error
-    if len(contents) < len(members):
-        raise InputError("has two members of one name")
-    for name, content in contents.items():
-        if name.endswith(".pkl"):
-            _check_pickle(content)
-    for name, content in contents.items():
-        if name.endswith(f"/{RECORD}.json"):
-            return content.decode(errors="replace")
-    return None
+    if "data.pkl" not in members:
+        raise InputError("is a zip archive, but no file of PyTorch's: it has no data.pkl")
+    return members
 
 
-def _check_pickle(pickled: bytes) -> None:
-    """Refuses a pickle that calls anything but what puts tensors together."""
-    try:
-        for opcode, argument, _ in pickletools.genops(pickled):
-            if opcode.name == "GLOBAL" and argument not in _CALLS:
-                called = str(argument).replace(" ", ".")
-                raise InputError(
-                    f"its pickle wants to call {called}, which no state dict needs; save "
-                    "model.state_dict() alone"
-                )
-            if opcode.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
-                raise InputError(f"its pickle has the opcode {opcode.name}, which PyTorch's lack")
-    except InputError:
-        raise
-    except ValueError as error:
-        raise InputError(f"its pickle cannot be read: {error}") from error
-
-
-def _load(data: bytes) -> Mapping[Any, Any]:
+def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
+    """Loads the members of an archive: its state dict, unwrapped."""
     torch = _import_torch()
+    data = {name: content for name, content in members.items() if name.startswith("data/")}
+    lengths = {name.removeprefix("data/"): len(content) for name, content in data.items()}
+    check_pickle(members["data.pkl"], lengths)
+    checked = io.BytesIO()
+    with zipfile.ZipFile(checked, "w") as archive:
+        for name in ("data.pkl", "byteorder", "version", *data):
+            if name in members:
+                archive.writestr(f"archive/{name}", members[name])
+    checked.seek(0)
     try:
-        loaded = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # a pickle can make PyTorch raise anything
+        loaded = torch.load(checked, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever PyTorch still finds
         raise InputError(f"PyTorch cannot load it: {error!r:.200}") from error
-    state = loaded
-    for wrapper in WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping):
-            state = loaded[wrapper]
-            break
-    if not isinstance(state, Mapping) or not state:
+    if not isinstance(loaded, Mapping) or not loaded:
         raise InputError(f"holds a {type(loaded).__name__}, no state dict")
-    return state
+    wrapped = (loaded[key] for key in WRAPPERS if isinstance(loaded.get(key), Mapping))
+    return next(wrapped, loaded)
 
 
-def _array(name: Any, value: Any, limit: int) -> np.ndarray:
-    """A tensor as an array; `limit` is how many bytes it may have."""
-    torch = _import_torch()
+def _name(name: Any) -> str:
     if not isinstance(name, str):
-        raise InputError(f"{name!r} is no tensor's name")
+        raise InputError(f"{name!r:.40} is no tensor's name")
+    return name
+
+
+def _array(name: Any, value: Any) -> np.ndarray:
+    torch = _import_torch()
     if not isinstance(value, torch.Tensor):
         raise InputError(f"{name} is a {type(value).__name__}, no tensor")
     if value.dtype is torch.bfloat16:
         raise InputError(f"tensor {name} is {value.dtype}; convert it to float32")
-    if value.nelement() * value.element_size() > limit:
-        raise InputError(f"tensor {name} is {list(value.shape)}, more than the file holds")
     return value.detach().numpy()
 
 

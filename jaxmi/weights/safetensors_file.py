@@ -9,10 +9,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jaxmi.errors import InputError
-from jaxmi.weights.tensors import RECORD, Contents, Tensors, seal, unseal
+from jaxmi.weights.tensors import RECORD, Contents, Tensors, check_length, seal, unseal
 
 _TYPES = {"F32", "F64", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-"""What NumPy has a type for; the names are the format's."""
+"""Types that NumPy has too, as the format calls them."""
 
 
 def write_safetensors(path: Path, tensors: Tensors, about: Mapping[str, Any]) -> None:
@@ -35,16 +35,16 @@ def read_safetensors(path: Path) -> Contents:
     """
     tensors = {}
     try:
+        check_length(path)
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 - it is no mapping
                 dtype = file.get_slice(name).get_dtype()
                 if dtype not in _TYPES:
-                    raise InputError(f"{path}: tensor {name} is {dtype}; convert it to float32")
+                    raise InputError(f"tensor {name} is {dtype}; convert it to float32")
                 tensors[name] = file.get_tensor(name)
             record = (file.metadata() or {}).get(RECORD)
-    except (OSError, SafetensorError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    try:
         return Contents(tensors, unseal(record, tensors))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    except (OSError, SafetensorError, ValueError) as error:  # a shape that NumPy cannot have
+        raise InputError(f"{path} cannot be read: {error}") from error

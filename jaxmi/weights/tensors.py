@@ -8,6 +8,7 @@ network is ("about"), and the SHA-256 of that and of every tensor's type, shape 
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -22,12 +23,28 @@ RECORD = "jaxmi"
 """The record's name in a file."""
 
 
+MAX_LENGTH = 2**30
+"""Bytes that a file may have: far more than these networks' (1.4 million), less than memory."""
+
+
 class Contents(NamedTuple):
     """What a tensor file holds."""
 
     tensors: dict[str, np.ndarray]
     about: dict[str, Any] | None
     """What its record says of it; None if it has no record, and so no checksum either."""
+
+
+def check_length(path: Path) -> None:
+    """Checks that a file is not too long to be read whole.
+
+    Raises:
+      InputError: if it is.
+      OSError: if it is not there.
+    """
+    length = path.stat().st_size
+    if length > MAX_LENGTH:
+        raise InputError(f"has {length:,} bytes; this network's tensors have a few million")
 
 
 def check_tensors(expected: Mapping[str, jax.ShapeDtypeStruct], found: Tensors) -> None:
@@ -69,8 +86,12 @@ def unseal(record: str | None, tensors: Tensors) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(record)
-        about, digests = content["about"], dict(content["sha256"])
-        whole = isinstance(about, dict) and content["about_sha256"] == _json_digest(about)
+        about, digests = content["about"], content["sha256"]
+        whole = (
+            isinstance(about, dict)
+            and isinstance(digests, dict)
+            and content["about_sha256"] == _json_digest(about)
+        )
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise InputError(f"its record cannot be read: {error!r:.100}") from error
     if not whole:

@@ -19,15 +19,32 @@ def check_files(folder: Path, names: Sequence[str], force: bool) -> None:
       force: Whether files that are there may be replaced.
 
     Raises:
-      InputError: if a file exists and `force` is not given, is a folder, or the folder cannot be
-        written.
+      InputError: if a file exists and `force` is not given, is a folder, would replace a part of a
+        checkpoint, or cannot be written.
+    """
+    paths = [folder / name for name in names]
+    for path in paths:
+        try:
+            is_folder, is_there = path.is_dir(), os.path.lexists(path)
+        except OSError as error:
+            raise InputError(f"cannot write to {path}: {error.strerror}") from error
+        if is_folder:
+            raise InputError(f"{path} is a folder; name a file")
+        if is_there and not force:
+            raise InputError(f"{path} exists already; --force replaces it")
+    for parent in sorted({path.parent for path in paths}):
+        check_writable(parent)
+        if (parent / "config.json").is_file():
+            raise InputError(f"{parent} is a checkpoint; write elsewhere")
+
+
+def check_writable(folder: Path) -> None:
+    """Checks that files can be made in a folder, which need not exist.
+
+    Raises:
+      InputError: if they cannot.
     """
     try:
-        for path in (folder / name for name in names):
-            if path.is_dir():
-                raise InputError(f"{path} is a folder; name a file")
-            if path.exists() and not force:
-                raise InputError(f"{path} exists already; --force replaces it")
         with tempfile.TemporaryFile(dir=_standing(folder)):
             pass
     except OSError as error:
@@ -36,7 +53,7 @@ def check_files(folder: Path, names: Sequence[str], force: bool) -> None:
 
 @contextmanager
 def whole_files(folder: Path) -> Iterator[Path]:
-    """Gives a temporary folder; if the block succeeds, moves all files in it to `folder`.
+    """Gives a temporary folder; if the block succeeds, moves its files to `folder`, one by one.
 
     What else is in `folder` stays; it is made, with its parents, only then.
     """
@@ -59,6 +76,7 @@ def whole_folder(path: Path, replace: bool = False) -> Iterator[Path]:
       path: Where the folder is to be.
       replace: Remove a folder that is there already, once the new one is whole.
     """
+    path = path.resolve()  # what a link points to is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     replaced = temporary.with_name(f"{temporary.name}-replaced")

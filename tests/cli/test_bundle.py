@@ -3,6 +3,7 @@
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,25 @@ def test_runs_give_a_bundle_per_seed(run, fails, mnist_data) -> None:
     assert set(os.listdir("bundles/seed-00002")) == {"README.md", "figs", "mnist_model.pt"}
     line = fails(2, "export", "run/cnn", "--to", "bundle", "--out", "bundles")
     assert "bundles/seed-00000/README.md exists already" in line
+
+
+def test_what_is_in_a_bundles_way_is_named_and_kept(fails, checkpoints: Path) -> None:
+    Path("bundle").mkdir()
+    Path("bundle/README.md").write_text("precious")
+    Path("bundle/figs").write_text("a file")
+    args = ("export", str(checkpoints / "transformer"), "--to", "bundle", "--out", "bundle")
+    assert "bundle/README.md exists already" in fails(2, *args)
+    assert "cannot write to bundle/figs" in fails(2, *args, "--force")
+    assert Path("bundle/README.md").read_text() == "precious"
+    assert sorted(os.listdir("bundle")) == ["README.md", "figs"]
+
+
+def test_two_networks_of_one_challenge_are_no_bundle(fails, checkpoints: Path) -> None:
+    for name in ("transformer", "cnn"):
+        shutil.copytree(checkpoints / "cnn", Path("both") / name)
+    line = fails(2, "export", "both", "--to", "bundle", "--out", "bundle")
+    assert "both holds two networks of cnn" in line
+    assert os.listdir() == ["both"]
 
 
 def test_the_tables_pickle_names_only_what_every_numpy_has() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -53,6 +54,7 @@ def test_a_published_file_imports_and_evaluates(run, cnn) -> None:
     assert run("import", "mnist_model.pt", "--out", "published") == {
         "challenge": "cnn",
         "layout": "casper",
+        "has_checksums": False,
         "checkpoint": "published",
     }
     assert 0 < run("evaluate", "published")["test_accuracy"] < 1
@@ -136,11 +138,17 @@ def test_a_run_that_goes_on_exports_what_is_there(run, capsys) -> None:
         (["export", "{}/cnn", "--to", "casper", "--out", "/proc/f.pt"], "/proc"),
         (["export", "{}/cnn", "--to", "casper", "--stack", "--out", "f.pt"], "one network"),
         (["export", "{}/cnn", "--to", "bundle", "--stack", "--out", "b"], "--stack"),
+        (["export", "{}/cnn", "--to", "casper", "--out", "x" * 300 + ".pt"], "xxx"),
+        (["export", "{}/cnn", "--to", "safetensors", "--out", "/proc/x/f.safetensors"], "/proc"),
+        (["import", "x" * 300, "--out", "net"], "xxx"),
+        (["import", "{}/cnn/params.safetensors", "--out", "/proc/net"], "/proc/net"),
+        (["import", "{}/cnn/params.safetensors", "--out", "/dev/null/net"], "/dev/null/net"),
+        (["import", "{}/cnn/params.safetensors", "--out", "x" * 300], "xxx"),
         (["export", "{}", "--to", "casper", "--out", "f.pt"], "cnn, transformer"),
         (["export", "nothing", "--to", "casper", "--out", "f.pt"], "nothing"),
         (["export", "nothing", "--to", "bundle", "--out", "b"], "nothing"),
         (["import", "nothing.pt", "--out", "net"], "nothing.pt"),
-        (["import", "{}/cnn/params.safetensors", "--out", "net"], "params.safetensors"),
+        (["import", "{}/cnn/params.safetensors", "--out", "net"], "cnn is a checkpoint already"),
         (["import", "{}/cnn/config.json", "--out", "net"], "config.json"),
         (["import", "{}", "--out", "net"], "checkpoints"),
         (["import", "{}/cnn/params.safetensors", "--from", "onnx", "--out", "net"], "onnx"),
@@ -151,6 +159,46 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 ) -> None:
     assert named in fails(2, *(arg.format(checkpoints) for arg in args))
     assert os.listdir() == []
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["--to", "casper", "--stack", "--out", "f.pt"], "--to casper"),
+        (["--to", "safetensors", "--stack", "--out", "f.pt"], "f.pt"),
+        (["--to", "transformer-lens", "--stack", "--out", "f.pt"], "f.pt"),
+        (["--to", "casper", "--out", "f.pt"], "f.pt would be a folder"),
+    ],
+)
+def test_what_does_not_go_for_a_run_is_said(run, fails, args: list[str], named: str) -> None:
+    run("regenerate", "transformer", "--out", "run", *QUICK)
+    assert named in fails(2, "export", "run", *args)
+    assert os.listdir() == ["run"]
+
+
+def test_a_checkpoint_is_never_written_into(run, fails, checkpoints: Path) -> None:
+    shutil.copytree(checkpoints / "cnn", "net")
+    before = Path("net/params.safetensors").read_bytes()
+    args = ("export", "net", "--to", "safetensors", "--out", "net/params.safetensors", "--force")
+    assert "net is a checkpoint" in fails(2, *args)
+    assert Path("net/params.safetensors").read_bytes() == before
+
+
+def test_links_are_followed_and_not_lost(run, fails, checkpoints: Path) -> None:
+    run("export", str(checkpoints / "cnn"), "--to", "casper", "--out", "f.pt")
+    run("import", "f.pt", "--out", "net")
+    Path("link").symlink_to("net")
+    Path("dangling.pt").symlink_to("nowhere")
+    run("import", "f.pt", "--out", "link", "--force")
+    assert Path("link").is_symlink()
+    args = ("export", str(checkpoints / "cnn"), "--to", "casper", "--out", "dangling.pt")
+    assert "dangling.pt exists already" in fails(2, *args)
+    assert sorted(os.listdir()) == ["dangling.pt", "f.pt", "link", "net"]
+
+
+def test_what_a_file_holds_cannot_steer_the_terminal(fails) -> None:
+    torch.save({"\x1b[31mred": 1}, "f.pt")
+    assert "\\x1b[31mred is a int" in fails(2, "import", "f.pt", "--out", "net")
 
 
 def test_a_pickle_that_wants_to_run_code_writes_nothing(fails) -> None:
@@ -170,7 +218,8 @@ def test_only_a_checkpoint_is_replaced_by_import(run, fails, checkpoints: Path) 
     assert "net exists already; --force replaces it" in fails(2, "import", "f.pt", "--out", "net")
     run("import", "f.pt", "--out", "net", "--force")
     Path("net/thesis.tex").write_text("precious")
-    assert "thesis.tex" in fails(2, "import", "f.pt", "--out", "net", "--force")
+    line = fails(2, "import", "f.pt", "--out", "net", "--force")
+    assert "net holds thesis.tex too, which --force would remove" in line
     assert Path("net/thesis.tex").read_text() == "precious"
 
 

@@ -165,15 +165,29 @@ def test_transformer_lens_gets_what_it_expects() -> None:
 
 
 def test_the_documentation_has_the_tables() -> None:
-    docs = Path(__file__).parents[2] / "docs" / "checkpoints.md"
-    documented = [line for line in docs.read_text().splitlines() if line.startswith("| `")]
-    for layout in LAYOUTS:
-        for row in layout.rows:
-            shape = f"({', '.join(map(str, row.shape))})"
-            assert any(
-                f"| `{row.name}` |" in line and f"| {shape} |" in line and f"`{row.ours}` |" in line
-                for line in documented
-            ), row.name
+    docs = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    ours = {
+        name: leaf.shape
+        for challenge in NAMES
+        for name, leaf in flatten(param_shapes(challenge)).items()
+    }
+
+    def cell(shape: tuple[int, ...]) -> str:
+        return f"({', '.join(map(str, shape))})"
+
+    casper_cnn, casper, lens, lens_4 = LAYOUTS
+    lines = [
+        *(
+            f"| `{row.name}` | {cell(row.shape)} | `{row.ours}` | {cell(ours[row.ours])} |"
+            for row in casper_cnn.rows
+        ),
+        *(
+            f"| `{row.name}` | {cell(row.shape)} | {cell(other.shape)} | `{row.ours}` |"
+            for row, other in zip(casper.rows, lens.rows, strict=True)
+        ),
+        *(f"| `{row.name}` | {cell(row.shape)} | `{row.ours}` |" for row in lens_4.rows),
+    ]
+    assert [line for line in lines if line not in docs] == []
 
 
 @pytest.fixture(scope="module")

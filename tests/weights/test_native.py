@@ -123,7 +123,7 @@ def test_only_a_checkpoint_is_replaced(saved: Path, params) -> None:
     assert native.load_checkpoint(saved).metrics == {"again": True}
     assert [path.name for path in saved.parent.iterdir()] == ["net"]
     (saved / "thesis.tex").write_text("precious")
-    with pytest.raises(InputError, match=r"holds thesis\.tex"):
+    with pytest.raises(InputError, match=r"holds thesis\.tex too"):
         native.save_checkpoint(saved, params, CONFIG, {}, force=True)
     assert (saved / "thesis.tex").read_text() == "precious"
 

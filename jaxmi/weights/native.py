@@ -33,7 +33,8 @@ class Checkpoint:
 
     params: Params
     config: dict[str, Any]
-    """The keys "format", "challenge", "model", "recipe", "seed", "step", "jaxmi_version"."""
+    """The keys "format", "challenge", "model"; of a network trained here also "recipe", "seed",
+    "step", "jaxmi_version" and times; of an imported one "imported"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
 

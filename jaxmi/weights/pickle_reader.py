@@ -47,21 +47,21 @@ _MARK = object()
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
+class _Named:
     """Something that the pickle names: a function or a class."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
-class Storage:
+class _Storage:
     """The numbers that a tensor is a view of."""
 
     count: int
 
 
 @dataclass(frozen=True, eq=False)
-class Called:
+class _Called:
     """What a call would give."""
 
     name: str
@@ -151,14 +151,14 @@ class _Machine:
         del self._stack[at:]
         return values
 
-    def _storage(self, persistent_id: Any) -> Storage:
+    def _storage(self, persistent_id: Any) -> _Storage:
         kind, cls, key, _, count = _expect(persistent_id, tuple)
         key, count = _expect(key, str), _expect(count, int)
-        size = ITEM_SIZES[_expect(cls, Named).name.removeprefix("torch ").removesuffix("Storage")]
+        size = ITEM_SIZES[_expect(cls, _Named).name.removeprefix("torch ").removesuffix("Storage")]
         if kind != "storage" or self._storages.get(key) != count * size:
             found = self._storages.get(key)
             raise InputError(f"its storage {key} has {found} bytes instead of {count * size}")
-        return Storage(count)
+        return _Storage(count)
 
 
 def _expect(value: Any, kind: type) -> Any:
@@ -175,7 +175,7 @@ def _put(target: Any, items: list[Any]) -> None:
     _expect(target, dict).update(zip(keys, values, strict=True))
 
 
-def _named(argument: str) -> Named:
+def _named(argument: str) -> _Named:
     storage = argument.removeprefix("torch ").removesuffix("Storage")
     is_storage = argument == f"torch {storage}Storage" and storage in ITEM_SIZES
     if argument not in _CALLS and not is_storage:
@@ -184,12 +184,12 @@ def _named(argument: str) -> Named:
             f"its pickle wants to call {called}, which no state dict of such a network needs; "
             "save model.state_dict() alone"
         )
-    return Named(argument)
+    return _Named(argument)
 
 
 def _call(function: Any, arguments: Any) -> Any:
     """What a call would give; checks what it is given."""
-    name, arguments = _expect(function, Named).name, _expect(arguments, tuple)
+    name, arguments = _expect(function, _Named).name, _expect(arguments, tuple)
     if name == "collections OrderedDict":
         result: dict[Any, Any] = {}
         for pairs in arguments:
@@ -200,13 +200,10 @@ def _call(function: Any, arguments: Any) -> Any:
         storage, offset, size, stride, _, hooks, *metadata = arguments
         if _expect(hooks, dict) or any(metadata):
             raise InputError("its pickle has a tensor with hooks, or seen negated or conjugated")
-        _check_view(_expect(storage, Storage).count, offset, size, stride)
+        _check_view(_expect(storage, _Storage).count, offset, size, stride)
     elif name == "torch._utils _rebuild_parameter":
         tensor, _, hooks = arguments
-        if (
-            _expect(hooks, dict)
-            or _expect(tensor, Called).name != "torch._utils _rebuild_tensor_v2"
-        ):
+        if _expect(hooks, dict) or _expect(tensor, _Called).name != _TENSOR:
             raise InputError("its pickle has a parameter that is no tensor, or has hooks")
         return tensor
     elif name == "torch Size":
@@ -218,11 +215,11 @@ def _call(function: Any, arguments: Any) -> Any:
             _expect(part, kind)
     else:
         raise InputError(f"its pickle wants to call {name.replace(' ', '.')}")
-    return Called(name)
+    return _Called(name)
 
 
 def _check_view(count: int, offset: Any, size: Any, stride: Any) -> None:
-    """Checks that a tensor lies within its storage, and shows no number twice."""
+    """Checks that a tensor lies within its storage, and has no more elements than it."""
     lengths, steps = _expect(size, tuple), _expect(stride, tuple)
     for number in (offset, *lengths, *steps):
         if _expect(number, int) < 0:

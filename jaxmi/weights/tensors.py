@@ -22,7 +22,6 @@ Tensors = Mapping[str, np.ndarray]
 RECORD = "jaxmi"
 """The record's name in a file."""
 
-
 MAX_LENGTH = 2**30
 """Bytes that a file may have: far more than these networks' (1.4 million), less than memory."""
 

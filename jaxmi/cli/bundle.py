@@ -32,7 +32,7 @@ FILES = {
 
 
 def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> list[str]:
-    """Writes one bundle per seed, or one for single checkpoints, whole or not at all.
+    """Writes one bundle per seed, or one for single checkpoints; if anything fails, nothing.
 
     Args:
       path: A checkpoint, a run, or a folder that holds one of either for each challenge.

@@ -62,20 +62,20 @@ class Export(Verb):
 
         networks = find_networks(self.checkpoint)
         single = set(networks) == {""}
+        suffixes = foreign.FORMATS[format_name].suffixes
         if self.stack and single:
             raise InputError(f"{self.checkpoint} is one network; --stack is for a run folder")
-        if self.stack and ".safetensors" not in foreign.FORMATS[format_name].suffixes:
+        if self.stack and ".safetensors" not in suffixes:
             raise InputError(f"--stack writes a .safetensors file, which --to {format_name} is not")
+        if self.stack and self.out.suffix != ".safetensors":
+            raise InputError(f"{self.out}: a stack of networks is a .safetensors file")
         if single or self.stack:
             foreign.check_suffix(self.out, format_name)
             folder, names = self.out.parent, [self.out.name]
         else:
-            suffix = foreign.FORMATS[format_name].suffixes[0]
-            folder, names = self.out, [f"{name}{suffix}" for name in networks]
-            if self.out.suffix in foreign.FORMATS[format_name].suffixes:
+            folder, names = self.out, [f"{name}{suffixes[0]}" for name in networks]
+            if self.out.suffix in suffixes:
                 raise InputError(f"{self.checkpoint} is a run; {self.out} would be a folder")
-        if self.stack and self.out.suffix != ".safetensors":
-            raise InputError(f"{self.out}: a stack of networks is a .safetensors file")
         check_files(folder, names, self.force)
         loaded = track((load_checkpoint(path) for path in networks.values()), len(networks))
         with whole_files(folder) as temporary:

@@ -169,9 +169,8 @@ def _expect(value: Any, kind: type) -> Any:
 
 def _put(target: Any, items: list[Any]) -> None:
     keys, values = items[::2], items[1::2]
-    for key in keys:
-        if type(key) not in (str, int):
-            raise InputError(f"its pickle has a {type(key).__name__} as a dictionary's key")
+    if any(type(key) not in (str, int) for key in keys):
+        raise InputError("its pickle has a dictionary with a key that is no text or number")
     _expect(target, dict).update(zip(keys, values, strict=True))
 
 

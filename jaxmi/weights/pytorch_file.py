@@ -64,7 +64,7 @@ def read_pytorch(path: Path) -> Contents:
         check_length(path)
         members = _read_archive(path.read_bytes())
         state = _load(members)
-        tensors = {_name(name): _array(name, value) for name, value in state.items()}
+        tensors = {name: _array(name, value) for name, value in state.items()}
         record = members.get(f"{RECORD}.json")
         text = None if record is None else record.decode(errors="replace")
         return Contents(tensors, unseal(text, tensors))
@@ -91,7 +91,7 @@ def _read_archive(data: bytes) -> dict[str, bytes]:
     except (
         zipfile.BadZipFile,  # a checksum that is wrong, too
         EOFError,
-        NotImplementedError,
+        NotImplementedError,  # a zip version that Python does not know
         RuntimeError,  # "encrypted"
         ValueError,
     ) as error:
@@ -123,14 +123,10 @@ def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
     return next(wrapped, loaded)
 
 
-def _name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise InputError(f"{name!r:.40} is no tensor's name")
-    return name
-
-
 def _array(name: Any, value: Any) -> np.ndarray:
     torch = _import_torch()
+    if not isinstance(name, str):
+        raise InputError(f"{name!r:.40} is no tensor's name")
     if not isinstance(value, torch.Tensor):
         raise InputError(f"{name} is a {type(value).__name__}, no tensor")
     if value.dtype is torch.bfloat16:

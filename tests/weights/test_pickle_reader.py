@@ -54,7 +54,7 @@ def test_what_pytorch_saves_passes(content) -> None:
         ({"a": torch.ones(3).to_sparse()}, "wants to call torch._utils._rebuild_sparse_tensor"),
         ({"a": {1, 2}}, "wants to call .*set"),
         ({"a": bytearray(b"x")}, "wants to call .*bytearray"),
-        ({(1, 2): torch.ones(3)}, "a tuple as a dictionary's key"),
+        ({(1, 2): torch.ones(3)}, "a key that is no text or number"),
         ({"a": torch.ones(3).cfloat()}, "wants to call torch.ComplexFloatStorage"),
     ],
 )
@@ -76,8 +76,8 @@ def test_a_storage_must_have_the_length_that_the_pickle_says(change: int) -> Non
 @pytest.mark.parametrize(
     ("pickled", "message"),
     [
-        (b"})" + b"\x85" * 2_000_000 + b"K\x01s.", "tuple as a dictionary's key"),
-        (b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.", "tuple as a dictionary's key"),
+        (b"})" + b"\x85" * 2_000_000 + b"K\x01s.", "a key that is no text or number"),
+        (b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.", "a key that is no text or number"),
         (b"ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb.", "attributes"),
         (b"ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
         (b"(cposix\nsystem\nX\x01\x00\x00\x00xo.", "posix.system"),

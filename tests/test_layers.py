@@ -15,6 +15,7 @@ LAYERS = (
     ("data",),
     ("models",),
     ("challenges",),
+    ("explain",),
     ("training",),
     ("weights",),
     ("report",),

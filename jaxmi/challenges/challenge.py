@@ -12,6 +12,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Int, Int32
 
+from jaxmi.challenges.solutions import ClueSolution, FilterSolution
 from jaxmi.types import Array, Params
 
 Forward = Callable[[Params, Array, jax.Array | None], jax.Array]
@@ -65,6 +66,9 @@ class Challenge:
 
     published: Published
     """Figures of the published network, to be compared with."""
+
+    solution: ClueSolution | FilterSolution
+    """How the published network was explained, to be compared with."""
 
     @property
     def model_config(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, Published
+from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.data.mnist import TEST, TRAIN, VALIDATION, load_mnist
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.cnn_fast import logits
@@ -55,4 +56,5 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
         forms={"fast": logits, "readable": readable},
         chunk=128,
         published=PUBLISHED,
+        solution=ClueSolution(clue_index=CLUE_INDEX),
     )

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, Published
+from jaxmi.challenges.solutions import FilterSolution
 from jaxmi.data.pairs import all_pairs, split_indices, to_tokens
 from jaxmi.models.transformer import Transformer
 from jaxmi.models.transformer_fast import last_logits
@@ -45,4 +46,5 @@ def load_pair_transformer() -> Challenge:
         forms={"fast": _fast, "readable": readable},
         chunk=1600,
         published=PUBLISHED,
+        solution=FilterSolution(),
     )

@@ -14,17 +14,19 @@ from jaxtyping import Float, PRNGKeyArray, UInt8
 from jaxmi.models.sites import Sites
 from jaxmi.types import Activations, Array, Edits
 
-SITES = (
-    "conv1.pre",
-    "conv1.post",
-    "pool1",
-    "conv2.pre",
-    "conv2.post",
-    "pool2",
-    "fc1.pre",
-    "fc1.post",
-)
-"""The CNN's sites, in the order in which they are computed; pre and post are meant of the ReLU."""
+_MAP = ("height", "width", "channel")
+SITES = {
+    "conv1.pre": _MAP,
+    "conv1.post": _MAP,
+    "pool1": _MAP,
+    "conv2.pre": _MAP,
+    "conv2.post": _MAP,
+    "pool2": _MAP,
+    "fc1.pre": ("neuron",),
+    "fc1.post": ("neuron",),
+}
+"""The CNN's sites and their axes, in the order in which they are computed; pre and post are meant of
+the ReLU."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Cnn(nn.Module):
     @nn.compact
     def __call__(
         self,
-        image: UInt8[Array, "28 28"],
+        image: UInt8[Array, "28 28"] | Float[Array, "28 28"],
         edits: Edits | None = None,
         dropout_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
@@ -122,6 +124,7 @@ class Cnn(nn.Module):
 
         Args:
           image: Pixels 0..255; the network sees them divided by 255 and not otherwise normalised.
+            Floats, to have a gradient.
           edits: Site name -> function that replaces the activation there.
           dropout_key: Drop units as in training, from this key; None evaluates without dropout.
 

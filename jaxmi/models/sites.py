@@ -1,6 +1,6 @@
 """Sites: the named places in a network where an activation can be read or replaced."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 import jax
 
@@ -15,7 +15,7 @@ class Sites:
     returns. What nobody reads of `activations` is removed by the compiler.
     """
 
-    def __init__(self, names: Sequence[str], edits: Edits | None) -> None:
+    def __init__(self, names: Collection[str], edits: Edits | None) -> None:
         """Takes the network's sites and the edits to make.
 
         Raises:

@@ -15,24 +15,28 @@ from jaxtyping import Float, Int
 from jaxmi.models.sites import Sites
 from jaxmi.types import Activations, Array, Edits
 
-SITES = (
-    "hook_embed",
-    "hook_pos_embed",
-    "blocks.0.hook_resid_pre",
-    "blocks.0.attn.hook_q",
-    "blocks.0.attn.hook_k",
-    "blocks.0.attn.hook_v",
-    "blocks.0.attn.hook_attn_scores",
-    "blocks.0.attn.hook_pattern",
-    "blocks.0.attn.hook_z",
-    "blocks.0.hook_attn_out",
-    "blocks.0.hook_resid_mid",
-    "blocks.0.mlp.hook_pre",
-    "blocks.0.mlp.hook_post",
-    "blocks.0.hook_mlp_out",
-    "blocks.0.hook_resid_post",
-)
-"""The transformer's sites, in the order in which they are computed."""
+_RESIDUAL = ("pos", "d_model")
+_HEADS = ("pos", "head", "d_head")
+_PATTERN = ("head", "query", "key")
+_NEURONS = ("pos", "neuron")
+SITES = {
+    "hook_embed": _RESIDUAL,
+    "hook_pos_embed": _RESIDUAL,
+    "blocks.0.hook_resid_pre": _RESIDUAL,
+    "blocks.0.attn.hook_q": _HEADS,
+    "blocks.0.attn.hook_k": _HEADS,
+    "blocks.0.attn.hook_v": _HEADS,
+    "blocks.0.attn.hook_attn_scores": _PATTERN,
+    "blocks.0.attn.hook_pattern": _PATTERN,
+    "blocks.0.attn.hook_z": _HEADS,
+    "blocks.0.hook_attn_out": _RESIDUAL,
+    "blocks.0.hook_resid_mid": _RESIDUAL,
+    "blocks.0.mlp.hook_pre": _NEURONS,
+    "blocks.0.mlp.hook_post": _NEURONS,
+    "blocks.0.hook_mlp_out": _RESIDUAL,
+    "blocks.0.hook_resid_post": _RESIDUAL,
+}
+"""The transformer's sites and their axes, in the order in which they are computed."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from jaxmi.models import cnn as cnn_module
 from jaxmi.models import transformer as transformer_module
 
 NETWORKS = ("transformer", "cnn")
-SITES = {"transformer": transformer_module.SITES, "cnn": cnn_module.SITES}
+AXES = {"transformer": transformer_module.SITES, "cnn": cnn_module.SITES}
+SITES = {name: list(axes) for name, axes in AXES.items()}
 
 
 @pytest.fixture(params=NETWORKS)
@@ -33,6 +34,16 @@ def network(request: pytest.FixtureRequest):
 def test_every_declared_site_is_recorded_in_order(network) -> None:
     name, run, x = network
     assert set(run(x)[1]) == set(SITES[name])
+
+
+def test_every_site_has_the_axes_that_it_declares(network) -> None:
+    name, run, x = network
+    sizes = {"d_model": 128, "head": 8, "d_head": 16, "pos": 3, "query": 3, "key": 3}
+    for site, activation in run(x)[1].items():
+        axes = AXES[name][site]
+        assert activation.ndim == len(axes), site
+        for axis, size in zip(axes, activation.shape, strict=True):
+            assert sizes.get(axis, size) == size, (site, axis)
 
 
 def test_an_identity_edit_changes_nothing(network) -> None:

@@ -1,0 +1,1 @@
+"""Mechanistic explanation: evidence for what a network computes, from its weights alone."""

@@ -1,0 +1,126 @@
+"""Two arms in a plane: their slopes, and two straight sides whose AND separates two classes."""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.optimize
+from jaxtyping import Bool, Float, Int
+
+from jaxmi.errors import InputError
+
+
+class Arms(NamedTuple):
+    """Two arms, left and right, that leave the origin of a plane."""
+
+    directions: Float[np.ndarray, "2 2"]
+    """A vector along each, the left arm's first."""
+    split: float
+    """The horizontal coordinate that parts the points of the two."""
+
+
+def fit_arms(
+    points: Float[np.ndarray, "n 2"], split: float, lengths: tuple[float, float]
+) -> Arms:
+    """Fits an arm to the points left of a vertical line, and one to the rest.
+
+    Each is a least-squares line of the second coordinate on the first, of which only the slope is
+    used. If fewer than 1 % of the points lie on one side, the line is moved to the median.
+
+    Args:
+      points: In the plane.
+      split: Where the line is, in the points' units.
+      lengths: How far each arm's vector goes horizontally: `left * (-1, -slope)` and
+        `right * (1, slope)`.
+
+    Raises:
+      InputError: if the points of one side share one horizontal coordinate.
+    """
+    left = points[:, 0] < split
+    if not 0.01 <= left.mean() <= 0.99:
+        split = float(np.median(points[:, 0]))
+        left = points[:, 0] < split
+    directions = []
+    for side, sign, length in ((left, -1.0, lengths[0]), (~left, 1.0, lengths[1])):
+        x, y = points[side].T
+        if np.ptp(x, axis=0) == 0 if len(x) else True:
+            raise InputError(f"no arm through {len(x)} points that lie above each other")
+        slope = np.cov(x, y)[0, 1] / np.var(x, ddof=1)
+        directions.append([length * sign, length * sign * slope])
+    return Arms(np.array(directions), split)
+
+
+class AndBoundary(NamedTuple):
+    """Two half-planes, alpha and beta: class 1 where a point lies in both."""
+
+    normals: Float[np.ndarray, "2 2"]
+    """Unit vectors; alpha's is the one that comes first going counter-clockwise by less than pi."""
+    thresholds: Float[np.ndarray, "2"]
+    """A point lies in a half-plane if `point @ normal > threshold`."""
+    agreement: float
+    """The share of points whose label this gives, in 0..1."""
+
+    def filters(self, points: Float[np.ndarray, "n 2"]) -> Bool[np.ndarray, "n 2"]:
+        """Returns whether each point lies in alpha, and in beta."""
+        return points @ self.normals.T > self.thresholds
+
+
+def fit_and_boundary(
+    points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, "n"], refine: int = 6
+) -> AndBoundary:
+    """Finds two half-planes whose intersection agrees with the labels.
+
+    A smooth loss is minimised from the best of 288 wedges, since it has local minima, and the
+    result is polished on the agreement itself. Nothing is assumed of where the wedge points; which
+    of the two comes first is a convention.
+
+    Args:
+      points: In the plane.
+      labels: 0 or 1.
+      refine: How many of the starting wedges to go on from.
+    """
+    centre, scale = points.mean(axis=0), points.std()
+    unit = (points - centre) / scale
+    signs = 2.0 * labels - 1
+
+    def loss(wedge: np.ndarray) -> float:
+        return float(np.logaddexp(0, -signs * _inside(unit, wedge) / SOFTNESS).mean())
+
+    def disagreement(wedge: np.ndarray) -> float:
+        return float(((_inside(unit, wedge) > 0) != labels).mean())
+
+    def refined(start: np.ndarray) -> np.ndarray:
+        smooth = scipy.optimize.minimize(loss, start, method="L-BFGS-B").x
+        return scipy.optimize.minimize(disagreement, smooth, method="Nelder-Mead").x
+
+    starts = sorted(_wedges(), key=loss)[:refine]
+    best = min((refined(start) for start in starts), key=disagreement)
+    normals = _normals(best)
+    if np.linalg.det(normals) < 0:
+        best, normals = best[[1, 0, 3, 2]], normals[::-1]
+    thresholds = best[2:] * scale + normals @ centre
+    boundary = AndBoundary(normals, thresholds, 0.0)
+    agreement = float((boundary.filters(points).all(axis=1) == labels).mean())
+    return boundary._replace(agreement=agreement)
+
+
+SOFTNESS = 0.1
+"""Width of the smooth boundary, in standard deviations of the points."""
+
+
+def _wedges() -> list[np.ndarray]:
+    """Starting values: two angles and two offsets each."""
+    return [
+        np.array([middle - opening, middle + opening, offset, offset])
+        for middle in np.linspace(0, 2 * np.pi, 24, endpoint=False)
+        for opening in (0.3, 0.6, 0.9, 1.2)
+        for offset in (-0.5, 0.0, 0.5)
+    ]
+
+
+def _normals(wedge: np.ndarray) -> np.ndarray:
+    return np.stack([np.cos(wedge[:2]), np.sin(wedge[:2])], axis=1)
+
+
+def _inside(points: np.ndarray, wedge: np.ndarray) -> np.ndarray:
+    """How far inside of both half-planes each point lies."""
+    return (points @ _normals(wedge).T - wedge[2:]).min(axis=1)

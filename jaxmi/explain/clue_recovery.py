@@ -1,0 +1,125 @@
+"""Challenge 1's labelling program from the network and the images alone, without the hint."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from jaxmi.explain.bands import Band, best_band
+from jaxmi.explain.clue_search import (
+    PixelMoments,
+    Ranking,
+    find_template,
+    orient,
+    second_moment_template,
+)
+from jaxmi.explain.directions import pca
+
+
+class Recovery(NamedTuple):
+    """What was recovered, and how well it agrees with the network's own labels."""
+
+    template: Float[np.ndarray, "h w"]
+    """Pixel weights; their scale means nothing."""
+    template_band: Band
+    """The best band on the template's score."""
+    ranking: Ranking
+    """The images that the template may have come from."""
+    clue: int
+    """The first of them."""
+    bands: dict[str, Band]
+    """Metric -> its best band, of the metrics tried with that image."""
+    metric: str
+    """The metric that agrees best."""
+    baseline: Ranking | None
+    """The same from the network's labels alone, by their second moments; None if it answers one
+    class throughout."""
+
+    @property
+    def band(self) -> Band:
+        """The recovered program's."""
+        return self.bands[self.metric]
+
+    @property
+    def pseudocode(self) -> str:
+        """The recovered labelling program."""
+        low, high = self.band.low, self.band.high
+        return (
+            "def label(image):  # pixels 0..255\n"
+            f"    clue = mnist_train[{self.clue}]\n"
+            f"    d = {METRICS[self.metric].code}\n"
+            f"    return 0 if {low:,.0f} <= d < {high:,.0f} else 1".replace(",", "_")
+        )
+
+    @property
+    def words(self) -> str:
+        """The recovered labelling program in a sentence."""
+        return (
+            f"Label 0 if {METRICS[self.metric].words} MNIST training image {self.clue} is medium, "
+            "label 1 if it is small or large."
+        )
+
+
+class Metric(NamedTuple):
+    """A way to compare an image with the clue."""
+
+    words: str
+    code: str
+
+
+METRICS = {
+    "l1": Metric("the L1 distance to", "sum(abs(image - clue))"),
+    "l2": Metric("the squared L2 distance to", "sum((image - clue) ** 2)"),
+    "similarity": Metric("the similarity to", "sum(image * (2 * clue / 255 - 1))"),
+}
+
+
+def measure(
+    images: UInt8[np.ndarray, "n h w"], clue: UInt8[np.ndarray, "h w"], metric: str
+) -> Float[np.ndarray, "n"]:
+    """Compares images with a clue by one of `METRICS`."""
+    pixels = images.reshape(len(images), -1)
+    clue = clue.reshape(-1)
+    if metric == "l1":
+        apart = np.maximum(pixels, clue[None]) - np.minimum(pixels, clue[None])  # stays uint8
+        return apart.sum(axis=1, dtype=np.int64).astype(np.float64)
+    if metric == "l2":
+        apart = pixels.astype(np.float32) - clue.astype(np.float32)[None]
+        return np.einsum("ij,ij->i", apart, apart, dtype=np.float64)
+    return (pixels.astype(np.float32) @ (2 * (clue / np.float32(255)) - 1)).astype(np.float64)
+
+
+def recover(
+    images: UInt8[np.ndarray, "n h w"],
+    moments: PixelMoments,
+    activations: Float[np.ndarray, "n d"],
+    labels: Int[np.ndarray, "n"],
+) -> Recovery:
+    """Recovers template, clue, metric and band from what a network does on the images.
+
+    Args:
+      images: Those that the clue may be one of.
+      moments: Theirs, by `pixel_moments`.
+      activations: Of the network's neurons.
+      labels: The network's.
+
+    Raises:
+      InputError: if the activations are all alike.
+    """
+    direction = pca(activations)
+    first = direction.project(activations)[:, 0]
+    sign, ranking = orient(moments, template := find_template(moments, first))
+    clue = int(ranking.order[0])
+    bands = {name: best_band(measure(images, images[clue], name), labels) for name in METRICS}
+    baseline = None
+    if 0 < labels.mean() < 1:
+        baseline = orient(moments, second_moment_template(moments, labels))[1]
+    return Recovery(
+        template=sign * template.reshape(images.shape[1:]),
+        template_band=best_band(moments.centred @ template.astype(np.float32), labels),
+        ranking=ranking,
+        clue=clue,
+        bands=bands,
+        metric=max(bands, key=lambda name: bands[name].agreement),
+        baseline=baseline,
+    )

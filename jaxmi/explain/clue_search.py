@@ -1,0 +1,154 @@
+"""Finds the clue image of a network like challenge 1's, without the hint.
+
+If a network looks at how much an image resembles a template, its neurons have a direction that
+follows the resemblance, though not linearly. The search alternates two regressions: of the pixels on
+that direction, ridge, which gives a template; and of the template's scores on the direction,
+isotonic, which straightens the direction out. (Alternating conditional expectations, Breiman and
+Friedman 1985, with one side linear.) Of all images, the clue is then the one whose own scores go along
+best with the template's.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import scipy.linalg
+import scipy.optimize
+from jaxtyping import Float, Int
+
+from jaxmi.errors import InputError
+
+RIDGE = 10.0
+"""Penalty of the pixels' regression, with pixels in 0..1 and the sum over images."""
+
+ROUNDS = 6
+"""How often the two regressions alternate; from the third on, little changes."""
+
+
+class Ranking(NamedTuple):
+    """The images that a template may have come from."""
+
+    order: Int[np.ndarray, "n"]
+    """All images, the best first."""
+    correlation: Float[np.ndarray, "n"]
+    """Of each image's scores with the template's, in the order of the images."""
+
+
+class PixelMoments(NamedTuple):
+    """What the regressions need to know of the images; computed once."""
+
+    mean: Float[np.ndarray, "d"]
+    centred: Float[np.ndarray, "n d"]
+    """float32, pixels in 0..1, less their mean."""
+    products: Float[np.ndarray, "d d"]
+    """Sums over images of products of two pixels, float64."""
+
+
+def pixel_moments(images: np.ndarray) -> PixelMoments:
+    """Prepares images, (n, ...) uint8."""
+    pixels = images.reshape(len(images), -1).astype(np.float32) / 255
+    mean = pixels.mean(axis=0, dtype=np.float64)
+    pixels -= mean.astype(np.float32)
+    return PixelMoments(mean, pixels, (pixels.T @ pixels).astype(np.float64))
+
+
+def find_template(
+    moments: PixelMoments,
+    direction: Float[np.ndarray, "n"],
+    ridge: float = RIDGE,
+    rounds: int = ROUNDS,
+) -> Float[np.ndarray, "d"]:
+    """Finds the pixel weights whose score a direction of the network follows monotonically.
+
+    Args:
+      moments: Of the images.
+      direction: The network's coordinate of each image, such as its first principal component.
+      ridge: The penalty.
+      rounds: How often to alternate, >= 1.
+
+    Returns:
+      The template, up to a positive factor. Its sign is the direction's, so it is arbitrary if the
+      direction's is.
+
+    Raises:
+      InputError: if the direction is the same for all images.
+    """
+    if np.ptp(direction) == 0:
+        raise InputError("no template follows a direction that is the same for all images")
+    order = np.argsort(direction, kind="stable")
+    regularised = moments.products + ridge * np.eye(len(moments.mean))
+    factor = scipy.linalg.cho_factor(regularised)
+    target = _standardised(direction)
+    template = np.empty(0)
+    for _ in range(rounds):
+        template = scipy.linalg.cho_solve(factor, _correlate(moments, target))
+        scores = _scores(moments, template)
+        straightened = np.empty(len(order))
+        straightened[order] = scipy.optimize.isotonic_regression(scores[order]).x
+        target = _standardised(straightened)
+    return template
+
+
+def second_moment_template(
+    moments: PixelMoments, labels: Int[np.ndarray, "n"], ridge: float = RIDGE
+) -> Float[np.ndarray, "d"]:
+    """Finds, from labels alone, the pixel weights whose score's spread differs most by label.
+
+    The black-box baseline: labels that depend on a score through a band show nothing in the score's
+    mean, but much in its variance. This is the generalised eigenvector of the two labels' second
+    moments (as in principal Hessian directions, Li 1992), and its sign is arbitrary.
+
+    Args:
+      moments: Of the images.
+      labels: 0 or 1, with both occurring.
+      ridge: Added to the pixels' products, as in `find_template`.
+    """
+    weights = (labels - labels.mean()).astype(np.float32)
+    contrast = (moments.centred * weights[:, None]).T @ moments.centred
+    whole = moments.products + ridge * np.eye(len(moments.mean))
+    values, vectors = scipy.linalg.eigh((contrast + contrast.T) / 2, whole)
+    return vectors[:, np.abs(values).argmax()]
+
+
+def rank_images(moments: PixelMoments, template: Float[np.ndarray, "d"]) -> Ranking:
+    """Ranks the images by how well their own similarity score goes along with a template's.
+
+    An image c scores another by `sum(pixel * (2 * c - 1))`, as the published solution does. What is
+    compared is the scores over all images, not the pixels: what a template says of pixels that never
+    vary means nothing. The correlation's sign is that of the resemblance: negative says that the
+    template is like the image's inverse.
+    """
+    n = len(moments.centred)
+    candidates = 2 * (moments.centred + moments.mean.astype(np.float32)) - 1
+    joint = (moments.products / n).astype(np.float32)
+    spread = np.sqrt(np.einsum("ij,ij->i", candidates @ joint, candidates))
+    along = candidates @ (joint @ template.astype(np.float32))
+    own = np.sqrt(template @ moments.products @ template / n)
+    correlation = along / np.maximum(spread * own, np.finfo(np.float32).tiny)
+    return Ranking(np.argsort(-correlation, kind="stable"), correlation)
+
+
+def orient(moments: PixelMoments, template: Float[np.ndarray, "d"]) -> tuple[float, Ranking]:
+    """Decides between an image and its inverse, which a band cannot tell apart: a rule, not a find.
+
+    The rule: of the template and its negative, take the one that some training image matches better
+    than any image matches the other.
+
+    Returns:
+      The sign to multiply the template by, and the ranking by the template with that sign.
+    """
+    ranking = rank_images(moments, template)
+    if ranking.correlation.max() >= -ranking.correlation.min():
+        return 1.0, ranking
+    return -1.0, Ranking(ranking.order[::-1], -ranking.correlation)
+
+
+def _scores(moments: PixelMoments, template: np.ndarray) -> np.ndarray:
+    return (moments.centred @ template.astype(np.float32)).astype(np.float64)
+
+
+def _correlate(moments: PixelMoments, target: np.ndarray) -> np.ndarray:
+    return (target.astype(np.float32) @ moments.centred).astype(np.float64)
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    return (values - values.mean()) / values.std()

@@ -1,0 +1,224 @@
+"""Evidence that two groups of neurons detect a clue image and its inverse, and that it could fail.
+
+The published solution's experiments on a network like challenge 1's, as functions of its neurons'
+activations on many images, and an experiment that it lacked: the arm-wise scrub.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+from jaxmi.challenges.solutions import ClueSolution
+from jaxmi.explain.arms import Arms, fit_arms
+from jaxmi.explain.bands import Band, best_band
+from jaxmi.explain.directions import Pca, pca
+from jaxmi.explain.network import Network
+from jaxmi.explain.scrub import Claim, Outcome, anyone, difference, near, scrub, within
+
+SITE = "fc1.post"
+"""The neurons that are explained: the 200 hidden ones, after their ReLU."""
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """What a network's neurons do on some images, and what it answers."""
+
+    activations: Float[np.ndarray, "n d"]
+    """At `SITE`."""
+    logits: Float[np.ndarray, "n 2"]
+    """The network's answers."""
+    read_out: Callable[[np.ndarray], np.ndarray]
+    """From activations at `SITE`, (m, d), to logits, (m, 2)."""
+
+    @property
+    def labels(self) -> Int[np.ndarray, "n"]:
+        """The network's own labels: everything here is compared with these."""
+        return self.logits.argmax(axis=-1)
+
+    @property
+    def dead(self) -> Bool[np.ndarray, "d"]:
+        """The neurons that fire on none of the images."""
+        return self.activations.max(axis=0) <= 0
+
+    def balanced(self) -> "Neurons":
+        """The same network with a bias that makes half of its labels 1.
+
+        An untrained network may answer one class throughout; its chance to agree with anything is
+        that class's share. This takes the bias away and leaves what the neurons say.
+        """
+        bias = np.array([[0.0, np.median(difference(self.logits))]], np.float32)
+        return replace(
+            self,
+            logits=self.logits - bias,
+            read_out=lambda activations: self.read_out(activations) - bias,
+        )
+
+
+def observe(network: Network, images: UInt8[np.ndarray, "n h w"]) -> Neurons:
+    """Runs a network over images."""
+
+    def read_out(activations: np.ndarray) -> np.ndarray:
+        return network.resume(SITE, activations, images[0])
+
+    activations = network.read(images, [SITE])[SITE]
+    return Neurons(activations, read_out(activations), read_out)
+
+
+def similarity(
+    images: UInt8[np.ndarray, "n h w"], clue: UInt8[np.ndarray, "h w"]
+) -> Float[np.ndarray, "n"]:
+    """Scores images by `sum(pixel * (2 * clue - 1))`, pixels in 0..255 and the clue in 0..1.
+
+    High is like the clue, low is like its inverse. The published solution's criterion.
+    """
+    pixels = images.reshape(len(images), -1).astype(np.float32)
+    return (pixels @ (2 * (clue.reshape(-1) / np.float32(255)) - 1)).astype(np.float64)
+
+
+class Detectors(NamedTuple):
+    """The two groups of neurons, and the plane in which they were told apart."""
+
+    anti1: Bool[np.ndarray, "d"]
+    """Detectors of the clue's inverse: those along the left arm."""
+    one: Bool[np.ndarray, "d"]
+    """Detectors of the clue: those along the right arm."""
+    plane: Pca
+    """The neurons' principal components; the first goes up with the similarity."""
+    points: Float[np.ndarray, "n 2"]
+    """The images on the first two."""
+    arms: Arms
+    """The arms in that plane."""
+
+
+def find_detectors(
+    neurons: Neurons, scores: Float[np.ndarray, "n"], solution: ClueSolution
+) -> Detectors:
+    """Parts the neurons by the arm along which they lie.
+
+    The arms' vectors are mapped back to the neurons, and a neuron belongs to the one with its larger
+    entry. A neuron that never fires belongs to neither; every other belongs to exactly one.
+
+    Raises:
+      InputError: if the activations are all alike.
+    """
+    plane = pca(neurons.activations, like=scores)
+    points = plane.project(neurons.activations)[:, :2]
+    arms = fit_arms(points, solution.arm_split, solution.arm_lengths)
+    left, right = arms.directions @ plane.components[:2]
+    anti1, one = (left > right) & ~neurons.dead, (left <= right) & ~neurons.dead
+    assert (anti1.astype(int) + one + neurons.dead == 1).all()
+    return Detectors(anti1, one, plane, points, arms)
+
+
+class Halves(NamedTuple):
+    """The images, parted midway between the band's two edges."""
+
+    anti1: Bool[np.ndarray, "n"]
+    """More like the clue's inverse."""
+    one: Bool[np.ndarray, "n"]
+    """More like the clue."""
+
+
+def halve(scores: Float[np.ndarray, "n"], band: Band) -> Halves:
+    """Parts images by their similarity; a band with fewer than two edges at the median instead."""
+    cut = (band.low + band.high) / 2
+    low = scores < (cut if np.isfinite(cut) and scores.min() < cut else np.median(scores))
+    return Halves(low, ~low)
+
+
+def ablate_to_zero(neurons: Neurons, group: Bool[np.ndarray, "d"]) -> Float[np.ndarray, "n"]:
+    """Returns the logit differences with some neurons set to 0."""
+    return difference(neurons.read_out(np.where(group, np.float32(0), neurons.activations)))
+
+
+def kept_at_minimum(
+    neurons: Neurons, group: Bool[np.ndarray, "d"], half: Bool[np.ndarray, "n"]
+) -> float:
+    """Returns the share of a half's labels that stay when neurons are set to their minimum.
+
+    The minimum of each is over all images, not over the half.
+    """
+    lowest = neurons.activations.min(axis=0)
+    ablated = neurons.read_out(np.where(group, lowest, neurons.activations[half]))
+    return float((ablated.argmax(axis=-1) == neurons.labels[half]).mean())
+
+
+def specificity(neurons: Neurons, groups: tuple[np.ndarray, np.ndarray], halves: Halves) -> float:
+    """Returns by how much more labels are kept without the other half's group than without its own.
+
+    Groups are set to their minimum; mean over the two halves; in -1..1. Groups that have nothing to
+    do with the halves give about 0.
+    """
+    anti1, one = groups
+    without_other = kept_at_minimum(neurons, one, halves.anti1)
+    without_other += kept_at_minimum(neurons, anti1, halves.one)
+    without_own = kept_at_minimum(neurons, anti1, halves.anti1)
+    without_own += kept_at_minimum(neurons, one, halves.one)
+    return (without_other - without_own) / 2
+
+
+def scrub_near(
+    neurons: Neurons, group: np.ndarray, feature: np.ndarray, noise: float, draws: int
+) -> Outcome:
+    """Scrubs neurons with one donor image for all, whose feature is nearly the input's.
+
+    This is the published scrub if `group` are all detectors. Since both groups come from one donor,
+    it cannot tell which neuron belongs to which: it tests the feature, not the groups.
+    """
+    return _scrub(neurons, [Claim(SITE, near(feature, noise), group)], draws)
+
+
+def scrub_random(neurons: Neurons, group: np.ndarray, draws: int) -> Outcome:
+    """Scrubs neurons with one donor image for all, whichever."""
+    return _scrub(neurons, [Claim(SITE, anyone(len(neurons.logits)), group)], draws)
+
+
+def scrub_armwise(
+    neurons: Neurons, groups: tuple[np.ndarray, np.ndarray], halves: Halves, draws: int
+) -> Outcome:
+    """Scrubs in each half the group that is claimed not to matter there, from that half's images.
+
+    In the half like the clue, detectors of its inverse come from any image of the half, and the
+    other way round. It fails for groups that are not the true ones.
+
+    Args:
+      neurons: The network's.
+      groups: Detectors of the inverse, detectors of the clue.
+      halves: The images'.
+      draws: How often donors are drawn.
+    """
+    anti1, one = groups
+    claims = [
+        Claim(SITE, within(halves.one), anti1),
+        Claim(SITE, within(halves.anti1), one),
+    ]
+    return _scrub(neurons, claims, draws)
+
+
+def random_groups(
+    rng: np.random.Generator, groups: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Deals the same neurons out at random into two groups of the same sizes."""
+    live = rng.permutation(np.flatnonzero(groups[0] | groups[1]))
+    first, second = np.zeros_like(groups[0]), np.zeros_like(groups[1])
+    first[live[: groups[0].sum()]] = True
+    second[live[groups[0].sum() :]] = True
+    return first, second
+
+
+def band_agreement(neurons: Neurons, feature: np.ndarray) -> Band:
+    """Fits a band on a feature of the images to the network's own labels."""
+    return best_band(feature, neurons.labels)
+
+
+def _scrub(neurons: Neurons, claims: list[Claim], draws: int) -> Outcome:
+    return scrub(
+        {SITE: neurons.activations},
+        claims,
+        lambda scrubbed: neurons.read_out(scrubbed[SITE]),
+        neurons.logits,
+        draws,
+    )

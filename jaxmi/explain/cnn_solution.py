@@ -1,0 +1,298 @@
+"""The published solution of challenge 1 on any network, with the controls that it lacked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.solutions import ClueSolution
+from jaxmi.errors import InputError
+from jaxmi.explain import cnn_evidence as evidence
+from jaxmi.explain.bands import best_band
+from jaxmi.explain.clue_recovery import Recovery, measure, recover
+from jaxmi.explain.clue_search import PixelMoments, pixel_moments
+from jaxmi.explain.cnn_evidence import Detectors, Halves, Neurons
+from jaxmi.explain.features import Ascent, visualise
+from jaxmi.explain.network import Network
+from jaxmi.explain.scrub import difference
+from jaxmi.types import Params
+
+DRAWS = 5
+"""How often donors are drawn for each row of scrubbing."""
+
+RANDOM_GROUPS = 30
+"""How many random partitions of the neurons the true groups are compared with."""
+
+OTHER_ONES = 30
+"""How many other images of the clue's digit are tried as the clue."""
+
+
+@dataclass(frozen=True)
+class CnnExplanation:
+    """What was found; `figures` in shares of 0..1, the arrays to draw."""
+
+    figures: dict[str, float]
+    neurons: Neurons
+    scores: Float[np.ndarray, "n"]
+    detectors: Detectors
+    halves: Halves
+    differences: dict[str, Float[np.ndarray, "n"]]
+    """Logit differences: "clean", "zero_anti1", "zero_one", "zero_both"."""
+    random_armwise: Float[np.ndarray, "draws"]
+    """The arm-wise scrub's outcome for each random partition."""
+    recovery: Recovery
+    clue: UInt8[np.ndarray, "h w"]
+    neuron_images: Float[np.ndarray, "d h w"]
+    """For each neuron, an image that drives it."""
+    arm_images: Float[np.ndarray, "2 h w"]
+    """Images that drive the left arm, and the right."""
+
+
+def explain_cnn(
+    challenge: Challenge,
+    params: Params,
+    digits: UInt8[np.ndarray, "n"],
+    control_networks: Mapping[str, Params],
+) -> CnnExplanation:
+    """Explains a network of challenge 1.
+
+    Args:
+      challenge: Challenge 1.
+      params: The network.
+      digits: The digit that each image shows, for the control by other images of the clue's.
+      control_networks: Name -> a network that was not trained on the challenge.
+
+    Raises:
+      InputError: if nothing can be said of the network: it does not respond to its input.
+    """
+    solution = challenge.solution
+    assert isinstance(solution, ClueSolution)
+    images = challenge.inputs[: solution.images]
+    clue = images[solution.clue_index]
+    moments = pixel_moments(images)
+    scores = evidence.similarity(images, clue)
+    network = Network(challenge.model, params)
+    neurons = evidence.observe(network, images)
+    if np.ptp(neurons.activations, axis=0).max() == 0:
+        raise InputError("this network's neurons do the same on every image: nothing to explain")
+    detectors = evidence.find_detectors(neurons, scores, solution)
+    halves = evidence.halve(scores, evidence.band_agreement(neurons, scores))
+    differences = _ablations(neurons, detectors)
+    figures = _structure(neurons, detectors)
+    figures |= _bands(neurons, images, clue)
+    for name, values in differences.items():
+        figures[f"{name}_median"] = float(np.median(values))
+        figures[f"{name}_mean"] = float(values.mean())
+    figures |= _minima(neurons, detectors, halves)
+    figures |= _scrubs(neurons, detectors, scores, solution)
+    armwise, random_armwise = _armwise(neurons, detectors, halves)
+    figures |= armwise
+    recovery = recover(images, moments, neurons.activations, neurons.labels)
+    figures |= _recovered(recovery, solution)
+    figures |= _feature_controls(neurons, detectors, scores, images, digits, solution)
+    for name, control in control_networks.items():
+        found = _control_network(challenge, control, images, moments, scores, solution)
+        figures |= {f"control_{name}_{key}": value for key, value in found.items()}
+    neuron_images, arm_images = _visualise(network, detectors)
+    return CnnExplanation(
+        figures,
+        neurons,
+        scores,
+        detectors,
+        halves,
+        {"clean": differences.pop("logit_diff"), **differences},
+        random_armwise,
+        recovery,
+        clue,
+        neuron_images,
+        arm_images,
+    )
+
+
+def _structure(neurons: Neurons, detectors: Detectors) -> dict[str, float]:
+    labels = neurons.labels
+    shares = detectors.plane.variance_shares
+    return {
+        "label1_share": float(labels.mean()),
+        "chance": float(labels.mean() ** 2 + (1 - labels.mean()) ** 2),
+        "pca_variance_1": float(shares[0]),
+        "pca_variance_2": float(shares[1]),
+        "neurons_left": int(detectors.anti1.sum()),
+        "neurons_right": int(detectors.one.sum()),
+        "neurons_dead": int(neurons.dead.sum()),
+    }
+
+
+def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> dict[str, float]:
+    figures = {}
+    for metric in ("l1", "similarity"):
+        band = evidence.band_agreement(neurons, measure(images, clue, metric))
+        figures[f"{metric}_band_agreement"] = band.agreement
+    return figures
+
+
+def _ablations(neurons: Neurons, detectors: Detectors) -> dict[str, np.ndarray]:
+    groups = {"anti1": detectors.anti1, "one": detectors.one}
+    groups["both"] = detectors.anti1 | detectors.one
+    ablated = {f"zero_{name}": evidence.ablate_to_zero(neurons, g) for name, g in groups.items()}
+    return {"logit_diff": difference(neurons.logits), **ablated}
+
+
+def _minima(neurons: Neurons, detectors: Detectors, halves: Halves) -> dict[str, float]:
+    """Labels kept with neurons at their minimum; a network that answers 0 keeps the share of 0."""
+    figures = {}
+    pair = (detectors.anti1, detectors.one)
+    for half, members in halves._asdict().items():
+        for name, group in (*zip(("anti1", "one"), pair, strict=True), ("both", pair[0] | pair[1])):
+            kept = evidence.kept_at_minimum(neurons, group, members)
+            figures[f"kept_{half}half_min_{name}"] = kept
+        figures[f"class0_{half}half"] = float((neurons.labels[members] == 0).mean())
+    figures["min_specificity"] = evidence.specificity(neurons, pair, halves)
+    random = [evidence.specificity(neurons, g, halves) for g in _random_partitions(pair)]
+    figures["min_specificity_random_mean"] = float(np.mean(random))
+    return figures
+
+
+def _scrubs(
+    neurons: Neurons, detectors: Detectors, scores: np.ndarray, solution: ClueSolution
+) -> dict[str, float]:
+    figures = {}
+    both = detectors.anti1 | detectors.one
+    for noise in solution.noises:
+        outcome = evidence.scrub_near(neurons, both, scores, noise, DRAWS)
+        figures[f"scrub_{noise:g}"], figures[f"scrub_{noise:g}_std"] = outcome[:2]
+        figures[f"scrub_{noise:g}_logit_error"] = outcome.logit_error
+    outcome = evidence.scrub_random(neurons, both, DRAWS)
+    figures["scrub_random"], figures["scrub_random_std"] = outcome[:2]
+    return figures
+
+
+def _armwise(
+    neurons: Neurons, detectors: Detectors, halves: Halves
+) -> tuple[dict[str, float], np.ndarray]:
+    pair = (detectors.anti1, detectors.one)
+    true = evidence.scrub_armwise(neurons, pair, halves, DRAWS)
+    swapped = evidence.scrub_armwise(neurons, pair[::-1], halves, DRAWS)
+    random = np.array(
+        [evidence.scrub_armwise(neurons, g, halves, 1).kept for g in _random_partitions(pair)]
+    )
+    figures = {
+        "armwise_true": true.kept,
+        "armwise_true_std": true.kept_std,
+        "armwise_random_mean": float(random.mean()),
+        "armwise_random_std": float(random.std(ddof=1)),
+        "armwise_random_max": float(random.max()),
+        "armwise_swapped": swapped.kept,
+    }
+    return figures, random
+
+
+def _random_partitions(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [
+        evidence.random_groups(np.random.default_rng(seed), pair) for seed in range(RANDOM_GROUPS)
+    ]
+
+
+def _recovered(recovery: Recovery, solution: ClueSolution) -> dict[str, float]:
+    order, correlation = recovery.ranking
+    first, second = correlation[order[:2]]
+    figures = {
+        "recovered_clue_index": recovery.clue,
+        "recovered_clue_correlation": float(first),
+        "recovered_clue_margin": float(first - second),
+        "recovered_true_clue_rank": _rank(order, solution.clue_index),
+        "recovered_template_agreement": recovery.template_band.agreement,
+        "recovered_band_agreement": recovery.band.agreement,
+        "recovered_band_low": recovery.band.low,
+        "recovered_band_high": recovery.band.high,
+    }
+    figures |= {f"recovered_{m}_agreement": b.agreement for m, b in recovery.bands.items()}
+    if recovery.baseline is not None:
+        figures["baseline_clue_index"] = int(recovery.baseline.order[0])
+        figures["baseline_true_clue_rank"] = _rank(recovery.baseline.order, solution.clue_index)
+    return figures
+
+
+def _rank(order: np.ndarray, image: int) -> int:
+    return int(np.flatnonzero(order == image)[0]) + 1
+
+
+def _feature_controls(
+    neurons: Neurons,
+    detectors: Detectors,
+    scores: np.ndarray,
+    images: np.ndarray,
+    digits: np.ndarray,
+    solution: ClueSolution,
+) -> dict[str, float]:
+    """The band and the scrub with other features in the similarity's place."""
+    rng = np.random.default_rng(0)
+    same_digit = np.flatnonzero(digits[: len(images)] == digits[solution.clue_index])
+    others = rng.choice(np.setdiff1d(same_digit, [solution.clue_index]), OTHER_ONES, replace=False)
+    both = detectors.anti1 | detectors.one
+    noise = solution.noises[1]
+
+    def scrubbed(feature: np.ndarray) -> float:
+        return evidence.scrub_near(neurons, both, feature, noise, 1).kept
+
+    figures = {}
+    for name, feature in (
+        ("permuted", rng.permutation(scores)),
+        ("brightness", images.sum(axis=(1, 2), dtype=np.float64)),
+    ):
+        figures[f"control_{name}_band_agreement"] = best_band(feature, neurons.labels).agreement
+        figures[f"control_{name}_scrub"] = scrubbed(feature)
+    features = [evidence.similarity(images, images[other]) for other in others]
+    agreements = [best_band(feature, neurons.labels).agreement for feature in features]
+    figures["control_other_ones_band_agreement_mean"] = float(np.mean(agreements))
+    figures["control_other_ones_band_agreement_max"] = float(np.max(agreements))
+    figures["control_other_ones_scrub_mean"] = float(np.mean([scrubbed(f) for f in features]))
+    random = [
+        evidence.scrub_near(neurons, one | anti1, scores, noise, 1).kept
+        for anti1, one in _random_partitions((detectors.anti1, detectors.one))[:1]
+    ]
+    figures["scrub_random_groups"] = float(np.mean(random))
+    return figures
+
+
+def _control_network(
+    challenge: Challenge,
+    params: Params,
+    images: np.ndarray,
+    moments: PixelMoments,
+    scores: np.ndarray,
+    solution: ClueSolution,
+) -> dict[str, float]:
+    """What the same pipeline says of a network that knows nothing of the clue."""
+    neurons = evidence.observe(Network(challenge.model, params), images).balanced()
+    detectors = evidence.find_detectors(neurons, scores, solution)
+    band = evidence.band_agreement(neurons, scores)
+    halves = evidence.halve(scores, band)
+    pair = (detectors.anti1, detectors.one)
+    both = pair[0] | pair[1]
+    recovery = recover(images, moments, neurons.activations, neurons.labels)
+    return {
+        "similarity_band_agreement": band.agreement,
+        "scrub": evidence.scrub_near(neurons, both, scores, solution.noises[1], 1).kept,
+        "armwise_true": evidence.scrub_armwise(neurons, pair, halves, 1).kept,
+        "armwise_swapped": evidence.scrub_armwise(neurons, pair[::-1], halves, 1).kept,
+        "min_specificity": evidence.specificity(neurons, pair, halves),
+        "recovered_true_clue_rank": _rank(recovery.ranking.order, solution.clue_index),
+        "recovered_band_agreement": recovery.band.agreement,
+    }
+
+
+def _visualise(network: Network, detectors: Detectors) -> tuple[np.ndarray, np.ndarray]:
+    """An image for each neuron, before its ReLU so that dead ones have a gradient, and each arm."""
+
+    def read(image: jax.Array) -> jax.Array:
+        _, activations = network.model.apply({"params": network.params}, 255 * image)
+        return activations["fc1.pre"]
+
+    arms = detectors.arms.directions @ detectors.plane.components[:2]
+    objectives = np.concatenate([np.eye(arms.shape[1]), arms])
+    images, _ = visualise(read, objectives, (28, 28), jax.random.key(0), Ascent())
+    return images[:-2], images[-2:]

@@ -1,0 +1,188 @@
+"""Causal scrubbing: replace activations by those of other inputs that a hypothesis calls the same.
+
+A hypothesis is a list of claims. Each says: in these components of this site, only this feature of
+the input matters. So every input may take those components from another input with the same feature,
+its donor; if the network then changes its answers, the claim is wrong. Claims are carried out in the
+order given, each on what the claims before it left.
+
+After Chan et al., "Causal scrubbing" (2022).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmi.errors import InputError
+
+Scrubbed = Mapping[str, np.ndarray]
+"""Site -> (n, ...) activations, one row per input."""
+
+DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
+"""Draws a donor for each input, given the activations that the claims before left."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """At this site, in these components, nothing but what the donors share with the input matters."""
+
+    site: str
+    """A key of the activations that are scrubbed."""
+
+    donors: DonorRule
+    """Draws the donors, such as `same(feature)` or `near(feature, noise)`."""
+
+    components: Sequence[int] | np.ndarray | None = None
+    """Positions on the site's last axis, or a mask over it; None means all."""
+
+
+class Outcome(NamedTuple):
+    """What scrubbing did, over several draws of the donors."""
+
+    kept: float
+    """Share of inputs whose label stays as it was; mean over draws, in 0..1."""
+    kept_std: float
+    """Its standard deviation over draws (with n - 1); 0 for a single draw."""
+    chance: float
+    """What `kept` would be for labels drawn at random by the network's own class shares."""
+    logit_error: float
+    """Mean of |scrubbed - clean logit difference|, over inputs and draws."""
+    moved: float
+    """Share of inputs that took something from another input; mean over draws."""
+
+
+def same(feature: Int[np.ndarray, "n"] | Bool[np.ndarray, "n"]) -> DonorRule:
+    """Donors have the same value of the feature; never the input itself.
+
+    An input that is the only one with its value has no donor and keeps its own activation.
+    """
+    _, group = np.unique(feature, return_inverse=True)
+
+    def draw(rng: np.random.Generator, _: Scrubbed) -> Int[np.ndarray, "n"]:
+        order = np.argsort(group, kind="stable")
+        sizes = np.bincount(group)
+        starts = np.cumsum(sizes) - sizes
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+        size = sizes[group]
+        step = rng.integers(1, np.maximum(size, 2))  # 1 .. size - 1 places further, around the group
+        return order[starts[group] + (rank + step) % size]
+
+    return draw
+
+
+def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
+    """Donors have nearly the same value: nearest to the input's plus noise; never the input itself.
+
+    Args:
+      feature: A number per input.
+      noise: Standard deviation of the Gaussian noise, as a share of the feature's range.
+
+    Raises:
+      InputError: if there are fewer than two inputs.
+    """
+    n = len(feature)
+    if n < 2:
+        raise InputError(f"no donor among {n} inputs")
+    order = np.argsort(feature, kind="stable")
+    ordered = np.asarray(feature, np.float64)[order]
+    place = np.argsort(order, kind="stable")
+
+    def draw(rng: np.random.Generator, _: Scrubbed) -> Int[np.ndarray, "n"]:
+        wanted = feature + rng.normal(0.0, noise * np.ptp(ordered), n)
+        above = np.searchsorted(ordered, wanted)
+        # The input itself may be the nearest on one side: so two places on each.
+        candidates = np.clip(above[:, None] + np.array([[-2, -1, 0, 1]]), 0, n - 1)
+        distance = np.abs(ordered[candidates] - wanted[:, None])
+        distance[candidates == place[:, None]] = np.inf
+        return order[candidates[np.arange(n), distance.argmin(axis=1)]]
+
+    return draw
+
+
+def anyone(n: int) -> DonorRule:
+    """Donors are any of the other inputs: unconditional resampling."""
+    return same(np.zeros(n, np.int32))
+
+
+def within(where: Bool[np.ndarray, "n"]) -> DonorRule:
+    """Inputs for which `where` holds take from each other; the rest keep their own."""
+    return same(np.where(where, -1, np.arange(len(where))))
+
+
+def scrub(
+    activations: Scrubbed,
+    claims: Sequence[Claim],
+    logits: Callable[[Scrubbed], Float[np.ndarray, "n classes"]],
+    clean: Float[np.ndarray, "n classes"],
+    draws: int,
+    seed: int = 0,
+) -> Outcome:
+    """Tests a hypothesis.
+
+    Args:
+      activations: What the network computes on each input, at the sites that are scrubbed.
+      claims: The hypothesis.
+      logits: Goes on from such activations to the answers.
+      clean: The answers that must be kept: the network's own, unless another comparison is meant.
+      draws: How often donors are drawn anew, >= 1.
+      seed: Of the draws: the same seed gives the same donors.
+
+    Raises:
+      InputError: if a claim names no site or touches no component, or draws < 1.
+    """
+    if draws < 1:
+        raise InputError(f"scrubbing takes at least one draw, not {draws}")
+    kept, errors, moved = [], [], []
+    labels = clean.argmax(axis=-1)
+    for draw in range(draws):
+        rng = np.random.default_rng([seed, draw])
+        scrubbed, touched = replace(activations, claims, rng)
+        answers = logits(scrubbed)
+        kept.append(float((answers.argmax(axis=-1) == labels).mean()))
+        errors.append(float(np.abs(difference(answers) - difference(clean)).mean()))
+        moved.append(float(touched.mean()))
+    return Outcome(
+        kept=float(np.mean(kept)),
+        kept_std=float(np.std(kept, ddof=1)) if draws > 1 else 0.0,
+        chance=chance_level(labels),
+        logit_error=float(np.mean(errors)),
+        moved=float(np.mean(moved)),
+    )
+
+
+def replace(
+    activations: Scrubbed, claims: Sequence[Claim], rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "n"]]:
+    """Carries out the claims once; returns the new activations, and which inputs had a donor.
+
+    Raises:
+      InputError: if a claim names no site, or touches no component.
+    """
+    scrubbed = {site: np.array(values) for site, values in activations.items()}
+    touched = np.zeros(len(next(iter(scrubbed.values()))), bool)
+    for claim in claims:
+        if claim.site not in scrubbed:
+            raise InputError(f"no site {claim.site!r}; there are: {', '.join(scrubbed)}")
+        values = scrubbed[claim.site]
+        everything = np.arange(values.shape[-1])
+        components = everything if claim.components is None else everything[claim.components]
+        if components.size == 0:
+            raise InputError(f"a claim about {claim.site} touches no component")
+        donors = claim.donors(rng, scrubbed)
+        values[..., components] = values[donors][..., components]
+        touched |= donors != np.arange(len(donors))
+    return scrubbed, touched
+
+
+def difference(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n"]:
+    """Returns logit 1 - logit 0."""
+    return logits[:, 1] - logits[:, 0]
+
+
+def chance_level(labels: Int[np.ndarray, "n"]) -> float:
+    """Returns how often two labels agree that are drawn independently by their shares."""
+    shares = np.unique(labels, return_counts=True)[1] / len(labels)
+    return float((shares**2).sum())

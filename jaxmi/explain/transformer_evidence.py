@@ -1,0 +1,234 @@
+"""Evidence that two filters in a plane of the residual stream decide, and that it could fail.
+
+The published solution's experiments on a network like challenge 2's. The network runs as it is
+("full") or with every head's attention at the last position set to its mean ("fixed"); either way
+the residual stream before the MLP, at the last position, is projected on two directions, and two
+half-planes there, alpha and beta, are asked whether their AND is the network's answer.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmi.explain.arms import AndBoundary, fit_and_boundary
+from jaxmi.explain.directions import Pca, linear_probe, pca
+from jaxmi.explain.edits import at, mean, patch
+from jaxmi.explain.network import Network
+from jaxmi.explain.scrub import Claim, Outcome, Scrubbed, anyone, difference, same, scrub, within
+from jaxmi.models.sites import Sites
+from jaxmi.models.transformer import SITES, Mlp, Transformer
+
+PATTERN = "blocks.0.attn.hook_pattern"
+RESID_MID = "blocks.0.hook_resid_mid"
+LAST = -1
+"""The position that answers."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One way to run a network: its residual stream before the MLP, and what it answers."""
+
+    resid_mid: Float[np.ndarray, "n d_model"]
+    """At the last position."""
+    logits: Float[np.ndarray, "n 2"]
+    """Of the tokens 0 and 1: no other is ever right."""
+
+    @property
+    def labels(self) -> Int[np.ndarray, "n"]:
+        """1 where logit 1 exceeds logit 0."""
+        return self.logits.argmax(axis=-1)
+
+
+class Attention(NamedTuple):
+    """How a network attends from the last position, over the domain."""
+
+    mean: Float[np.ndarray, "head key"]
+    """Each head's mean pattern: to x, to y, to the last token."""
+    std: Float[np.ndarray, "head key"]
+    """Its standard deviation over inputs."""
+    kept_if_fixed: Float[np.ndarray, "head"]
+    """Share of labels that stay if this head alone is set to its mean."""
+
+
+class ReadOut:
+    """From the residual stream before the MLP to the two logits: the MLP and the unembedding."""
+
+    def __init__(self, network: Network, bias: float = 0.0) -> None:
+        """Takes the network, and what to subtract of logit 1."""
+        assert isinstance(network.model, Transformer)
+        config = network.model.config
+        self.bias = np.array([[0.0, bias]], np.float32)
+
+        @jax.jit
+        def answer(params: dict, resid_mid: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+            # The MLP treats rows alike, so inputs can stand where positions do.
+            mlp_out = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
+            unembed = params["W_U"][:, :2]
+            return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
+
+        self._answer = lambda rows: answer(network.params, rows.astype(np.float32))
+
+    def __call__(self, resid_mid: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n 2"]:
+        """Returns the logits of 0 and 1."""
+        return np.asarray(self._answer(resid_mid)[0]) - self.bias
+
+    def parts(
+        self, resid_mid: Float[np.ndarray, "n d_model"]
+    ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
+        """Splits the logit difference into what comes past the MLP and what through it."""
+        _, direct, through = self._answer(resid_mid)
+        return difference(np.asarray(direct)), difference(np.asarray(through))
+
+
+def run_both_ways(
+    network: Network, inputs: Int[np.ndarray, "n 3"], balance: bool = False
+) -> tuple[Stream, Stream, ReadOut, Attention]:
+    """Runs a network as it is, and with its attention fixed.
+
+    Args:
+      network: Which.
+      inputs: The domain.
+      balance: Subtract the median logit difference, for a network that answers one class throughout
+        because it was never trained.
+
+    Returns:
+      The full run, the fixed run, the read-out of both, and what the attention does.
+    """
+
+    def from_pattern(params: dict, example: tuple[jax.Array, jax.Array]) -> jax.Array:
+        tokens, pattern = example
+        return network.run(tokens, at(PATTERN, patch(pattern)), params)[1][RESID_MID][LAST]
+
+    activations = network.read(inputs, [PATTERN, RESID_MID])
+    patterns, resid_mid = activations[PATTERN], activations[RESID_MID][:, LAST]
+    read_out = ReadOut(network)
+    if balance:
+        read_out = ReadOut(network, float(np.median(difference(read_out(resid_mid)))))
+    full = Stream(resid_mid, read_out(resid_mid))
+    run = network.over(from_pattern)
+    kept = []
+    for head in range(patterns.shape[1]):
+        one_fixed = patterns.copy()
+        one_fixed[:, head, LAST] = patterns[:, head, LAST].mean(axis=0)
+        labels = read_out(run((inputs, one_fixed))).argmax(axis=-1)
+        kept.append((labels == full.labels).mean())
+    fix = at(PATTERN, mean(patterns), query=LAST)
+    fixed_mid = network.read(inputs, [RESID_MID], fix)[RESID_MID][:, LAST]
+    last = patterns[:, :, LAST]
+    attention = Attention(last.mean(axis=0), last.std(axis=0), np.array(kept))
+    return full, Stream(fixed_mid, read_out(fixed_mid)), read_out, attention
+
+
+class Filters(NamedTuple):
+    """Two filters in a plane of the residual stream."""
+
+    basis: Pca
+    """All directions; the filters lie in the first two."""
+    points: Float[np.ndarray, "n 2"]
+    """The inputs in the plane."""
+    boundary: AndBoundary
+    """The two half-planes, fit to the run's own labels."""
+
+    @property
+    def passed(self) -> Bool[np.ndarray, "n 2"]:
+        """Whether each input passes alpha, and beta."""
+        return self.boundary.filters(self.points)
+
+    def coordinates(self, resid_mid: np.ndarray) -> np.ndarray:
+        """Returns alpha's and beta's strength, then the other directions' coordinates."""
+        coordinates = self.basis.project(resid_mid)
+        coordinates[:, :2] = coordinates[:, :2] @ self.boundary.normals.T
+        return coordinates
+
+    def residual(self, coordinates: np.ndarray) -> np.ndarray:
+        """Returns the residual stream that has these coordinates."""
+        coordinates = coordinates.copy()
+        coordinates[:, :2] = coordinates[:, :2] @ np.linalg.inv(self.boundary.normals.T)
+        return self.basis.unproject(coordinates)
+
+
+def find_filters(stream: Stream, basis: Pca | None = None) -> Filters:
+    """Fits the two filters in the plane of the first two directions: by default, the components'."""
+    basis = pca(stream.resid_mid) if basis is None else basis
+    points = basis.project(stream.resid_mid)[:, :2]
+    return Filters(basis, points, fit_and_boundary(points, stream.labels))
+
+
+def random_plane(basis: Pca, rng: np.random.Generator) -> Pca:
+    """Returns a basis whose first two directions are random: a control."""
+    rotation = np.linalg.qr(rng.normal(size=(len(basis.mean), len(basis.mean))))[0]
+    return basis._replace(components=rotation.T)
+
+
+def random_components(basis: Pca, rng: np.random.Generator) -> Pca:
+    """Returns the basis with two random components from the third on put first: a control."""
+    chosen = 2 + rng.choice(len(basis.components) - 2, 2, replace=False)
+    order = np.r_[chosen, np.setdiff1d(np.arange(len(basis.components)), chosen)]
+    return basis._replace(components=basis.components[order])
+
+
+SITE = "coordinates"
+
+
+def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
+    """Returns every row of the published scrubbing table as claims about the coordinates.
+
+    1: only the plane matters (1*: the plane and the third component). 2: of alpha only whether it is
+    passed matters, and of beta. 3a: alpha does not matter where beta fails; 3b: beta does not matter
+    where alpha fails. Rows with + make several claims in turn.
+    """
+    alpha, beta = filters.passed.T
+    n, others = len(alpha), np.arange(2, len(filters.basis.components))
+
+    def where_alpha_fails(rng: np.random.Generator, scrubbed: Scrubbed) -> np.ndarray:
+        fails = scrubbed[SITE][:, 0] <= filters.boundary.thresholds[0]  # as it is by now
+        return within(fails)(rng, scrubbed)
+
+    one = [Claim(SITE, anyone(n), others)]
+    two = [Claim(SITE, same(alpha), [0]), Claim(SITE, same(beta), [1])]
+    three_a = [Claim(SITE, within(~beta), [0])]
+    three_b = [Claim(SITE, where_alpha_fails, [1])]
+    return {
+        "1": one,
+        "1*": [Claim(SITE, anyone(n), others[1:])],
+        "2": two,
+        "3a": three_a,
+        "3b": three_b,
+        "1+2": one + two,
+        "1+3a": one + three_a,
+        "1+3b": one + three_b,
+        "1+2+3a": one + two + three_a,
+        "1+2+3b": one + two + three_b,
+        "1+2+3a+3b": one + two + three_a + three_b,
+    }
+
+
+def scrub_filters(
+    stream: Stream,
+    filters: Filters,
+    claims: list[Claim],
+    read_out: Callable[[np.ndarray], np.ndarray],
+    clean: Float[np.ndarray, "n 2"],
+    draws: int,
+) -> Outcome:
+    """Tests one row on one run; `clean` are the answers to be kept."""
+    return scrub(
+        {SITE: filters.coordinates(stream.resid_mid)},
+        claims,
+        lambda scrubbed: read_out(filters.residual(scrubbed[SITE])),
+        clean,
+        draws,
+    )
+
+
+def probe_accuracy(activations: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:
+    """Returns how well a linear probe, fit on one random half, reads the labels of the other."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    fit, test = order[::2], order[1::2]
+    return linear_probe(
+        activations[fit], labels[fit], activations[test], labels[test], ridge=1e-3
+    ).accuracy

@@ -1,0 +1,180 @@
+"""The published solution of challenge 2 on any network, with controls."""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.explain import transformer_evidence as evidence
+from jaxmi.explain.network import Network
+from jaxmi.explain.transformer_evidence import Attention, Filters, ReadOut, Stream
+from jaxmi.types import Params
+
+DRAWS = 5
+"""How often donors are drawn for each row of scrubbing."""
+
+CONTROL_DRAWS = 5
+"""How many random planes, and pairs of random components, are tried."""
+
+RUNS = ("full", "fixed")
+QUADRANTS = ("TT", "TF", "FT", "FF")
+"""Whether alpha is passed, whether beta is."""
+
+
+@dataclass(frozen=True)
+class TransformerExplanation:
+    """What was found; `figures` in shares of 0..1, the arrays to draw."""
+
+    figures: dict[str, float]
+    streams: dict[str, Stream]
+    """By run."""
+    filters: dict[str, Filters]
+    """By run."""
+    attention: Attention
+    rows: dict[str, dict[str, float]]
+    """Row of scrubbing -> run -> share of the network's labels kept."""
+    quadrants: Float[np.ndarray, "2 4"]
+    """Mean logit difference past the MLP, and through it, in each of `QUADRANTS`."""
+
+
+def explain_transformer(challenge: Challenge, params: Params) -> TransformerExplanation:
+    """Explains a network of challenge 2.
+
+    Args:
+      challenge: Challenge 2.
+      params: The network.
+    """
+    network = Network(challenge.model, params, chunk=400)
+    full, fixed, read_out, attention = evidence.run_both_ways(network, challenge.inputs)
+    streams = {"full": full, "fixed": fixed}
+    filters = {name: evidence.find_filters(stream) for name, stream in streams.items()}
+    figures = _attention(attention, full, fixed, challenge)
+    rows: dict[str, dict[str, float]] = {}
+    for name in RUNS:
+        figures |= _plane(name, streams[name], filters[name])
+        found = _rows(name, streams[name], filters[name], read_out, full)
+        figures |= {f"{name}_{key}": value for key, value in found.items()}
+    for row in ("baseline", "goal", *evidence.hypotheses(filters["full"])):
+        rows[row] = {name: figures[f"{name}_{_key(row)}"] for name in RUNS}
+    mlp, quadrants = _mlp(full, filters["full"], read_out)
+    figures |= mlp
+    figures |= _plane_controls(full, filters["full"], read_out)
+    figures |= _untrained(challenge)
+    return TransformerExplanation(figures, streams, filters, attention, rows, quadrants)
+
+
+def _key(row: str) -> str:
+    """A row's name in `figures`."""
+    if row in ("baseline", "goal"):
+        return row
+    return "scrub_" + row.replace("*", "star").replace("+", "_")
+
+
+def _attention(
+    attention: Attention, full: Stream, fixed: Stream, challenge: Challenge
+) -> dict[str, float]:
+    figures = {
+        "accuracy": float((full.labels == challenge.labels).mean()),
+        "fixed_accuracy": float((fixed.labels == challenge.labels).mean()),
+        "label1_share": float(full.labels.mean()),
+        "chance": float(full.labels.mean() ** 2 + (1 - full.labels.mean()) ** 2),
+    }
+    for head, (mean, std, kept) in enumerate(zip(*attention, strict=True)):
+        for key, m, s in zip(("x", "y", "last"), mean, std, strict=True):
+            figures[f"attention_head{head}_{key}_mean"] = float(m)
+            figures[f"attention_head{head}_{key}_std"] = float(s)
+        figures[f"attention_head{head}_kept_if_fixed"] = float(kept)
+    return figures
+
+
+def _plane(name: str, stream: Stream, filters: Filters) -> dict[str, float]:
+    alpha, beta = filters.passed.mean(axis=0)
+    shares = filters.basis.variance_shares
+    return {
+        f"{name}_pca_variance_1": float(shares[0]),
+        f"{name}_pca_variance_2": float(shares[1]),
+        f"{name}_pca_variance_3": float(shares[2]),
+        f"{name}_filters_agreement": filters.boundary.agreement,
+        f"{name}_alpha_share": float(alpha),
+        f"{name}_beta_share": float(beta),
+        f"{name}_probe_resid_mid": evidence.probe_accuracy(stream.resid_mid, stream.labels),
+    }
+
+
+def _rows(
+    name: str, stream: Stream, filters: Filters, read_out: ReadOut, full: Stream
+) -> dict[str, float]:
+    """Every row, against the labels of the full network."""
+    figures = {
+        "baseline": float((stream.labels == full.labels).mean()),
+        "goal": float((filters.passed.all(axis=1) == full.labels).mean()),
+    }
+    for row, claims in evidence.hypotheses(filters).items():
+        outcome = evidence.scrub_filters(stream, filters, claims, read_out, full.logits, DRAWS)
+        figures[_key(row)], figures[f"{_key(row)}_std"] = outcome[:2]
+        figures[f"{_key(row)}_logit_error"] = outcome.logit_error
+    return figures
+
+
+def _mlp(
+    full: Stream, filters: Filters, read_out: ReadOut
+) -> tuple[dict[str, float], Float[np.ndarray, "2 4"]]:
+    """What the MLP adds to the logit difference, by quadrant, and how the network does without."""
+    parts = np.stack(read_out.parts(full.resid_mid))
+    alpha, beta = filters.passed.T
+    members = (alpha & beta, alpha & ~beta, ~alpha & beta, ~alpha & ~beta)
+    quadrants = np.stack(
+        [parts[:, m].mean(axis=1) if m.any() else np.zeros(2) for m in members], axis=1
+    )
+    direct, through = parts
+    figures = {
+        "mlp_zero_kept": float(((direct > 0) == full.labels).mean()),
+        "mlp_mean_kept": float(((direct + through.mean() > 0) == full.labels).mean()),
+        "mlp_alone_kept": float(((through + direct.mean() > 0) == full.labels).mean()),
+    }
+    for quadrant, (past, by) in zip(QUADRANTS, quadrants.T, strict=True):
+        figures[f"direct_logit_diff_{quadrant}"] = float(past)
+        figures[f"mlp_logit_diff_{quadrant}"] = float(by)
+    return figures, quadrants
+
+
+def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> dict[str, float]:
+    """The filters, and rows 1 and 1+2, in planes that were not chosen by variance."""
+    figures = {}
+    for name, choose in (
+        ("random_plane", evidence.random_plane),
+        ("random_dims", evidence.random_components),
+    ):
+        found = []
+        for seed in range(CONTROL_DRAWS):
+            basis = choose(filters.basis, np.random.default_rng(seed))
+            other = evidence.find_filters(full, basis)
+            rows = evidence.hypotheses(other)
+            kept = [
+                evidence.scrub_filters(full, other, rows[row], read_out, full.logits, 1).kept
+                for row in ("1", "1+2")
+            ]
+            found.append([other.boundary.agreement, *kept])
+        means = np.mean(found, axis=0)
+        for key, value in zip(("filters_agreement", "scrub_1", "scrub_1_2"), means, strict=True):
+            figures[f"control_{name}_{key}"] = float(value)
+    return figures
+
+
+def _untrained(challenge: Challenge) -> dict[str, float]:
+    """The same pipeline on a network as initialised, with a bias that balances its answers."""
+    params = challenge.init(jax.random.key(0))
+    network = Network(challenge.model, params, chunk=400)
+    full, fixed, read_out, _ = evidence.run_both_ways(network, challenge.inputs, balance=True)
+    filters = evidence.find_filters(full)
+    rows = evidence.hypotheses(filters)
+    figures = {
+        "control_untrained_baseline": float((fixed.labels == full.labels).mean()),
+        "control_untrained_filters_agreement": filters.boundary.agreement,
+    }
+    for row in ("1", "1+2"):
+        outcome = evidence.scrub_filters(full, filters, rows[row], read_out, full.logits, 1)
+        figures[f"control_untrained_{_key(row)}"] = outcome.kept
+    return figures

@@ -21,6 +21,7 @@ from jaxmi.cli.bench import Bench
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
 from jaxmi.cli.evaluate import Evaluate
+from jaxmi.cli.explain import Explain
 from jaxmi.cli.export import Export
 from jaxmi.cli.import_ import Import
 from jaxmi.cli.labels import Labels
@@ -36,6 +37,7 @@ Command = (
     | Annotated[Regenerate, subcommand("regenerate")]
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Predict, subcommand("predict")]
+    | Annotated[Explain, subcommand("explain")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Bench, subcommand("bench")]

@@ -1,0 +1,37 @@
+"""`jaxmi explain`: the published solution's evidence on a network, with controls, as a report."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from jaxmi.cli.verb import Result, Verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explain(Verb):
+    """Explain a network: evidence, controls, a report."""
+
+    checkpoint: Positional[Path]
+    """A checkpoint folder, or a run folder: then all its seeds, and a table of them."""
+
+    out: Path
+    """The folder to write: report.html, figures.json, PNG figures; a folder below per seed of a run."""
+
+    force: bool = False
+    """Replace an explanation that is there."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for cnn."""
+
+    def run(self) -> Result:
+        """Explains every network, then writes everything at once."""
+        from jaxmi.cli.explanation import write_explanations
+
+        return write_explanations(self.checkpoint, self.out, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Prints the verdicts and the main figures."""
+        from jaxmi.cli.explanation import print_explanations
+
+        print_explanations(result)

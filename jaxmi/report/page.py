@@ -1,0 +1,112 @@
+"""A report as a page of HTML that needs nothing but itself."""
+
+import base64
+import io
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+import jinja2
+from matplotlib.figure import Figure
+
+ENOUGH = 0.90
+"""A claim holds if at least this share of labels stays, or is given right."""
+
+MARGIN = 0.05
+"""By so much a share must exceed its control's to say anything."""
+
+HOLDS, IN_PART, FAILS = "holds", "in part", "fails"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of a table: a figure of this network, with what to compare it to."""
+
+    label: str
+    key: str
+    """The figure's name."""
+    control: str | None = None
+    """The name of the figure of its control."""
+    control_label: str = ""
+    """What the control is."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One piece of evidence."""
+
+    title: str
+    text: Sequence[str]
+    """Paragraphs."""
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    """File name without ending -> figure; the key is also its alternative text."""
+    rows: Sequence[Row] = ()
+    verdict: str | None = None
+    """`HOLDS`, `IN_PART` or `FAILS`; None if the section makes no claim that could fail."""
+    reason: str = ""
+    """The comparison from which the verdict follows."""
+    code: str = ""
+    """A program to show as it stands."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole report."""
+
+    title: str
+    subtitle: str
+    claim: str
+    """What is claimed of the network, in words."""
+    sections: Sequence[Section]
+    not_shown: Sequence[str]
+    """What the evidence does not show."""
+    command: str
+    """What made it."""
+    values: Mapping[str, float]
+    published: Mapping[str, float]
+
+
+def verdict(value: float, control: float) -> str:
+    """Says whether a share of labels supports a claim, against what its control reaches."""
+    if value - control < MARGIN:
+        return FAILS
+    return HOLDS if value >= ENOUGH else IN_PART
+
+
+def render(page: Page) -> str:
+    """Returns the page, pictures and all."""
+    return template("page.html.jinja").render(page=page, enough=ENOUGH, margin=MARGIN)
+
+
+def template(name: str) -> jinja2.Template:
+    """Returns one of the templates in this folder."""
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(
+            lambda file: resources.files("jaxmi.report").joinpath(file).read_text()
+        ),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"picture": _picture, "shown": shown}
+    return environment.get_template(name)
+
+
+def shown(value: float | None, key: str) -> str:
+    """Writes a figure for a person: shares in per cent, counts whole, the rest to two places."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    if isinstance(value, int) or key.endswith(("_index", "_rank")):
+        return f"{value:,.0f}"
+    if any(word in key for word in ("logit", "zero_", "correlation", "margin", "specificity")):
+        return f"{value:.4f}" if "margin" in key or "correlation" in key else f"{value:.2f}"
+    return f"{value:.1%}"
+
+
+def _picture(figure: Figure) -> str:
+    """A figure as a data URL."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -78,8 +78,8 @@ def write_explanations(
         with whole_files(out / name) as temporary:
             (temporary / REPORT).write_text(render(page), encoding="utf-8")
             for section in page.sections:
-                for file, figure in section.figures.items():
-                    figure.savefig(temporary / f"{file}.png", dpi=110)
+                for file, picture in section.figures.items():
+                    (temporary / f"{file}.png").write_bytes(picture)
             write_json(temporary / NUMBERS, numbers)
         done[name] = numbers
     found = {name: done[name] for name in networks}

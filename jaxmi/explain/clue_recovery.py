@@ -89,6 +89,19 @@ def measure(
     return (pixels.astype(np.float32) @ (2 * (clue / np.float32(255)) - 1)).astype(np.float64)
 
 
+def find_clue(
+    moments: PixelMoments, activations: Float[np.ndarray, "n neurons"]
+) -> tuple[Float[np.ndarray, "d"], Ranking]:
+    """Finds a template in the neurons' first principal component, and ranks the images by it.
+
+    Raises:
+      InputError: if the activations are all alike.
+    """
+    template = find_template(moments, pca(activations).project(activations)[:, 0])
+    sign, ranking = orient(moments, template)
+    return sign * template, ranking
+
+
 def recover(
     images: UInt8[np.ndarray, "n h w"],
     moments: PixelMoments,
@@ -106,16 +119,14 @@ def recover(
     Raises:
       InputError: if the activations are all alike.
     """
-    direction = pca(activations)
-    first = direction.project(activations)[:, 0]
-    sign, ranking = orient(moments, template := find_template(moments, first))
+    template, ranking = find_clue(moments, activations)
     clue = int(ranking.order[0])
     bands = {name: best_band(measure(images, images[clue], name), labels) for name in METRICS}
     baseline = None
     if 0 < labels.mean() < 1:
         baseline = orient(moments, second_moment_template(moments, labels))[1]
     return Recovery(
-        template=sign * template.reshape(images.shape[1:]),
+        template=template.reshape(images.shape[1:]),
         template_band=best_band(moments.centred @ template.astype(np.float32), labels),
         ranking=ranking,
         clue=clue,

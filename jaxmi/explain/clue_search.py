@@ -102,10 +102,11 @@ def second_moment_template(
       labels: 0 or 1, with both occurring.
       ridge: Added to the pixels' products, as in `find_template`.
     """
-    weights = (labels - labels.mean()).astype(np.float32)
-    contrast = (moments.centred * weights[:, None]).T @ moments.centred
+    share = labels.mean()
+    ones = moments.centred[labels == 1]
+    contrast = (ones.T @ ones).astype(np.float64) - share * moments.products
     whole = moments.products + ridge * np.eye(len(moments.mean))
-    values, vectors = scipy.linalg.eigh((contrast + contrast.T) / 2, whole)
+    values, vectors = scipy.linalg.eigh(contrast, whole)
     return vectors[:, np.abs(values).argmax()]
 
 

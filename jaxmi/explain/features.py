@@ -3,16 +3,19 @@
 Gradient ascent on the input (Erhan et al. 2009; Olah et al. 2017), for many objectives at once.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from jaxtyping import Float, PRNGKeyArray
 
 from jaxmi.errors import InputError
+from jaxmi.explain.network import Network
+from jaxmi.types import Params
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,18 @@ class Ascent:
 
 
 def visualise(
-    read: Callable[[jax.Array], jax.Array],
+    network: Network,
+    site: str,
     objectives: Float[np.ndarray, "k d"],
     shape: tuple[int, int],
     key: PRNGKeyArray,
     ascent: Ascent = Ascent(),
 ) -> tuple[Float[np.ndarray, "k height width"], Float[np.ndarray, "k"]]:
-    """Finds an image per objective that makes `objective @ read(image)` large.
+    """Finds an image per objective that makes `objective @ activations` at a site large.
 
     Args:
-      read: From an image with pixels in 0..1 to the activations that the objectives weigh.
+      network: One that takes images with pixels 0..255.
+      site: Where; its activations are flattened.
       objectives: One per image wanted: a row of the identity for a neuron, or any direction.
       shape: Of the images.
       key: Of the starting points.
@@ -64,25 +69,42 @@ def visualise(
     Returns:
       The images, with pixels in 0..1, and what each objective reaches, penalties apart.
     """
-    optimiser = optax.adam(ascent.learning_rate)
+    keys = jax.random.split(key, len(objectives))
+    images, reached = _climb_all(
+        network.params, np.asarray(objectives, np.float32), keys, network.model, site, shape, ascent
+    )
+    return np.asarray(images), np.asarray(reached)
+
+
+@partial(jax.jit, static_argnames=("model", "site", "shape", "ascent"))
+def _climb_all(
+    params: Params,
+    objectives: jax.Array,
+    keys: PRNGKeyArray,
+    model: nn.Module,
+    site: str,
+    shape: tuple[int, int],
+    ascent: Ascent,
+) -> tuple[jax.Array, jax.Array]:
+    network, optimiser = Network(model, params), optax.adam(ascent.learning_rate)
+
+    def reached(image: jax.Array, objective: jax.Array) -> jax.Array:
+        return objective @ network.run(255 * image)[1][site].reshape(-1)
+
+    def loss(image: jax.Array, objective: jax.Array) -> jax.Array:
+        return _penalty(image, ascent) - reached(image, objective)
 
     def climb(objective: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def loss(image: jax.Array) -> jax.Array:
-            return -(objective @ read(image)) + _penalty(image, ascent)
-
         def step(_: int, carry: tuple[jax.Array, optax.OptState]) -> tuple[jax.Array, optax.OptState]:
             image, state = carry
-            updates, state = optimiser.update(jax.grad(loss)(image), state)
+            updates, state = optimiser.update(jax.grad(loss)(image, objective), state)
             return jnp.clip(image + updates, 0, 1), state  # pixels stay pixels
 
         start = jnp.clip(0.5 + ascent.start_noise * jax.random.normal(key, shape), 0, 1)
         image, _ = jax.lax.fori_loop(0, ascent.steps, step, (start, optimiser.init(start)))
-        return image, objective @ read(image)
+        return image, reached(image, objective)
 
-    keys = jax.random.split(key, len(objectives))
-    objectives = np.asarray(objectives, np.float32)
-    images, reached = jax.jit(jax.vmap(climb))(objectives, keys)
-    return np.asarray(images), np.asarray(reached)
+    return jax.vmap(climb)(objectives, keys)
 
 
 def _penalty(image: jax.Array, ascent: Ascent) -> jax.Array:

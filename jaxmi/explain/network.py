@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -28,39 +28,27 @@ class Network:
     """Examples to compute at once: few enough that a CPU's caches hold what is computed of them."""
 
     def run(
-        self, x: Array, edits: Edits | None = None, params: Params | None = None
+        self, x: Array, edits: Edits | None = None
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
         """Runs one input; of a sequence, the last position's logits are the answer.
 
         Raises:
           InputError: if an edit names an unknown site, or does not fit it.
         """
-        variables = {"params": self.params if params is None else params}
-        logits, activations = self.model.apply(variables, x, edits)
+        logits, activations = self.model.apply({"params": self.params}, x, edits)
         return logits[-1] if logits.ndim == 2 else logits, activations
 
-    def over(self, function: Callable[[Params, Any], Any]) -> Callable[[Any], Any]:
-        """Compiles a function of (parameters, one example) for many examples.
+    def over(self, function: Callable[["Network", Any], Any], examples: Any) -> Any:
+        """Applies a function of (this network, one example) to many examples.
 
         Args:
-          function: Examples and results may be trees of arrays.
+          function: Its results may be trees of arrays.
+          examples: Trees of arrays, stacked along a first axis.
 
         Returns:
-          A function of many examples, stacked along a first axis; NumPy arrays come back.
+          The results, stacked likewise, as NumPy arrays.
         """
-        compiled = jax.jit(
-            lambda params, examples: jax.lax.map(
-                partial(function, params),
-                jax.tree.map(jnp.asarray, examples),
-                batch_size=self.chunk,
-            )
-        )
-
-        def run(examples: Any) -> Any:
-            with jax.default_matmul_precision("float32"):
-                return jax.tree.map(np.asarray, compiled(self.params, examples))
-
-        return run
+        return _call(_over(function, self.model, self.chunk), self.params, examples)
 
     def read(
         self, inputs: Array, sites: Sequence[str], edits: Edits | None = None
@@ -75,12 +63,14 @@ class Network:
         Raises:
           InputError: as `run`.
         """
+        if edits is None:
+            return _call(_reader(self.model, self.chunk, tuple(sites)), self.params, inputs)
 
-        def read_one(params: Params, x: Array) -> Activations:
-            activations = self.run(x, edits, params)[1]
+        def read_one(network: Network, x: Array) -> Activations:
+            activations = network.run(x, edits)[1]
             return {site: activations[site] for site in sites}
 
-        return self.over(read_one)(inputs)
+        return self.over(read_one, inputs)
 
     def logits(self, inputs: Array, edits: Edits | None = None) -> Float[np.ndarray, "n classes"]:
         """Runs the network over inputs, with the same interventions for every example.
@@ -88,7 +78,7 @@ class Network:
         Raises:
           InputError: as `run`.
         """
-        return self.over(lambda params, x: self.run(x, edits, params)[0])(inputs)
+        return self.over(lambda network, x: network.run(x, edits)[0], inputs)
 
     def resume(
         self, site: str, activations: Float[Array, "n ..."], example: Array
@@ -102,15 +92,52 @@ class Network:
           site: Which site.
           activations: One per example.
           example: Any input of the right shape.
-        """
-        key = site, np.asarray(example).tobytes()
-        if key not in self._resumptions:
-            self._resumptions[key] = self.over(
-                lambda params, a: self.run(example, {site: lambda _: a}, params)[0]
-            )
-        return self._resumptions[key](activations)
 
-    @cached_property
-    def _resumptions(self) -> dict[tuple[str, bytes], Callable[[Any], Any]]:
-        """Programs that were compiled already: scrubbing runs one many times."""
-        return {}
+        Raises:
+          InputError: as `run`.
+        """
+        # What is left to compute of an example is small, so more of them fit.
+        resume = _resumption(self.model, 16 * self.chunk, site)
+        return _call(resume, self.params, example, activations)
+
+
+def _call(compiled: Callable[..., Any], *arguments: Any) -> Any:
+    with jax.default_matmul_precision("float32"):
+        return jax.tree.map(np.asarray, compiled(*arguments))
+
+
+# Programs are compiled once for all networks of a model: a run may have hundreds.
+
+
+@lru_cache(maxsize=32)
+def _over(
+    function: Callable[[Network, Any], Any], model: nn.Module, chunk: int
+) -> Callable[[Params, Any], Any]:
+    def run(params: Params, examples: Any) -> Any:
+        network = Network(model, params)
+        examples = jax.tree.map(jnp.asarray, examples)
+        return jax.lax.map(lambda x: function(network, x), examples, batch_size=chunk)
+
+    return jax.jit(run)
+
+
+@cache
+def _reader(model: nn.Module, chunk: int, sites: tuple[str, ...]) -> Callable[[Params, Any], Any]:
+    def read(network: Network, x: Array) -> Activations:
+        activations = network.run(x)[1]
+        return {site: activations[site] for site in sites}
+
+    return _over(read, model, chunk)
+
+
+@cache
+def _resumption(model: nn.Module, chunk: int, site: str) -> Callable[[Params, Array, Array], Any]:
+    def resume(params: Params, example: Array, activations: Array) -> jax.Array:
+        network = Network(model, params)
+        return jax.lax.map(
+            lambda a: network.run(example, {site: lambda _: a})[0],
+            jnp.asarray(activations),
+            batch_size=chunk,
+        )
+
+    return jax.jit(resume)

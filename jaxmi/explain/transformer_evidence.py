@@ -8,19 +8,22 @@ half-planes there, alpha and beta, are asked whether their AND is the network's 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.explain.arms import AndBoundary, fit_and_boundary
 from jaxmi.explain.directions import Pca, linear_probe, pca
-from jaxmi.explain.edits import at, mean, patch
+from jaxmi.explain.edits import at, patch
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import Claim, Outcome, Scrubbed, anyone, difference, same, scrub, within
 from jaxmi.models.sites import Sites
-from jaxmi.models.transformer import SITES, Mlp, Transformer
+from jaxmi.models.transformer import SITES, Mlp, Transformer, TransformerConfig
+from jaxmi.types import Array, Params
 
 PATTERN = "blocks.0.attn.hook_pattern"
 RESID_MID = "blocks.0.hook_resid_mid"
@@ -60,28 +63,37 @@ class ReadOut:
     def __init__(self, network: Network, bias: float = 0.0) -> None:
         """Takes the network, and what to subtract of logit 1."""
         assert isinstance(network.model, Transformer)
-        config = network.model.config
-        self.bias = np.array([[0.0, bias]], np.float32)
-
-        @jax.jit
-        def answer(params: dict, resid_mid: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            # The MLP treats rows alike, so inputs can stand where positions do.
-            mlp_out = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
-            unembed = params["W_U"][:, :2]
-            return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
-
-        self._answer = lambda rows: answer(network.params, rows.astype(np.float32))
+        self._config, self._params = network.model.config, network.params
+        self._bias = np.array([[0.0, bias]], np.float32)
 
     def __call__(self, resid_mid: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n 2"]:
         """Returns the logits of 0 and 1."""
-        return np.asarray(self._answer(resid_mid)[0]) - self.bias
+        return np.asarray(_answer(self._config, self._params, resid_mid)[0]) - self._bias
 
     def parts(
         self, resid_mid: Float[np.ndarray, "n d_model"]
     ) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
         """Splits the logit difference into what comes past the MLP and what through it."""
-        _, direct, through = self._answer(resid_mid)
+        _, direct, through = _answer(self._config, self._params, resid_mid)
         return difference(np.asarray(direct)), difference(np.asarray(through))
+
+
+@partial(jax.jit, static_argnames="config")
+def _answer(
+    config: TransformerConfig, params: Params, resid_mid: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The two logits, what of them comes directly, and what through the MLP."""
+    # The MLP treats rows alike, so inputs can stand where positions do.
+    resid_mid = resid_mid.astype(jnp.float32)
+    mlp_out = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
+    with jax.default_matmul_precision("float32"):
+        unembed = params["W_U"][:, :2]
+        return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
+
+
+def _resid_mid_from_pattern(network: Network, example: tuple[Array, Array]) -> jax.Array:
+    tokens, pattern = example
+    return network.run(tokens, at(PATTERN, patch(pattern)))[1][RESID_MID][LAST]
 
 
 def run_both_ways(
@@ -99,28 +111,34 @@ def run_both_ways(
       The full run, the fixed run, the read-out of both, and what the attention does.
     """
 
-    def from_pattern(params: dict, example: tuple[jax.Array, jax.Array]) -> jax.Array:
-        tokens, pattern = example
-        return network.run(tokens, at(PATTERN, patch(pattern)), params)[1][RESID_MID][LAST]
-
     activations = network.read(inputs, [PATTERN, RESID_MID])
     patterns, resid_mid = activations[PATTERN], activations[RESID_MID][:, LAST]
     read_out = ReadOut(network)
     if balance:
         read_out = ReadOut(network, float(np.median(difference(read_out(resid_mid)))))
     full = Stream(resid_mid, read_out(resid_mid))
-    run = network.over(from_pattern)
     kept = []
-    for head in range(patterns.shape[1]):
-        one_fixed = patterns.copy()
-        one_fixed[:, head, LAST] = patterns[:, head, LAST].mean(axis=0)
-        labels = read_out(run((inputs, one_fixed))).argmax(axis=-1)
-        kept.append((labels == full.labels).mean())
-    fix = at(PATTERN, mean(patterns), query=LAST)
-    fixed_mid = network.read(inputs, [RESID_MID], fix)[RESID_MID][:, LAST]
+    means = patterns.mean(axis=0)[:, LAST]
+    for head in range(len(means)):
+        fixed_mid = _with_pattern(network, inputs, patterns, means, [head])
+        kept.append((read_out(fixed_mid).argmax(axis=-1) == full.labels).mean())
+    fixed_mid = _with_pattern(network, inputs, patterns, means, slice(None))
     last = patterns[:, :, LAST]
     attention = Attention(last.mean(axis=0), last.std(axis=0), np.array(kept))
     return full, Stream(fixed_mid, read_out(fixed_mid)), read_out, attention
+
+
+def _with_pattern(
+    network: Network,
+    inputs: np.ndarray,
+    patterns: np.ndarray,
+    means: np.ndarray,
+    heads: list[int] | slice,
+) -> np.ndarray:
+    """The residual stream at the last position with some heads' attention there at its mean."""
+    fixed = patterns.copy()
+    fixed[:, heads, LAST] = means[heads]
+    return network.over(_resid_mid_from_pattern, (inputs, fixed))
 
 
 class Filters(NamedTuple):

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from jaxmi.explain.cnn_solution import CnnExplanation
 
@@ -76,16 +77,19 @@ def neurons(found: CnnExplanation) -> Figure:
     for group, colour in ((d.anti1, ANTI1), (d.one, ONE), (found.neurons.dead, GREY)):
         order += np.flatnonzero(group).tolist()
         colours += [colour] * int(group.sum())
-    columns = 20
+    columns, height, width = 20, 34, 31  # of a tile: a picture of 28 x 28, its number, a margin
     rows = -(-len(order) // columns)
-    figure = Figure(figsize=(12, 0.66 * rows), layout="constrained")
-    for axes, neuron, colour in zip(figure.subplots(rows, columns).flat, order, colours):
-        axes.imshow(found.neuron_images[neuron], cmap="gray_r", vmin=0, vmax=1)
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_title(str(neuron), fontsize=6, pad=1, color=colour)
-        for spine in axes.spines.values():
-            spine.set_color(colour)
+    sheet = np.zeros((rows * height, columns * width))
+    figure = Figure(figsize=(12, 12 * sheet.shape[0] / sheet.shape[1]), layout="constrained")
+    axes = figure.subplots()
+    for place, (neuron, colour) in enumerate(zip(order, colours, strict=True)):
+        top, left = (place // columns) * height + 5, (place % columns) * width + 1
+        sheet[top : top + 28, left : left + 28] = found.neuron_images[neuron]
+        frame = Rectangle((left - 1, top - 1), 29, 29, fill=False, edgecolor=colour)
+        axes.add_patch(frame)
+        axes.text(left + 13.5, top - 1.5, str(neuron), ha="center", fontsize=6, color=colour)
+    axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.axis("off")
     return figure
 
 
@@ -133,8 +137,8 @@ def ablations(found: CnnExplanation, published: Mapping[str, float]) -> Figure:
             chance=found.figures[f"class0_{half}half"],
             chance_name="answers 0 always",
         )
-        axes.set_title(f"{title}: detectors at their minimum", fontsize=10)
-        axes.set_xlabel("labels kept, %")
+        axes.set_title(title, fontsize=10)
+        axes.set_xlabel("labels kept, detectors at their minimum, %")
     return figure
 
 
@@ -202,8 +206,9 @@ def _bars(
     last = len(values) if controls_from is None else controls_from
     colours = [LABEL_COLOURS[1] if i < last else GREY for i in range(len(values))]
     places = np.arange(len(values))
-    bars = axes.barh(places, [100 * v for v in values.values()], color=colours)
-    axes.bar_label(bars, fmt="%.1f", label_type="center", fontsize=8, color="white")
+    axes.barh(places, [100 * v for v in values.values()], color=colours)
+    for place, value in zip(places, values.values(), strict=True):
+        axes.text(1.5, place, f"{100 * value:.1f}", color="white", fontsize=8, va="center")
     if len(published):
         axes.plot(100 * np.array(published), places, "x", color=PUBLISHED, label="published")
     if chance is not None:

@@ -4,13 +4,14 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.explain.cnn_solution import RANDOM_GROUPS, CnnExplanation
 from jaxmi.report import cnn_figures as draw
-from jaxmi.report.page import ENOUGH, FAILS, HOLDS, IN_PART, Page, Row, Section, verdict
+from jaxmi.report.page import ENOUGH, FAILS, HOLDS, IN_PART, Page, Row, Section, png, verdict
 
 CLAIM = (
     "Among the 200 hidden neurons, one group fires for images like the clue and another for images like "
     "its inverse. Both push towards label 1. Where neither fires, the biases answer 0. So label 0 is a "
     "band of medium similarity to the clue."
 )
+GROUPS = {"anti1": "anti-1", "one": "1", "both": "both"}
 NOT_SHOWN = (
     "How the convolutions compute the similarity. All evidence is about the hidden neurons after their "
     "ReLU, and about the images on which they fire.",
@@ -27,11 +28,13 @@ def cnn_page(found: CnnExplanation, challenge: Challenge, name: str, command: st
     solution = challenge.solution
     assert isinstance(solution, ClueSolution)
     f = found.figures
+    sizes = challenge.model_config
     right = found.neurons.labels == challenge.labels[: solution.images]
     return Page(
         title=f"{challenge.title}: an explanation of {name}",
         subtitle=(
-            f"3x3 convolutions to 8 and to 16 channels, 200 hidden neurons, 2 logits. It gives "
+            f"3x3 convolutions to {sizes['channels'][0]} and to {sizes['channels'][1]} channels, "
+            f"{sizes['neurons']} hidden neurons, {sizes['classes']} logits. It gives "
             f"{right.mean():.2%} of the {solution.images:,} training images their true label, and "
             f"labels {f['label1_share']:.1%} of them 1. All figures below are about its own labels."
         ),
@@ -61,7 +64,7 @@ def _bands(found: CnnExplanation) -> Section:
             "The similarity of an image is the sum over pixels of pixel * (2 * clue - 1). The best band "
             "on it, label 0 within and 1 outside, is compared with bands on other features.",
         ),
-        {"bands": draw.bands(found)},
+        png(bands=draw.bands(found)),
         (
             Row(
                 "band on the similarity",
@@ -91,11 +94,11 @@ def _groups(found: CnnExplanation, solution: ClueSolution) -> Section:
             "The contact sheet has an image that drives each neuron, found by gradient ascent: anti-1 in "
             "green, 1 in red, dead in grey. Pixels of the last rows and columns reach no neuron.",
         ),
-        {
-            "plane": draw.plane(found, solution.clue_index),
-            "directions": draw.directions(found),
-            "neurons": draw.neurons(found),
-        },
+        png(
+            plane=draw.plane(found, solution.clue_index),
+            directions=draw.directions(found),
+            neurons=draw.neurons(found),
+        ),
         (
             Row("first principal component, share of variance", "pca_variance_1"),
             Row("second", "pca_variance_2"),
@@ -124,7 +127,7 @@ def _ablations(found: CnnExplanation, solution: ClueSolution) -> Section:
         for group in ("anti1", "one", "both"):
             rows.append(
                 Row(
-                    f"half {text}: kept, {group.replace('anti1', 'anti-1')} at the minimum",
+                    f"half {text}: kept, {GROUPS[group]} at the minimum",
                     f"kept_{half}half_min_{group}",
                     f"class0_{half}half",
                     "answers 0 always",
@@ -145,7 +148,7 @@ def _ablations(found: CnnExplanation, solution: ClueSolution) -> Section:
             "the network answers 0 on all of it: what is then kept, about 48 %, is nothing but the "
             "share of label 0. It is not half of anything. The other half's group is hardly missed.",
         ),
-        {"ablations": draw.ablations(found, solution.figures)},
+        png(ablations=draw.ablations(found, solution.figures)),
         rows,
         _compared(needed / 2, true > 3 * abs(random) + 0.05),
         f"{needed / 2:.1%} kept without the other half's group",
@@ -177,7 +180,7 @@ def _scrub(found: CnnExplanation, solution: ClueSolution) -> Section:
             "make up the same neurons give the same result, as the last row shows. It is evidence for "
             "the similarity as the feature; the next section is evidence for the groups.",
         ),
-        {"scrubs": draw.scrubs(found, solution.noises, solution.figures)},
+        png(scrubs=draw.scrubs(found, solution.noises, solution.figures)),
         rows,
         verdict(value, control),
         f"{value:.1%} kept; similarity to other 1s {control:.1%}",
@@ -221,7 +224,7 @@ def _clue(found: CnnExplanation, challenge: Challenge) -> Section:
             "The sign is a rule, not a find: of the template and its negative, that one is taken which "
             "some image matches best.",
         ),
-        {"clue": draw.clue(found, challenge.inputs)},
+        png(clue=draw.clue(found, challenge.inputs)),
         (
             Row("the image", "recovered_clue_index", "baseline_clue_index", "from labels alone"),
             Row("rank of the true clue", "recovered_true_clue_rank", "baseline_true_clue_rank", "same"),

@@ -18,6 +18,11 @@ MARGIN = 0.05
 
 HOLDS, IN_PART, FAILS = "holds", "in part", "fails"
 
+DPI = 110
+
+NOT_SHARES = ("logit", "correlation", "margin", "specificity")
+"""Words in the names of figures that are no shares."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -39,8 +44,8 @@ class Section:
     title: str
     text: Sequence[str]
     """Paragraphs."""
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    """File name without ending -> figure; the key is also its alternative text."""
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    """File name without ending -> PNG; the key is also its alternative text."""
     rows: Sequence[Row] = ()
     verdict: str | None = None
     """`HOLDS`, `IN_PART` or `FAILS`; None if the section makes no claim that could fail."""
@@ -90,7 +95,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"picture": _picture, "shown": shown}
+    environment.filters |= {"data_url": _data_url, "shown": shown}
     return environment.get_template(name)
 
 
@@ -100,13 +105,20 @@ def shown(value: float | None, key: str) -> str:
         return "-"
     if isinstance(value, int) or key.endswith(("_index", "_rank")):
         return f"{value:,.0f}"
-    if any(word in key for word in ("logit", "zero_", "correlation", "margin", "specificity")):
+    if key.startswith("zero_") or any(word in key for word in NOT_SHARES):
         return f"{value:.4f}" if "margin" in key or "correlation" in key else f"{value:.2f}"
     return f"{value:.1%}"
 
 
-def _picture(figure: Figure) -> str:
-    """A figure as a data URL."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+def png(**figures: Figure) -> dict[str, bytes]:
+    """Renders figures, under their names."""
+    rendered = {}
+    for name, figure in figures.items():
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=DPI)
+        rendered[name] = file.getvalue()
+    return rendered
+
+
+def _data_url(picture: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(picture).decode()

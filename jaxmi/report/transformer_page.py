@@ -3,7 +3,7 @@
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explain.transformer_solution import CONTROL_DRAWS, RUNS, TransformerExplanation
 from jaxmi.report import transformer_figures as draw
-from jaxmi.report.page import Page, Row, Section, verdict
+from jaxmi.report.page import Page, Row, Section, png, verdict
 
 CLAIM = (
     "The embeddings do the work. Attention hardly varies; it adds to the last position's residual stream "
@@ -32,12 +32,13 @@ def transformer_page(
     found: TransformerExplanation, challenge: Challenge, name: str, command: str
 ) -> Page:
     """Puts the report together; figures are drawn here."""
-    f = found.figures
+    f, sizes = found.figures, challenge.model_config
     return Page(
         title=f"{challenge.title}: an explanation of {name}",
         subtitle=(
-            f"One block, no LayerNorm, width 128, 8 heads of 16, 1,024 ReLU neurons. It gives "
-            f"{f['accuracy']:.2%} of all 12,769 pairs their true label, and labels "
+            f"One block, no LayerNorm, width {sizes['d_model']}, {sizes['n_heads']} heads of "
+            f"{sizes['d_head']}, {sizes['d_mlp']:,} ReLU neurons. It gives {f['accuracy']:.2%} of all "
+            f"{len(challenge.labels):,} pairs their true label, and labels "
             f"{f['label1_share']:.1%} of them 1. All figures below are about its own labels: logit 1 "
             "against logit 0 at the last position."
         ),
@@ -66,7 +67,7 @@ def _attention(found: TransformerExplanation) -> Section:
             "Every head's pattern at the last position is set to its mean over all pairs. If attention "
             "did nothing but add up, the labels would stay.",
         ),
-        {"attention": draw.attention(found)},
+        png(attention=draw.attention(found)),
         (
             Row("labels kept with all heads fixed", "fixed_baseline", "chance", "labels by their shares"),
             Row("true labels, attention as it is", "accuracy"),
@@ -107,7 +108,7 @@ def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
             "components. Two half-planes are fit so that a pair is in both where its label is 1.",
             "Below: how strongly each pair passes either filter, row x, column y.",
         ),
-        {"plane": draw.plane(found), "filters": draw.filters(found, challenge.labels)},
+        png(plane=draw.plane(found), filters=draw.filters(found, challenge.labels)),
         rows,
         verdict(f["full_filters_agreement"], control),
         f"{f['full_filters_agreement']:.1%} of labels; in random planes {control:.1%}",
@@ -162,7 +163,7 @@ def _sides(found: TransformerExplanation) -> Section:
             "of the full run by the fixed run's). The published percentages are drawn into pictures "
             "only and not quoted here.",
         ),
-        {"scrubs": draw.scrubs(found)},
+        png(scrubs=draw.scrubs(found)),
         rows,
         verdict(value, control),
         f"{value:.1%} of labels kept with every claim at once; random planes {control:.1%}",
@@ -176,7 +177,7 @@ def _mlp(found: TransformerExplanation) -> Section:
             "The logit difference is a sum of two parts: what the residual stream before the MLP gives "
             "directly, and what the MLP adds. Means over the four quadrants that the filters make.",
         ),
-        {"mlp": draw.mlp(found)},
+        png(mlp=draw.mlp(found)),
         (
             Row("labels kept without the MLP", "mlp_zero_kept"),
             Row("labels kept with the MLP's part at its mean", "mlp_mean_kept"),

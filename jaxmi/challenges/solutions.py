@@ -1,7 +1,7 @@
 """The published solutions: how each looked into its network, and the figures it found there.
 
-Both by Stefan Heimersheim and Marius Hobbhahn (2023), on Casper's published weights. What they say of
-a network is recomputed by `jaxmi.explain`.
+Both by Stefan Heimersheim and Marius Hobbhahn (2023), on Casper's published weights. What they say
+of a network is recomputed by `jaxmi.explain`.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ class Explain(Verb):
     """A checkpoint folder, or a run folder: then all its seeds, and a table of them."""
 
     out: Path
-    """The folder to write: report.html, figures.json, PNG figures; a folder below per seed of a run."""
+    """The folder to write: report.html, figures.json, PNG figures; of a run, a folder per seed."""
 
     force: bool = False
     """Replace an explanation that is there."""

@@ -1,7 +1,6 @@
 """Explanations as folders: a report, its figures as PNG, and every number as JSON."""
 
 import hashlib
-import json
 import math
 import shlex
 from collections.abc import Mapping
@@ -34,9 +33,7 @@ from jaxmi.weights.whole import check_files, whole_files
 REPORT, NUMBERS = "report.html", "figures.json"
 
 
-def write_explanations(
-    path: Path, out: Path, force: bool, data_dir: Path | None
-) -> dict[str, Any]:
+def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Explains a network, or every seed of a run, and writes the reports.
 
     A run's seeds are written one by one, each whole; a seed that was explained before from the same
@@ -66,12 +63,16 @@ def write_explanations(
     }
     missing = [name for name in networks if name not in done]
     # A run's table is made anew whenever seeds are added, so it is never in the way.
-    check_files(out, [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)], force)
+    check_files(
+        out, [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)], force
+    )
     challenge_name = next(iter(networks.values())).challenge
     challenge = load_challenge(challenge_name, data_dir)
     digits = load_mnist(data_dir).digits if challenge_name == "cnn" else None
     for name in track(missing, len(missing)):
-        command = f"jaxmi explain {shlex.quote(str(folders[name]))} --out {shlex.quote(str(out / name))}"
+        command = (
+            f"jaxmi explain {shlex.quote(str(folders[name]))} --out {shlex.quote(str(out / name))}"
+        )
         label = name or path.resolve().name
         page, numbers = _explain(challenge, networks[name], digits, label, command)
         numbers |= {"checkpoint": str(folders[name]), **prints[name]}
@@ -129,7 +130,7 @@ def control_networks(challenge: Challenge) -> dict[str, Params]:
     parity = resources.files("jaxmi").joinpath("controls", "cnn-parity")
     with resources.as_file(parity) as folder:
         trained = load_checkpoint(folder).params
-    return {"untrained": challenge.init(jax.random.key(0)), "parity": trained}
+    return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
 
 
 def _explain(

@@ -19,9 +19,7 @@ class Arms(NamedTuple):
     """The horizontal coordinate that parts the points of the two."""
 
 
-def fit_arms(
-    points: Float[np.ndarray, "n 2"], split: float, lengths: tuple[float, float]
-) -> Arms:
+def fit_arms(points: Float[np.ndarray, "n 2"], split: float, lengths: tuple[float, float]) -> Arms:
     """Fits an arm to the points left of a vertical line, and one to the rest.
 
     Each is a least-squares line of the second coordinate on the first, of which only the slope is

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Int, Real
 
 from jaxmi.errors import InputError
 
@@ -21,8 +21,8 @@ def best_band(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Ba
     """Finds the band by which a score agrees best with labels, exactly, among all bands.
 
     Edges lie on scores that occur, or at infinity. Of bands that agree equally, the one that ends
-    first and begins first. Even a score that says nothing agrees with the share of the more frequent
-    label: compare with `best_band` of a permuted score.
+    first and begins first. Even a score that says nothing agrees with the share of the more
+    frequent label: compare with `best_band` of a permuted score.
 
     Args:
       scores: One per example.

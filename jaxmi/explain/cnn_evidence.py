@@ -78,13 +78,37 @@ def similarity(
     return (pixels @ (2 * (clue.reshape(-1) / np.float32(255)) - 1)).astype(np.float64)
 
 
+class Groups(NamedTuple):
+    """Two groups of neurons, as masks."""
+
+    anti1: Bool[np.ndarray, "d"]
+    """Claimed to detect the clue's inverse."""
+    one: Bool[np.ndarray, "d"]
+    """Claimed to detect the clue."""
+
+    @property
+    def both(self) -> Bool[np.ndarray, "d"]:
+        """The neurons of either."""
+        return self.anti1 | self.one
+
+    @property
+    def swapped(self) -> "Groups":
+        """Each in the other's role: a control."""
+        return Groups(self.one, self.anti1)
+
+    def shuffled(self, seed: int) -> "Groups":
+        """The same neurons dealt out at random into groups of the same sizes: a control."""
+        live = np.random.default_rng(seed).permutation(np.flatnonzero(self.both))
+        first = np.zeros_like(self.anti1)
+        first[live[: self.anti1.sum()]] = True
+        return Groups(first, self.both & ~first)
+
+
 class Detectors(NamedTuple):
     """The two groups of neurons, and the plane in which they were told apart."""
 
-    anti1: Bool[np.ndarray, "d"]
-    """Detectors of the clue's inverse: those along the left arm."""
-    one: Bool[np.ndarray, "d"]
-    """Detectors of the clue: those along the right arm."""
+    groups: Groups
+    """`anti1` lies along the left arm, `one` along the right."""
     plane: Pca
     """The neurons' principal components; the first goes up with the similarity."""
     points: Float[np.ndarray, "n 2"]
@@ -98,8 +122,8 @@ def find_detectors(
 ) -> Detectors:
     """Parts the neurons by the arm along which they lie.
 
-    The arms' vectors are mapped back to the neurons, and a neuron belongs to the one with its larger
-    entry. A neuron that never fires belongs to neither; every other belongs to exactly one.
+    The arms' vectors are mapped back to the neurons, and a neuron belongs to the one with its
+    larger entry. A neuron that never fires belongs to neither; every other belongs to exactly one.
 
     Raises:
       InputError: if the activations are all alike.
@@ -109,8 +133,7 @@ def find_detectors(
     arms = fit_arms(points, solution.arm_split, solution.arm_lengths)
     left, right = arms.directions @ plane.components[:2]
     anti1, one = (left > right) & ~neurons.dead, (left <= right) & ~neurons.dead
-    assert (anti1.astype(int) + one + neurons.dead == 1).all()
-    return Detectors(anti1, one, plane, points, arms)
+    return Detectors(Groups(anti1, one), plane, points, arms)
 
 
 class Halves(NamedTuple):
@@ -146,17 +169,16 @@ def kept_at_minimum(
     return float((ablated.argmax(axis=-1) == neurons.labels[half]).mean())
 
 
-def specificity(neurons: Neurons, groups: tuple[np.ndarray, np.ndarray], halves: Halves) -> float:
+def specificity(neurons: Neurons, groups: Groups, halves: Halves) -> float:
     """Returns by how much more labels are kept without the other half's group than without its own.
 
     Groups are set to their minimum; mean over the two halves; in -1..1. Groups that have nothing to
     do with the halves give about 0.
     """
-    anti1, one = groups
-    without_other = kept_at_minimum(neurons, one, halves.anti1)
-    without_other += kept_at_minimum(neurons, anti1, halves.one)
-    without_own = kept_at_minimum(neurons, anti1, halves.anti1)
-    without_own += kept_at_minimum(neurons, one, halves.one)
+    without_other = kept_at_minimum(neurons, groups.one, halves.anti1)
+    without_other += kept_at_minimum(neurons, groups.anti1, halves.one)
+    without_own = kept_at_minimum(neurons, groups.anti1, halves.anti1)
+    without_own += kept_at_minimum(neurons, groups.one, halves.one)
     return (without_other - without_own) / 2
 
 
@@ -176,9 +198,7 @@ def scrub_random(neurons: Neurons, group: np.ndarray, draws: int) -> Outcome:
     return _scrub(neurons, [Claim(SITE, anyone(len(neurons.logits)), group)], draws)
 
 
-def scrub_armwise(
-    neurons: Neurons, groups: tuple[np.ndarray, np.ndarray], halves: Halves, draws: int
-) -> Outcome:
+def scrub_armwise(neurons: Neurons, groups: Groups, halves: Halves, draws: int) -> Outcome:
     """Scrubs in each half the group that is claimed not to matter there, from that half's images.
 
     In the half like the clue, detectors of its inverse come from any image of the half, and the
@@ -186,27 +206,15 @@ def scrub_armwise(
 
     Args:
       neurons: The network's.
-      groups: Detectors of the inverse, detectors of the clue.
+      groups: Those claimed to detect the inverse, and the clue.
       halves: The images'.
       draws: How often donors are drawn.
     """
-    anti1, one = groups
     claims = [
-        Claim(SITE, within(halves.one), anti1),
-        Claim(SITE, within(halves.anti1), one),
+        Claim(SITE, within(halves.one), groups.anti1),
+        Claim(SITE, within(halves.anti1), groups.one),
     ]
     return _scrub(neurons, claims, draws)
-
-
-def random_groups(
-    rng: np.random.Generator, groups: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Deals the same neurons out at random into two groups of the same sizes."""
-    live = rng.permutation(np.flatnonzero(groups[0] | groups[1]))
-    first, second = np.zeros_like(groups[0]), np.zeros_like(groups[1])
-    first[live[: groups[0].sum()]] = True
-    second[live[groups[0].sum() :]] = True
-    return first, second
 
 
 def band_agreement(neurons: Neurons, feature: np.ndarray) -> Band:

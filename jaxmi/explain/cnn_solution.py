@@ -11,10 +11,10 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.errors import InputError
 from jaxmi.explain import cnn_evidence as evidence
-from jaxmi.explain.bands import best_band
-from jaxmi.explain.clue_recovery import Recovery, find_clue, measure, recover
-from jaxmi.explain.clue_search import PixelMoments, pixel_moments
-from jaxmi.explain.cnn_evidence import Detectors, Halves, Neurons
+from jaxmi.explain.clue_recovery import Recovery, measure, recover
+from jaxmi.explain.clue_search import pixel_moments
+from jaxmi.explain.cnn_controls import other_features, other_network
+from jaxmi.explain.cnn_evidence import Detectors, Groups, Halves, Neurons
 from jaxmi.explain.features import visualise
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import difference
@@ -25,9 +25,6 @@ DRAWS = 5
 
 RANDOM_GROUPS = 30
 """How many random partitions of the neurons the true groups are compared with."""
-
-OTHER_ONES = 30
-"""How many other images of the clue's digit are tried as the clue."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +76,23 @@ def explain_cnn(
     if np.ptp(neurons.activations, axis=0).max() == 0:
         raise InputError("this network's neurons do the same on every image: nothing to explain")
     detectors = evidence.find_detectors(neurons, scores, solution)
+    groups = detectors.groups
     halves = evidence.halve(scores, evidence.band_agreement(neurons, scores))
-    differences = _ablations(neurons, detectors)
+    differences = _ablations(neurons, groups)
     figures = _structure(neurons, detectors)
     figures |= _bands(neurons, images, clue)
     for name, values in differences.items():
         figures[f"{name}_median"] = float(np.median(values))
         figures[f"{name}_mean"] = float(values.mean())
-    figures |= _minima(neurons, detectors, halves)
-    figures |= _scrubs(neurons, detectors, scores, solution)
-    armwise, random_armwise = _armwise(neurons, detectors, halves)
+    figures |= _minima(neurons, groups, halves)
+    figures |= _scrubs(neurons, groups, scores, solution)
+    armwise, random_armwise = _armwise(neurons, groups, halves)
     figures |= armwise
     recovery = recover(images, moments, neurons.activations, neurons.labels)
     figures |= _recovered(recovery, solution)
-    figures |= _feature_controls(neurons, detectors, scores, images, digits, solution)
+    figures |= other_features(neurons, groups, scores, images, digits, solution)
     for name, control in control_networks.items():
-        found = _control_network(challenge, control, images, moments, scores, solution)
+        found = other_network(Network(challenge.model, control), images, moments, scores, solution)
         figures |= {f"control_{name}_{key}": value for key, value in found.items()}
     neuron_images, arm_images = _visualise(network, detectors)
     return CnnExplanation(
@@ -120,8 +118,8 @@ def _structure(neurons: Neurons, detectors: Detectors) -> dict[str, float]:
         "chance": float(labels.mean() ** 2 + (1 - labels.mean()) ** 2),
         "pca_variance_1": float(shares[0]),
         "pca_variance_2": float(shares[1]),
-        "neurons_left": int(detectors.anti1.sum()),
-        "neurons_right": int(detectors.one.sum()),
+        "neurons_left": int(detectors.groups.anti1.sum()),
+        "neurons_right": int(detectors.groups.one.sum()),
         "neurons_dead": int(neurons.dead.sum()),
     }
 
@@ -134,33 +132,35 @@ def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> dict[str, 
     return figures
 
 
-def _ablations(neurons: Neurons, detectors: Detectors) -> dict[str, np.ndarray]:
-    groups = {"anti1": detectors.anti1, "one": detectors.one}
-    groups["both"] = detectors.anti1 | detectors.one
-    ablated = {f"zero_{name}": evidence.ablate_to_zero(neurons, g) for name, g in groups.items()}
+def _ablations(neurons: Neurons, groups: Groups) -> dict[str, np.ndarray]:
+    named = {**groups._asdict(), "both": groups.both}
+    ablated = {f"zero_{name}": evidence.ablate_to_zero(neurons, g) for name, g in named.items()}
     return {"logit_diff": difference(neurons.logits), **ablated}
 
 
-def _minima(neurons: Neurons, detectors: Detectors, halves: Halves) -> dict[str, float]:
+def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> dict[str, float]:
     """Labels kept with neurons at their minimum; a network that answers 0 keeps the share of 0."""
     figures = {}
-    pair = (detectors.anti1, detectors.one)
+    named = {**groups._asdict(), "both": groups.both}
     for half, members in halves._asdict().items():
-        for name, group in (*zip(("anti1", "one"), pair, strict=True), ("both", pair[0] | pair[1])):
+        for name, group in named.items():
             kept = evidence.kept_at_minimum(neurons, group, members)
             figures[f"kept_{half}half_min_{name}"] = kept
         figures[f"class0_{half}half"] = float((neurons.labels[members] == 0).mean())
-    figures["min_specificity"] = evidence.specificity(neurons, pair, halves)
-    random = [evidence.specificity(neurons, g, halves) for g in _random_partitions(pair)]
+    figures["min_specificity"] = evidence.specificity(neurons, groups, halves)
+    random = [
+        evidence.specificity(neurons, groups.shuffled(seed), halves)
+        for seed in range(RANDOM_GROUPS)
+    ]
     figures["min_specificity_random_mean"] = float(np.mean(random))
     return figures
 
 
 def _scrubs(
-    neurons: Neurons, detectors: Detectors, scores: np.ndarray, solution: ClueSolution
+    neurons: Neurons, groups: Groups, scores: np.ndarray, solution: ClueSolution
 ) -> dict[str, float]:
     figures = {}
-    both = detectors.anti1 | detectors.one
+    both = groups.both
     for noise in solution.noises:
         outcome = evidence.scrub_near(neurons, both, scores, noise, DRAWS)
         figures[f"scrub_{noise:g}"], figures[f"scrub_{noise:g}_std"] = outcome[:2]
@@ -171,13 +171,15 @@ def _scrubs(
 
 
 def _armwise(
-    neurons: Neurons, detectors: Detectors, halves: Halves
+    neurons: Neurons, groups: Groups, halves: Halves
 ) -> tuple[dict[str, float], np.ndarray]:
-    pair = (detectors.anti1, detectors.one)
-    true = evidence.scrub_armwise(neurons, pair, halves, DRAWS)
-    swapped = evidence.scrub_armwise(neurons, pair[::-1], halves, DRAWS)
+    true = evidence.scrub_armwise(neurons, groups, halves, DRAWS)
+    swapped = evidence.scrub_armwise(neurons, groups.swapped, halves, DRAWS)
     random = np.array(
-        [evidence.scrub_armwise(neurons, g, halves, 1).kept for g in _random_partitions(pair)]
+        [
+            evidence.scrub_armwise(neurons, groups.shuffled(seed), halves, 1).kept
+            for seed in range(RANDOM_GROUPS)
+        ]
     )
     figures = {
         "armwise_true": true.kept,
@@ -190,12 +192,6 @@ def _armwise(
     return figures, random
 
 
-def _random_partitions(pair: tuple[np.ndarray, np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [
-        evidence.random_groups(np.random.default_rng(seed), pair) for seed in range(RANDOM_GROUPS)
-    ]
-
-
 def _recovered(recovery: Recovery, solution: ClueSolution) -> dict[str, float]:
     order, correlation = recovery.ranking
     first, second = correlation[order[:2]]
@@ -203,7 +199,7 @@ def _recovered(recovery: Recovery, solution: ClueSolution) -> dict[str, float]:
         "recovered_clue_index": recovery.clue,
         "recovered_clue_correlation": float(first),
         "recovered_clue_margin": float(first - second),
-        "recovered_true_clue_rank": _rank(order, solution.clue_index),
+        "recovered_true_clue_rank": recovery.ranking.rank_of(solution.clue_index),
         "recovered_template_agreement": recovery.template_band.agreement,
         "recovered_band_agreement": recovery.band.agreement,
         "recovered_band_low": recovery.band.low,
@@ -212,76 +208,8 @@ def _recovered(recovery: Recovery, solution: ClueSolution) -> dict[str, float]:
     figures |= {f"recovered_{m}_agreement": b.agreement for m, b in recovery.bands.items()}
     if recovery.baseline is not None:
         figures["baseline_clue_index"] = int(recovery.baseline.order[0])
-        figures["baseline_true_clue_rank"] = _rank(recovery.baseline.order, solution.clue_index)
+        figures["baseline_true_clue_rank"] = recovery.baseline.rank_of(solution.clue_index)
     return figures
-
-
-def _rank(order: np.ndarray, image: int) -> int:
-    return int(np.flatnonzero(order == image)[0]) + 1
-
-
-def _feature_controls(
-    neurons: Neurons,
-    detectors: Detectors,
-    scores: np.ndarray,
-    images: np.ndarray,
-    digits: np.ndarray,
-    solution: ClueSolution,
-) -> dict[str, float]:
-    """The band and the scrub with other features in the similarity's place."""
-    rng = np.random.default_rng(0)
-    same_digit = np.flatnonzero(digits[: len(images)] == digits[solution.clue_index])
-    others = rng.choice(np.setdiff1d(same_digit, [solution.clue_index]), OTHER_ONES, replace=False)
-    both = detectors.anti1 | detectors.one
-    noise = solution.noises[1]
-
-    def scrubbed(feature: np.ndarray) -> float:
-        return evidence.scrub_near(neurons, both, feature, noise, 1).kept
-
-    figures = {}
-    for name, feature in (
-        ("permuted", rng.permutation(scores)),
-        ("brightness", images.sum(axis=(1, 2), dtype=np.float64)),
-    ):
-        figures[f"control_{name}_band_agreement"] = best_band(feature, neurons.labels).agreement
-        figures[f"control_{name}_scrub"] = scrubbed(feature)
-    features = [evidence.similarity(images, images[other]) for other in others]
-    agreements = [best_band(feature, neurons.labels).agreement for feature in features]
-    figures["control_other_ones_band_agreement_mean"] = float(np.mean(agreements))
-    figures["control_other_ones_band_agreement_max"] = float(np.max(agreements))
-    figures["control_other_ones_scrub_mean"] = float(np.mean([scrubbed(f) for f in features]))
-    random = [
-        evidence.scrub_near(neurons, one | anti1, scores, noise, 1).kept
-        for anti1, one in _random_partitions((detectors.anti1, detectors.one))[:1]
-    ]
-    figures["scrub_random_groups"] = float(np.mean(random))
-    return figures
-
-
-def _control_network(
-    challenge: Challenge,
-    params: Params,
-    images: np.ndarray,
-    moments: PixelMoments,
-    scores: np.ndarray,
-    solution: ClueSolution,
-) -> dict[str, float]:
-    """What the same pipeline says of a network that knows nothing of the clue."""
-    neurons = evidence.observe(Network(challenge.model, params), images).balanced()
-    detectors = evidence.find_detectors(neurons, scores, solution)
-    band = evidence.band_agreement(neurons, scores)
-    halves = evidence.halve(scores, band)
-    pair = (detectors.anti1, detectors.one)
-    both = pair[0] | pair[1]
-    _, ranking = find_clue(moments, neurons.activations)
-    return {
-        "similarity_band_agreement": band.agreement,
-        "scrub": evidence.scrub_near(neurons, both, scores, solution.noises[1], 1).kept,
-        "armwise_true": evidence.scrub_armwise(neurons, pair, halves, 1).kept,
-        "armwise_swapped": evidence.scrub_armwise(neurons, pair[::-1], halves, 1).kept,
-        "min_specificity": evidence.specificity(neurons, pair, halves),
-        "recovered_true_clue_rank": _rank(ranking.order, solution.clue_index),
-    }
 
 
 def _visualise(network: Network, detectors: Detectors) -> tuple[np.ndarray, np.ndarray]:

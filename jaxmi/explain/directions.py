@@ -45,8 +45,9 @@ def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None)
     """
     if len(activations) < 2:
         raise InputError(f"principal components of {len(activations)} examples")
-    mean = np.mean(activations, axis=0, dtype=np.float64)
-    centred = np.asarray(activations, np.float64) - mean
+    activations = np.asarray(activations, np.float64)
+    mean = activations.mean(axis=0)
+    centred = activations - mean
     _, singular, components = np.linalg.svd(_triangle(centred), full_matrices=False)
     if not singular.any():
         raise InputError(f"principal components of {len(activations)} examples that are all alike")
@@ -60,7 +61,7 @@ def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None)
 
 def _triangle(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
     """A small matrix with the same right singular vectors and singular values."""
-    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
 class Probe(NamedTuple):
@@ -115,8 +116,9 @@ def ridge_regression(
     """
     if ridge < 0:
         raise InputError(f"the ridge penalty must not be negative: {ridge}")
-    mean = np.mean(inputs, axis=0, dtype=np.float64)
-    centred = np.asarray(inputs, np.float64) - mean
+    inputs = np.asarray(inputs, np.float64)
+    mean = inputs.mean(axis=0)
+    centred = inputs - mean
     products = centred.T @ (np.asarray(targets, np.float64) - np.mean(targets))
     if ridge:
         weights = np.linalg.solve(centred.T @ centred + ridge * np.eye(len(mean)), products)

@@ -124,9 +124,9 @@ def resample(activations: Float[Array, "n ..."], donor: int | Int[Array, ""]) ->
 
 
 def shift(direction: Float[Array, "..."], amount: float | Float[Array, ""] = 1.0) -> Action:
-    """Adds `amount` times a direction, which has the activation's shape or that of its last axes."""
-    return lambda activation: activation + jnp.broadcast_to(
-        amount * jnp.asarray(direction), activation.shape
+    """Adds `amount` times a direction of the activation's shape, or that of its last axes."""
+    return lambda activation: (
+        activation + jnp.broadcast_to(amount * jnp.asarray(direction), activation.shape)
     )
 
 

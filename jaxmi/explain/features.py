@@ -95,10 +95,13 @@ def _climb_all(
         return _penalty(image, ascent) - reached(image, objective)
 
     def climb(objective: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def step(_: int, carry: tuple[jax.Array, optax.OptState]) -> tuple[jax.Array, optax.OptState]:
+        def step(
+            _: int, carry: tuple[jax.Array, optax.OptState]
+        ) -> tuple[jax.Array, optax.OptState]:
             image, state = carry
             updates, state = optimiser.update(jax.grad(loss)(image, objective), state)
-            return jnp.clip(image + updates, 0, 1), state  # pixels stay pixels
+            image = jnp.asarray(optax.apply_updates(image, updates))
+            return jnp.clip(image, 0, 1), state  # pixels stay pixels
 
         start = jnp.clip(0.5 + ascent.start_noise * jax.random.normal(key, shape), 0, 1)
         image, _ = jax.lax.fori_loop(0, ascent.steps, step, (start, optimiser.init(start)))

@@ -35,7 +35,8 @@ class Network:
         Raises:
           InputError: if an edit names an unknown site, or does not fit it.
         """
-        logits, activations = self.model.apply({"params": self.params}, x, edits)
+        ran: Any = self.model.apply({"params": self.params}, x, edits)
+        logits, activations = ran
         return logits[-1] if logits.ndim == 2 else logits, activations
 
     def over(self, function: Callable[["Network", Any], Any], examples: Any) -> Any:

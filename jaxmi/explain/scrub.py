@@ -1,9 +1,9 @@
 """Causal scrubbing: replace activations by those of other inputs that a hypothesis calls the same.
 
 A hypothesis is a list of claims. Each says: in these components of this site, only this feature of
-the input matters. So every input may take those components from another input with the same feature,
-its donor; if the network then changes its answers, the claim is wrong. Claims are carried out in the
-order given, each on what the claims before it left.
+the input matters. So every input may take those components from another input with the same
+feature, its donor; if the network then changes its answers, the claim is wrong. Claims are carried
+out in the order given, each on what the claims before it left.
 
 After Chan et al., "Causal scrubbing" (2022).
 """
@@ -26,7 +26,7 @@ DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
 
 @dataclass(frozen=True)
 class Claim:
-    """At this site, in these components, nothing but what the donors share with the input matters."""
+    """At this site, in these components, nothing matters but what donors share with the input."""
 
     site: str
     """A key of the activations that are scrubbed."""
@@ -67,7 +67,9 @@ def same(feature: Int[np.ndarray, "n"] | Bool[np.ndarray, "n"]) -> DonorRule:
         rank = np.empty_like(order)
         rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
         size = sizes[group]
-        step = rng.integers(1, np.maximum(size, 2))  # 1 .. size - 1 places further, around the group
+        step = rng.integers(
+            1, np.maximum(size, 2)
+        )  # 1 .. size - 1 places further, around the group
         return order[starts[group] + (rank + step) % size]
 
     return draw

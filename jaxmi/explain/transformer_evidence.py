@@ -6,10 +6,9 @@ the residual stream before the MLP, at the last position, is projected on two di
 half-planes there, alpha and beta, are asked whether their AND is the network's answer.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +19,7 @@ from jaxmi.explain.arms import AndBoundary, fit_and_boundary
 from jaxmi.explain.directions import Pca, linear_probe, pca
 from jaxmi.explain.edits import at, patch
 from jaxmi.explain.network import Network
-from jaxmi.explain.scrub import Claim, Outcome, Scrubbed, anyone, difference, same, scrub, within
+from jaxmi.explain.scrub import difference
 from jaxmi.models.sites import Sites
 from jaxmi.models.transformer import SITES, Mlp, Transformer, TransformerConfig
 from jaxmi.types import Array, Params
@@ -85,7 +84,7 @@ def _answer(
     """The two logits, what of them comes directly, and what through the MLP."""
     # The MLP treats rows alike, so inputs can stand where positions do.
     resid_mid = resid_mid.astype(jnp.float32)
-    mlp_out = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
+    mlp_out: Any = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
     with jax.default_matmul_precision("float32"):
         unembed = params["W_U"][:, :2]
         return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
@@ -110,7 +109,6 @@ def run_both_ways(
     Returns:
       The full run, the fixed run, the read-out of both, and what the attention does.
     """
-
     activations = network.read(inputs, [PATTERN, RESID_MID])
     patterns, resid_mid = activations[PATTERN], activations[RESID_MID][:, LAST]
     read_out = ReadOut(network)
@@ -170,7 +168,7 @@ class Filters(NamedTuple):
 
 
 def find_filters(stream: Stream, basis: Pca | None = None) -> Filters:
-    """Fits the two filters in the plane of the first two directions: by default, the components'."""
+    """Fits the two filters in the plane of a basis's first two directions; by default, PCA's."""
     basis = pca(stream.resid_mid) if basis is None else basis
     points = basis.project(stream.resid_mid)[:, :2]
     return Filters(basis, points, fit_and_boundary(points, stream.labels))
@@ -187,60 +185,6 @@ def random_components(basis: Pca, rng: np.random.Generator) -> Pca:
     chosen = 2 + rng.choice(len(basis.components) - 2, 2, replace=False)
     order = np.r_[chosen, np.setdiff1d(np.arange(len(basis.components)), chosen)]
     return basis._replace(components=basis.components[order])
-
-
-SITE = "coordinates"
-
-
-def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
-    """Returns every row of the published scrubbing table as claims about the coordinates.
-
-    1: only the plane matters (1*: the plane and the third component). 2: of alpha only whether it is
-    passed matters, and of beta. 3a: alpha does not matter where beta fails; 3b: beta does not matter
-    where alpha fails. Rows with + make several claims in turn.
-    """
-    alpha, beta = filters.passed.T
-    n, others = len(alpha), np.arange(2, len(filters.basis.components))
-
-    def where_alpha_fails(rng: np.random.Generator, scrubbed: Scrubbed) -> np.ndarray:
-        fails = scrubbed[SITE][:, 0] <= filters.boundary.thresholds[0]  # as it is by now
-        return within(fails)(rng, scrubbed)
-
-    one = [Claim(SITE, anyone(n), others)]
-    two = [Claim(SITE, same(alpha), [0]), Claim(SITE, same(beta), [1])]
-    three_a = [Claim(SITE, within(~beta), [0])]
-    three_b = [Claim(SITE, where_alpha_fails, [1])]
-    return {
-        "1": one,
-        "1*": [Claim(SITE, anyone(n), others[1:])],
-        "2": two,
-        "3a": three_a,
-        "3b": three_b,
-        "1+2": one + two,
-        "1+3a": one + three_a,
-        "1+3b": one + three_b,
-        "1+2+3a": one + two + three_a,
-        "1+2+3b": one + two + three_b,
-        "1+2+3a+3b": one + two + three_a + three_b,
-    }
-
-
-def scrub_filters(
-    stream: Stream,
-    filters: Filters,
-    claims: list[Claim],
-    read_out: Callable[[np.ndarray], np.ndarray],
-    clean: Float[np.ndarray, "n 2"],
-    draws: int,
-) -> Outcome:
-    """Tests one row on one run; `clean` are the answers to be kept."""
-    return scrub(
-        {SITE: filters.coordinates(stream.resid_mid)},
-        claims,
-        lambda scrubbed: read_out(filters.residual(scrubbed[SITE])),
-        clean,
-        draws,
-    )
 
 
 def probe_accuracy(activations: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:

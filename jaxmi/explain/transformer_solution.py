@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explain import transformer_evidence as evidence
+from jaxmi.explain.filter_claims import hypotheses, scrub_filters
 from jaxmi.explain.network import Network
 from jaxmi.explain.transformer_evidence import Attention, Filters, ReadOut, Stream
 from jaxmi.types import Params
@@ -56,8 +57,8 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
         figures |= _plane(name, streams[name], filters[name])
         found = _rows(name, streams[name], filters[name], read_out, full)
         figures |= {f"{name}_{key}": value for key, value in found.items()}
-    for row in ("baseline", "goal", *evidence.hypotheses(filters["full"])):
-        rows[row] = {name: figures[f"{name}_{_key(row)}"] for name in RUNS}
+    for row in ("baseline", "goal", *hypotheses(filters["full"])):
+        rows[row] = {name: figures[f"{name}_{figure_of(row)}"] for name in RUNS}
     mlp, quadrants = _mlp(full, filters["full"], read_out)
     figures |= mlp
     figures |= _plane_controls(full, filters["full"], read_out)
@@ -65,8 +66,8 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
     return TransformerExplanation(figures, streams, filters, attention, rows, quadrants)
 
 
-def _key(row: str) -> str:
-    """A row's name in `figures`."""
+def figure_of(row: str) -> str:
+    """Returns a row's name in `figures`, after the run's."""
     if row in ("baseline", "goal"):
         return row
     return "scrub_" + row.replace("*", "star").replace("+", "_")
@@ -111,10 +112,10 @@ def _rows(
         "baseline": float((stream.labels == full.labels).mean()),
         "goal": float((filters.passed.all(axis=1) == full.labels).mean()),
     }
-    for row, claims in evidence.hypotheses(filters).items():
-        outcome = evidence.scrub_filters(stream, filters, claims, read_out, full.logits, DRAWS)
-        figures[_key(row)], figures[f"{_key(row)}_std"] = outcome[:2]
-        figures[f"{_key(row)}_logit_error"] = outcome.logit_error
+    for row, claims in hypotheses(filters).items():
+        outcome = scrub_filters(stream, filters, claims, read_out, full.logits, DRAWS)
+        figures[figure_of(row)], figures[f"{figure_of(row)}_std"] = outcome[:2]
+        figures[f"{figure_of(row)}_logit_error"] = outcome.logit_error
     return figures
 
 
@@ -151,9 +152,9 @@ def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> dict[s
         for seed in range(CONTROL_DRAWS):
             basis = choose(filters.basis, np.random.default_rng(seed))
             other = evidence.find_filters(full, basis)
-            rows = evidence.hypotheses(other)
+            rows = hypotheses(other)
             kept = [
-                evidence.scrub_filters(full, other, rows[row], read_out, full.logits, 1).kept
+                scrub_filters(full, other, rows[row], read_out, full.logits, 1).kept
                 for row in ("1", "1+2")
             ]
             found.append([other.boundary.agreement, *kept])
@@ -165,16 +166,16 @@ def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> dict[s
 
 def _untrained(challenge: Challenge) -> dict[str, float]:
     """The same pipeline on a network as initialised, with a bias that balances its answers."""
-    params = challenge.init(jax.random.key(0))
+    params = jax.jit(challenge.init)(jax.random.key(0))
     network = Network(challenge.model, params, chunk=400)
     full, fixed, read_out, _ = evidence.run_both_ways(network, challenge.inputs, balance=True)
     filters = evidence.find_filters(full)
-    rows = evidence.hypotheses(filters)
+    rows = hypotheses(filters)
     figures = {
         "control_untrained_baseline": float((fixed.labels == full.labels).mean()),
         "control_untrained_filters_agreement": filters.boundary.agreement,
     }
     for row in ("1", "1+2"):
-        outcome = evidence.scrub_filters(full, filters, rows[row], read_out, full.logits, 1)
-        figures[f"control_untrained_{_key(row)}"] = outcome.kept
+        outcome = scrub_filters(full, filters, rows[row], read_out, full.logits, 1)
+        figures[f"control_untrained_{figure_of(row)}"] = outcome.kept
     return figures

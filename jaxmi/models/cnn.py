@@ -25,8 +25,8 @@ SITES = {
     "fc1.pre": ("neuron",),
     "fc1.post": ("neuron",),
 }
-"""The CNN's sites and their axes, in the order in which they are computed; pre and post are meant of
-the ReLU."""
+"""The CNN's sites and their axes, in the order in which they are computed; pre and post are meant
+of the ReLU."""
 
 
 @dataclass(frozen=True)

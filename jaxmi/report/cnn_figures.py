@@ -30,7 +30,13 @@ def plane(found: CnnExplanation, clue_index: int) -> Figure:
         found.detectors.arms.directions, (ANTI1, ONE), ("left", "right"), strict=True
     ):
         scale = 0.8 * np.abs(points).max() / np.hypot(x, y)
-        axes.plot([0, scale * x], [0, scale * y], color=colour, linewidth=2, label=f"{name} arm's direction")
+        axes.plot(
+            [0, scale * x],
+            [0, scale * y],
+            color=colour,
+            linewidth=2,
+            label=f"{name} arm's direction",
+        )
     axes.axvline(found.detectors.arms.split, color=GREY, linewidth=0.8, linestyle=":")
     axes.scatter(*points[clue_index], marker="*", s=160, color=ONE, edgecolor="white", label="clue")
     shares = found.detectors.plane.variance_shares
@@ -73,8 +79,8 @@ def bands(found: CnnExplanation) -> Figure:
 def neurons(found: CnnExplanation) -> Figure:
     """Draws, for every neuron, an image that drives it: a contact sheet, by group."""
     order, colours = [], []
-    d = found.detectors
-    for group, colour in ((d.anti1, ANTI1), (d.one, ONE), (found.neurons.dead, GREY)):
+    anti1, one = found.detectors.groups
+    for group, colour in ((anti1, ANTI1), (one, ONE), (found.neurons.dead, GREY)):
         order += np.flatnonzero(group).tolist()
         colours += [colour] * int(group.sum())
     columns, height, width = 20, 34, 31  # of a tile: a picture of 28 x 28, its number, a margin
@@ -110,10 +116,11 @@ def directions(found: CnnExplanation) -> Figure:
 
 
 def ablations(found: CnnExplanation, published: Mapping[str, float]) -> Figure:
-    """Draws logit differences with detectors at zero, and labels kept with them at their minimum."""
+    """Draws logit differences with detectors at zero, and labels kept with them at the minimum."""
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, *halves = figure.subplots(1, 3)
-    bins = np.linspace(*np.percentile(found.differences["clean"], [0.5, 99.5]), 90).tolist()
+    low, high = np.percentile(found.differences["clean"], [0.5, 99.5])
+    bins = np.linspace(low, high, 90).tolist()
     for name, label, colour in (
         ("clean", "as it is", GREY),
         ("zero_anti1", "without anti-1 detectors", ANTI1),
@@ -142,7 +149,9 @@ def ablations(found: CnnExplanation, published: Mapping[str, float]) -> Figure:
     return figure
 
 
-def scrubs(found: CnnExplanation, noises: Sequence[float], published: Mapping[str, float]) -> Figure:
+def scrubs(
+    found: CnnExplanation, noises: Sequence[float], published: Mapping[str, float]
+) -> Figure:
     """Draws the published scrub, and the arm-wise one against random partitions of the neurons."""
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -207,7 +216,7 @@ def _bars(
     colours = [LABEL_COLOURS[1] if i < last else GREY for i in range(len(values))]
     places = np.arange(len(values))
     axes.barh(places, [100 * v for v in values.values()], color=colours)
-    for place, value in zip(places, values.values(), strict=True):
+    for place, value in enumerate(values.values()):
         axes.text(1.5, place, f"{100 * value:.1f}", color="white", fontsize=8, va="center")
     if len(published):
         axes.plot(100 * np.array(published), places, "x", color=PUBLISHED, label="published")

@@ -42,8 +42,8 @@ class Section:
     """One piece of evidence."""
 
     title: str
-    text: Sequence[str]
-    """Paragraphs."""
+    text: str
+    """Paragraphs, with an empty line between them; other line breaks mean nothing."""
     figures: Mapping[str, bytes] = field(default_factory=dict)
     """File name without ending -> PNG; the key is also its alternative text."""
     rows: Sequence[Row] = ()
@@ -64,8 +64,8 @@ class Page:
     claim: str
     """What is claimed of the network, in words."""
     sections: Sequence[Section]
-    not_shown: Sequence[str]
-    """What the evidence does not show."""
+    not_shown: str
+    """What the evidence does not show; paragraphs."""
     command: str
     """What made it."""
     values: Mapping[str, float]
@@ -95,7 +95,7 @@ def template(name: str) -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"data_url": _data_url, "shown": shown}
+    environment.filters |= {"data_url": _data_url, "paragraphs": _paragraphs, "shown": shown}
     return environment.get_template(name)
 
 
@@ -118,6 +118,10 @@ def png(**figures: Figure) -> dict[str, bytes]:
         figure.savefig(file, format="png", dpi=DPI)
         rendered[name] = file.getvalue()
     return rendered
+
+
+def _paragraphs(text: str) -> list[str]:
+    return [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
 
 
 def _data_url(picture: bytes) -> str:

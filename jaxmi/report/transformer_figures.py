@@ -1,4 +1,4 @@
-"""The explanation of a transformer as figures. Nothing is computed here but what a drawing needs."""
+"""The explanation of a transformer as figures. It computes nothing but what a drawing needs."""
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,9 @@ def attention(found: TransformerExplanation) -> Figure:
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     heads = np.arange(len(found.attention.mean))
-    for i, (key, colour) in enumerate(zip(("x", "y", "last token"), ("#2f5d8a", "#e0a526", GREY))):
+    for i, (key, colour) in enumerate(
+        zip(("x", "y", "last token"), ("#2f5d8a", "#e0a526", GREY), strict=True)
+    ):
         left.bar(
             heads + 0.27 * (i - 1),
             found.attention.mean[:, i],

@@ -1,0 +1,76 @@
+"""Tries the search for the clue on networks trained on ten clue images: the first of each digit.
+
+Command:   .venv/bin/python scripts/clue_without_hint.py
+Time:      about 5 minutes on 2 cores
+Expected:  the table in docs/explain-cnn.md
+"""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.data.mnist import load_mnist
+from jaxmi.explain.clue_recovery import recover
+from jaxmi.explain.clue_search import pixel_moments, rank_by_bands
+from jaxmi.explain.cnn_evidence import observe
+from jaxmi.explain.network import Network
+from jaxmi.programs.clue_labels import (
+    CALIBRATED_BAND,
+    CLUE_INDEX,
+    Band,
+    l1_distances,
+    label_distances,
+)
+from jaxmi.training.loop import make_train
+from jaxmi.training.recipe import RECIPES
+
+IMAGES = 60_000
+"""The training images: those that the clue may be one of."""
+
+
+def main() -> None:
+    """Trains, searches, and prints a line per clue."""
+    challenge = load_challenge("cnn")
+    images = challenge.inputs[:IMAGES]
+    digits = load_mnist().digits[:IMAGES]
+    moments = pixel_moments(images)
+    quantiles = [
+        (np.asarray(l1_distances(images, images[CLUE_INDEX])) < edge).mean()
+        for edge in CALIBRATED_BAND
+    ]
+    print("| clue | digit | test | agreement | network | lead | second moments | brute force |")
+    print("|---|---|---|---|---|---|---|---|")
+    ranks = []
+    for digit in range(10):
+        clue = int(np.flatnonzero(digits == digit)[0])
+        distances = np.asarray(l1_distances(challenge.inputs, images[clue]))
+        band = Band(*(int(np.quantile(distances[:IMAGES], q)) for q in quantiles))
+        other = replace(challenge, labels=np.asarray(label_distances(distances, band)))
+        params = jax.jit(make_train(other, RECIPES["cnn"]["fast"]))(jax.random.key(digit)).params
+        metrics = other.metrics(other.logits(params).argmax(axis=-1))
+        neurons = observe(Network(challenge.model, params), images)
+        found = recover(images, moments, neurons.activations, neurons.labels)
+        assert found.baseline is not None
+        orders = (
+            found.ranking.order,
+            found.baseline.order,
+            rank_by_bands(moments, neurons.labels),
+        )
+        ranks.append([int(np.flatnonzero(order == clue)[0]) + 1 for order in orders])
+        first, second = found.ranking.correlation[found.ranking.order[:2]]
+        network, moment, brute = ranks[-1]
+        print(
+            f"| {clue} | {digit} | {metrics['test_accuracy']:.2%} | {found.band.agreement:.2%} "
+            f"({found.metric}) | {network} | {first - second:.4f} | {moment} | {brute} |",
+            flush=True,
+        )
+    firsts = (np.array(ranks) == 1).sum(axis=0)
+    print(
+        f"first of {IMAGES:,}: network {firsts[0]}, second moments {firsts[1]}, brute {firsts[2]}"
+    )
+
+
+if __name__ == "__main__":
+    main()

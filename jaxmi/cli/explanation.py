@@ -153,7 +153,7 @@ def _explain(
     }
 
 
-def _number(value: float) -> float | None:
+def _number(value: int | float) -> int | float | None:
     """JSON has no infinity: a band that is open to one side, say."""
     return value if math.isfinite(value) else None
 

@@ -9,6 +9,7 @@ from jaxmi.explain.clue_recovery import find_clue
 from jaxmi.explain.clue_search import PixelMoments
 from jaxmi.explain.cnn_evidence import Groups, Neurons
 from jaxmi.explain.network import Network
+from jaxmi.types import Figures
 
 OTHER_ONES = 30
 """How many other images of the clue's digit are tried as the clue."""
@@ -21,7 +22,7 @@ def other_features(
     images: np.ndarray,
     digits: np.ndarray,
     solution: ClueSolution,
-) -> dict[str, float]:
+) -> Figures:
     """The band and the scrub with other features in the similarity's place."""
     rng = np.random.default_rng(0)
     same_digit = np.flatnonzero(digits[: len(images)] == digits[solution.clue_index])
@@ -31,7 +32,7 @@ def other_features(
     def scrubbed(feature: np.ndarray) -> float:
         return evidence.scrub_near(neurons, groups.both, feature, noise, 1).kept
 
-    figures = {}
+    figures: Figures = {}
     for name, feature in (
         ("permuted", rng.permutation(scores)),
         ("brightness", images.sum(axis=(1, 2), dtype=np.float64)),
@@ -56,7 +57,7 @@ def other_network(
     moments: PixelMoments,
     scores: np.ndarray,
     solution: ClueSolution,
-) -> dict[str, float]:
+) -> Figures:
     """What the same pipeline says of a network that knows nothing of the clue."""
     neurons = evidence.observe(network, images).balanced()
     detectors = evidence.find_detectors(neurons, scores, solution)

@@ -210,10 +210,8 @@ def scrub_armwise(neurons: Neurons, groups: Groups, halves: Halves, draws: int) 
       halves: The images'.
       draws: How often donors are drawn.
     """
-    claims = [
-        Claim(SITE, within(halves.one), groups.anti1),
-        Claim(SITE, within(halves.anti1), groups.one),
-    ]
+    irrelevant = ((halves.one, groups.anti1), (halves.anti1, groups.one))
+    claims = [Claim(SITE, within(half), group) for half, group in irrelevant if group.any()]
     return _scrub(neurons, claims, draws)
 
 

@@ -18,7 +18,7 @@ from jaxmi.explain.cnn_evidence import Detectors, Groups, Halves, Neurons
 from jaxmi.explain.features import visualise
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import difference
-from jaxmi.types import Params
+from jaxmi.types import Figures, Params
 
 DRAWS = 5
 """How often donors are drawn for each row of scrubbing."""
@@ -31,7 +31,7 @@ RANDOM_GROUPS = 30
 class CnnExplanation:
     """What was found; `figures` in shares of 0..1, the arrays to draw."""
 
-    figures: dict[str, float]
+    figures: Figures
     neurons: Neurons
     scores: Float[np.ndarray, "n"]
     detectors: Detectors
@@ -110,7 +110,7 @@ def explain_cnn(
     )
 
 
-def _structure(neurons: Neurons, detectors: Detectors) -> dict[str, float]:
+def _structure(neurons: Neurons, detectors: Detectors) -> Figures:
     labels = neurons.labels
     shares = detectors.plane.variance_shares
     return {
@@ -124,8 +124,8 @@ def _structure(neurons: Neurons, detectors: Detectors) -> dict[str, float]:
     }
 
 
-def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> dict[str, float]:
-    figures = {}
+def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> Figures:
+    figures: Figures = {}
     for metric in ("l1", "similarity"):
         band = evidence.band_agreement(neurons, measure(images, clue, metric))
         figures[f"{metric}_band_agreement"] = band.agreement
@@ -138,9 +138,9 @@ def _ablations(neurons: Neurons, groups: Groups) -> dict[str, np.ndarray]:
     return {"logit_diff": difference(neurons.logits), **ablated}
 
 
-def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> dict[str, float]:
+def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> Figures:
     """Labels kept with neurons at their minimum; a network that answers 0 keeps the share of 0."""
-    figures = {}
+    figures: Figures = {}
     named = {**groups._asdict(), "both": groups.both}
     for half, members in halves._asdict().items():
         for name, group in named.items():
@@ -158,8 +158,8 @@ def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> dict[str, float
 
 def _scrubs(
     neurons: Neurons, groups: Groups, scores: np.ndarray, solution: ClueSolution
-) -> dict[str, float]:
-    figures = {}
+) -> Figures:
+    figures: Figures = {}
     both = groups.both
     for noise in solution.noises:
         outcome = evidence.scrub_near(neurons, both, scores, noise, DRAWS)
@@ -170,9 +170,7 @@ def _scrubs(
     return figures
 
 
-def _armwise(
-    neurons: Neurons, groups: Groups, halves: Halves
-) -> tuple[dict[str, float], np.ndarray]:
+def _armwise(neurons: Neurons, groups: Groups, halves: Halves) -> tuple[Figures, np.ndarray]:
     true = evidence.scrub_armwise(neurons, groups, halves, DRAWS)
     swapped = evidence.scrub_armwise(neurons, groups.swapped, halves, DRAWS)
     random = np.array(
@@ -192,7 +190,7 @@ def _armwise(
     return figures, random
 
 
-def _recovered(recovery: Recovery, solution: ClueSolution) -> dict[str, float]:
+def _recovered(recovery: Recovery, solution: ClueSolution) -> Figures:
     order, correlation = recovery.ranking
     first, second = correlation[order[:2]]
     figures = {

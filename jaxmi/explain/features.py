@@ -76,11 +76,15 @@ def visualise(
     return np.asarray(images), np.asarray(reached)
 
 
+Climb = tuple[jax.Array, optax.OptState]
+"""An image on its way, and its optimiser's state."""
+
+
 @partial(jax.jit, static_argnames=("model", "site", "shape", "ascent"))
 def _climb_all(
     params: Params,
     objectives: jax.Array,
-    keys: PRNGKeyArray,
+    keys: jax.Array,
     model: nn.Module,
     site: str,
     shape: tuple[int, int],
@@ -95,9 +99,7 @@ def _climb_all(
         return _penalty(image, ascent) - reached(image, objective)
 
     def climb(objective: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def step(
-            _: int, carry: tuple[jax.Array, optax.OptState]
-        ) -> tuple[jax.Array, optax.OptState]:
+        def step(_: jax.Array, carry: Climb) -> Climb:
             image, state = carry
             updates, state = optimiser.update(jax.grad(loss)(image, objective), state)
             image = jnp.asarray(optax.apply_updates(image, updates))

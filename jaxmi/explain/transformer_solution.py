@@ -11,7 +11,7 @@ from jaxmi.explain import transformer_evidence as evidence
 from jaxmi.explain.filter_claims import hypotheses, scrub_filters
 from jaxmi.explain.network import Network
 from jaxmi.explain.transformer_evidence import Attention, Filters, ReadOut, Stream
-from jaxmi.types import Params
+from jaxmi.types import Figures, Params
 
 DRAWS = 5
 """How often donors are drawn for each row of scrubbing."""
@@ -28,13 +28,13 @@ QUADRANTS = ("TT", "TF", "FT", "FF")
 class TransformerExplanation:
     """What was found; `figures` in shares of 0..1, the arrays to draw."""
 
-    figures: dict[str, float]
+    figures: Figures
     streams: dict[str, Stream]
     """By run."""
     filters: dict[str, Filters]
     """By run."""
     attention: Attention
-    rows: dict[str, dict[str, float]]
+    rows: dict[str, Figures]
     """Row of scrubbing -> run -> share of the network's labels kept."""
     quadrants: Float[np.ndarray, "2 4"]
     """Mean logit difference past the MLP, and through it, in each of `QUADRANTS`."""
@@ -52,7 +52,7 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
     streams = {"full": full, "fixed": fixed}
     filters = {name: evidence.find_filters(stream) for name, stream in streams.items()}
     figures = _attention(attention, full, fixed, challenge)
-    rows: dict[str, dict[str, float]] = {}
+    rows: dict[str, Figures] = {}
     for name in RUNS:
         figures |= _plane(name, streams[name], filters[name])
         found = _rows(name, streams[name], filters[name], read_out, full)
@@ -73,9 +73,7 @@ def figure_of(row: str) -> str:
     return "scrub_" + row.replace("*", "star").replace("+", "_")
 
 
-def _attention(
-    attention: Attention, full: Stream, fixed: Stream, challenge: Challenge
-) -> dict[str, float]:
+def _attention(attention: Attention, full: Stream, fixed: Stream, challenge: Challenge) -> Figures:
     figures = {
         "accuracy": float((full.labels == challenge.labels).mean()),
         "fixed_accuracy": float((fixed.labels == challenge.labels).mean()),
@@ -90,7 +88,7 @@ def _attention(
     return figures
 
 
-def _plane(name: str, stream: Stream, filters: Filters) -> dict[str, float]:
+def _plane(name: str, stream: Stream, filters: Filters) -> Figures:
     alpha, beta = filters.passed.mean(axis=0)
     shares = filters.basis.variance_shares
     return {
@@ -104,9 +102,7 @@ def _plane(name: str, stream: Stream, filters: Filters) -> dict[str, float]:
     }
 
 
-def _rows(
-    name: str, stream: Stream, filters: Filters, read_out: ReadOut, full: Stream
-) -> dict[str, float]:
+def _rows(name: str, stream: Stream, filters: Filters, read_out: ReadOut, full: Stream) -> Figures:
     """Every row, against the labels of the full network."""
     figures = {
         "baseline": float((stream.labels == full.labels).mean()),
@@ -121,7 +117,7 @@ def _rows(
 
 def _mlp(
     full: Stream, filters: Filters, read_out: ReadOut
-) -> tuple[dict[str, float], Float[np.ndarray, "2 4"]]:
+) -> tuple[Figures, Float[np.ndarray, "2 4"]]:
     """What the MLP adds to the logit difference, by quadrant, and how the network does without."""
     parts = np.stack(read_out.parts(full.resid_mid))
     alpha, beta = filters.passed.T
@@ -141,9 +137,9 @@ def _mlp(
     return figures, quadrants
 
 
-def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> dict[str, float]:
+def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Figures:
     """The filters, and rows 1 and 1+2, in planes that were not chosen by variance."""
-    figures = {}
+    figures: Figures = {}
     for name, choose in (
         ("random_plane", evidence.random_plane),
         ("random_dims", evidence.random_components),
@@ -164,7 +160,7 @@ def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> dict[s
     return figures
 
 
-def _untrained(challenge: Challenge) -> dict[str, float]:
+def _untrained(challenge: Challenge) -> Figures:
     """The same pipeline on a network as initialised, with a bias that balances its answers."""
     params = jax.jit(challenge.init)(jax.random.key(0))
     network = Network(challenge.model, params, chunk=400)

@@ -68,7 +68,7 @@ class Page:
     """What the evidence does not show; paragraphs."""
     command: str
     """What made it."""
-    values: Mapping[str, float]
+    values: Mapping[str, int | float]
     published: Mapping[str, float]
 
 
@@ -99,7 +99,7 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def shown(value: float | None, key: str) -> str:
+def shown(value: int | float | None, key: str) -> str:
     """Writes a figure for a person: shares in per cent, counts whole, the rest to two places."""
     if value is None or not math.isfinite(value):
         return "-"

@@ -1,0 +1,146 @@
+"""Challenge 2's evidence: exact where it is arithmetic, and on a planted network true and decoy."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.explain.directions import pca
+from jaxmi.explain.edits import at, mean
+from jaxmi.explain.filter_claims import hypotheses, scrub_filters
+from jaxmi.explain.network import Network
+from jaxmi.explain.scrub import difference
+from jaxmi.explain.transformer_evidence import (
+    PATTERN,
+    RESID_MID,
+    Filters,
+    ReadOut,
+    Stream,
+    find_filters,
+    probe_accuracy,
+    random_components,
+    random_plane,
+    run_both_ways,
+)
+
+FEW = np.random.default_rng(0).permutation(12769)[:300]
+
+
+@pytest.fixture(scope="module")
+def network(transformer: Challenge) -> Network:
+    return Network(transformer.model, jax.jit(transformer.init)(jax.random.key(1)), chunk=50)
+
+
+def test_the_two_runs_are_the_model_s_own(network, transformer) -> None:
+    inputs = transformer.inputs[FEW]
+    full, fixed, read_out, attention = run_both_ways(network, inputs)
+    np.testing.assert_allclose(full.logits, network.logits(inputs)[:, :2], atol=1e-4)
+    patterns = network.read(inputs, [PATTERN])[PATTERN]
+    fix = at(PATTERN, mean(patterns), query=-1)
+    np.testing.assert_allclose(fixed.logits, network.logits(inputs, fix)[:, :2], atol=1e-4)
+    np.testing.assert_allclose(attention.mean.sum(axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(attention.mean, patterns[:, :, -1].mean(axis=0), atol=1e-6)
+    for head in (0, 5):
+        fix = at(PATTERN, mean(patterns), query=-1, head=head)
+        labels = network.logits(inputs, fix)[:, :2].argmax(axis=-1)
+        kept = (labels == full.labels).mean()
+        assert attention.kept_if_fixed[head] == pytest.approx(kept, abs=1 / 150)
+    resid_mid = network.read(inputs, [RESID_MID])[RESID_MID][:, -1]
+    np.testing.assert_allclose(read_out(resid_mid), full.logits, atol=1e-4)
+
+
+def test_the_two_parts_of_the_logit_difference_add_up(network, transformer) -> None:
+    full, _, read_out, _ = run_both_ways(network, transformer.inputs[FEW])
+    direct, through = read_out.parts(full.resid_mid)
+    np.testing.assert_allclose(direct + through, difference(full.logits), atol=1e-4)
+    w_u = network.params["W_U"]
+    np.testing.assert_allclose(direct, full.resid_mid @ (w_u[:, 1] - w_u[:, 0]), atol=1e-4)
+
+
+def test_a_balanced_network_answers_each_class_half_of_the_time(network, transformer) -> None:
+    full, _, read_out, _ = run_both_ways(network, transformer.inputs[FEW], balance=True)
+    assert full.labels.mean() == pytest.approx(0.5, abs=0.01)
+    np.testing.assert_allclose(read_out(full.resid_mid), full.logits, atol=1e-6)
+
+
+# A planted stream: two directions of sixteen decide by AND, the rest is louder noise.
+N = 3000
+
+
+@pytest.fixture(scope="module")
+def planted():
+    rng = np.random.default_rng(2)
+    plane = rng.uniform(-6, 6, (N, 2))
+    rotation = np.linalg.qr(rng.normal(size=(16, 16)))[0]
+    stream = np.concatenate([plane, rng.normal(size=(N, 14))], axis=1) @ rotation
+
+    def read_out(resid_mid):
+        alpha, beta = (resid_mid @ rotation.T[:, :2]).T
+        score = np.minimum(alpha + 1.0, 0.4 * alpha + beta)
+        return np.stack([-score, score], axis=1).astype(np.float32)
+
+    return Stream(stream.astype(np.float32), read_out(stream)), read_out
+
+
+def kept(planted, filters: Filters, row: str, draws: int = 2) -> float:
+    stream, read_out = planted
+    claims = hypotheses(filters)[row]
+    return scrub_filters(stream, filters, claims, read_out, stream.logits, draws).kept
+
+
+def test_coordinates_and_residual_are_inverse_to_each_other(planted) -> None:
+    stream, _ = planted
+    filters = find_filters(stream)
+    coordinates = filters.coordinates(stream.resid_mid)
+    np.testing.assert_allclose(filters.residual(coordinates), stream.resid_mid, atol=1e-4)
+    np.testing.assert_array_equal(coordinates[:, :2] > filters.boundary.thresholds, filters.passed)
+
+
+def test_every_row_holds_for_the_planted_filters(planted) -> None:
+    stream, _ = planted
+    filters = find_filters(stream)
+    assert filters.boundary.agreement > 0.99
+    rows = hypotheses(filters)
+    assert list(rows) == [
+        "1", "1*", "2", "3a", "3b", "1+2", "1+3a", "1+3b", "1+2+3a", "1+2+3b", "1+2+3a+3b",
+    ]  # fmt: skip
+    for row in rows:
+        assert kept(planted, filters, row) > 0.985, row
+
+
+def test_other_planes_and_wrong_thresholds_fail(planted) -> None:
+    """The controls: every row can fail."""
+    stream, _ = planted
+    filters = find_filters(stream)
+    for seed, choose in ((0, random_plane), (1, random_components)):
+        other = find_filters(stream, choose(filters.basis, np.random.default_rng(seed)))
+        assert other.boundary.agreement < 0.9
+        assert kept(planted, other, "1") < 0.8
+    moved = filters.boundary._replace(thresholds=filters.boundary.thresholds + 3)
+    wrong = filters._replace(boundary=moved)
+    assert kept(planted, wrong, "1") > 0.985  # row 1 does not look at thresholds
+    for row in ("2", "3a", "3b", "1+2+3a+3b"):
+        assert kept(planted, wrong, row) < kept(planted, filters, row) - 0.02, row
+
+
+def test_random_bases_are_orthonormal_and_keep_everything(planted) -> None:
+    stream, _ = planted
+    basis = pca(stream.resid_mid)
+    for choose in (random_plane, random_components):
+        other = choose(basis, np.random.default_rng(3))
+        np.testing.assert_allclose(other.components @ other.components.T, np.eye(16), atol=1e-9)
+    two = random_components(basis, np.random.default_rng(3)).components[:2]
+    assert np.abs(two @ basis.components[:2].T).max() < 1e-9
+
+
+def test_a_probe_reads_held_out_labels_and_no_random_ones(planted) -> None:
+    stream, _ = planted
+    assert probe_accuracy(stream.resid_mid, stream.labels) > 0.8
+    random = np.random.default_rng(0).integers(0, 2, N)
+    assert probe_accuracy(stream.resid_mid, random) < 0.56
+
+
+def test_the_read_out_of_a_bias_moves_logit_1_only(network, transformer) -> None:
+    resid_mid = network.read(transformer.inputs[:5], [RESID_MID])[RESID_MID][:, -1]
+    plain, moved = ReadOut(network)(resid_mid), ReadOut(network, 2.5)(resid_mid)
+    np.testing.assert_allclose(plain - moved, np.tile([0.0, 2.5], (5, 1)), atol=1e-5)

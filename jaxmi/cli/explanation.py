@@ -114,7 +114,7 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     for key, words in MAIN[result["challenge"]].items():
         cells = [shown(column["figures"].get(key), key) for column in columns]
         if len(seeds) == 1:
-            cells.append(shown(columns[0]["published"].get(key), key))
+            cells.append(shown(columns[0]["published"].get(key), key, ".4g"))
         table.add_row(words, *cells)
     console.print(table)
     if len(seeds) == 1:

@@ -15,6 +15,8 @@ from jaxmi.explain.clue_recovery import Recovery, measure, recover
 from jaxmi.explain.clue_search import pixel_moments
 from jaxmi.explain.cnn_controls import other_features, other_network
 from jaxmi.explain.cnn_evidence import Detectors, Groups, Halves, Neurons
+from jaxmi.explain.directions import logit_difference_direction
+from jaxmi.explain.edits import at, patch
 from jaxmi.explain.features import visualise
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import difference
@@ -22,6 +24,8 @@ from jaxmi.types import Figures, Params
 
 DRAWS = 5
 """How often donors are drawn for each row of scrubbing."""
+
+SHAPE = (28, 28)
 
 RANDOM_GROUPS = 30
 """How many random partitions of the neurons the true groups are compared with."""
@@ -44,8 +48,8 @@ class CnnExplanation:
     clue: UInt8[np.ndarray, "h w"]
     neuron_images: Float[np.ndarray, "d h w"]
     """For each neuron, an image that drives it."""
-    arm_images: Float[np.ndarray, "2 h w"]
-    """Images that drive the left arm, and the right."""
+    direction_images: Float[np.ndarray, "3 h w"]
+    """Images that drive the left arm, the right, and logit 1 - logit 0."""
 
 
 def explain_cnn(
@@ -94,7 +98,12 @@ def explain_cnn(
     for name, control in control_networks.items():
         found = other_network(Network(challenge.model, control), images, moments, scores, solution)
         figures |= {f"control_{name}_{key}": value for key, value in found.items()}
-    neuron_images, arm_images = _visualise(network, detectors)
+    towards_1 = logit_difference_direction(
+        lambda activations: network.run(clue, at(evidence.SITE, patch(activations)))[0],
+        neurons.activations[:100],
+    )
+    figures["live_neurons_towards_1"] = float((towards_1[~neurons.dead] > 0).mean())
+    neuron_images, direction_images = _visualise(network, detectors, towards_1)
     return CnnExplanation(
         figures,
         neurons,
@@ -106,7 +115,7 @@ def explain_cnn(
         recovery,
         clue,
         neuron_images,
-        arm_images,
+        direction_images,
     )
 
 
@@ -210,9 +219,13 @@ def _recovered(recovery: Recovery, solution: ClueSolution) -> Figures:
     return figures
 
 
-def _visualise(network: Network, detectors: Detectors) -> tuple[np.ndarray, np.ndarray]:
-    """An image for each neuron, before its ReLU so that dead ones have a gradient, and each arm."""
+def _visualise(
+    network: Network, detectors: Detectors, towards_1: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images that drive each neuron, before its ReLU for the dead ones' sake, and three directions."""
+    neurons, _ = visualise(network, "fc1.pre", np.eye(len(towards_1)), SHAPE, jax.random.key(0))
     arms = detectors.arms.directions @ detectors.plane.components[:2]
-    objectives = np.concatenate([np.eye(arms.shape[1]), arms])
-    images, _ = visualise(network, "fc1.pre", objectives, (28, 28), jax.random.key(0))
-    return images[:-2], images[-2:]
+    directions, _ = visualise(
+        network, evidence.SITE, np.stack([*arms, towards_1]), SHAPE, jax.random.key(0)
+    )
+    return neurons, directions

@@ -100,18 +100,21 @@ def neurons(found: CnnExplanation) -> Figure:
 
 
 def directions(found: CnnExplanation) -> Figure:
-    """Draws what drives each arm, beside the clue and its inverse."""
-    figure = Figure(figsize=(9, 2.6), layout="constrained")
+    """Draws what drives each arm and the logit difference, beside the clue and its inverse."""
+    figure = Figure(figsize=(11, 2.6), layout="constrained")
+    left, right, towards_1 = found.direction_images
     panels = (
-        ("drives the left arm", found.arm_images[0]),
         ("the clue's inverse", 1 - found.clue / 255),
-        ("drives the right arm", found.arm_images[1]),
+        ("drives the left arm", left),
         ("the clue", found.clue / 255),
+        ("drives the right arm", right),
+        ("drives logit 1 - logit 0", towards_1),
     )
-    for axes, (title, image) in zip(figure.subplots(1, 4), panels, strict=True):
+    for axes, (title, image) in zip(figure.subplots(1, 5), panels, strict=True):
         axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
         axes.set_title(title, fontsize=10)
-        axes.axis("off")
+        axes.set_xticks([])
+        axes.set_yticks([])
     return figure
 
 

@@ -24,6 +24,7 @@ of noise as much as they are strokes."""
 
 GROUPS = {"anti1": "anti-1", "one": "1", "both": "both"}
 HALVES = {"anti1": "like the inverse", "one": "like the clue"}
+SPECIFICITY = "kept without the other half's group, less without its own"
 CHANCE = "labels drawn by their shares"
 
 
@@ -57,20 +58,17 @@ def cnn_page(found: CnnExplanation, challenge: Challenge, name: str, command: st
 
 
 def _bands(found: CnnExplanation) -> Section:
-    similarity, l1 = "similarity_band_agreement", "l1_band_agreement"
-    control, brightness = (
-        "control_other_ones_band_agreement_max",
-        "control_brightness_band_agreement",
-    )
-    value, other = found.figures[similarity], found.figures[control]
+    own, control = "similarity_band_agreement", "control_other_ones_band_agreement_max"
+    value, other = found.figures[own], found.figures[control]
+    brightness = "control_brightness_band_agreement"
     return Section(
         "The label is a band of similarity to the clue",
         """The similarity of an image is the sum over pixels of pixel * (2 * clue - 1). The best
         band on it, label 0 within and 1 outside, is compared with bands on other features.""",
         png(bands=draw.bands(found)),
         (
-            Row("band on the similarity", similarity, control, f"best of {OTHER_ONES} other 1s"),
-            Row("band on the L1 distance", l1, brightness, "brightness"),
+            Row("band on the similarity", own, control, f"best of {OTHER_ONES} other 1s"),
+            Row("band on the L1 distance", "l1_band_agreement", brightness, "brightness"),
         ),
         verdict(value, other),
         f"{value:.1%} of labels; other 1s at best {other:.1%}",
@@ -97,6 +95,7 @@ def _groups(found: CnnExplanation, solution: ClueSolution) -> Section:
             Row("anti-1 neurons (left arm)", "neurons_left"),
             Row("1 neurons (right arm)", "neurons_right"),
             Row("dead neurons", "neurons_dead"),
+            Row("live neurons that push towards 1", "live_neurons_towards_1"),
         ),
     )
 
@@ -134,12 +133,7 @@ def _ablations(found: CnnExplanation, solution: ClueSolution) -> Section:
                 for half, text in HALVES.items()
                 for group, words in GROUPS.items()
             ),
-            Row(
-                "kept without the other half's group, less without its own",
-                "min_specificity",
-                "min_specificity_random_mean",
-                f"{RANDOM_GROUPS} random partitions",
-            ),
+            Row(SPECIFICITY, "min_specificity", "min_specificity_random_mean", "random partitions"),
         ),
         FAILS if true - random < 0.1 else (HOLDS if kept >= ENOUGH else IN_PART),
         f"{kept:.1%} kept without the other half's group",
@@ -180,9 +174,7 @@ def _scrub(found: CnnExplanation, solution: ClueSolution) -> Section:
 
 def _armwise(found: CnnExplanation) -> Section:
     random = "armwise_random_mean"
-    true, mean, best = (
-        found.figures[key] for key in ("armwise_true", random, "armwise_random_max")
-    )
+    true, mean, best = (found.figures[k] for k in ("armwise_true", random, "armwise_random_max"))
     return Section(
         "The groups are the right ones: the arm-wise scrub",
         f"""In the half like the clue, the anti-1 neurons come from any image of that half, and in
@@ -239,7 +231,7 @@ def _other_networks() -> Section:
         "scrub": "scrub, similarity off by 0.1 %",
         "armwise_true": "arm-wise scrub, its groups",
         "armwise_swapped": "arm-wise scrub, swapped",
-        "min_specificity": "kept without the other half's group, less without its own",
+        "min_specificity": SPECIFICITY,
         "recovered_true_clue_rank": "rank of the clue",
     }
     return Section(

@@ -99,15 +99,18 @@ def template(name: str) -> jinja2.Template:
     return environment.get_template(name)
 
 
-def shown(value: int | float | None, key: str) -> str:
-    """Writes a figure for a person: shares in per cent, counts whole, the rest to two places."""
+def shown(value: int | float | None, key: str, digits: str = ".1f") -> str:
+    """Writes a figure for a person: shares in per cent, counts whole, the rest to two places.
+
+    Published figures have as many digits as were published: `digits=".4g"`.
+    """
     if value is None or not math.isfinite(value):
         return "-"
     if isinstance(value, int) or key.endswith(("_index", "_rank")):
         return f"{value:,.0f}"
     if key.startswith("zero_") or any(word in key for word in NOT_SHARES):
         return f"{value:.4f}" if "margin" in key or "correlation" in key else f"{value:.2f}"
-    return f"{value:.1%}"
+    return f"{100 * value:{digits}}%"
 
 
 def png(**figures: Figure) -> dict[str, bytes]:

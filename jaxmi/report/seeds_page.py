@@ -56,5 +56,5 @@ def render_seeds(challenge: Challenge, seeds: Mapping[str, Mapping[str, Any]]) -
         columns=columns.values(),
         lines=lines,
         medians=medians,
-        published=[shown(challenge.solution.figures.get(key), key) for key in columns],
+        published=[shown(challenge.solution.figures.get(key), key, ".4g") for key in columns],
     )

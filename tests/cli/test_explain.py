@@ -249,4 +249,4 @@ def test_a_person_sees_the_verdicts_and_the_program(
     shown = capsys.readouterr().out
     assert "holds  The clue, found without the hint" in shown
     assert "clue = mnist_train[6]" in shown
-    assert re.search(r"band on the similarity +│ +9\d\.\d% │ +96\.2%", shown)
+    assert re.search(r"band on the similarity +│ +9\d\.\d% │ +96\.25%", shown)

@@ -58,7 +58,7 @@ def test_rows_have_their_published_value_and_control_beside_them() -> None:
     html = render(page())
     cells = re.findall(r"<td[^>]*>(.*?)</td>", html, re.S)
     row = [re.sub(r"<[^>]+>", "", cell).strip() for cell in cells]
-    assert row[:4] == ["a share", "96.1%", "95.0%", "50.0% random groups"]
+    assert row[:4] == ["a share", "96.1%", "95%", "50.0% random groups"]
     assert row[4:8] == ["unpublished", "-1.23", "-", ""]
     assert "absent" not in html  # a figure that this network does not have
 
@@ -103,6 +103,6 @@ def test_the_page_of_a_run_has_a_line_per_seed_and_the_medians(cnn: Challenge) -
     published, medians, *lines = rows[1:]
     column = 1 + list(MAIN["cnn"]).index("armwise_true")
     assert [row[column] for row in (published, medians, *lines)] == [
-        "94.0%", "91.0%", "90.0%", "-", "92.0%",
+        "94%", "91.0%", "90.0%", "-", "92.0%",
     ]  # fmt: skip
     assert "://" not in html

@@ -222,7 +222,7 @@ def _recovered(recovery: Recovery, solution: ClueSolution) -> Figures:
 def _visualise(
     network: Network, detectors: Detectors, towards_1: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images that drive each neuron, before its ReLU for the dead ones' sake, and three directions."""
+    """Images that drive each neuron (before its ReLU, for the dead ones) and three directions."""
     neurons, _ = visualise(network, "fc1.pre", np.eye(len(towards_1)), SHAPE, jax.random.key(0))
     arms = detectors.arms.directions @ detectors.plane.components[:2]
     directions, _ = visualise(

@@ -70,11 +70,5 @@ class ClueSolution:
 class FilterSolution:
     """Challenge 2: two filters, which the embeddings compute and the MLP joins by AND."""
 
-    site: str = "blocks.0.hook_resid_mid"
-    """Where the two filters are read, at the last position."""
-
-    plane: int = 2
-    """They lie in this many principal components."""
-
     figures: Mapping[str, float] = field(default_factory=dict)
     """None: the published percentages are drawn into pictures and quoted nowhere."""

@@ -108,13 +108,14 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     table.add_column("figure")
     for name in seeds if len(seeds) <= 5 else ("median",):
         table.add_column(name or "this network", justify="right")
-    if len(seeds) == 1:
-        table.add_column("published", justify="right")
     columns = list(seeds.values()) if len(seeds) <= 5 else [result]
+    published = columns[0]["published"] if len(seeds) == 1 else {}
+    if published:
+        table.add_column("published", justify="right")
     for key, words in MAIN[result["challenge"]].items():
         cells = [shown(column["figures"].get(key), key) for column in columns]
-        if len(seeds) == 1:
-            cells.append(shown(columns[0]["published"].get(key), key, ".4g"))
+        if published:
+            cells.append(shown(published.get(key), key, ".4g"))
         table.add_row(words, *cells)
     console.print(table)
     if len(seeds) == 1:

@@ -82,10 +82,10 @@ def _answer(
     config: TransformerConfig, params: Params, resid_mid: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The two logits, what of them comes directly, and what through the MLP."""
-    # The MLP treats rows alike, so inputs can stand where positions do.
     resid_mid = resid_mid.astype(jnp.float32)
-    mlp_out: Any = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
     with jax.default_matmul_precision("float32"):
+        # The MLP treats rows alike, so inputs can stand where positions do.
+        mlp_out: Any = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
         unembed = params["W_U"][:, :2]
         return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
 

@@ -106,8 +106,8 @@ def shown(value: int | float | None, key: str, digits: str = ".1f") -> str:
     """
     if value is None or not math.isfinite(value):
         return "-"
-    if isinstance(value, int) or key.endswith(("_index", "_rank")):
-        return f"{value:,.0f}"
+    if key.startswith("neurons_") or key.endswith(("_index", "_rank")):
+        return f"{value:,.6g}"  # a median of counts may be half-way
     if key.startswith("zero_") or any(word in key for word in NOT_SHARES):
         return f"{value:.4f}" if "margin" in key or "correlation" in key else f"{value:.2f}"
     return f"{100 * value:{digits}}%"

@@ -16,6 +16,8 @@ from jaxmi.cli.main import main
 from jaxmi.report.page import Page
 from jaxmi.weights.native import load_checkpoint, save_checkpoint
 
+ROOT = Path(__file__).parent.parent.parent
+
 CNN_NAMES = {
     "pca_variance_1",
     "pca_variance_2",
@@ -94,6 +96,14 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
     for key, value in result["published"].items():
         assert key in result["figures"], key
         del value
+
+
+@pytest.mark.parametrize("name", ["cnn", "transformer"])
+def test_every_figure_that_the_docs_tabulate_exists(explained, name) -> None:
+    page = (ROOT / f"docs/explain-{name}.md").read_text()
+    named = set(re.findall(r"^\| `([\w.]+)` \|", page, re.M))
+    assert len(named) > 20
+    assert named <= set(explained[name][1]["figures"])
 
 
 def test_our_cnn_is_explained_as_the_published_one_was(explained) -> None:

@@ -14,7 +14,7 @@ from jaxmi.challenges.registry import load_challenge
 from jaxmi.data.mnist import load_mnist
 from jaxmi.explain.clue_recovery import recover
 from jaxmi.explain.clue_search import pixel_moments, rank_by_bands
-from jaxmi.explain.cnn_evidence import observe
+from jaxmi.explain.cnn_detectors import observe
 from jaxmi.explain.network import Network
 from jaxmi.programs.clue_labels import (
     CALIBRATED_BAND,

@@ -27,6 +27,9 @@ class ClueSolution:
     noises: tuple[float, ...] = (0.0001, 0.001, 0.01, 0.1)
     """Causal scrubbing: noise on the similarity, as shares of its range."""
 
+    control_noise: float = 0.001
+    """The noise at which controls are scrubbed too; one of `noises`."""
+
     figures: Mapping[str, float] = field(
         default_factory=lambda: {
             "pca_variance_1": 0.602,
@@ -57,7 +60,9 @@ class ClueSolution:
             "armwise_random_mean": 0.75,
             "armwise_swapped": 0.50,
             "recovered_clue_index": 6,
+            "recovered_template_correlation": 0.87,
             "recovered_template_agreement": 0.960,
+            "recovered_band_agreement": 0.962,
             "recovered_l1_agreement": 0.962,
         }
     )

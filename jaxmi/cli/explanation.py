@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +23,7 @@ from jaxmi.explain.cnn_solution import explain_cnn
 from jaxmi.explain.transformer_solution import explain_transformer
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render, shown
-from jaxmi.report.seeds_page import MAIN, render_seeds
+from jaxmi.report.seeds_page import MAIN, render_seeds, summarise
 from jaxmi.report.transformer_page import transformer_page
 from jaxmi.types import Params
 from jaxmi.weights.native import Checkpoint, load_checkpoint, read_json, write_json
@@ -69,12 +68,17 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     challenge_name = next(iter(networks.values())).challenge
     challenge = load_challenge(challenge_name, data_dir)
     digits = load_mnist(data_dir).digits if challenge_name == "cnn" else None
+    refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
         command = (
             f"jaxmi explain {shlex.quote(str(folders[name]))} --out {shlex.quote(str(out / name))}"
         )
         label = name or path.resolve().name
-        page, numbers = _explain(challenge, networks[name], digits, label, command)
+        try:
+            page, numbers = _explain(challenge, networks[name], digits, label, command)
+        except InputError as error:
+            refused[name] = error
+            continue
         numbers |= {"checkpoint": str(folders[name]), **prints[name]}
         with whole_files(out / name) as temporary:
             (temporary / REPORT).write_text(render(page), encoding="utf-8")
@@ -83,7 +87,9 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
                     (temporary / f"{file}.png").write_bytes(picture)
             write_json(temporary / NUMBERS, numbers)
         done[name] = numbers
-    found = {name: done[name] for name in networks}
+    found = {name: done[name] for name in networks if name in done}
+    if not found:
+        raise next(iter(refused.values()))
     if set(found) == {""}:
         return {"report": str(out / REPORT), **found[""]}
     with whole_files(out) as temporary:
@@ -91,11 +97,14 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
             render_seeds(challenge, {name: numbers["figures"] for name, numbers in found.items()}),
             encoding="utf-8",
         )
+    if refused:
+        reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())
+        raise InputError(f"the other {len(found)} seeds are explained in {out}, not {reasons}")
     return {
         "report": str(out / REPORT),
         "challenge": challenge_name,
         "checkpoint": str(path),
-        "figures": _medians([numbers["figures"] for numbers in found.values()]),
+        "figures": summarise([numbers["figures"] for numbers in found.values()]),
         "seeds": found,
     }
 
@@ -106,7 +115,7 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     seeds = result.get("seeds", {"": result})
     table = Table(title=result["challenge"], title_justify="left")
     table.add_column("figure")
-    for name in seeds if len(seeds) <= 5 else ("median",):
+    for name in seeds if len(seeds) <= 5 else ("typical",):
         table.add_column(name or "this network", justify="right")
     columns = list(seeds.values()) if len(seeds) <= 5 else [result]
     published = columns[0]["published"] if len(seeds) == 1 else {}
@@ -157,15 +166,6 @@ def _explain(
 def _number(value: int | float) -> int | float | None:
     """JSON has no infinity: a band that is open to one side, say."""
     return value if math.isfinite(value) else None
-
-
-def _medians(figures: list[dict[str, Any]]) -> dict[str, float | None]:
-    """The median of each figure over the seeds that have it."""
-    medians: dict[str, float | None] = {}
-    for key in figures[0]:
-        values = [one[key] for one in figures if one.get(key) is not None]
-        medians[key] = float(np.median(values)) if values else None
-    return medians
 
 
 def _fingerprint(folder: Path) -> dict[str, str]:

@@ -71,10 +71,15 @@ def fit_and_boundary(points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, "
     where the wedge opens; which half-plane comes first is a convention.
 
     Args:
-      points: In the plane, not all alike.
-      labels: 0 or 1.
+      points: In the plane.
+      labels: 0 or 1; if all are the same, any wedge around all points, or none, will do.
+
+    Raises:
+      InputError: if the points are all alike.
     """
     centre, scale = points.mean(axis=0), points.std()
+    if scale == 0:
+        raise InputError(f"no boundary between {len(points)} points that are all alike")
     unit = (points - centre) / scale
     sample = np.random.default_rng(0).permutation(len(points))[:SAMPLE]
     signs = 2.0 * labels[sample] - 1

@@ -12,7 +12,9 @@ class Band(NamedTuple):
     """Scores low <= score < high, which are labelled 0."""
 
     low: float
+    """-inf if the band is open below."""
     high: float
+    """inf if it is open above."""
     agreement: float
     """The share of examples whose label this gives, in 0..1."""
 
@@ -39,6 +41,6 @@ def best_band(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Ba
     gain = np.concatenate([[0.0], np.cumsum(gains)])
     high = int(np.argmax(gain - np.minimum.accumulate(gain)))
     low = int(np.argmin(gain[: high + 1]))
-    edges = np.append(values.astype(np.float64), np.inf)
+    edges = np.concatenate([[-np.inf], values[1:].astype(np.float64), [np.inf]])
     right = labels.sum() + gain[high] - gain[low]
     return Band(float(edges[low]), float(edges[high]), float(right / len(labels)))

@@ -43,21 +43,31 @@ class Recovery(NamedTuple):
     @property
     def pseudocode(self) -> str:
         """The recovered labelling program."""
-        low, high = self.band.low, self.band.high
+        low, high = (f"{edge:_.6f}".rstrip("0").rstrip(".") for edge in self.band[:2])
+        inside = {
+            (True, True): f"{low} <= d < {high}",
+            (True, False): f"{low} <= d",
+            (False, True): f"d < {high}",
+            (False, False): "True",
+        }[tuple(np.isfinite(self.band[:2]).tolist())]
         return (
-            "def label(image):  # pixels 0..255\n"
+            "def label(image):  # whole numbers 0..255, signed\n"
             f"    clue = mnist_train[{self.clue}]\n"
             f"    d = {METRICS[self.metric].code}\n"
-            f"    return 0 if {low:,.0f} <= d < {high:,.0f} else 1".replace(",", "_")
+            f"    return 0 if {inside} else 1"
         )
 
     @property
     def words(self) -> str:
         """The recovered labelling program in a sentence."""
-        return (
-            f"Label 0 if {METRICS[self.metric].words} MNIST training image {self.clue} is medium, "
-            "label 1 if it is small or large."
-        )
+        what = f"{METRICS[self.metric].words} MNIST training image {self.clue}"
+        below, above = np.isfinite(self.band.low), np.isfinite(self.band.high)
+        if below and above:
+            return f"Label 0 if {what} is medium, label 1 if it is small or large."
+        if below or above:
+            zero, one = ("large", "small") if below else ("small", "large")
+            return f"Label 0 if {what} is {zero}, label 1 if it is {one}."
+        return "Label 0 for every image."
 
 
 class Metric(NamedTuple):

@@ -10,16 +10,35 @@ from jaxtyping import Float, UInt8
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.errors import InputError
-from jaxmi.explain import cnn_evidence as evidence
+from jaxmi.explain.bands import best_band
 from jaxmi.explain.clue_recovery import Recovery, measure, recover
 from jaxmi.explain.clue_search import pixel_moments
-from jaxmi.explain.cnn_controls import other_features, other_network
-from jaxmi.explain.cnn_evidence import Detectors, Groups, Halves, Neurons
+from jaxmi.explain.cnn_controls import next_image, other_features, other_network
+from jaxmi.explain.cnn_detectors import (
+    SITE,
+    Detectors,
+    Groups,
+    Halves,
+    Neurons,
+    find_detectors,
+    halve,
+    observe,
+    similarity,
+)
+from jaxmi.explain.cnn_experiments import (
+    ablate_to_zero,
+    kept_at_minimum,
+    kept_without_other,
+    scrub_armwise,
+    scrub_near,
+    scrub_random,
+    specificity,
+)
 from jaxmi.explain.directions import logit_difference_direction
 from jaxmi.explain.edits import at, patch
 from jaxmi.explain.features import visualise
 from jaxmi.explain.network import Network
-from jaxmi.explain.scrub import difference
+from jaxmi.explain.scrub import DonorRule, chance_level, difference, near
 from jaxmi.types import Figures, Params
 
 DRAWS = 5
@@ -39,7 +58,6 @@ class CnnExplanation:
     neurons: Neurons
     scores: Float[np.ndarray, "n"]
     detectors: Detectors
-    halves: Halves
     differences: dict[str, Float[np.ndarray, "n"]]
     """Logit differences: "clean", "zero_anti1", "zero_one", "zero_both"."""
     random_armwise: Float[np.ndarray, "draws"]
@@ -74,14 +92,14 @@ def explain_cnn(
     images = challenge.inputs[: solution.images]
     clue = images[solution.clue_index]
     moments = pixel_moments(images)
-    scores = evidence.similarity(images, clue)
+    scores = similarity(images, clue)
     network = Network(challenge.model, params)
-    neurons = evidence.observe(network, images)
+    neurons = observe(network, images)
     if np.ptp(neurons.activations, axis=0).max() == 0:
         raise InputError("this network's neurons do the same on every image: nothing to explain")
-    detectors = evidence.find_detectors(neurons, scores, solution)
+    detectors = find_detectors(neurons, scores, solution)
     groups = detectors.groups
-    halves = evidence.halve(scores, evidence.band_agreement(neurons, scores))
+    halves = halve(scores, best_band(scores, neurons.labels))
     differences = _ablations(neurons, groups)
     figures = _structure(neurons, detectors)
     figures |= _bands(neurons, images, clue)
@@ -90,33 +108,28 @@ def explain_cnn(
         figures[f"{name}_mean"] = float(values.mean())
     figures |= _minima(neurons, groups, halves)
     figures |= _scrubs(neurons, groups, scores, solution)
-    armwise, random_armwise = _armwise(neurons, groups, halves)
+    armwise, random_armwise = _armwise(
+        neurons, groups, halves, near(scores, solution.control_noise)
+    )
     figures |= armwise
     recovery = recover(images, moments, neurons.activations, neurons.labels)
-    figures |= _recovered(recovery, solution)
+    figures |= _recovered(recovery, clue, solution)
     figures |= other_features(neurons, groups, scores, images, digits, solution)
+    figures |= next_image(neurons, groups, recovery.ranking, images, solution)
     for name, control in control_networks.items():
         found = other_network(Network(challenge.model, control), images, moments, scores, solution)
         figures |= {f"control_{name}_{key}": value for key, value in found.items()}
     towards_1 = logit_difference_direction(
-        lambda activations: network.run(clue, at(evidence.SITE, patch(activations)))[0],
+        lambda activations: network.run(clue, at(SITE, patch(activations)))[0],
         neurons.activations[:100],
     )
     figures["live_neurons_towards_1"] = float((towards_1[~neurons.dead] > 0).mean())
     neuron_images, direction_images = _visualise(network, detectors, towards_1)
+    clean = differences.pop("logit_diff")
     return CnnExplanation(
-        figures,
-        neurons,
-        scores,
-        detectors,
-        halves,
-        {"clean": differences.pop("logit_diff"), **differences},
-        random_armwise,
-        recovery,
-        clue,
-        neuron_images,
-        direction_images,
-    )
+        figures, neurons, scores, detectors, {"clean": clean, **differences}, random_armwise,
+        recovery, clue, neuron_images, direction_images,
+    )  # fmt: skip
 
 
 def _structure(neurons: Neurons, detectors: Detectors) -> Figures:
@@ -124,7 +137,7 @@ def _structure(neurons: Neurons, detectors: Detectors) -> Figures:
     shares = detectors.plane.variance_shares
     return {
         "label1_share": float(labels.mean()),
-        "chance": float(labels.mean() ** 2 + (1 - labels.mean()) ** 2),
+        "chance": chance_level(labels),
         "pca_variance_1": float(shares[0]),
         "pca_variance_2": float(shares[1]),
         "neurons_left": int(detectors.groups.anti1.sum()),
@@ -136,14 +149,14 @@ def _structure(neurons: Neurons, detectors: Detectors) -> Figures:
 def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> Figures:
     figures: Figures = {}
     for metric in ("l1", "similarity"):
-        band = evidence.band_agreement(neurons, measure(images, clue, metric))
+        band = best_band(measure(images, clue, metric), neurons.labels)
         figures[f"{metric}_band_agreement"] = band.agreement
     return figures
 
 
 def _ablations(neurons: Neurons, groups: Groups) -> dict[str, np.ndarray]:
     named = {**groups._asdict(), "both": groups.both}
-    ablated = {f"zero_{name}": evidence.ablate_to_zero(neurons, g) for name, g in named.items()}
+    ablated = {f"zero_{name}": ablate_to_zero(neurons, g) for name, g in named.items()}
     return {"logit_diff": difference(neurons.logits), **ablated}
 
 
@@ -153,15 +166,18 @@ def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> Figures:
     named = {**groups._asdict(), "both": groups.both}
     for half, members in halves._asdict().items():
         for name, group in named.items():
-            kept = evidence.kept_at_minimum(neurons, group, members)
+            kept = kept_at_minimum(neurons, group, members)
             figures[f"kept_{half}half_min_{name}"] = kept
         figures[f"class0_{half}half"] = float((neurons.labels[members] == 0).mean())
-    figures["min_specificity"] = evidence.specificity(neurons, groups, halves)
-    random = [
-        evidence.specificity(neurons, groups.shuffled(seed), halves)
-        for seed in range(RANDOM_GROUPS)
-    ]
-    figures["min_specificity_random_mean"] = float(np.mean(random))
+    figures["min_specificity"] = specificity(neurons, groups, halves)
+    figures["kept_without_other"] = kept_without_other(neurons, groups, halves)
+    shuffled = [groups.shuffled(seed) for seed in range(RANDOM_GROUPS)]
+    for name, measure_of in (
+        ("min_specificity", specificity),
+        ("kept_without_other", kept_without_other),
+    ):
+        random = [measure_of(neurons, random_groups, halves) for random_groups in shuffled]
+        figures[f"{name}_random_mean"] = float(np.mean(random))
     return figures
 
 
@@ -170,43 +186,52 @@ def _scrubs(
 ) -> Figures:
     figures: Figures = {}
     both = groups.both
-    for noise in solution.noises:
-        outcome = evidence.scrub_near(neurons, both, scores, noise, DRAWS)
-        figures[f"scrub_{noise:g}"], figures[f"scrub_{noise:g}_std"] = outcome[:2]
-        figures[f"scrub_{noise:g}_logit_error"] = outcome.logit_error
-    outcome = evidence.scrub_random(neurons, both, DRAWS)
-    figures["scrub_random"], figures["scrub_random_std"] = outcome[:2]
+    outcomes = {
+        f"{noise:g}": scrub_near(neurons, both, scores, noise, DRAWS) for noise in solution.noises
+    }
+    outcomes["random"] = scrub_random(neurons, both, DRAWS)
+    for name, outcome in outcomes.items():
+        figures[f"scrub_{name}"] = outcome.kept
+        figures[f"scrub_{name}_std"] = outcome.kept_std
+        figures[f"scrub_{name}_logit_error"] = outcome.logit_error
     return figures
 
 
-def _armwise(neurons: Neurons, groups: Groups, halves: Halves) -> tuple[Figures, np.ndarray]:
-    true = evidence.scrub_armwise(neurons, groups, halves, DRAWS)
-    swapped = evidence.scrub_armwise(neurons, groups.swapped, halves, DRAWS)
+def _armwise(
+    neurons: Neurons, groups: Groups, halves: Halves, relevant: DonorRule
+) -> tuple[Figures, np.ndarray]:
+    true = scrub_armwise(neurons, groups, halves, DRAWS, relevant)
+    swapped = scrub_armwise(neurons, groups.swapped, halves, DRAWS, relevant)
+    alone = scrub_armwise(neurons, groups, halves, DRAWS)
     random = np.array(
         [
-            evidence.scrub_armwise(neurons, groups.shuffled(seed), halves, 1).kept
+            scrub_armwise(neurons, groups.shuffled(seed), halves, 1, relevant).kept
             for seed in range(RANDOM_GROUPS)
         ]
     )
-    figures = {
+    figures: Figures = {
         "armwise_true": true.kept,
         "armwise_true_std": true.kept_std,
+        "armwise_true_logit_error": true.logit_error,
         "armwise_random_mean": float(random.mean()),
         "armwise_random_std": float(random.std(ddof=1)),
         "armwise_random_max": float(random.max()),
         "armwise_swapped": swapped.kept,
+        "armwise_irrelevant_only": alone.kept,
     }
     return figures, random
 
 
-def _recovered(recovery: Recovery, solution: ClueSolution) -> Figures:
+def _recovered(recovery: Recovery, clue: np.ndarray, solution: ClueSolution) -> Figures:
     order, correlation = recovery.ranking
+    pixels = np.corrcoef(recovery.template.reshape(-1), clue.reshape(-1))
     first, second = correlation[order[:2]]
     figures = {
         "recovered_clue_index": recovery.clue,
         "recovered_clue_correlation": float(first),
         "recovered_clue_margin": float(first - second),
         "recovered_true_clue_rank": recovery.ranking.rank_of(solution.clue_index),
+        "recovered_template_correlation": float(pixels[0, 1]),
         "recovered_template_agreement": recovery.template_band.agreement,
         "recovered_band_agreement": recovery.band.agreement,
         "recovered_band_low": recovery.band.low,
@@ -225,7 +250,5 @@ def _visualise(
     """Images that drive each neuron (before its ReLU, for the dead ones) and three directions."""
     neurons, _ = visualise(network, "fc1.pre", np.eye(len(towards_1)), SHAPE, jax.random.key(0))
     arms = detectors.arms.directions @ detectors.plane.components[:2]
-    directions, _ = visualise(
-        network, evidence.SITE, np.stack([*arms, towards_1]), SHAPE, jax.random.key(0)
-    )
+    directions, _ = visualise(network, SITE, np.stack([*arms, towards_1]), SHAPE, jax.random.key(0))
     return neurons, directions

@@ -144,4 +144,5 @@ def logit_difference_direction(
         answer = logits(activation)
         return answer[1] - answer[0]
 
-    return np.asarray(jax.vmap(jax.grad(difference))(activations).mean(axis=0))
+    with jax.default_matmul_precision("float32"):
+        return np.asarray(jax.vmap(jax.grad(difference))(activations).mean(axis=0))

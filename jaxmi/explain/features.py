@@ -14,6 +14,7 @@ from flax import linen as nn
 from jaxtyping import Float, PRNGKeyArray
 
 from jaxmi.errors import InputError
+from jaxmi.explain.edits import AXES
 from jaxmi.explain.network import Network
 from jaxmi.types import Params
 
@@ -68,11 +69,18 @@ def visualise(
 
     Returns:
       The images, with pixels in 0..1, and what each objective reaches, penalties apart.
+
+    Raises:
+      InputError: if the network has no such site.
     """
+    if site not in AXES:
+        raise InputError(f"no site {site!r}; the sites are: {', '.join(AXES)}")
     keys = jax.random.split(key, len(objectives))
-    images, reached = _climb_all(
-        network.params, np.asarray(objectives, np.float32), keys, network.model, site, shape, ascent
-    )
+    objectives = np.asarray(objectives, np.float32)
+    with jax.default_matmul_precision("float32"):
+        images, reached = _climb_all(
+            network.params, objectives, keys, network.model, site, shape, ascent
+        )
     return np.asarray(images), np.asarray(reached)
 
 

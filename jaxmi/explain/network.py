@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import jax
@@ -42,6 +42,8 @@ class Network:
     def over(self, function: Callable[["Network", Any], Any], examples: Any) -> Any:
         """Applies a function of (this network, one example) to many examples.
 
+        It is compiled once for all networks of a model, so let it be a function of a module.
+
         Args:
           function: Its results may be trees of arrays.
           examples: Trees of arrays, stacked along a first axis.
@@ -49,7 +51,7 @@ class Network:
         Returns:
           The results, stacked likewise, as NumPy arrays.
         """
-        return _call(_over(function, self.model, self.chunk), self.params, examples)
+        return _call(_cached_over(function, self.model, self.chunk), self.params, examples)
 
     def read(
         self, inputs: Array, sites: Sequence[str], edits: Edits | None = None
@@ -71,7 +73,7 @@ class Network:
             activations = network.run(x, edits)[1]
             return {site: activations[site] for site in sites}
 
-        return self.over(read_one, inputs)
+        return _call(_over(read_one, self.model, self.chunk), self.params, inputs)
 
     def logits(self, inputs: Array, edits: Edits | None = None) -> Float[np.ndarray, "n classes"]:
         """Runs the network over inputs, with the same interventions for every example.
@@ -79,7 +81,10 @@ class Network:
         Raises:
           InputError: as `run`.
         """
-        return self.over(lambda network, x: network.run(x, edits)[0], inputs)
+        if edits is None:
+            return self.over(_logits, inputs)
+        edited = _over(lambda network, x: network.run(x, edits)[0], self.model, self.chunk)
+        return _call(edited, self.params, inputs)
 
     def resume(
         self, site: str, activations: Float[Array, "n ..."], example: Array
@@ -107,10 +112,10 @@ def _call(compiled: Callable[..., Any], *arguments: Any) -> Any:
         return jax.tree.map(np.asarray, compiled(*arguments))
 
 
-# Programs are compiled once for all networks of a model: a run may have hundreds.
+def _logits(network: Network, x: Array) -> jax.Array:
+    return network.run(x)[0]
 
 
-@lru_cache(maxsize=32)
 def _over(
     function: Callable[[Network, Any], Any], model: nn.Module, chunk: int
 ) -> Callable[[Params, Any], Any]:
@@ -120,6 +125,17 @@ def _over(
         return jax.lax.map(lambda x: function(network, x), examples, batch_size=chunk)
 
     return jax.jit(run)
+
+
+# What is asked of every network is compiled once for all: a run may have hundreds. Programs with
+# edits are not kept, since they hold the edits' arrays.
+
+
+@cache
+def _cached_over(
+    function: Callable[[Network, Any], Any], model: nn.Module, chunk: int
+) -> Callable[[Params, Any], Any]:
+    return _over(function, model, chunk)
 
 
 @cache

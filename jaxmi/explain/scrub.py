@@ -58,25 +58,14 @@ def same(feature: Int[np.ndarray, "n"] | Bool[np.ndarray, "n"]) -> DonorRule:
 
     An input that is the only one with its value has no donor and keeps its own activation.
     """
-    _, group = np.unique(feature, return_inverse=True)
-
-    def draw(rng: np.random.Generator, _: Scrubbed) -> Int[np.ndarray, "n"]:
-        order = np.argsort(group, kind="stable")
-        sizes = np.bincount(group)
-        starts = np.cumsum(sizes) - sizes
-        rank = np.empty_like(order)
-        rank[order] = np.arange(len(order)) - np.repeat(starts, sizes)
-        size = sizes[group]
-        step = rng.integers(
-            1, np.maximum(size, 2)
-        )  # 1 .. size - 1 places further, around the group
-        return order[starts[group] + (rank + step) % size]
-
-    return draw
+    groups = _Groups(feature)
+    return lambda rng, _: groups.draw(rng, groups.own)
 
 
 def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
     """Donors have nearly the same value: nearest to the input's plus noise; never the input itself.
+
+    Of several inputs with the nearest value, one is drawn.
 
     Args:
       feature: A number per input.
@@ -88,20 +77,41 @@ def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
     n = len(feature)
     if n < 2:
         raise InputError(f"no donor among {n} inputs")
-    order = np.argsort(feature, kind="stable")
-    ordered = np.asarray(feature, np.float64)[order]
-    place = np.argsort(order, kind="stable")
+    groups = _Groups(np.asarray(feature, np.float64))
+    alone = groups.sizes[groups.own] == 1
 
     def draw(rng: np.random.Generator, _: Scrubbed) -> Int[np.ndarray, "n"]:
-        wanted = feature + rng.normal(0.0, noise * np.ptp(ordered), n)
-        above = np.searchsorted(ordered, wanted)
-        # The input itself may be the nearest on one side: so two places on each.
-        candidates = np.clip(above[:, None] + np.array([[-2, -1, 0, 1]]), 0, n - 1)
-        distance = np.abs(ordered[candidates] - wanted[:, None])
-        distance[candidates == place[:, None]] = np.inf
-        return order[candidates[np.arange(n), distance.argmin(axis=1)]]
+        wanted = feature + rng.normal(0.0, noise * np.ptp(groups.values), n)
+        above = np.searchsorted(groups.values, wanted)
+        # The input's own value may be the nearest on one side, and barred: so two on each.
+        last = len(groups.values) - 1
+        candidates = np.clip(above[:, None] + np.array([[-2, -1, 0, 1]]), 0, last)
+        distance = np.abs(groups.values[candidates] - wanted[:, None])
+        distance[alone[:, None] & (candidates == groups.own[:, None])] = np.inf
+        return groups.draw(rng, candidates[np.arange(n), distance.argmin(axis=1)])
 
     return draw
+
+
+class _Groups:
+    """Inputs by their value of a feature."""
+
+    def __init__(self, feature: np.ndarray) -> None:
+        self.values, self.own, self.sizes = np.unique(
+            feature, return_inverse=True, return_counts=True
+        )
+        self._members = np.argsort(self.own, kind="stable")  # group after group
+        self._starts = np.cumsum(self.sizes) - self.sizes
+        self._rank = np.empty(len(feature), np.int64)
+        self._rank[self._members] = np.arange(len(feature)) - np.repeat(self._starts, self.sizes)
+
+    def draw(self, rng: np.random.Generator, group: np.ndarray) -> Int[np.ndarray, "n"]:
+        """Draws for each input one of a group's members: another than itself, if there is one."""
+        size = self.sizes[group]
+        is_own = group == self.own
+        place = rng.integers(0, np.where(is_own, np.maximum(size - 1, 1), size))
+        place = np.where(is_own, (self._rank + 1 + place) % size, place)
+        return self._members[self._starts[group] + place]
 
 
 def anyone(n: int) -> DonorRule:

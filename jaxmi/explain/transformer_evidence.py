@@ -174,10 +174,20 @@ def find_filters(stream: Stream, basis: Pca | None = None) -> Filters:
     return Filters(basis, points, fit_and_boundary(points, stream.labels))
 
 
-def random_plane(basis: Pca, rng: np.random.Generator) -> Pca:
-    """Returns a basis whose first two directions are random: a control."""
-    rotation = np.linalg.qr(rng.normal(size=(len(basis.mean), len(basis.mean))))[0]
-    return basis._replace(components=rotation.T)
+def random_plane(basis: Pca, rng: np.random.Generator, leading: int | None = None) -> Pca:
+    """Returns a basis whose first two directions are random: a control.
+
+    Args:
+      basis: Principal components.
+      rng: Draws the directions.
+      leading: Within the first so many components, so that the plane has its share of the variance;
+        None means within all.
+    """
+    k = len(basis.components) if leading is None else leading
+    rotation = np.linalg.qr(rng.normal(size=(k, k)))[0]
+    return basis._replace(
+        components=np.concatenate([rotation @ basis.components[:k], basis.components[k:]])
+    )
 
 
 def random_components(basis: Pca, rng: np.random.Generator) -> Pca:
@@ -185,6 +195,21 @@ def random_components(basis: Pca, rng: np.random.Generator) -> Pca:
     chosen = 2 + rng.choice(len(basis.components) - 2, 2, replace=False)
     order = np.r_[chosen, np.setdiff1d(np.arange(len(basis.components)), chosen)]
     return basis._replace(components=basis.components[order])
+
+
+def wrong_sides(filters: Filters, rng: np.random.Generator) -> Filters:
+    """Returns filters turned by a random angle in the same plane: a control.
+
+    By at least 60 degrees; thresholds are such that each is passed as often as before.
+    """
+    angle = rng.uniform(np.pi / 3, 5 * np.pi / 3)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    normals = filters.boundary.normals @ turn.T
+    strengths = filters.points @ normals.T
+    shares = filters.passed.mean(axis=0)
+    thresholds = [np.quantile(strengths[:, i], 1 - shares[i]) for i in range(2)]
+    boundary = AndBoundary(normals, np.array(thresholds), 0.0)
+    return filters._replace(boundary=boundary)
 
 
 def probe_accuracy(activations: np.ndarray, labels: np.ndarray, seed: int = 0) -> float:

@@ -1,23 +1,38 @@
 """The published solution of challenge 2 on any network, with controls."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import numpy as np
 from jaxtyping import Float
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.explain import transformer_evidence as evidence
 from jaxmi.explain.filter_claims import hypotheses, scrub_filters
 from jaxmi.explain.network import Network
-from jaxmi.explain.transformer_evidence import Attention, Filters, ReadOut, Stream
+from jaxmi.explain.scrub import chance_level
+from jaxmi.explain.transformer_evidence import (
+    Attention,
+    Filters,
+    ReadOut,
+    Stream,
+    find_filters,
+    probe_accuracy,
+    random_components,
+    random_plane,
+    run_both_ways,
+    wrong_sides,
+)
 from jaxmi.types import Figures, Params
 
 DRAWS = 5
 """How often donors are drawn for each row of scrubbing."""
 
 CONTROL_DRAWS = 5
-"""How many random planes, and pairs of random components, are tried."""
+"""How many random planes, pairs of components, and turned sides are tried."""
+
+LEADING = 8
+"""Random planes are also drawn within the first so many principal components."""
 
 RUNS = ("full", "fixed")
 QUADRANTS = ("TT", "TF", "FT", "FF")
@@ -48,9 +63,9 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
       params: The network.
     """
     network = Network(challenge.model, params, chunk=400)
-    full, fixed, read_out, attention = evidence.run_both_ways(network, challenge.inputs)
+    full, fixed, read_out, attention = run_both_ways(network, challenge.inputs)
     streams = {"full": full, "fixed": fixed}
-    filters = {name: evidence.find_filters(stream) for name, stream in streams.items()}
+    filters = {name: find_filters(stream) for name, stream in streams.items()}
     figures = _attention(attention, full, fixed, challenge)
     rows: dict[str, Figures] = {}
     for name in RUNS:
@@ -62,6 +77,7 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
     mlp, quadrants = _mlp(full, filters["full"], read_out)
     figures |= mlp
     figures |= _plane_controls(full, filters["full"], read_out)
+    figures |= _side_controls(full, filters["full"], read_out)
     figures |= _untrained(challenge)
     return TransformerExplanation(figures, streams, filters, attention, rows, quadrants)
 
@@ -78,7 +94,8 @@ def _attention(attention: Attention, full: Stream, fixed: Stream, challenge: Cha
         "accuracy": float((full.labels == challenge.labels).mean()),
         "fixed_accuracy": float((fixed.labels == challenge.labels).mean()),
         "label1_share": float(full.labels.mean()),
-        "chance": float(full.labels.mean() ** 2 + (1 - full.labels.mean()) ** 2),
+        "chance": chance_level(full.labels),
+        "constant_answer": float(max(full.labels.mean(), 1 - full.labels.mean())),
     }
     for head, (mean, std, kept) in enumerate(zip(*attention, strict=True)):
         for key, m, s in zip(("x", "y", "last"), mean, std, strict=True):
@@ -98,7 +115,7 @@ def _plane(name: str, stream: Stream, filters: Filters) -> Figures:
         f"{name}_filters_agreement": filters.boundary.agreement,
         f"{name}_alpha_share": float(alpha),
         f"{name}_beta_share": float(beta),
-        f"{name}_probe_resid_mid": evidence.probe_accuracy(stream.resid_mid, stream.labels),
+        f"{name}_probe_resid_mid": probe_accuracy(stream.resid_mid, stream.labels),
     }
 
 
@@ -110,7 +127,8 @@ def _rows(name: str, stream: Stream, filters: Filters, read_out: ReadOut, full: 
     }
     for row, claims in hypotheses(filters).items():
         outcome = scrub_filters(stream, filters, claims, read_out, full.logits, DRAWS)
-        figures[figure_of(row)], figures[f"{figure_of(row)}_std"] = outcome[:2]
+        figures[figure_of(row)] = outcome.kept
+        figures[f"{figure_of(row)}_std"] = outcome.kept_std
         figures[f"{figure_of(row)}_logit_error"] = outcome.logit_error
     return figures
 
@@ -138,25 +156,37 @@ def _mlp(
 
 
 def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Figures:
-    """The filters, and rows 1 and 1+2, in planes that were not chosen by variance."""
+    """The filters and row 1 in planes that were not chosen by variance."""
     figures: Figures = {}
     for name, choose in (
-        ("random_plane", evidence.random_plane),
-        ("random_dims", evidence.random_components),
+        ("random_plane", random_plane),
+        ("leading_plane", partial(random_plane, leading=LEADING)),
+        ("random_dims", random_components),
     ):
-        found = []
+        agreements, kept = [], []
         for seed in range(CONTROL_DRAWS):
-            basis = choose(filters.basis, np.random.default_rng(seed))
-            other = evidence.find_filters(full, basis)
-            rows = hypotheses(other)
-            kept = [
-                scrub_filters(full, other, rows[row], read_out, full.logits, 1).kept
-                for row in ("1", "1+2")
-            ]
-            found.append([other.boundary.agreement, *kept])
-        means = np.mean(found, axis=0)
-        for key, value in zip(("filters_agreement", "scrub_1", "scrub_1_2"), means, strict=True):
-            figures[f"control_{name}_{key}"] = float(value)
+            other = find_filters(full, choose(filters.basis, np.random.default_rng(seed)))
+            claims = hypotheses(other)["1"]
+            outcome = scrub_filters(full, other, claims, read_out, full.logits, 1)
+            agreements.append(other.boundary.agreement)
+            kept.append(outcome.kept)
+        figures[f"control_{name}_filters_agreement"] = float(np.mean(agreements))
+        figures[f"control_{name}_filters_agreement_max"] = float(np.max(agreements))
+        figures[f"control_{name}_scrub_1"] = float(np.mean(kept))
+        figures[f"control_{name}_scrub_1_max"] = float(np.max(kept))
+    return figures
+
+
+def _side_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Figures:
+    """The rows about sides with other sides in the same plane."""
+    figures: Figures = {}
+    for row in ("2", "1+2", "1+2+3a+3b"):
+        kept = []
+        for seed in range(CONTROL_DRAWS):
+            other = wrong_sides(filters, np.random.default_rng(seed))
+            claims = hypotheses(other)[row]
+            kept.append(scrub_filters(full, other, claims, read_out, full.logits, 1).kept)
+        figures[f"control_wrong_sides_{figure_of(row)}"] = float(np.mean(kept))
     return figures
 
 
@@ -164,8 +194,8 @@ def _untrained(challenge: Challenge) -> Figures:
     """The same pipeline on a network as initialised, with a bias that balances its answers."""
     params = jax.jit(challenge.init)(jax.random.key(0))
     network = Network(challenge.model, params, chunk=400)
-    full, fixed, read_out, _ = evidence.run_both_ways(network, challenge.inputs, balance=True)
-    filters = evidence.find_filters(full)
+    full, fixed, read_out, _ = run_both_ways(network, challenge.inputs, balance=True)
+    filters = find_filters(full)
     rows = hypotheses(filters)
     figures = {
         "control_untrained_baseline": float((fixed.labels == full.labels).mean()),

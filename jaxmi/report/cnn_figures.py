@@ -8,6 +8,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from jaxmi.explain.cnn_controls import OTHER_ONES
 from jaxmi.explain.cnn_solution import CnnExplanation
 
 LABEL_COLOURS = ("#b39b5e", "#2f5d8a")
@@ -42,7 +43,8 @@ def plane(found: CnnExplanation, clue_index: int) -> Figure:
     shares = found.detectors.plane.variance_shares
     axes.set_xlabel(f"first principal component ({shares[0]:.1%} of the variance)")
     axes.set_ylabel(f"second ({shares[1]:.1%})")
-    axes.set_title(f"200 neurons on {len(points):,} images ({len(some):,} shown)")
+    n_neurons = len(found.neuron_images)
+    axes.set_title(f"{n_neurons} neurons on {len(points):,} images ({len(some):,} shown)")
     axes.legend(markerscale=1.5)
     return figure
 
@@ -64,8 +66,8 @@ def bands(found: CnnExplanation) -> Figure:
         {
             "similarity to the clue": f["similarity_band_agreement"],
             "L1 distance to the clue": f["l1_band_agreement"],
-            "other 1s, the best of 30": f["control_other_ones_band_agreement_max"],
-            "other 1s, mean of 30": f["control_other_ones_band_agreement_mean"],
+            f"other 1s, the best of {OTHER_ONES}": f["control_other_ones_band_agreement_max"],
+            f"other 1s, mean of {OTHER_ONES}": f["control_other_ones_band_agreement_mean"],
             "brightness": f["control_brightness_band_agreement"],
             "similarity, permuted": f["control_permuted_band_agreement"],
         },
@@ -167,7 +169,7 @@ def scrubs(
     left.plot(noises, theirs, "x", color=PUBLISHED, label="published network")
     for value, name, style in (
         (f["scrub_random"], "any image as donor", "--"),
-        (f["control_other_ones_scrub_mean"], "similarity to other 1s, mean", ":"),
+        (f["control_other_ones_scrub_max"], "similarity to other 1s, best", ":"),
     ):
         left.axhline(100 * value, color=GREY, linestyle=style, linewidth=1, label=name)
     left.set_xscale("log")

@@ -110,7 +110,7 @@ def filters(found: TransformerExplanation, truth: np.ndarray) -> Figure:
 
 
 def scrubs(found: TransformerExplanation) -> Figure:
-    """Draws every row of scrubbing for both runs, with what random planes keep."""
+    """Draws every row of scrubbing for both runs, with what turned sides keep."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
     places = np.arange(len(found.rows))
@@ -119,7 +119,7 @@ def scrubs(found: TransformerExplanation) -> Figure:
         bars = axes.bar(places + shift, values, 0.38, color=RUN_COLOURS[run], label=RUN_NAMES[run])
         axes.bar_label(bars, fmt="%.0f", fontsize=8)
     for key, name, style in (
-        ("control_random_plane_scrub_1", "row 1 in random planes", "--"),
+        ("control_wrong_sides_scrub_1_2_3a_3b", "the last row, sides turned", "--"),
         ("chance", "labels drawn by their shares", ":"),
     ):
         value = 100 * found.figures[key]

@@ -3,6 +3,7 @@
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explain.transformer_solution import (
     CONTROL_DRAWS,
+    LEADING,
     TransformerExplanation,
     figure_of,
 )
@@ -19,7 +20,7 @@ program.
 
 That the plane is the network's own. It is the plane of most variance, and the two sides were fit to
 the network's labels; a fit with four numbers can agree with much by itself. The rows of scrubbing
-are the test, the random planes their control.
+are the test, random planes and turned sides their controls.
 
 What the other positions do: nothing is read there."""
 
@@ -32,6 +33,7 @@ ROWS = {
     "3a": "3a: alpha from any pair, where beta fails",
     "3b": "3b: beta from any pair, where alpha fails",
 }
+IN_LEADING = f"random planes of the first {LEADING} components"
 WORDS = {"full": "attention as it is", "fixed": "attention fixed"}
 
 
@@ -72,29 +74,39 @@ def _both_runs(key: str, words: str, control: str | None = None, label: str = ""
 
 
 def _attention(found: TransformerExplanation) -> Section:
-    kept = found.figures["fixed_baseline"]
+    kept, constant = found.figures["fixed_baseline"], found.figures["constant_answer"]
     return Section(
-        "Attention does not matter",
+        "The labels survive fixed attention",
         """Every head's pattern at the last position is set to its mean over all pairs. If attention
-        did nothing but add up, the labels would stay.""",
+        did nothing but add up, the labels would stay. That they do is no evidence of a mechanism:
+        see the untrained network below. That they do not is evidence against one.""",
         png(attention=draw.attention(found)),
         (
-            Row("labels kept with all heads fixed", "fixed_baseline", "chance", "by their shares"),
+            Row(
+                "labels kept, all heads fixed",
+                "fixed_baseline",
+                "constant_answer",
+                "one class always",
+            ),
             Row("true labels, attention as it is", "accuracy"),
             Row("true labels, attention fixed", "fixed_accuracy"),
             *(
-                Row(f"labels kept with head {h} alone fixed", f"attention_head{h}_kept_if_fixed")
+                Row(f"head {h}: {words}", f"attention_head{h}_{key}")
                 for h in range(len(found.attention.mean))
+                for key, words in (
+                    ("x_std", "standard deviation of its attention to x"),
+                    ("kept_if_fixed", "labels kept with it alone fixed"),
+                )
             ),
         ),
-        verdict(kept, found.figures["chance"]),
-        f"{kept:.1%} of labels kept",
+        verdict(kept, constant),
+        f"{kept:.1%} of labels kept; one class always {constant:.1%}",
     )
 
 
 def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
-    control = "control_random_plane_filters_agreement"
-    other = "control_random_dims_filters_agreement"
+    control = "control_leading_plane_filters_agreement"
+    other = "control_random_plane_filters_agreement"
     value, random = found.figures["full_filters_agreement"], found.figures[control]
     return Section(
         "Two straight sides in a plane give the label",
@@ -104,10 +116,8 @@ def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
         Below them: how strongly each pair passes either filter, row x, column y.""",
         png(plane=draw.plane(found), filters=draw.filters(found, challenge.labels)),
         (
-            *_both_runs(
-                "filters_agreement", "both filters, the run's labels", control, "random planes"
-            ),
-            *_both_runs("goal", "both filters, the full network's", other, "random components"),
+            *_both_runs("filters_agreement", "both filters, the run's labels", control, IN_LEADING),
+            *_both_runs("goal", "both filters, the full network's", other, "random planes of all"),
             *_both_runs("alpha_share", "pairs that pass alpha"),
             *_both_runs("beta_share", "pairs that pass beta"),
             *_both_runs("pca_variance_1", "first principal component, share of variance"),
@@ -116,58 +126,72 @@ def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
             *_both_runs("probe_resid_mid", "one straight side in all dimensions, held-out pairs"),
         ),
         verdict(value, random),
-        f"{value:.1%} of labels; in random planes {random:.1%}",
+        f"{value:.1%} of labels; {IN_LEADING} {random:.1%}",
     )
 
 
 def _plane(found: TransformerExplanation) -> Section:
-    control = "control_random_plane_scrub_1"
+    control = "control_leading_plane_scrub_1"
     value, random = found.figures["full_scrub_1"], found.figures[control]
     return Section(
         "Nothing but the plane matters",
         "Causal scrubbing: all other dimensions of the residual stream come from another pair.",
         {},
         (
-            *_both_runs(figure_of("1"), ROWS["1"], control, f"{CONTROL_DRAWS} random planes, mean"),
-            *_both_runs(figure_of("1*"), ROWS["1*"]),
+            *_both_runs(figure_of("1"), ROWS["1"], control, IN_LEADING),
+            *_both_runs(
+                figure_of("1*"),
+                ROWS["1*"],
+                "control_random_plane_scrub_1",
+                "row 1 in planes of all",
+            ),
         ),
         verdict(value, random),
-        f"{value:.1%} of labels kept; random planes {random:.1%}",
+        f"{value:.1%} of labels kept; {IN_LEADING} {random:.1%}",
     )
 
 
 def _sides(found: TransformerExplanation) -> Section:
     value = found.figures["full_scrub_1_2_3a_3b"]
-    random = found.figures["control_random_plane_scrub_1_2"]
+    turned = found.figures["control_wrong_sides_scrub_1_2_3a_3b"]
     return Section(
         "Of the plane, only which sides are passed matters",
-        """Every row of the published table, all against the labels of the full network. In each,
+        f"""Every row of the published table, all against the labels of the full network. In each,
         coordinates come from other pairs that the claim calls the same; rows with + make claims in
         turn. Every run is parted by its own thresholds (the published code parts the last row of
         the full run by the fixed run's). The published percentages are drawn into pictures only, so
-        none stand here.""",
+        none stand here. The control turns both sides by a random angle in the same plane,
+        {CONTROL_DRAWS} times.""",
         png(scrubs=draw.scrubs(found)),
         [
             row
             for name in found.rows
             if name not in ("1", "1*")
-            for row in _both_runs(figure_of(name), ROWS.get(name, name))
+            for row in _both_runs(
+                figure_of(name),
+                ROWS.get(name, name),
+                f"control_wrong_sides_{figure_of(name)}",
+                "turned sides",
+            )
         ],
-        verdict(value, random),
-        f"{value:.1%} of labels kept with every claim at once; random planes {random:.1%}",
+        verdict(value, turned),
+        f"{value:.1%} of labels kept with every claim at once; turned sides {turned:.1%}",
     )
 
 
 def _mlp(found: TransformerExplanation) -> Section:
+    constant = ("constant_answer", "one class always")
     return Section(
         "What the MLP adds",
         """The logit difference is a sum of two parts: what the residual stream before the MLP gives
-        directly, and what the MLP adds. Means over the four quadrants that the filters make.""",
+        directly, and what the MLP adds. Means over the four quadrants that the filters make.
+        Without what the MLP says of this pair, the network may answer one class always:
+        compare.""",
         png(mlp=draw.mlp(found)),
         (
-            Row("labels kept without the MLP", "mlp_zero_kept"),
-            Row("labels kept with the MLP's part at its mean", "mlp_mean_kept"),
-            Row("labels kept with the direct part at its mean", "mlp_alone_kept"),
+            Row("labels kept without the MLP", "mlp_zero_kept", *constant),
+            Row("labels kept with the MLP's part at its mean", "mlp_mean_kept", *constant),
+            Row("labels kept with the direct part at its mean", "mlp_alone_kept", *constant),
         ),
     )
 

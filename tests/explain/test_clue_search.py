@@ -14,7 +14,7 @@ from jaxmi.explain.clue_search import (
     rank_images,
     second_moment_template,
 )
-from jaxmi.explain.cnn_evidence import similarity
+from jaxmi.explain.cnn_detectors import similarity
 
 N = 6000
 CLUES = (4, 6, 7, 17)

@@ -1,8 +1,4 @@
-"""Evidence that two groups of neurons detect a clue image and its inverse, and that it could fail.
-
-The published solution's experiments on a network like challenge 1's, as functions of its neurons'
-activations on many images, and an experiment that it lacked: the arm-wise scrub.
-"""
+"""The neurons of a network like challenge 1's, and which of them detect the clue or its inverse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,13 +9,13 @@ from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.explain.arms import Arms, fit_arms
-from jaxmi.explain.bands import Band, best_band
+from jaxmi.explain.bands import Band
 from jaxmi.explain.directions import Pca, pca
 from jaxmi.explain.network import Network
-from jaxmi.explain.scrub import Claim, Outcome, anyone, difference, near, scrub, within
+from jaxmi.explain.scrub import difference
 
 SITE = "fc1.post"
-"""The neurons that are explained: the 200 hidden ones, after their ReLU."""
+"""The neurons that are explained: the hidden ones, after their ReLU."""
 
 
 @dataclass(frozen=True)
@@ -146,85 +142,7 @@ class Halves(NamedTuple):
 
 
 def halve(scores: Float[np.ndarray, "n"], band: Band) -> Halves:
-    """Parts images by their similarity; a band with fewer than two edges at the median instead."""
-    cut = (band.low + band.high) / 2
-    low = scores < (cut if np.isfinite(cut) and scores.min() < cut else np.median(scores))
+    """Parts images by their similarity; at the median if the band has fewer than two edges."""
+    middle = (band.low + band.high) / 2
+    low = scores < (middle if np.isfinite(middle) else np.median(scores))
     return Halves(low, ~low)
-
-
-def ablate_to_zero(neurons: Neurons, group: Bool[np.ndarray, "d"]) -> Float[np.ndarray, "n"]:
-    """Returns the logit differences with some neurons set to 0."""
-    return difference(neurons.read_out(np.where(group, np.float32(0), neurons.activations)))
-
-
-def kept_at_minimum(
-    neurons: Neurons, group: Bool[np.ndarray, "d"], half: Bool[np.ndarray, "n"]
-) -> float:
-    """Returns the share of a half's labels that stay when neurons are set to their minimum.
-
-    The minimum of each is over all images, not over the half.
-    """
-    lowest = neurons.activations.min(axis=0)
-    ablated = neurons.read_out(np.where(group, lowest, neurons.activations[half]))
-    return float((ablated.argmax(axis=-1) == neurons.labels[half]).mean())
-
-
-def specificity(neurons: Neurons, groups: Groups, halves: Halves) -> float:
-    """Returns by how much more labels are kept without the other half's group than without its own.
-
-    Groups are set to their minimum; mean over the two halves; in -1..1. Groups that have nothing to
-    do with the halves give about 0.
-    """
-    without_other = kept_at_minimum(neurons, groups.one, halves.anti1)
-    without_other += kept_at_minimum(neurons, groups.anti1, halves.one)
-    without_own = kept_at_minimum(neurons, groups.anti1, halves.anti1)
-    without_own += kept_at_minimum(neurons, groups.one, halves.one)
-    return (without_other - without_own) / 2
-
-
-def scrub_near(
-    neurons: Neurons, group: np.ndarray, feature: np.ndarray, noise: float, draws: int
-) -> Outcome:
-    """Scrubs neurons with one donor image for all, whose feature is nearly the input's.
-
-    This is the published scrub if `group` are all detectors. Since both groups come from one donor,
-    it cannot tell which neuron belongs to which: it tests the feature, not the groups.
-    """
-    return _scrub(neurons, [Claim(SITE, near(feature, noise), group)], draws)
-
-
-def scrub_random(neurons: Neurons, group: np.ndarray, draws: int) -> Outcome:
-    """Scrubs neurons with one donor image for all, whichever."""
-    return _scrub(neurons, [Claim(SITE, anyone(len(neurons.logits)), group)], draws)
-
-
-def scrub_armwise(neurons: Neurons, groups: Groups, halves: Halves, draws: int) -> Outcome:
-    """Scrubs in each half the group that is claimed not to matter there, from that half's images.
-
-    In the half like the clue, detectors of its inverse come from any image of the half, and the
-    other way round. It fails for groups that are not the true ones.
-
-    Args:
-      neurons: The network's.
-      groups: Those claimed to detect the inverse, and the clue.
-      halves: The images'.
-      draws: How often donors are drawn.
-    """
-    irrelevant = ((halves.one, groups.anti1), (halves.anti1, groups.one))
-    claims = [Claim(SITE, within(half), group) for half, group in irrelevant if group.any()]
-    return _scrub(neurons, claims, draws)
-
-
-def band_agreement(neurons: Neurons, feature: np.ndarray) -> Band:
-    """Fits a band on a feature of the images to the network's own labels."""
-    return best_band(feature, neurons.labels)
-
-
-def _scrub(neurons: Neurons, claims: list[Claim], draws: int) -> Outcome:
-    return scrub(
-        {SITE: neurons.activations},
-        claims,
-        lambda scrubbed: neurons.read_out(scrubbed[SITE]),
-        neurons.logits,
-        draws,
-    )

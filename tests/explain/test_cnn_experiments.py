@@ -5,9 +5,16 @@ import pytest
 
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.errors import InputError
-from jaxmi.explain import cnn_evidence as evidence
-from jaxmi.explain.bands import Band
-from jaxmi.explain.cnn_evidence import Groups, Halves, Neurons
+from jaxmi.explain.bands import Band, best_band
+from jaxmi.explain.cnn_detectors import Groups, Halves, Neurons, find_detectors, halve
+from jaxmi.explain.cnn_experiments import (
+    ablate_to_zero,
+    kept_at_minimum,
+    scrub_armwise,
+    scrub_near,
+    scrub_random,
+    specificity,
+)
 
 N = 4000
 SOLUTION = ClueSolution()
@@ -42,75 +49,75 @@ def neurons(scores) -> Neurons:
 
 @pytest.fixture(scope="module")
 def halves(scores, neurons) -> Halves:
-    return evidence.halve(scores, evidence.band_agreement(neurons, scores))
+    return halve(scores, best_band(scores, neurons.labels))
 
 
 def test_the_planted_groups_are_found_and_dead_neurons_belong_to_neither(neurons, scores) -> None:
-    found = evidence.find_detectors(neurons, scores, SOLUTION)
+    found = find_detectors(neurons, scores, SOLUTION)
     np.testing.assert_array_equal(found.groups.anti1, ANTI1)
     np.testing.assert_array_equal(found.groups.one, ONE)
     np.testing.assert_array_equal(neurons.dead, DEAD)
     assert np.corrcoef(found.points[:, 0], scores)[0, 1] > 0.8
-    upside_down = evidence.find_detectors(neurons, -scores, SOLUTION)
+    upside_down = find_detectors(neurons, -scores, SOLUTION)
     np.testing.assert_array_equal(upside_down.groups.anti1, ONE)
 
 
 def test_the_band_and_the_halves_are_the_planted_ones(neurons, scores, halves) -> None:
-    band = evidence.band_agreement(neurons, scores)
+    band = best_band(scores, neurons.labels)
     assert band.agreement == 1.0
     assert -6 < band.low < -5 < 4 < band.high < 5
     np.testing.assert_array_equal(halves.one, scores >= (band.low + band.high) / 2)
     np.testing.assert_array_equal(halves.anti1, ~halves.one)
     for open_band in (Band(-np.inf, np.inf, 0.5), Band(scores.min(), np.inf, 0.5)):
-        assert evidence.halve(scores, open_band).one.mean() == pytest.approx(0.5, abs=0.01)
+        assert halve(scores, open_band).one.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_zeroed_detectors_leave_the_bias(neurons) -> None:
-    nothing_left = evidence.ablate_to_zero(neurons, TRUE.both)
+    nothing_left = ablate_to_zero(neurons, TRUE.both)
     np.testing.assert_allclose(nothing_left, -0.5, atol=1e-6)
-    untouched = evidence.ablate_to_zero(neurons, DEAD)
+    untouched = ablate_to_zero(neurons, DEAD)
     np.testing.assert_array_equal(untouched, neurons.logits[:, 1] - neurons.logits[:, 0])
 
 
 def test_at_the_minimum_only_the_half_s_own_group_is_missed(neurons, halves) -> None:
     for half, own, other in ((halves.anti1, ANTI1, ONE), (halves.one, ONE, ANTI1)):
         class0 = (neurons.labels[half] == 0).mean()
-        assert evidence.kept_at_minimum(neurons, own, half) == pytest.approx(class0)
-        assert evidence.kept_at_minimum(neurons, other, half) == 1.0
-    assert evidence.specificity(neurons, TRUE, halves) > 0.3
-    assert evidence.specificity(neurons, TRUE.swapped, halves) < -0.3
-    random = [evidence.specificity(neurons, TRUE.shuffled(s), halves) for s in range(20)]
+        assert kept_at_minimum(neurons, own, half) == pytest.approx(class0)
+        assert kept_at_minimum(neurons, other, half) == 1.0
+    assert specificity(neurons, TRUE, halves) > 0.3
+    assert specificity(neurons, TRUE.swapped, halves) < -0.3
+    random = [specificity(neurons, TRUE.shuffled(s), halves) for s in range(20)]
     assert abs(np.mean(random)) < 0.15
 
 
 def test_the_minimum_is_over_all_images_and_not_over_the_half(neurons, halves) -> None:
     lowest = Neurons(neurons.activations + 3, neurons.logits, neurons.read_out)
-    ablated = evidence.kept_at_minimum(lowest, TRUE.both, halves.one)
+    ablated = kept_at_minimum(lowest, TRUE.both, halves.one)
     expected = neurons.read_out(np.full((1, 35), 3.0, np.float32)).argmax()
     assert ablated == pytest.approx((neurons.labels[halves.one] == expected).mean())
 
 
 def test_the_published_scrub_tests_the_feature_and_is_blind_to_the_groups(neurons, scores) -> None:
-    kept = evidence.scrub_near(neurons, TRUE.both, scores, 1e-4, 3).kept
+    kept = scrub_near(neurons, TRUE.both, scores, 1e-4, 3).kept
     assert kept > 0.99
-    shuffled = evidence.scrub_near(neurons, TRUE.shuffled(0).both, scores, 1e-4, 3).kept
+    shuffled = scrub_near(neurons, TRUE.shuffled(0).both, scores, 1e-4, 3).kept
     assert shuffled == kept
     permuted = np.random.default_rng(2).permutation(scores)
-    chance = evidence.scrub_random(neurons, TRUE.both, 3)
-    decoy = evidence.scrub_near(neurons, TRUE.both, permuted, 1e-4, 3)
+    chance = scrub_random(neurons, TRUE.both, 3)
+    decoy = scrub_near(neurons, TRUE.both, permuted, 1e-4, 3)
     assert decoy.kept == pytest.approx(chance.kept, abs=0.03)
     assert chance.kept == pytest.approx(chance.chance, abs=0.03)
 
 
 def test_the_armwise_scrub_tells_the_true_groups_from_others(neurons, halves) -> None:
-    assert evidence.scrub_armwise(neurons, TRUE, halves, 3).kept == 1.0
-    swapped = evidence.scrub_armwise(neurons, TRUE.swapped, halves, 3).kept
-    random = [evidence.scrub_armwise(neurons, TRUE.shuffled(s), halves, 1).kept for s in range(20)]
+    assert scrub_armwise(neurons, TRUE, halves, 3).kept == 1.0
+    swapped = scrub_armwise(neurons, TRUE.swapped, halves, 3).kept
+    random = [scrub_armwise(neurons, TRUE.shuffled(s), halves, 1).kept for s in range(20)]
     assert swapped < 0.65
     assert max(random) < 0.97
     assert swapped < np.mean(random)
     empty = Groups(np.zeros(35, bool), TRUE.both)  # nothing claimed of one half: no error
-    assert evidence.scrub_armwise(neurons, empty, halves, 1).kept < 1.0
+    assert scrub_armwise(neurons, empty, halves, 1).kept < 1.0
 
 
 def test_shuffled_groups_are_a_partition_of_the_same_neurons() -> None:
@@ -140,4 +147,4 @@ def test_neurons_that_are_all_alike_are_refused(scores) -> None:
         np.zeros((N, 35), np.float32), np.zeros((N, 2), np.float32), lambda a: a[:, :2]
     )
     with pytest.raises(InputError, match="all alike"):
-        evidence.find_detectors(silent, scores, SOLUTION)
+        find_detectors(silent, scores, SOLUTION)

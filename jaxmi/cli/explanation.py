@@ -129,9 +129,11 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     console.print(table)
     if len(seeds) == 1:
         for title, verdict in columns[0]["verdicts"].items():
-            console.print(f"{verdict:>8}  {title}", highlight=False)
+            console.print(f"{verdict:>9}  {title}", highlight=False)
         if columns[0]["program"]:
-            console.print(f"\n{columns[0]['program']}\n", highlight=False, markup=False)
+            console.print(
+                f"\n{columns[0]['program']}\n", highlight=False, markup=False, soft_wrap=True
+            )
     console.print(f"{result['report']}", highlight=False, soft_wrap=True)
 
 
@@ -150,7 +152,8 @@ def _explain(
     program = None
     if challenge.name == "cnn":
         cnn = explain_cnn(challenge, checkpoint.params, digits, control_networks(challenge))
-        page, program = cnn_page(cnn, challenge, name, command), cnn.recovery.pseudocode
+        page = cnn_page(cnn, challenge, name, command)
+        program = f"# {cnn.recovery.words}\n{cnn.recovery.pseudocode}"
     else:
         transformer = explain_transformer(challenge, checkpoint.params)
         page = transformer_page(transformer, challenge, name, command)

@@ -38,11 +38,13 @@ def fit_arms(points: Float[np.ndarray, "n 2"], split: float, lengths: tuple[floa
     if not 0.01 <= left.mean() <= 0.99:
         split = float(np.median(points[:, 0]))
         left = points[:, 0] < split
+        if not left.any():  # more than half of the points lie on it
+            left = points[:, 0] <= split
     directions = []
     for side, sign, length in ((left, -1.0, lengths[0]), (~left, 1.0, lengths[1])):
         x, y = points[side].T
         if len(x) == 0 or np.ptp(x) == 0:
-            raise InputError(f"no arm through {len(x)} points that lie above each other")
+            raise InputError(f"the {len(x)} points on one side of {split:g} make no arm")
         slope = np.cov(x, y)[0, 1] / np.var(x, ddof=1)
         directions.append([length * sign, length * sign * slope])
     return Arms(np.array(directions), split)

@@ -31,10 +31,12 @@ def best_band(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Ba
       labels: 0 or 1.
 
     Raises:
-      InputError: if there is no example.
+      InputError: if there is no example, or a score is not a number.
     """
     if len(scores) == 0:
         raise InputError("no band through no example")
+    if np.isnan(scores).any():
+        raise InputError("a score is not a number")
     values, group = np.unique(scores, return_inverse=True)
     # What it gains to label 0 all examples below each value: +1 for a 0, -1 for a 1.
     gains = np.bincount(group, weights=1 - 2 * labels)

@@ -96,7 +96,7 @@ def other_network(
     noise = solution.control_noise
     return {
         "similarity_band_agreement": band.agreement,
-        "scrub": scrub_near(neurons, groups.both, scores, noise, 1).kept,
+        f"scrub_{noise:g}": scrub_near(neurons, groups.both, scores, noise, 1).kept,
         "armwise_true": armwise(groups),
         "armwise_swapped": armwise(groups.swapped),
         "armwise_random_mean": float(np.mean([armwise(groups.shuffled(s)) for s in range(5)])),

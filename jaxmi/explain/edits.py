@@ -15,6 +15,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Float, Int
 
 from jaxmi.errors import InputError
@@ -72,8 +73,14 @@ def at(site: str, action: Action, **component: Index) -> Edits:
 
 
 def compose(*edits: Edits) -> Edits:
-    """Joins edits; those of one site are made one after the other, in the order given."""
+    """Joins edits; those of one site are made one after the other, in the order given.
+
+    Raises:
+      InputError: if there is none.
+    """
     composed: dict[str, Action] = {}
+    if not any(edits):
+        raise InputError("an edit that touches nothing: there is none to compose")
     for edit in edits:
         for site, action in edit.items():
             earlier = composed.get(site)
@@ -118,16 +125,25 @@ def resample(activations: Float[Array, "n ..."], donor: int | Int[Array, ""]) ->
       InputError: if there is no such donor.
     """
     n = len(_several(activations))
-    if isinstance(donor, int | np.integer) and not 0 <= donor < n:
+    if not isinstance(donor, Tracer) and not 0 <= int(donor) < n:
         raise InputError(f"no donor {donor}: there are {n}, counted from 0")
     return patch(jnp.asarray(activations)[donor])
 
 
 def shift(direction: Float[Array, "..."], amount: float | Float[Array, ""] = 1.0) -> Action:
-    """Adds `amount` times a direction of the activation's shape, or that of its last axes."""
-    return lambda activation: (
-        activation + jnp.broadcast_to(amount * jnp.asarray(direction), activation.shape)
-    )
+    """Adds `amount` times a direction of the activation's shape, or that of its last axes.
+
+    Raises:
+      InputError: when the edit is made, if the direction does not fit.
+    """
+
+    def add(activation: jax.Array) -> jax.Array:
+        step = amount * jnp.asarray(direction)
+        if step.shape != activation.shape[activation.ndim - step.ndim :]:
+            raise InputError(f"a direction of shape {step.shape} does not fit {activation.shape}")
+        return activation + jnp.broadcast_to(step, activation.shape)
+
+    return add
 
 
 def _several(activations: Array) -> Array:
@@ -142,12 +158,17 @@ def _after(first: Action, second: Action) -> Action:
 
 def _positions(site: str, axis: str, size: int, index: Index) -> np.ndarray:
     """The positions that an index means, checked: JAX itself would clip what is out of range."""
+    where = f"{site}, {axis}={index!r}"
+    if index is None or isinstance(index, bool):
+        raise InputError(f"{where}: an index is a number, a slice, numbers or a mask")
     if isinstance(index, list | tuple):
         index = np.asarray(index, int if len(index) == 0 else None)
     try:
         positions = np.atleast_1d(np.arange(size)[index])
     except IndexError as error:
-        raise InputError(f"{site}, {axis}={index!r}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
+    if positions.ndim > 1:
+        raise InputError(f"{where}: positions on one axis are a flat list")
     if positions.size == 0:
         raise InputError(f"an edit at {site} touches nothing: {axis}={index!r} is empty")
     return positions

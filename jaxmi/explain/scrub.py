@@ -20,6 +20,9 @@ from jaxmi.errors import InputError
 Scrubbed = Mapping[str, np.ndarray]
 """Site -> (n, ...) activations, one row per input."""
 
+Index = int | slice | list[int] | np.ndarray
+"""Positions on an axis: a number, a slice, numbers, or a mask."""
+
 DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
 """Draws a donor for each input, given the activations that the claims before left."""
 
@@ -34,8 +37,10 @@ class Claim:
     donors: DonorRule
     """Draws the donors, such as `same(feature)` or `near(feature, noise)`."""
 
-    components: Sequence[int] | np.ndarray | None = None
-    """Positions on the site's last axis, or a mask over it; None means all."""
+    components: Index | tuple[Index, ...] | None = None
+    """Positions on the site's last axis, or a mask over it; for several axes a tuple with one entry
+    for each but the inputs', such as `(slice(None), 3)` for head 3 of (pos, head, d_head) and all
+    of what follows. None means all."""
 
 
 class Outcome(NamedTuple):
@@ -72,11 +77,15 @@ def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
       noise: Standard deviation of the Gaussian noise, as a share of the feature's range.
 
     Raises:
-      InputError: if there are fewer than two inputs.
+      InputError: if there are fewer than two inputs, the noise is negative, or a value not finite.
     """
     n = len(feature)
     if n < 2:
         raise InputError(f"no donor among {n} inputs")
+    if not noise >= 0:
+        raise InputError(f"the noise on a feature must not be negative: {noise}")
+    if not np.isfinite(feature).all():
+        raise InputError("a feature has values that are not finite")
     groups = _Groups(np.asarray(feature, np.float64))
     alone = groups.sizes[groups.own] == 1
 
@@ -171,7 +180,8 @@ def replace(
     """Carries out the claims once; returns the new activations, and which inputs had a donor.
 
     Raises:
-      InputError: if a claim names no site, or touches no component.
+      InputError: if a claim names no site, touches no component or one that is not there, or its
+        feature is not one of these inputs.
     """
     scrubbed = {site: np.array(values) for site, values in activations.items()}
     touched = np.zeros(len(next(iter(scrubbed.values()))), bool)
@@ -179,14 +189,33 @@ def replace(
         if claim.site not in scrubbed:
             raise InputError(f"no site {claim.site!r}; there are: {', '.join(scrubbed)}")
         values = scrubbed[claim.site]
-        everything = np.arange(values.shape[-1])
-        components = everything if claim.components is None else everything[claim.components]
-        if components.size == 0:
-            raise InputError(f"a claim about {claim.site} touches no component")
+        chosen = _chosen(claim, values.shape)
         donors = claim.donors(rng, scrubbed)
-        values[..., components] = values[donors][..., components]
+        if donors.shape != values.shape[:1]:
+            raise InputError(
+                f"a claim about {claim.site} has {len(donors)} donors for {len(values)} inputs"
+            )
+        values[chosen] = values[donors][chosen]
         touched |= donors != np.arange(len(donors))
     return scrubbed, touched
+
+
+def _chosen(claim: Claim, shape: tuple[int, ...]) -> tuple:
+    """The components of a claim as an index into the site's activations of all inputs."""
+    given = claim.components
+    last_only = (slice(None),) * (len(shape) - 2)
+    indices = () if given is None else given if isinstance(given, tuple) else (*last_only, given)
+    indices = (*indices, *(slice(None),) * (len(shape) - 1 - len(indices)))
+    try:
+        positions = [
+            np.atleast_1d(np.arange(size)[index])
+            for size, index in zip(shape[1:], indices, strict=True)
+        ]
+    except (IndexError, ValueError) as error:
+        raise InputError(f"a claim about {claim.site}, {shape[1:]}: {error}") from None
+    if any(position.size == 0 for position in positions):
+        raise InputError(f"a claim about {claim.site} touches no component")
+    return (slice(None), *np.ix_(*positions))
 
 
 def difference(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n"]:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.errors import InputError
 from jaxmi.explain.filter_claims import hypotheses, scrub_filters
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import chance_level
@@ -61,9 +62,18 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
     Args:
       challenge: Challenge 2.
       params: The network.
+
+    Raises:
+      InputError: if nothing can be said of the network: it does not respond to its input.
     """
     network = Network(challenge.model, params, chunk=400)
     full, fixed, read_out, attention = run_both_ways(network, challenge.inputs)
+    for name, stream in (("as it is", full), ("fixed", fixed)):
+        if np.ptp(stream.resid_mid, axis=0).max() == 0:
+            raise InputError(
+                "this network's residual stream is the same for every pair, with its attention "
+                f"{name}: nothing to explain"
+            )
     streams = {"full": full, "fixed": fixed}
     filters = {name: find_filters(stream) for name, stream in streams.items()}
     figures = _attention(attention, full, fixed, challenge)
@@ -198,10 +208,10 @@ def _untrained(challenge: Challenge) -> Figures:
     filters = find_filters(full)
     rows = hypotheses(filters)
     figures = {
-        "control_untrained_baseline": float((fixed.labels == full.labels).mean()),
-        "control_untrained_filters_agreement": filters.boundary.agreement,
+        "control_untrained_fixed_baseline": float((fixed.labels == full.labels).mean()),
+        "control_untrained_full_filters_agreement": filters.boundary.agreement,
     }
     for row in ("1", "1+2"):
         outcome = scrub_filters(full, filters, rows[row], read_out, full.logits, 1)
-        figures[f"control_untrained_{figure_of(row)}"] = outcome.kept
+        figures[f"control_untrained_full_{figure_of(row)}"] = outcome.kept
     return figures

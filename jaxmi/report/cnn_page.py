@@ -3,6 +3,7 @@
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.solutions import ClueSolution
 from jaxmi.explain.cnn_solution import CnnExplanation
+from jaxmi.report import cnn_scrub_sections as scrubs
 from jaxmi.report import cnn_sections as sections
 from jaxmi.report.page import Page
 
@@ -41,10 +42,10 @@ def cnn_page(found: CnnExplanation, challenge: Challenge, name: str, command: st
             sections.bands_section(found),
             sections.groups_section(found, solution),
             sections.ablations_section(found, solution),
-            sections.scrub_section(found, solution),
-            sections.armwise_section(found),
+            scrubs.scrub_section(found, solution),
+            scrubs.armwise_section(found),
             sections.clue_section(found, challenge),
-            sections.other_networks_section(),
+            sections.other_networks_section(solution),
         ),
         not_shown=NOT_SHOWN,
         command=command,

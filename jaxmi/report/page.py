@@ -16,7 +16,7 @@ ENOUGH = 0.90
 MARGIN = 0.05
 """By so much a share must exceed its control's to say anything."""
 
-HOLDS, IN_PART, FAILS = "holds", "in part", "fails"
+HOLDS, IN_PART, NOT_SHOWN = "holds", "in part", "not shown"
 
 DPI = 110
 
@@ -48,11 +48,13 @@ class Section:
     """File name without ending -> PNG; the key is also its alternative text."""
     rows: Sequence[Row] = ()
     verdict: str | None = None
-    """`HOLDS`, `IN_PART` or `FAILS`; None if the section makes no claim that could fail."""
+    """`HOLDS`, `IN_PART` or `NOT_SHOWN`; None if the section makes no claim that could fail."""
     reason: str = ""
     """The comparison from which the verdict follows."""
     code: str = ""
     """A program to show as it stands."""
+    networks: Mapping[str, str] = field(default_factory=dict)
+    """For a table that compares networks: column -> what stands before a row's key there."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Page:
 def verdict(value: float, control: float) -> str:
     """Says whether a share of labels supports a claim, against what its control reaches."""
     if value - control < MARGIN:
-        return FAILS
+        return NOT_SHOWN
     return HOLDS if value >= ENOUGH else IN_PART
 
 
@@ -108,7 +110,7 @@ def shown(value: int | float | None, key: str, digits: str = ".1f") -> str:
         return "-"
     if key.startswith("neurons_") or key.endswith(("_index", "_rank")):
         return f"{value:,.6g}"  # a median of counts may be half-way
-    if key.startswith("zero_") or any(word in key for word in NOT_SHARES):
+    if key.startswith(("zero_", "adds_")) or any(word in key for word in NOT_SHARES):
         return f"{value:.4f}" if "margin" in key or "correlation" in key else f"{value:.2f}"
     return f"{100 * value:{digits}}%"
 

@@ -201,12 +201,13 @@ def _untrained() -> Section:
         "The same on an untrained network",
         """As initialised, with a bias that makes half of its labels 1. It attends evenly and adds
         embeddings up without having learnt to: so that its attention can be fixed is no evidence of
-        a mechanism. The column names the untrained network's figure.""",
+        a mechanism.""",
         {},
         (
-            Row("labels kept with attention fixed", "control_untrained_baseline"),
-            Row("both filters, its labels", "control_untrained_filters_agreement"),
-            Row(ROWS["1"], "control_untrained_scrub_1"),
-            Row("1+2", "control_untrained_scrub_1_2"),
+            Row("labels kept with attention fixed", "fixed_baseline"),
+            Row("both filters, the run's labels", "full_filters_agreement"),
+            Row(ROWS["1"], "full_scrub_1"),
+            Row("1+2", "full_scrub_1_2"),
         ),
+        networks={"this network": "", "untrained": "control_untrained_"},
     )

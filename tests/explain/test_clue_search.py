@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
-from jaxmi.explain.bands import best_band
+from jaxmi.explain.bands import Band, best_band
 from jaxmi.explain.clue_recovery import METRICS, find_clue, measure, recover
 from jaxmi.explain.clue_search import (
     find_template,
@@ -75,6 +75,24 @@ def test_the_printed_program_is_the_program(images, moments) -> None:
     exec(found.pseudocode, namespace)
     program = np.array([namespace["label"](image.astype(np.int64)) for image in images])
     np.testing.assert_array_equal(program, labels)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "line"),
+    [
+        (-np.inf, 30_000.0, "0 if d < 30_000 else 1"),
+        (20_000.0, np.inf, "0 if 20_000 <= d else 1"),
+        (-17168.625, -7727.5, "0 if -17_168.625 <= d < -7_727.5 else 1"),
+        (-np.inf, np.inf, "0 if True else 1"),
+    ],
+)
+def test_a_program_is_printed_exactly_whatever_its_band(images, moments, low, high, line) -> None:
+    neurons, labels = planted(images, 6)
+    found = recover(images, moments, neurons, labels)
+    found = found._replace(bands={"l1": Band(low, high, 0.5)}, metric="l1")
+    assert found.pseudocode.endswith(f"    return {line}")
+    assert ("medium" in found.words) == bool(np.isfinite([low, high]).all())
+    assert "inf" not in found.pseudocode
 
 
 def test_the_direction_s_sign_does_not_matter_and_an_inverse_is_called_by_its_image(

@@ -15,6 +15,7 @@ from jaxmi.explain.cnn_experiments import (
     scrub_random,
     specificity,
 )
+from jaxmi.explain.scrub import near
 
 N = 4000
 SOLUTION = ClueSolution()
@@ -68,7 +69,7 @@ def test_the_band_and_the_halves_are_the_planted_ones(neurons, scores, halves) -
     assert -6 < band.low < -5 < 4 < band.high < 5
     np.testing.assert_array_equal(halves.one, scores >= (band.low + band.high) / 2)
     np.testing.assert_array_equal(halves.anti1, ~halves.one)
-    for open_band in (Band(-np.inf, np.inf, 0.5), Band(scores.min(), np.inf, 0.5)):
+    for open_band in (Band(-np.inf, np.inf, 0.5), Band(-np.inf, -8.0, 0.5), Band(8.0, np.inf, 0.5)):
         assert halve(scores, open_band).one.mean() == pytest.approx(0.5, abs=0.01)
 
 
@@ -91,10 +92,18 @@ def test_at_the_minimum_only_the_half_s_own_group_is_missed(neurons, halves) -> 
 
 
 def test_the_minimum_is_over_all_images_and_not_over_the_half(neurons, halves) -> None:
-    lowest = Neurons(neurons.activations + 3, neurons.logits, neurons.read_out)
-    ablated = kept_at_minimum(lowest, TRUE.both, halves.one)
-    expected = neurons.read_out(np.full((1, 35), 3.0, np.float32)).argmax()
-    assert ablated == pytest.approx((neurons.labels[halves.one] == expected).mean())
+    """Every neuron is raised in one half: its minimum over that half would still say 1."""
+    raised = neurons.activations + 3 * halves.one[:, None].astype(np.float32)
+    raised = Neurons(raised, neurons.read_out(raised), neurons.read_out)
+    assert raised.labels[halves.one].all()
+    assert kept_at_minimum(raised, TRUE.both, halves.one) == 0.0
+
+
+def test_a_scrub_touches_its_group_only(neurons, scores) -> None:
+    assert scrub_near(neurons, DEAD, scores, 1.0, 1).kept == 1.0
+    assert scrub_random(neurons, DEAD, 1).kept == 1.0
+    one_only = scrub_near(neurons, ONE, scores, 1.0, 2).kept
+    assert scrub_near(neurons, TRUE.both, scores, 1.0, 2).kept < one_only < 1.0
 
 
 def test_the_published_scrub_tests_the_feature_and_is_blind_to_the_groups(neurons, scores) -> None:
@@ -109,15 +118,32 @@ def test_the_published_scrub_tests_the_feature_and_is_blind_to_the_groups(neuron
     assert chance.kept == pytest.approx(chance.chance, abs=0.03)
 
 
-def test_the_armwise_scrub_tells_the_true_groups_from_others(neurons, halves) -> None:
-    assert scrub_armwise(neurons, TRUE, halves, 3).kept == 1.0
-    swapped = scrub_armwise(neurons, TRUE.swapped, halves, 3).kept
-    random = [scrub_armwise(neurons, TRUE.shuffled(s), halves, 1).kept for s in range(20)]
-    assert swapped < 0.65
-    assert max(random) < 0.97
-    assert swapped < np.mean(random)
+@pytest.mark.parametrize("noise", [None, 1e-3])
+def test_the_armwise_scrub_tells_the_true_groups_from_others(
+    neurons, scores, halves, noise
+) -> None:
+    relevant = None if noise is None else near(scores, noise)
+
+    def kept(groups, draws=1):
+        return scrub_armwise(neurons, groups, halves, draws, relevant).kept
+
+    true = kept(TRUE, 3)
+    random = [kept(TRUE.shuffled(seed)) for seed in range(20)]
+    assert true > 0.99
+    assert max(random) < true - 0.03
+    assert kept(TRUE.swapped, 3) < min(0.65, np.mean(random))
     empty = Groups(np.zeros(35, bool), TRUE.both)  # nothing claimed of one half: no error
-    assert scrub_armwise(neurons, empty, halves, 1).kept < 1.0
+    assert kept(empty) < true
+
+
+def test_the_armwise_scrub_asks_of_the_half_s_own_group_what_it_is_told(
+    neurons, scores, halves
+) -> None:
+    """A wrong feature for the relevant group fails, though the groups are right."""
+    permuted = near(np.random.default_rng(4).permutation(scores), 1e-3)
+    assert scrub_armwise(neurons, TRUE, halves, 3, permuted).kept < 0.7
+    untouched = scrub_armwise(neurons, TRUE, halves, 3)
+    assert untouched.kept == 1.0
 
 
 def test_shuffled_groups_are_a_partition_of_the_same_neurons() -> None:
@@ -130,15 +156,20 @@ def test_shuffled_groups_are_a_partition_of_the_same_neurons() -> None:
 
 
 def test_balancing_moves_the_bias_only(neurons) -> None:
-    biased = Neurons(
-        neurons.activations,
-        neurons.logits + np.array([[0.0, 99.0]], np.float32),
-        lambda a: neurons.read_out(a) + np.array([[0.0, 99.0]], np.float32),
-    )
+    rng = np.random.default_rng(3)
+    shifts = rng.normal(size=(N, 1)).astype(np.float32)  # no two logit differences alike
+    bias = np.array([[0.0, 99.0]], np.float32)
+
+    def read_out(activations):
+        return neurons.read_out(activations) + shifts * np.array([[0.0, 1.0]], np.float32) + bias
+
+    biased = Neurons(neurons.activations, read_out(neurons.activations), read_out)
     assert biased.labels.mean() == 1.0
     balanced = biased.balanced()
-    assert balanced.labels.mean() == pytest.approx(0.5, abs=0.3)  # ties at the silent images
+    assert balanced.labels.mean() == pytest.approx(0.5, abs=0.001)
     np.testing.assert_allclose(balanced.read_out(neurons.activations), balanced.logits)
+    moved = biased.logits - balanced.logits
+    np.testing.assert_allclose(moved, np.broadcast_to(moved[:1], moved.shape), atol=1e-4)
     np.testing.assert_array_equal(balanced.activations, neurons.activations)
 
 

@@ -71,6 +71,9 @@ def test_edits_of_one_site_follow_each_other_and_of_several_stand_side_by_side()
         ({"pos": slice(3, None)}, "touches nothing"),
         ({"head": 8}, "head=8"),
         ({"head": np.ones(7, bool)}, "head="),
+        ({"head": True}, "head=True"),
+        ({"head": None}, "head=None"),
+        ({"head": np.zeros((2, 2), int)}, "flat list"),
     ],
 )
 def test_an_edit_that_touches_nothing_or_misses_is_refused(component, words) -> None:
@@ -85,8 +88,13 @@ def test_unknown_names_and_misshapen_values_are_refused() -> None:
         at(SITE, zero(), neuron=3)
     with pytest.raises(InputError, match=r"\(16,\), not \(3, 8, 16\)"):
         at(SITE, constant(np.ones(16)))[SITE](jnp.asarray(X))
-    with pytest.raises(InputError, match="no donor 3"):
-        resample(MANY, 3)
+    for donor in (3, -1, np.array(7)):
+        with pytest.raises(InputError, match=f"no donor {donor}"):
+            resample(MANY, donor)
+    with pytest.raises(InputError, match=r"\(7,\) does not fit \(3, 8, 16\)"):
+        at(SITE, shift(np.ones(7, np.float32)))[SITE](jnp.asarray(X))
+    with pytest.raises(InputError, match="touches nothing"):
+        compose()
     for action in (mean, minimum):
         with pytest.raises(InputError, match="0 examples"):
             action(MANY[:0])

@@ -35,12 +35,15 @@ def test_each_image_drives_its_own_neuron_beyond_every_real_image(network, cnn) 
     assert (own.argmax(axis=0) == np.arange(4)).all()
 
 
-def test_more_steps_climb_higher_and_a_direction_is_climbed_too(network) -> None:
+def test_more_steps_climb_higher_and_a_direction_is_climbed_the_other_way_too(network) -> None:
     direction = np.random.default_rng(0).normal(size=(1, 200))
     _, low = climb(network, direction, steps=1)
     _, high = climb(network, direction, steps=60)
     _, down = climb(network, -direction, steps=60)
-    assert high > low > -down
+    assert high > low
+    assert -down < low
+    with pytest.raises(InputError, match=r"fc1\.pr'"):
+        visualise(network, "fc1.pr", direction, (28, 28), KEY)
 
 
 def test_penalties_spare_ink_and_smooth(network) -> None:

@@ -57,6 +57,15 @@ def test_near_takes_the_nearest_other_input(noise: float) -> None:
     assert not (donors == np.arange(300)).any()
 
 
+def test_near_draws_among_equals() -> None:
+    """Many inputs of one value: each is a donor to about one other, not one of them to all."""
+    feature = np.repeat([0.0, 1.0], 500)
+    donors = near(feature, 1e-6)(RNG(0), {})
+    np.testing.assert_array_equal(feature[donors], feature)
+    assert np.bincount(donors).max() < 10
+    assert not (donors == np.arange(1000)).any()
+
+
 def test_within_moves_only_the_chosen_inputs() -> None:
     where = RNG(0).random(200) < 0.3
     donors = draw(within(where), 200)
@@ -95,8 +104,11 @@ def test_the_planted_circuit_passes_and_a_decoy_fails() -> None:
 
 def test_the_identity_feature_changes_nothing() -> None:
     outcome = scrub(SITE, [Claim("hidden", same(np.arange(N)))], read_out, CLEAN, draws=2)
-    assert outcome[:2] == (1.0, 0.0)
-    assert outcome.moved == 0.0
+    assert (outcome.kept, outcome.logit_error, outcome.moved) == (1.0, 0.0, 0.0)
+    twice = {"hidden": np.repeat(SITE["hidden"], 2, axis=0)}  # every input has its double as donor
+    identity = Claim("hidden", same(np.repeat(np.arange(N), 2)))
+    outcome = scrub(twice, [identity], read_out, read_out(twice), draws=2)
+    assert (outcome.kept, outcome.logit_error, outcome.moved) == (1.0, 0.0, 1.0)
 
 
 def test_a_constant_feature_is_unconditional_resampling() -> None:
@@ -104,8 +116,12 @@ def test_a_constant_feature_is_unconditional_resampling() -> None:
     outcome = scrub(SITE, [Claim("hidden", same(np.ones(N, int)))], read_out, CLEAN, draws=30)
     assert outcome.chance == chance_level(FIRST) == pytest.approx(0.5, abs=0.01)
     assert outcome.kept == pytest.approx(outcome.chance, abs=0.01)
-    by_name = scrub(SITE, [Claim("hidden", anyone(N))], read_out, CLEAN, draws=30)
-    assert by_name == outcome
+    permuted = [
+        (CLEAN[RNG(s).permutation(N)].argmax(axis=1) == CLEAN.argmax(axis=1)).mean()
+        for s in range(30)
+    ]
+    assert outcome.kept == pytest.approx(np.mean(permuted), abs=0.01)
+    assert outcome.kept_std == pytest.approx(np.std(permuted), abs=0.01)
 
 
 def test_one_claim_takes_its_components_from_one_donor_and_two_claims_from_two() -> None:
@@ -131,6 +147,34 @@ def test_a_later_claim_sees_what_the_earlier_left() -> None:
     np.testing.assert_array_equal(values["site"][:, 0], np.arange(4))  # the original is left alone
 
 
+def test_heads_and_positions_can_be_claimed_too() -> None:
+    values = {"z": np.arange(100.0)[:, None, None, None] + np.zeros((1, 3, 8, 16))}
+    everything = slice(None)
+    for components, chosen in (
+        ((everything, 3), np.s_[:, :, 3]),
+        ((2, [1, 5]), np.s_[:, 2, [1, 5]]),
+        ((1,), np.s_[:, 1]),
+        ([0, 7], np.s_[..., [0, 7]]),
+        (None, np.s_[:]),
+    ):
+        scrubbed, moved = replace(values, [Claim("z", anyone(100), components)], RNG(0))
+        differs = scrubbed["z"] != values["z"]
+        assert differs[chosen].all()
+        assert differs.sum() == differs[chosen].size
+        assert moved.all()
+
+
+def test_the_deviation_is_that_of_the_draws() -> None:
+    claims = [Claim("hidden", anyone(N), [0])]
+    outcome = scrub(SITE, claims, read_out, CLEAN, draws=3, seed=1)
+    kept = []
+    for draw in range(3):
+        scrubbed, _ = replace(SITE, claims, RNG([1, draw]))
+        kept.append((read_out(scrubbed).argmax(axis=1) == CLEAN.argmax(axis=1)).mean())
+    assert outcome.kept == pytest.approx(np.mean(kept))
+    assert outcome.kept_std == pytest.approx(np.std(kept, ddof=1))
+
+
 def test_the_same_seed_gives_the_same_outcome() -> None:
     claims = [Claim("hidden", anyone(N), [0])]
     first, again, other = (
@@ -148,3 +192,12 @@ def test_hypotheses_that_say_nothing_are_refused() -> None:
         scrub(SITE, [], read_out, CLEAN, draws=0)
     with pytest.raises(InputError, match="no donor among 1"):
         near(np.array([1.0]), 0.1)
+    with pytest.raises(InputError, match="-0.1"):
+        near(np.array([1.0, 2.0]), -0.1)
+    with pytest.raises(InputError, match="not finite"):
+        near(np.array([1.0, np.nan]), 0.1)
+    for components in ([3], (0, 0), 7, np.zeros((2, 2), int)):
+        with pytest.raises(InputError, match="a claim about hidden"):
+            replace(SITE, [Claim("hidden", anyone(N), components)], RNG(0))
+    with pytest.raises(InputError, match="5 donors for 1000 inputs"):
+        replace(SITE, [Claim("hidden", anyone(5), [0])], RNG(0))

@@ -6,8 +6,19 @@ import pytest
 from matplotlib.figure import Figure
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.report.page import FAILS, HOLDS, IN_PART, Page, Row, Section, png, render, shown, verdict
-from jaxmi.report.seeds_page import MAIN, render_seeds
+from jaxmi.report.page import (
+    HOLDS,
+    IN_PART,
+    NOT_SHOWN,
+    Page,
+    Row,
+    Section,
+    png,
+    render,
+    shown,
+    verdict,
+)
+from jaxmi.report.seeds_page import MAIN, render_seeds, summarise
 
 
 def page(**changes) -> Page:
@@ -26,7 +37,7 @@ def page(**changes) -> Page:
             "def label(image):\n    return image < 3",
         ),
         Section("No claim", "Text."),
-        Section("Second claim", "Text.", verdict=FAILS),
+        Section("Second claim", "Text.", verdict=NOT_SHOWN),
     )
     values = {"share": 0.9612, "random": 0.5, "logit_diff_mean": -1.234}
     return Page(
@@ -63,6 +74,17 @@ def test_rows_have_their_published_value_and_control_beside_them() -> None:
     assert "absent" not in html  # a figure that this network does not have
 
 
+def test_networks_stand_in_columns_of_their_own() -> None:
+    section = Section(
+        "S", "t", rows=[Row("a share", "share")], networks={"this": "", "other": "control_x_"}
+    )
+    values = {"share": 0.9, "control_x_share": 0.4}
+    html = render(Page("t", "s", "c", [section], "n", "x", values, {"share": 0.95}))
+    table = html[html.index("<table>") :]
+    assert re.findall(r"<th>(.*?)</th>", table) == ["figure", "this", "other"]
+    assert re.findall(r'<td class="n">(.*?)</td>', table) == ["90.0%", "40.0%"]
+
+
 def test_every_verdict_links_to_its_own_section() -> None:
     html = render(page())
     links = dict(re.findall(r'<a href="#(s\d)">([^<]+)</a>', html))
@@ -72,8 +94,8 @@ def test_every_verdict_links_to_its_own_section() -> None:
 
 @pytest.mark.parametrize(
     ("value", "control", "expected"),
-    [(0.95, 0.5, HOLDS), (0.9, 0.85, HOLDS), (0.89, 0.5, IN_PART), (0.95, 0.91, FAILS),
-     (0.5, 0.6, FAILS)],
+    [(0.95, 0.5, HOLDS), (0.9, 0.85, HOLDS), (0.89, 0.5, IN_PART), (0.95, 0.91, NOT_SHOWN),
+     (0.5, 0.6, NOT_SHOWN)],
 )  # fmt: skip
 def test_a_verdict_needs_a_high_share_and_a_lower_control(value, control, expected) -> None:
     assert verdict(value, control) == expected
@@ -106,3 +128,13 @@ def test_the_page_of_a_run_has_a_line_per_seed_and_the_medians(cnn: Challenge) -
         "94%", "91.0%", "90.0%", "-", "92.0%",
     ]  # fmt: skip
     assert "://" not in html
+
+
+def test_a_run_is_summed_up_by_medians_and_of_an_image_by_the_most_frequent() -> None:
+    seeds = [
+        {"a": 1.0, "clue_index": 6, "only": 3},
+        {"a": 5.0, "clue_index": 31771},
+        {"a": None, "clue_index": 6},
+    ]
+    assert summarise(seeds) == {"a": 3.0, "clue_index": 6, "only": 3}
+    assert summarise([{"a": None}]) == {"a": None}

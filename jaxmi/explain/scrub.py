@@ -213,6 +213,8 @@ def _chosen(claim: Claim, shape: tuple[int, ...]) -> tuple:
         ]
     except (IndexError, ValueError) as error:
         raise InputError(f"a claim about {claim.site}, {shape[1:]}: {error}") from None
+    if any(position.ndim > 1 for position in positions):
+        raise InputError(f"a claim about {claim.site}: positions on one axis are a flat list")
     if any(position.size == 0 for position in positions):
         raise InputError(f"a claim about {claim.site} touches no component")
     return (slice(None), *np.ix_(*positions))

@@ -72,7 +72,6 @@ def test_edits_of_one_site_follow_each_other_and_of_several_stand_side_by_side()
         ({"head": 8}, "head=8"),
         ({"head": np.ones(7, bool)}, "head="),
         ({"head": True}, "head=True"),
-        ({"head": None}, "head=None"),
         ({"head": np.zeros((2, 2), int)}, "flat list"),
     ],
 )

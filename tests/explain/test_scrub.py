@@ -192,7 +192,7 @@ def test_hypotheses_that_say_nothing_are_refused() -> None:
         scrub(SITE, [], read_out, CLEAN, draws=0)
     with pytest.raises(InputError, match="no donor among 1"):
         near(np.array([1.0]), 0.1)
-    with pytest.raises(InputError, match="-0.1"):
+    with pytest.raises(InputError, match=r"-0\.1"):
         near(np.array([1.0, 2.0]), -0.1)
     with pytest.raises(InputError, match="not finite"):
         near(np.array([1.0, np.nan]), 0.1)

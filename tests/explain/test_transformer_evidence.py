@@ -138,7 +138,7 @@ def test_every_row_moves_what_it_says_and_nothing_else(planted) -> None:
     np.testing.assert_array_equal(moved("3b")[:, 1], ~alpha)
     assert not moved("3b")[:, [0, *range(2, 16)]].any()
     for row, side, other in (("1+2+3a", alpha, 0), ("1+2+3b", beta, 1)):
-        assert moved(row).all()
+        assert moved(row).mean() > 0.99  # drawn twice, one may come back
         assert (sides(row)[other] != side).mean() > 0.05
         np.testing.assert_array_equal(sides(row).all(axis=0), alpha & beta)
     last = sides("1+2+3a+3b")

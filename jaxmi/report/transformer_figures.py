@@ -126,7 +126,7 @@ def scrubs(found: TransformerExplanation) -> Figure:
         axes.axhline(value, color=GREY, linestyle=style, linewidth=1, label=name)
     axes.set_xticks(places, list(found.rows), rotation=25)
     axes.set_ylabel("the full network's labels kept, %")
-    axes.set_ylim(0, 118)
+    axes.set_ylim(0, 128)
     axes.legend(fontsize=8, ncols=2, loc="upper center")
     return figure
 

@@ -61,51 +61,62 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         if name and not force and (numbers := _done(out / name, prints[name]))
     }
     missing = [name for name in networks if name not in done]
-    # A run's table is made anew whenever seeds are added, so it is never in the way.
-    check_files(
-        out, [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)], force
-    )
+    files = [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)]
+    # The table of a run that goes on is made anew; any other report is in the way.
+    check_files(out, files if done else [REPORT, *files], force)
     challenge_name = next(iter(networks.values())).challenge
     challenge = load_challenge(challenge_name, data_dir)
     digits = load_mnist(data_dir).digits if challenge_name == "cnn" else None
     refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
-        command = (
-            f"jaxmi explain {shlex.quote(str(folders[name]))} --out {shlex.quote(str(out / name))}"
-        )
+        command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
             page, numbers = _explain(challenge, networks[name], digits, label, command)
         except InputError as error:
             refused[name] = error
             continue
-        numbers |= {"checkpoint": str(folders[name]), **prints[name]}
-        with whole_files(out / name) as temporary:
-            (temporary / REPORT).write_text(render(page), encoding="utf-8")
-            for section in page.sections:
-                for file, picture in section.figures.items():
-                    (temporary / f"{file}.png").write_bytes(picture)
-            write_json(temporary / NUMBERS, numbers)
-        done[name] = numbers
-    found = {name: done[name] for name in networks if name in done}
-    if not found:
+        done[name] = {**numbers, "checkpoint": str(folders[name]), **prints[name]}
+        _write(out / name, page, done[name])
+    if not done:
         raise next(iter(refused.values()))
-    if set(found) == {""}:
-        return {"report": str(out / REPORT), **found[""]}
+    if "" in done:
+        return {"report": str(out / REPORT), **done[""]}
+    return _sum_up(
+        challenge, path, out, {name: done[name] for name in networks if name in done}, refused
+    )
+
+
+def _write(folder: Path, page: Page, numbers: Mapping[str, Any]) -> None:
+    """Writes one network's explanation."""
+    with whole_files(folder) as temporary:
+        (temporary / REPORT).write_text(render(page), encoding="utf-8")
+        for section in page.sections:
+            for name, picture in section.figures.items():
+                (temporary / f"{name}.png").write_bytes(picture)
+        write_json(temporary / NUMBERS, numbers)
+
+
+def _sum_up(
+    challenge: Challenge,
+    path: Path,
+    out: Path,
+    seeds: Mapping[str, Any],
+    refused: Mapping[str, InputError],
+) -> dict[str, Any]:
+    """Writes a run's table; returns the result, unless a seed could not be explained."""
+    figures = {name: numbers["figures"] for name, numbers in seeds.items()}
     with whole_files(out) as temporary:
-        (temporary / REPORT).write_text(
-            render_seeds(challenge, {name: numbers["figures"] for name, numbers in found.items()}),
-            encoding="utf-8",
-        )
+        (temporary / REPORT).write_text(render_seeds(challenge, figures), encoding="utf-8")
     if refused:
         reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())
-        raise InputError(f"the other {len(found)} seeds are explained in {out}, not {reasons}")
+        raise InputError(f"the other {len(seeds)} seeds are explained in {out}, not {reasons}")
     return {
         "report": str(out / REPORT),
-        "challenge": challenge_name,
+        "challenge": challenge.name,
         "checkpoint": str(path),
-        "figures": summarise([numbers["figures"] for numbers in found.values()]),
-        "seeds": found,
+        "figures": summarise(list(figures.values())),
+        "seeds": seeds,
     }
 
 
@@ -164,6 +175,10 @@ def _explain(
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": program,
     }
+
+
+def _quote(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _number(value: int | float) -> int | float | None:

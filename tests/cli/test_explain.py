@@ -229,6 +229,12 @@ def test_a_run_explains_all_its_seeds_and_adds_a_table(run, a_run, counted) -> N
         assert command.group(1) == f"jaxmi explain run/{seed} --out out/{seed}"
 
 
+def test_a_run_s_table_replaces_no_other_report(run, fails, a_run, counted) -> None:
+    run("explain", f"{a_run}/seed-00000", "--out", "out")
+    assert "out/report.html exists" in fails(2, "explain", a_run, "--out", "out")
+    assert counted == ["seed-00000"]
+
+
 def test_the_same_command_goes_on_with_the_seeds_that_are_missing(run, a_run, counted) -> None:
     run("explain", a_run, "--out", "out")
     counted.clear()

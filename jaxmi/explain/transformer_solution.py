@@ -197,6 +197,7 @@ def _side_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Figures
             claims = hypotheses(other)[row]
             kept.append(scrub_filters(full, other, claims, read_out, full.logits, 1).kept)
         figures[f"control_wrong_sides_{figure_of(row)}"] = float(np.mean(kept))
+        figures[f"control_wrong_sides_{figure_of(row)}_max"] = float(np.max(kept))
     return figures
 
 

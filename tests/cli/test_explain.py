@@ -157,6 +157,7 @@ def test_our_transformer_s_rows_and_controls(explained) -> None:
     assert f["full_baseline"] == 1.0
     assert f["accuracy"] > 0.98
     assert f["full_scrub_1"] > f["control_leading_plane_scrub_1"] + 0.2
+    assert f["full_scrub_1"] > f["control_leading_plane_scrub_1_max"] + 0.1
     assert f["control_leading_plane_scrub_1"] > f["control_random_plane_scrub_1"]
     assert f["full_scrub_2"] > f["control_wrong_sides_scrub_2"] + 0.05
     assert f["full_filters_agreement"] > f["control_random_plane_filters_agreement"] + 0.1

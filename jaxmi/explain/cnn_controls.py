@@ -7,7 +7,7 @@ from jaxmi.explain.bands import best_band
 from jaxmi.explain.clue_recovery import find_clue
 from jaxmi.explain.clue_search import PixelMoments, Ranking
 from jaxmi.explain.cnn_detectors import Groups, Neurons, find_detectors, halve, observe, similarity
-from jaxmi.explain.cnn_experiments import kept_without_other, scrub_armwise, scrub_near, specificity
+from jaxmi.explain.cnn_experiments import kept_by_half, scrub_armwise, scrub_near
 from jaxmi.explain.network import Network
 from jaxmi.explain.scrub import near
 from jaxmi.types import Figures
@@ -93,6 +93,7 @@ def other_network(
         return scrub_armwise(neurons, groups, halves, 1, relevant).kept
 
     _, ranking = find_clue(moments, neurons.activations)
+    kept = kept_by_half(neurons, groups, halves)
     noise = solution.control_noise
     return {
         "similarity_band_agreement": band.agreement,
@@ -100,7 +101,7 @@ def other_network(
         "armwise_true": armwise(groups),
         "armwise_swapped": armwise(groups.swapped),
         "armwise_random_mean": float(np.mean([armwise(groups.shuffled(s)) for s in range(5)])),
-        "kept_without_other": kept_without_other(neurons, groups, halves),
-        "min_specificity": specificity(neurons, groups, halves),
+        "kept_without_other": min(kept.without_other),
+        "min_specificity": kept.specificity,
         "recovered_true_clue_rank": ranking.rank_of(solution.clue_index),
     }

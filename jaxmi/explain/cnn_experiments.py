@@ -4,6 +4,8 @@ The published solution's experiments on the neurons of a network like challenge 
 lacked: the arm-wise scrub.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -38,28 +40,28 @@ def kept_at_minimum(
     return float((ablated.argmax(axis=-1) == neurons.labels[half]).mean())
 
 
-def kept_without_other(neurons: Neurons, groups: Groups, halves: Halves) -> float:
-    """Returns the share of labels kept without the other half's group, of the half that keeps less.
+class Kept(NamedTuple):
+    """Shares of labels kept with a group at its minimum; each of (half like the inverse, other)."""
 
-    Groups are set to their minimum.
-    """
-    return min(
-        kept_at_minimum(neurons, groups.one, halves.anti1),
-        kept_at_minimum(neurons, groups.anti1, halves.one),
-    )
+    without_own: tuple[float, float]
+    """Without the half's own group."""
+    without_other: tuple[float, float]
+    """Without the other half's group."""
+
+    @property
+    def specificity(self) -> float:
+        """By how much more is kept without the other's group than without the own; -1..1.
+
+        The mean over the two halves. Groups that have nothing to do with the halves give about 0.
+        """
+        return (sum(self.without_other) - sum(self.without_own)) / 2
 
 
-def specificity(neurons: Neurons, groups: Groups, halves: Halves) -> float:
-    """Returns by how much more labels are kept without the other half's group than without its own.
-
-    Groups are set to their minimum; mean over the two halves; in -1..1. Groups that have nothing to
-    do with the halves give about 0.
-    """
-    without_other = kept_at_minimum(neurons, groups.one, halves.anti1)
-    without_other += kept_at_minimum(neurons, groups.anti1, halves.one)
-    without_own = kept_at_minimum(neurons, groups.anti1, halves.anti1)
-    without_own += kept_at_minimum(neurons, groups.one, halves.one)
-    return (without_other - without_own) / 2
+def kept_by_half(neurons: Neurons, groups: Groups, halves: Halves) -> Kept:
+    """Sets either group to its minimum, in either half."""
+    own_of_anti1, other_of_anti1 = (kept_at_minimum(neurons, g, halves.anti1) for g in groups)
+    other_of_one, own_of_one = (kept_at_minimum(neurons, g, halves.one) for g in groups)
+    return Kept((own_of_anti1, own_of_one), (other_of_anti1, other_of_one))
 
 
 def scrub_near(

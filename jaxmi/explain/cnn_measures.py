@@ -14,11 +14,10 @@ from jaxmi.explain.cnn_detectors import (
 from jaxmi.explain.cnn_experiments import (
     ablate_to_zero,
     kept_at_minimum,
-    kept_without_other,
+    kept_by_half,
     scrub_armwise,
     scrub_near,
     scrub_random,
-    specificity,
 )
 from jaxmi.explain.scrub import DonorRule, chance_level, difference
 from jaxmi.types import Figures
@@ -81,15 +80,13 @@ def minima(neurons: Neurons, groups: Groups, halves: Halves) -> Figures:
             kept = kept_at_minimum(neurons, group, members)
             figures[f"kept_{half}half_min_{name}"] = kept
         figures[f"class0_{half}half"] = float((neurons.labels[members] == 0).mean())
-    figures["min_specificity"] = specificity(neurons, groups, halves)
-    figures["kept_without_other"] = kept_without_other(neurons, groups, halves)
-    shuffled = [groups.shuffled(seed) for seed in range(RANDOM_GROUPS)]
-    for name, measure_of in (
-        ("min_specificity", specificity),
-        ("kept_without_other", kept_without_other),
-    ):
-        random = [measure_of(neurons, random_groups, halves) for random_groups in shuffled]
-        figures[f"{name}_random_mean"] = float(np.mean(random))
+    true = kept_by_half(neurons, groups, halves)
+    random = [kept_by_half(neurons, groups.shuffled(seed), halves) for seed in range(RANDOM_GROUPS)]
+    figures["min_specificity"] = true.specificity
+    figures["min_specificity_random_mean"] = float(np.mean([kept.specificity for kept in random]))
+    figures["kept_without_other"] = min(true.without_other)
+    worse = [min(kept.without_other) for kept in random]
+    figures["kept_without_other_random_mean"] = float(np.mean(worse))
     return figures
 
 

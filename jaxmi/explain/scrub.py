@@ -189,19 +189,19 @@ def replace(
         if claim.site not in scrubbed:
             raise InputError(f"no site {claim.site!r}; there are: {', '.join(scrubbed)}")
         values = scrubbed[claim.site]
-        chosen = _chosen(claim, values.shape)
+        positions = _positions(claim, values.shape)
         donors = claim.donors(rng, scrubbed)
         if donors.shape != values.shape[:1]:
             raise InputError(
                 f"a claim about {claim.site} has {len(donors)} donors for {len(values)} inputs"
             )
-        values[chosen] = values[donors][chosen]
+        values[(slice(None), *np.ix_(*positions))] = values[np.ix_(donors, *positions)]
         touched |= donors != np.arange(len(donors))
     return scrubbed, touched
 
 
-def _chosen(claim: Claim, shape: tuple[int, ...]) -> tuple:
-    """The components of a claim as an index into the site's activations of all inputs."""
+def _positions(claim: Claim, shape: tuple[int, ...]) -> list[np.ndarray]:
+    """The components of a claim: positions on each axis but the inputs'."""
     given = claim.components
     last_only = (slice(None),) * (len(shape) - 2)
     indices = () if given is None else given if isinstance(given, tuple) else (*last_only, given)
@@ -217,7 +217,7 @@ def _chosen(claim: Claim, shape: tuple[int, ...]) -> tuple:
         raise InputError(f"a claim about {claim.site}: positions on one axis are a flat list")
     if any(position.size == 0 for position in positions):
         raise InputError(f"a claim about {claim.site} touches no component")
-    return (slice(None), *np.ix_(*positions))
+    return positions
 
 
 def difference(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n"]:

@@ -10,10 +10,10 @@ from jaxmi.explain.cnn_detectors import Groups, Halves, Neurons, find_detectors,
 from jaxmi.explain.cnn_experiments import (
     ablate_to_zero,
     kept_at_minimum,
+    kept_by_half,
     scrub_armwise,
     scrub_near,
     scrub_random,
-    specificity,
 )
 from jaxmi.explain.scrub import near
 
@@ -85,9 +85,9 @@ def test_at_the_minimum_only_the_half_s_own_group_is_missed(neurons, halves) -> 
         class0 = (neurons.labels[half] == 0).mean()
         assert kept_at_minimum(neurons, own, half) == pytest.approx(class0)
         assert kept_at_minimum(neurons, other, half) == 1.0
-    assert specificity(neurons, TRUE, halves) > 0.3
-    assert specificity(neurons, TRUE.swapped, halves) < -0.3
-    random = [specificity(neurons, TRUE.shuffled(s), halves) for s in range(20)]
+    assert kept_by_half(neurons, TRUE, halves).specificity > 0.3
+    assert kept_by_half(neurons, TRUE.swapped, halves).specificity < -0.3
+    random = [kept_by_half(neurons, TRUE.shuffled(s), halves).specificity for s in range(20)]
     assert abs(np.mean(random)) < 0.15
 
 

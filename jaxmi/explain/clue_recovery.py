@@ -13,7 +13,9 @@ from jaxmi.explain.clue_search import (
     orient,
     second_moment_template,
 )
+from jaxmi.explain.cnn_detectors import similarity
 from jaxmi.explain.directions import pca
+from jaxmi.programs.clue_labels import l1_distances
 
 
 class Recovery(NamedTuple):
@@ -88,15 +90,12 @@ def measure(
     images: UInt8[np.ndarray, "n h w"], clue: UInt8[np.ndarray, "h w"], metric: str
 ) -> Float[np.ndarray, "n"]:
     """Compares images with a clue by one of `METRICS`."""
-    pixels = images.reshape(len(images), -1)
-    clue = clue.reshape(-1)
     if metric == "l1":
-        apart = np.maximum(pixels, clue[None]) - np.minimum(pixels, clue[None])  # stays uint8
-        return apart.sum(axis=1, dtype=np.int64).astype(np.float64)
-    if metric == "l2":
-        apart = pixels.astype(np.float32) - clue.astype(np.float32)[None]
-        return np.einsum("ij,ij->i", apart, apart, dtype=np.float64)
-    return (pixels.astype(np.float32) @ (2 * (clue / np.float32(255)) - 1)).astype(np.float64)
+        return np.asarray(l1_distances(images, clue), np.float64)
+    if metric == "similarity":
+        return similarity(images, clue)
+    apart = images.astype(np.float32) - clue.astype(np.float32)[None]
+    return np.einsum("ijk,ijk->i", apart, apart, dtype=np.float64)
 
 
 def find_clue(

@@ -73,6 +73,17 @@ def _both_runs(key: str, words: str, control: str | None = None, label: str = ""
     ]
 
 
+def _elsewhere(key: str, words: str) -> list[Row]:
+    """Rows for what the same gives in planes that hold little of the variance."""
+    planes = {
+        "random_plane": "random planes of all dimensions",
+        "random_dims": "pairs of components from the third on",
+    }
+    return [
+        Row(f"{words}, in {plane}, mean", f"control_{name}_{key}") for name, plane in planes.items()
+    ]
+
+
 def _attention(found: TransformerExplanation) -> Section:
     kept, constant = found.figures["fixed_baseline"], found.figures["constant_answer"]
     return Section(
@@ -106,7 +117,6 @@ def _attention(found: TransformerExplanation) -> Section:
 
 def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
     control = "control_leading_plane_filters_agreement_max"
-    other = "control_random_plane_filters_agreement"
     value, random = found.figures["full_filters_agreement"], found.figures[control]
     return Section(
         "Two straight sides in a plane give the label",
@@ -117,7 +127,8 @@ def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
         png(plane=draw.plane(found), filters=draw.filters(found, challenge.labels)),
         (
             *_both_runs("filters_agreement", "both filters, the run's labels", control, IN_LEADING),
-            *_both_runs("goal", "both filters, the full network's", other, "random planes of all"),
+            *_both_runs("goal", "both filters, the full network's"),
+            *_elsewhere("filters_agreement", "both filters, the full run's labels"),
             *_both_runs("alpha_share", "pairs that pass alpha"),
             *_both_runs("beta_share", "pairs that pass beta"),
             *_both_runs("pca_variance_1", "first principal component, share of variance"),
@@ -139,12 +150,8 @@ def _plane(found: TransformerExplanation) -> Section:
         {},
         (
             *_both_runs(figure_of("1"), ROWS["1"], control, IN_LEADING),
-            *_both_runs(
-                figure_of("1*"),
-                ROWS["1*"],
-                "control_random_plane_scrub_1",
-                "row 1 in planes of all",
-            ),
+            *_both_runs(figure_of("1*"), ROWS["1*"]),
+            *_elsewhere("scrub_1", "1"),
         ),
         verdict(value, random),
         f"{value:.1%} of labels kept; {IN_LEADING} {random:.1%}",

@@ -1,0 +1,214 @@
+"""Python's tree -> program: a node that is not on the whitelist is refused by name and place."""
+
+import ast
+
+from jaxmi.programs import language as lang
+from jaxmi.programs.language import ProgramError
+from jaxmi.programs.whitelist import (
+    BINARY,
+    COMPARISONS,
+    MODULES,
+    called,
+    fail,
+    function_name,
+    literal,
+    position,
+    without_docstring,
+)
+
+MAX_SIZE = 1000
+"""Size of a program; the published ones have 56 and 10."""
+
+MAX_DEPTH = 30
+"""How deeply statements and expressions may be nested."""
+
+MAX_TEMPLATES = 16
+"""How many images a program may name."""
+
+TRAINING_IMAGES = 60_000
+"""`template(index)` is one of MNIST's training images."""
+
+
+class Reader:
+    """Goes through Python's tree once, top down, and keeps account of names and size."""
+
+    def __init__(self, kind: lang.Kind) -> None:
+        self._kind: lang.Kind = kind
+        self._size = 0
+        self._numbers = set(lang.INPUTS[kind]) - {"image"}
+        self._images = set(lang.INPUTS[kind]) & {"image"}
+        self._templates: set[int] = set()
+
+    def function_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
+        """Unwraps `def label(x, y): ...`, if that is what the text is."""
+        body = without_docstring(body)
+        if body and isinstance(body[0], ast.FunctionDef):
+            function = body[0]
+            if len(body) > 1:
+                fail(body[1], "one function, and nothing after it")
+            self._check_signature(function)
+            body = without_docstring(function.body)
+        if not body:
+            raise ProgramError(lang.Position(1, 1), "the program is empty")
+        return body
+
+    def _check_signature(self, function: ast.FunctionDef) -> None:
+        inputs, given = lang.INPUTS[self._kind], function.args
+        extras = (given.vararg, given.kwarg, function.returns, *given.defaults, *given.kw_defaults)
+        extras += (*given.posonlyargs, *given.kwonlyargs, *function.decorator_list)
+        extras += (*(argument.annotation for argument in given.args),)
+        for extra in extras:
+            if extra is not None:
+                fail(extra, "a function takes plain arguments, without more")
+        names = [argument.arg for argument in given.args]
+        if not names or names != list(inputs[: len(names)]):
+            fail(function, f"the function's arguments are {', '.join(inputs)}, in this order")
+
+    def block(self, statements: list[ast.stmt], depth: int) -> tuple[lang.Statement, ...]:
+        """Reads statements; `pass` is left out."""
+        return tuple(
+            self._statement(statement, depth)
+            for statement in statements
+            if not isinstance(statement, ast.Pass)
+        )
+
+    def _statement(self, node: ast.stmt, depth: int) -> lang.Statement:
+        at = self._count(node, depth)
+        if isinstance(node, ast.Assign):
+            if len(node.targets) > 1:
+                fail(node, "one name at a time is given a value")
+            return self._assign(node, node.targets[0], None, depth)
+        if isinstance(node, ast.AugAssign):
+            operator = BINARY.get(type(node.op))
+            if operator is None:
+                fail(node, f"operator of {type(node.op).__name__} is not part of the language")
+            return self._assign(node, node.target, operator, depth)
+        if isinstance(node, ast.If):
+            branches = [self._branch(node, depth)]
+            otherwise = node.orelse
+            while len(otherwise) == 1 and isinstance(otherwise[0], ast.If):  # elif
+                self._count(otherwise[0], depth)
+                branches.append(self._branch(otherwise[0], depth))
+                otherwise = otherwise[0].orelse
+            return lang.If(tuple(branches), self.block(otherwise, depth + 1), at=at)
+        if isinstance(node, ast.Return):
+            if node.value is None:
+                fail(node, "return gives the label")
+            return lang.Return(self._number(node.value, depth + 1), at=at)
+        fail(node, f"{called(node)} is not part of the language")
+
+    def _branch(self, node: ast.If, depth: int) -> lang.Branch:
+        return self._number(node.test, depth + 1), self.block(node.body, depth + 1)
+
+    def _assign(
+        self,
+        node: ast.Assign | ast.AugAssign,
+        target: ast.expr,
+        operator: lang.BinaryOperator | None,
+        depth: int,
+    ) -> lang.Assign:
+        if not isinstance(target, ast.Name):
+            fail(target, "only a plain name can be given a value")
+        name = target.id
+        if name in (*lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES):
+            fail(target, f"{name} is a function and cannot be given a value")
+        value, is_image = self._expression(node.value, depth + 1)
+        if is_image or name in self._images:
+            if not is_image or operator or depth or name in self._numbers | self._images:
+                fail(node, "an image is given a new name, once, at the top level")
+            self._images.add(name)
+        else:
+            if operator and name not in self._numbers:
+                fail(target, f"{name} has no value yet")
+            self._numbers.add(name)
+        return lang.Assign(name, value, operator, at=position(node))
+
+    def _number(self, node: ast.expr, depth: int) -> lang.Expression:
+        expression, is_image = self._expression(node, depth)
+        if is_image:
+            fail(node, f"an image stands only in {', '.join(lang.IMAGE_FUNCTIONS)}")
+        return expression
+
+    def _expression(self, node: ast.expr, depth: int) -> tuple[lang.Expression, bool]:
+        """Reads an expression; also says whether it is an image."""
+        at = self._count(node, depth)
+
+        def number(part: ast.expr) -> lang.Expression:
+            return self._number(part, depth + 1)
+
+        match node:
+            case ast.Constant(value=value):
+                return lang.Number(literal(node, value), at=at), False
+            case ast.Name(id=name):
+                if name not in self._numbers | self._images:
+                    known = ", ".join(lang.INPUTS[self._kind])
+                    fail(node, f"unknown name {name[:40]!r}; the inputs are {known}")
+                return lang.Name(name, at=at), name in self._images
+            case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+                return number(operand), False
+            case ast.UnaryOp(op=ast.USub() | ast.Not() as op, operand=operand):
+                operator = "-" if isinstance(op, ast.USub) else "not"
+                return lang.Unary(operator, number(operand), at=at), False
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in BINARY:
+                return lang.Binary(BINARY[type(op)], number(left), number(right), at=at), False
+            case ast.Compare(left=left, ops=ops, comparators=comparators):
+                for op in ops:
+                    if type(op) not in COMPARISONS:
+                        fail(node, "comparisons are < <= > >= == !=")
+                first = number(left)
+                rest = tuple(
+                    (COMPARISONS[type(op)], number(right))
+                    for op, right in zip(ops, comparators, strict=True)
+                )
+                return lang.Compare(first, rest, at=at), False
+            case ast.BoolOp(op=op, values=values):
+                connective = "and" if isinstance(op, ast.And) else "or"
+                return lang.Connected(connective, tuple(map(number, values)), at=at), False
+            case ast.IfExp(test=test, body=then, orelse=otherwise):
+                return lang.Choice(number(test), number(then), number(otherwise), at=at), False
+            case ast.Call():
+                return self._call(node, depth)
+        fail(node, f"{called(node)} is not part of the language")
+
+    def _call(self, node: ast.Call, depth: int) -> tuple[lang.Call, bool]:
+        name, at = function_name(node.func), position(node)
+        for extra in (*node.keywords, *(a for a in node.args if isinstance(a, ast.Starred))):
+            fail(extra, "functions take plain arguments")
+        if name == lang.TEMPLATE and self._kind == "image":
+            return self._template(node), True
+        if name in lang.IMAGE_FUNCTIONS and self._kind == "image":
+            arguments = [self._expression(argument, depth + 1) for argument in node.args]
+            wanted = lang.IMAGE_FUNCTIONS[name]
+            if len(arguments) != wanted or not all(is_image for _, is_image in arguments):
+                fail(node, f"{name} takes {'two images' if wanted == 2 else 'one image'}")
+            return lang.Call(name, tuple(argument for argument, _ in arguments), at=at), False
+        if name in lang.FUNCTIONS:
+            fewest, most = lang.FUNCTIONS[name]
+            if not fewest <= len(node.args) <= most:
+                wanted = str(fewest) if fewest == most else f"{fewest}..{most}"
+                fail(node, f"{name} takes {wanted} numbers")
+            arguments = tuple(self._number(argument, depth + 1) for argument in node.args)
+            return lang.Call(name, arguments, at=at), False
+        known = [*lang.FUNCTIONS, *(lang.IMAGE_FUNCTIONS if self._kind == "image" else ())]
+        fail(node, f"not one of the language's functions: {', '.join(known)}")
+
+    def _template(self, node: ast.Call) -> lang.Call:
+        match node.args:
+            case [ast.Constant(value=int(index))] if 0 <= index < TRAINING_IMAGES:
+                self._templates.add(index)
+            case _:
+                fail(node, f"template takes one whole number in 0..{TRAINING_IMAGES - 1}")
+        if len(self._templates) > MAX_TEMPLATES:
+            fail(node, f"a program names at most {MAX_TEMPLATES} images")
+        return lang.Call(
+            lang.TEMPLATE, (lang.Number(int(index), at=position(node)),), at=position(node)
+        )
+
+    def _count(self, node: ast.stmt | ast.expr, depth: int) -> lang.Position:
+        """Refuses what is too large or nested too deeply before any of it is built."""
+        self._size += 1
+        if self._size > MAX_SIZE:
+            fail(node, f"the program goes on after {MAX_SIZE:,} statements, operators and values")
+        if depth > MAX_DEPTH:
+            fail(node, f"nested more than {MAX_DEPTH} deep")
+        return position(node)

@@ -196,8 +196,8 @@ def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Computed:
     if not failed:
         return Computed(compact(values))
     failed_at = is_error(values)
-    errors = np.where(failed_at, values, None)
-    values[failed_at] = 0
+    errors = values.copy()
+    errors[~failed_at], values[failed_at] = None, 0
     return Computed(compact(values), errors)
 
 

@@ -156,10 +156,8 @@ class Reader:
                     if type(op) not in COMPARISONS:
                         fail(node, "comparisons are < <= > >= == !=")
                 first = number(left)
-                rest = tuple(
-                    (COMPARISONS[type(op)], number(right))
-                    for op, right in zip(ops, comparators, strict=True)
-                )
+                names = [COMPARISONS[type(op)] for op in ops]
+                rest = tuple(zip(names, [number(part) for part in comparators], strict=True))
                 return lang.Compare(first, rest, at=at), False
             case ast.BoolOp(op=op, values=values):
                 connective = "and" if isinstance(op, ast.And) else "or"
@@ -200,9 +198,8 @@ class Reader:
                 fail(node, f"template takes one whole number in 0..{TRAINING_IMAGES - 1}")
         if len(self._templates) > MAX_TEMPLATES:
             fail(node, f"a program names at most {MAX_TEMPLATES} images")
-        return lang.Call(
-            lang.TEMPLATE, (lang.Number(int(index), at=position(node)),), at=position(node)
-        )
+        at = position(node)
+        return lang.Call(lang.TEMPLATE, (lang.Number(index, at=at),), at=at)
 
     def _count(self, node: ast.stmt | ast.expr, depth: int) -> lang.Position:
         """Refuses what is too large or nested too deeply before any of it is built."""

@@ -10,13 +10,13 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
-from jaxmi.cli.network import find_networks
+from jaxmi.cli.network import find_networks, load_labelled
 from jaxmi.cli.progress import track
 from jaxmi.errors import InputError
 from jaxmi.programs.clue_labels import CLUE_INDEX
 from jaxmi.report import figures
 from jaxmi.weights.foreign import export_network
-from jaxmi.weights.native import Checkpoint, load_checkpoint
+from jaxmi.weights.native import Checkpoint
 from jaxmi.weights.whole import check_files, whole_files
 
 FILES = {
@@ -79,7 +79,7 @@ def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
     bundles: dict[str, dict[str, Checkpoint]] = {}
     for part in parts or [path]:
         for bundle, folder in find_networks(part).items():
-            checkpoint = load_checkpoint(folder)
+            checkpoint = load_labelled(folder)
             networks = bundles.setdefault(bundle, {})
             if checkpoint.challenge in networks:
                 raise InputError(f"{path} holds two networks of {checkpoint.challenge}: {part}")

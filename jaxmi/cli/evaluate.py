@@ -20,10 +20,12 @@ class Evaluate(Verb):
 
     def run(self) -> Result:
         """Loads, runs over the whole domain, compares with the true labels."""
-        from jaxmi.cli.network import load_network
+        from jaxmi.challenges.registry import load_challenge
+        from jaxmi.cli.network import load_labelled
 
-        challenge, params = load_network(self.checkpoint, self.data_dir)
-        predictions = challenge.logits(params).argmax(axis=-1)
+        checkpoint = load_labelled(self.checkpoint)
+        challenge = load_challenge(checkpoint.challenge, self.data_dir)
+        predictions = challenge.logits(checkpoint.params).argmax(axis=-1)
         return {
             "challenge": challenge.name,
             "checkpoint": str(self.checkpoint),

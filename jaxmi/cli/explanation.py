@@ -15,7 +15,7 @@ from rich.table import Table
 from jaxmi import __version__
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.cli.network import find_networks
+from jaxmi.cli.network import find_networks, load_labelled
 from jaxmi.cli.progress import track
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
@@ -53,7 +53,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
       UnavailableError: if MNIST is needed and cannot be had.
     """
     folders = find_networks(path)
-    networks = {name: load_checkpoint(folder) for name, folder in folders.items()}
+    networks = {name: load_labelled(folder) for name, folder in folders.items()}
     prints = {name: _fingerprint(folder) for name, folder in folders.items()}
     done = {
         name: numbers

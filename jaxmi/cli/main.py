@@ -18,6 +18,7 @@ import tyro
 from tyro.conf import subcommand
 
 from jaxmi.cli.bench import Bench
+from jaxmi.cli.challenge import ChallengeCommand
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
 from jaxmi.cli.evaluate import Evaluate
@@ -27,6 +28,7 @@ from jaxmi.cli.import_ import Import
 from jaxmi.cli.labels import Labels
 from jaxmi.cli.predict import Predict
 from jaxmi.cli.regenerate import Regenerate
+from jaxmi.cli.score import Score
 from jaxmi.cli.verb import Verb
 from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 
@@ -38,6 +40,8 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Predict, subcommand("predict")]
     | Annotated[Explain, subcommand("explain")]
+    | Annotated[Score, subcommand("score")]
+    | Annotated[ChallengeCommand, subcommand("challenge")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Bench, subcommand("bench")]
@@ -101,7 +105,7 @@ def _parse(args: Sequence[str] | None) -> Verb:
         if error.code:
             _fail(_first_paragraph(message.getvalue()), code=2)
         raise
-    return command.verb if isinstance(command, Data) else command
+    return command.verb if isinstance(command, Data | ChallengeCommand) else command
 
 
 def _first_paragraph(framed: str) -> str:

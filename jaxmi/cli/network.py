@@ -7,11 +7,11 @@ from jaxmi.challenges.registry import load_challenge
 from jaxmi.cli.verb import log
 from jaxmi.errors import InputError
 from jaxmi.types import Params
-from jaxmi.weights.native import load_checkpoint, read_json
+from jaxmi.weights.native import Checkpoint, load_checkpoint, read_json
 
 
 def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, Params]:
-    """Loads a checkpoint and the challenge that it belongs to.
+    """Loads a checkpoint and the challenge whose inputs and network it has.
 
     Raises:
       InputError: as `load_checkpoint`.
@@ -19,6 +19,21 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
     """
     checkpoint = load_checkpoint(path)
     return load_challenge(checkpoint.challenge, data_dir), checkpoint.params
+
+
+def load_labelled(path: Path) -> Checkpoint:
+    """Loads a checkpoint whose challenge's labels are known.
+
+    Raises:
+      InputError: as `load_checkpoint`, or if it is a sealed challenge's.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.sealed:
+        raise InputError(
+            f"{path} is a sealed challenge's network, whose true labels are not known; "
+            "`jaxmi score` compares programs with it"
+        )
+    return checkpoint
 
 
 def find_networks(path: Path) -> dict[str, Path]:

@@ -20,7 +20,8 @@ import tensorflow_datasets as tfds
 from jaxmi.data import mnist
 from jaxmi.data.pairs import all_pairs, split_indices
 from jaxmi.programs.clue_labels import CLUE_INDEX, l1_distances, label_distances
-from jaxmi.programs.pair_labels import P, label_table
+from jaxmi.programs.domain import P
+from jaxmi.programs.pair_labels import label_table
 
 _Examples = Iterator[tuple[int, dict]]
 

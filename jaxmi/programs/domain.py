@@ -10,7 +10,10 @@ from jaxtyping import UInt8
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.image_functions import image_function
-from jaxmi.programs.pair_labels import P
+
+
+P = 113
+"""Challenge 2's own modulus: its inputs are 0 <= x, y < 113."""
 
 
 @dataclass(frozen=True, eq=False)

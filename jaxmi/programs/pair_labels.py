@@ -19,9 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Int32
 
 from jaxmi.errors import InputError
-
-P = 113
-"""The challenge's own modulus: inputs are 0 <= x, y < 113."""
+from jaxmi.programs.domain import P
 
 MAX_P = 1291
 """The largest p for which every integer below fits int32: 1290**3 < 46340**2 < 2**31."""

@@ -14,6 +14,7 @@ from jaxmi.programs.whitelist import (
     literal,
     position,
     without_docstring,
+    without_pass,
 )
 
 MAX_SIZE = 1000
@@ -57,6 +58,7 @@ class Reader:
         extras = (given.vararg, given.kwarg, function.returns, *given.defaults, *given.kw_defaults)
         extras += (*given.posonlyargs, *given.kwonlyargs, *function.decorator_list)
         extras += (*(argument.annotation for argument in given.args),)
+        extras += (*getattr(function, "type_params", ()),)  # of Python 3.12
         for extra in extras:
             if extra is not None:
                 fail(extra, "a function takes plain arguments, without more")
@@ -66,11 +68,7 @@ class Reader:
 
     def block(self, statements: list[ast.stmt], depth: int) -> tuple[lang.Statement, ...]:
         """Reads statements; `pass` is left out."""
-        return tuple(
-            self._statement(statement, depth)
-            for statement in statements
-            if not isinstance(statement, ast.Pass)
-        )
+        return tuple(self._statement(statement, depth) for statement in without_pass(statements))
 
     def _statement(self, node: ast.stmt, depth: int) -> lang.Statement:
         at = self._count(node, depth)
@@ -85,11 +83,11 @@ class Reader:
             return self._assign(node, node.target, operator, depth)
         if isinstance(node, ast.If):
             branches = [self._branch(node, depth)]
-            otherwise = node.orelse
+            otherwise = without_pass(node.orelse)
             while len(otherwise) == 1 and isinstance(otherwise[0], ast.If):  # elif
                 self._count(otherwise[0], depth)
                 branches.append(self._branch(otherwise[0], depth))
-                otherwise = otherwise[0].orelse
+                otherwise = without_pass(otherwise[0].orelse)
             return lang.If(tuple(branches), self.block(otherwise, depth + 1), at=at)
         if isinstance(node, ast.Return):
             if node.value is None:
@@ -156,7 +154,7 @@ class Reader:
                     if type(op) not in COMPARISONS:
                         fail(node, "comparisons are < <= > >= == !=")
                 first = number(left)
-                names = [COMPARISONS[type(op)] for op in ops]
+                names: list[lang.Comparison] = [COMPARISONS[type(op)] for op in ops]
                 rest = tuple(zip(names, [number(part) for part in comparators], strict=True))
                 return lang.Compare(first, rest, at=at), False
             case ast.BoolOp(op=op, values=values):
@@ -192,7 +190,7 @@ class Reader:
 
     def _template(self, node: ast.Call) -> lang.Call:
         match node.args:
-            case [ast.Constant(value=int(index))] if 0 <= index < TRAINING_IMAGES:
+            case [ast.Constant(value=index)] if type(index) is int and index < TRAINING_IMAGES:
                 self._templates.add(index)
             case _:
                 fail(node, f"template takes one whole number in 0..{TRAINING_IMAGES - 1}")

@@ -74,13 +74,18 @@ def without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
     return body
 
 
+def without_pass(body: list[ast.stmt]) -> list[ast.stmt]:
+    """Returns statements without those that do nothing."""
+    return [statement for statement in body if not isinstance(statement, ast.Pass)]
+
+
 def function_name(function: ast.expr) -> str:
     """Returns the name of what is called, without its module; "" if that is no plain name."""
     match function:
         case ast.Name(id=name):
             return name
         case ast.Attribute(value=ast.Name(id=module), attr=name) if module in MODULES:
-            return name if name not in ("int", "min", "max", *lang.IMAGE_FUNCTIONS) else ""
+            return name if name in lang.FUNCTIONS and name not in ("int", "min", "max") else ""
     return ""
 
 

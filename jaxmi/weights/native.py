@@ -34,7 +34,8 @@ class Checkpoint:
     params: Params
     config: dict[str, Any]
     """The keys "format", "challenge", "model"; of a network trained here also "recipe", "seed",
-    "step", "jaxmi_version" and times; of an imported one "imported"."""
+    "step", "jaxmi_version" and times; of an imported one "imported"; of a sealed challenge's
+    "sealed"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
 
@@ -42,6 +43,14 @@ class Checkpoint:
     def challenge(self) -> str:
         """The name of the challenge that the network was trained on."""
         return self.config["challenge"]
+
+    @property
+    def sealed(self) -> str | None:
+        """The commitment of the sealed challenge that it belongs to, if it belongs to one.
+
+        Its labels are then not the challenge's own, and nobody knows them.
+        """
+        return self.config.get("sealed")
 
 
 def save_checkpoint(

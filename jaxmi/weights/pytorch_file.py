@@ -39,7 +39,7 @@ def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrappe
       UnavailableError: if PyTorch is not installed.
       OSError: if the file cannot be written.
     """
-    torch = _import_torch()
+    torch = import_torch()
     state = {name: torch.tensor(array) for name, array in tensors.items()}
     data = io.BytesIO()
     torch.save({WRAPPERS[0]: state} if wrapped else state, data)
@@ -103,7 +103,7 @@ def _read_archive(data: bytes) -> dict[str, bytes]:
 
 def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
     """Loads the members of an archive: its state dict, unwrapped."""
-    torch = _import_torch()
+    torch = import_torch()
     data = {name: content for name, content in members.items() if name.startswith("data/")}
     lengths = {name.removeprefix("data/"): len(content) for name, content in data.items()}
     check_pickle(members["data.pkl"], lengths)
@@ -124,7 +124,7 @@ def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
 
 
 def _array(name: Any, value: Any) -> np.ndarray:
-    torch = _import_torch()
+    torch = import_torch()
     if not isinstance(name, str):
         raise InputError(f"{name!r:.40} is no tensor's name")
     if not isinstance(value, torch.Tensor):
@@ -134,7 +134,12 @@ def _array(name: Any, value: Any) -> np.ndarray:
     return value.detach().numpy()
 
 
-def _import_torch() -> Any:
+def import_torch() -> Any:
+    """Returns PyTorch.
+
+    Raises:
+      UnavailableError: if it is not installed.
+    """
     try:
         import torch
     except ImportError as error:

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxmi.errors import InputError
-from jaxmi.programs.pair_labels import MAX_P, P, isqrt, label_pairs, label_table
+from jaxmi.programs.domain import P
+from jaxmi.programs.pair_labels import MAX_P, isqrt, label_pairs, label_table
 
 
 def float_label(x: int, y: int, p: int) -> int:

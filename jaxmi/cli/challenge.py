@@ -1,0 +1,124 @@
+"""`jaxmi challenge new`, `verify` and `reveal`: sealed challenges, posed, checked, opened."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, subcommand
+
+from jaxmi.cli.verb import Result, Verb
+from jaxmi.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeNew(Verb):
+    """Pose a challenge whose program nobody has seen."""
+
+    kind: Literal["pairs", "image"] = "pairs"
+    """What the program labels: pairs of numbers, for a transformer; or MNIST, for a CNN."""
+
+    out: Path
+    """The folder to make: all that participants get."""
+
+    answer: Path | None = None
+    """The file to write the answer to, for your eyes only. Default: beside the folder, under its
+    name with .answer.json."""
+
+    programs: int = 20
+    """How many programs to try, until a network learns one well, and not perfectly."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for image."""
+
+    def run(self) -> Result:
+        """Draws, trains, seals."""
+        if self.programs < 1:
+            raise InputError(f"--programs {self.programs}: expected at least 1")
+        from jaxmi.cli.sealing import pose
+
+        answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
+        return pose(self.kind, self.out, answer, self.programs, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Says what to publish and what to keep."""
+        print(f"{result['bundle']}: test accuracy {result['test_accuracy']:.2%}")
+        print(f"publish the folder, and its fingerprint {result['fingerprint']}")
+        print(f"keep {result['answer']} to yourself until the reveal")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeVerify(Verb):
+    """Check that a sealed challenge is whole and unaltered."""
+
+    bundle: Positional[Path]
+    """Its folder."""
+
+    fingerprint: str | None = None
+    """What its maker published, to be sure that it is the same challenge."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for image."""
+
+    def run(self) -> Result:
+        """Checks every byte, then that the network's forms agree."""
+        from jaxmi.cli.sealed_bundle import check_forms, read_bundle
+
+        bundle = read_bundle(self.bundle)
+        if self.fingerprint not in (None, bundle.fingerprint):
+            raise InputError(
+                f"{self.bundle} is not the challenge with fingerprint {self.fingerprint}; "
+                f"its own is {bundle.fingerprint}"
+            )
+        return {
+            "intact": True,
+            "compared": check_forms(bundle, self.data_dir),
+            "kind": bundle.kind,
+            "commitment": bundle.commitment,
+            "fingerprint": bundle.fingerprint,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeReveal(Verb):
+    """Check an answer against a sealed challenge, and show it."""
+
+    bundle: Positional[Path]
+    """The challenge's folder."""
+
+    answer: Positional[Path]
+    """The answer's file."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for image."""
+
+    def run(self) -> Result:
+        """Checks the bundle, the commitment, and the network's accuracy under the program."""
+        from jaxmi.cli.sealed_bundle import open_bundle, read_bundle
+
+        bundle = read_bundle(self.bundle)
+        opened = open_bundle(bundle, self.answer, self.data_dir)
+        return {
+            "program": opened.program,
+            "kind": bundle.kind,
+            "commitment": bundle.commitment,
+            "network_is_right_on": dict(bundle.counts),
+            "domain_size": len(opened.challenge.labels),
+        }
+
+    def show(self, result: Result) -> None:
+        """Prints the program."""
+        print(f"This is what was committed to ({result['commitment']}):\n")
+        print(result["program"])
+        right, size = result["network_is_right_on"]["domain"], result["domain_size"]
+        print(f"The network gives its label to {right:,} of {size:,} inputs, as was stated.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeCommand:
+    """Pose, verify or reveal a sealed challenge."""
+
+    verb: (
+        Annotated[ChallengeNew, subcommand("new")]
+        | Annotated[ChallengeVerify, subcommand("verify")]
+        | Annotated[ChallengeReveal, subcommand("reveal")]
+    )

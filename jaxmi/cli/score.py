@@ -1,0 +1,108 @@
+"""`jaxmi score`: judge submitted programs, tables of labels, or explanations."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from jaxmi.cli.verb import Result, Verb
+
+SHOWN = {
+    "agreement_truth": "true labels",
+    "agreement_train": "  train",
+    "agreement_validation": "  validation",
+    "agreement_test": "  test",
+    "agreement_network": "the network's labels",
+    "agreement_mistakes": "  where the network is wrong",
+    "network_truth": "the network itself: true labels",
+}
+"""Figure -> what a person reads."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Verb):
+    """Judge a submission, or a folder of them."""
+
+    submission: Positional[Path]
+    """A program (.py or .txt), a table of labels (.npz, as `jaxmi predict` writes), an explanation
+    (.json), or a folder of programs and tables: then a ranked table."""
+
+    challenge: str
+    """transformer, cnn, or the folder of a sealed challenge."""
+
+    checkpoint: Path | None = None
+    """A network to compare with; of a sealed challenge, its own is taken."""
+
+    answer: Path | None = None
+    """The answer to a sealed challenge, if it is known: then the true labels are, too."""
+
+    out: Path | None = None
+    """A folder to write: the numbers as JSON, and where labels differ as PNG; of a folder of
+    submissions, the ranking as Markdown and JSON."""
+
+    force: bool = False
+    """Replace files that are there."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for cnn."""
+
+    def run(self) -> Result:
+        """Reads the submission first: what is wrong with one is mostly found at once."""
+        from jaxmi.cli.scoring import Against, rank_folder, score_file
+
+        against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
+        judge = rank_folder if self.submission.is_dir() else score_file
+        return judge(self.submission, against, self.out, self.force)
+
+    def show(self, result: Result) -> None:
+        """Prints the verdict and the figures, or the ranking."""
+        from rich.console import Console
+
+        console = Console(highlight=False, soft_wrap=True)
+        if "ranking" in result:
+            _print_ranking(result)
+        else:
+            _print_score(result)
+        for file in result.get("files", ()):
+            console.print(file, markup=False)
+
+
+def _print_score(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table(title=result["submission"], title_justify="left", show_header=False)
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for key, words in SHOWN.items():
+        if result.get(key) is not None:
+            table.add_row(words, f"{result[key]:.2%}")
+    if result["description_length"] is not None:
+        table.add_row("description length", f"{result['description_length']:,}")
+    console.print(table)
+    for name, regions in result["differences"].items():
+        for region in regions[:5]:
+            console.print(
+                f"differs from the {name}: {region['name']}, {region['differing']:,} inputs, "
+                f"{region['label1']:,} labelled 1",
+                markup=False,
+            )
+    console.print(result["verdict"], markup=False)
+
+
+def _print_ranking(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxmi.report.ranking import ranking_rows
+
+    headings, *rows = ranking_rows(result)
+    table = Table(title=result["challenge"], title_justify="left")
+    for i, heading in enumerate(headings):
+        table.add_column(heading, justify="left" if i == 1 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

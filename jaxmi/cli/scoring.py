@@ -1,0 +1,169 @@
+"""Scores as the command gives them: one submission against a challenge, or a ranking of many.
+
+JAX is imported only once a submission has been read: a text that is no program is refused at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jaxmi.cli.submissions import Submission, find_submissions, read_kind, read_submission
+from jaxmi.cli.verb import log
+from jaxmi.data.mnist import load_mnist
+from jaxmi.errors import InputError
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.language import Kind
+from jaxmi.programs.reader import TRAINING_IMAGES
+from jaxmi.weights.whole import check_files, whole_files
+
+if TYPE_CHECKING:
+    from jaxmi.judge.reference import Reference
+
+SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.json", "ranking.md"
+
+REGIONS = 10
+"""How many of the regions where labels differ are named."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a submission is judged by, as the user names it."""
+
+    challenge: str
+    """A challenge's name, or a sealed challenge's folder."""
+    checkpoint: Path | None = None
+    """A network to compare with; of a sealed challenge, its own is taken."""
+    answer: Path | None = None
+    """A sealed challenge's answer."""
+    data_dir: Path | None = None
+    """A folder with MNIST; None looks in the cache, then downloads."""
+
+    def load(self) -> "Reference":
+        """Loads the challenge and the network's labels.
+
+        Raises:
+          InputError: if a file cannot be used, or they do not belong together.
+          UnavailableError: if MNIST is needed and cannot be had.
+        """
+        from jaxmi.cli.references import published_reference, sealed_reference
+
+        if self.challenge not in ("transformer", "cnn"):
+            if self.checkpoint is not None:
+                raise InputError("--checkpoint: a sealed challenge is judged by its own network")
+            return sealed_reference(Path(self.challenge), self.answer, self.data_dir)
+        if self.answer is not None:
+            raise InputError(f"--answer {self.answer}: {self.challenge} is not sealed")
+        return published_reference(self.challenge, self.checkpoint, self.data_dir)
+
+
+def score_file(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
+    """Judges one program or table of labels.
+
+    Args:
+      path: The submission.
+      against: What it is judged by.
+      out: A folder to write the result to, and a map of where labels differ.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints.
+
+    Raises:
+      InputError: if something cannot be used; of a program, with line and column.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out is not None:
+        check_files(out, (SCORE, MAP), force)
+    kind = read_kind(against.challenge)
+    submission = read_submission(path, kind, partial(load_domain, kind, against.data_dir))
+    reference = against.load()
+    result = _score(submission, reference, against)
+    if out is not None:
+        from jaxmi.report.score_figures import difference_figure
+        from jaxmi.weights.native import write_json
+
+        score = reference.score(submission.labels, submission.rows)
+        figure = difference_figure(reference, score, submission.rows, submission.name)
+        with whole_files(out) as folder:
+            write_json(folder / SCORE, result)
+            figure.savefig(folder / MAP, dpi=110)
+        result["files"] = [str(out / SCORE), str(out / MAP)]
+    return result
+
+
+def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
+    """Judges all programs and tables in a folder; those that cannot be used are named at the end.
+
+    Args:
+      path: The folder.
+      against: What they are judged by.
+      out: A folder to write the ranking to, as JSON and Markdown.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints: "ranking", best first, and "refused".
+
+    Raises:
+      InputError: if the folder holds no submission, or none that can be used.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out is not None:
+        check_files(out, (RANKING, RANKING_TABLE), force)
+    kind = read_kind(against.challenge)
+    load = cache(partial(load_domain, kind, against.data_dir))
+    read: list[Submission] = []
+    refused: dict[str, str] = {}
+    for file in find_submissions(path):
+        try:
+            read.append(read_submission(file, kind, load))
+        except InputError as error:
+            refused[file.name] = str(error)
+            log(f"refused: {error}")
+    if not read:
+        raise InputError(f"{path} holds no submission that can be judged")
+    reference = against.load()
+    ranking = sorted((_score(one, reference, against) for one in read), key=_merit)
+    result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
+    if out is not None:
+        from jaxmi.report.ranking import ranking_markdown
+        from jaxmi.weights.native import write_json
+
+        with whole_files(out) as folder:
+            write_json(folder / RANKING, result)
+            (folder / RANKING_TABLE).write_text(ranking_markdown(result))
+        result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
+    return result
+
+
+def load_domain(kind: Kind, data_dir: Path | None) -> Domain:
+    """Returns what programs of a kind label."""
+    if kind == "pairs":
+        return PairDomain()
+    images = load_mnist(data_dir).images
+    return ImageDomain(images, images[:TRAINING_IMAGES])
+
+
+def _score(submission: Submission, reference: "Reference", against: Against) -> dict[str, Any]:
+    score = reference.score(submission.labels, submission.rows)
+    differences = reference.differences(score, submission.rows)
+    return {
+        **submission.about(),
+        "challenge": against.challenge,
+        "checkpoint": str(against.checkpoint) if against.checkpoint else None,
+        "judged": len(submission.labels),
+        **score.figures(),
+        "differences": {
+            name: [region._asdict() for region in regions[:REGIONS]]
+            for name, regions in differences.items()
+        },
+        "verdict": score.verdict,
+    }
+
+
+def _merit(result: Mapping[str, Any]) -> tuple[float, ...]:
+    """What to rank by: true labels, then the network's, then brevity."""
+    figures = (result["agreement_truth"], result["agreement_network"])
+    length = result["description_length"]
+    return (*(-(share or 0.0) for share in figures), length if length is not None else float("inf"))

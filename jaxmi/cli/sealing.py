@@ -1,0 +1,144 @@
+"""Poses a sealed challenge: draws a program unseen, trains a network on it, writes both apart."""
+
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.sealed import ACCURACY, KINDS, Answer, posed, program_domain, seal
+from jaxmi.cli.machine import prepare_devices
+from jaxmi.cli.progress import Progress
+from jaxmi.cli.sealed_bundle import write_bundle
+from jaxmi.cli.verb import log
+from jaxmi.errors import DivergedError, InputError, UnavailableError
+from jaxmi.programs.domain import Domain, ImageDomain
+from jaxmi.programs.fairness import draw_fair
+from jaxmi.programs.language import Kind
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.seeds import SeedResult, train_seeds
+from jaxmi.weights.pytorch_file import import_torch
+from jaxmi.weights.whole import check_writable, whole_folder
+
+SEEDS_PER_PROGRAM = 2
+"""Networks that are trained on a program before another is drawn."""
+
+DRAWN_ON = 10_000
+"""Training images on which an image program is drawn and judged fair."""
+
+
+def pose(
+    kind: Kind, out: Path, answer_path: Path, programs: int, data_dir: Path | None
+) -> dict[str, Any]:
+    """Draws programs until a network's accuracy lies in `ACCURACY`; writes bundle and answer.
+
+    Program, salt and the training's seed come from the operating system's entropy, each by itself.
+
+    Args:
+      kind: What the program labels.
+      out: The bundle's folder, to be made.
+      answer_path: The file to write the answer to, outside of the folder; only its owner reads it.
+      programs: How many programs to try at most.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi challenge new --json` prints; nothing of it tells the program.
+
+    Raises:
+      InputError: if a path is in use, or cannot be written.
+      UnavailableError: if PyTorch or MNIST cannot be had, or no network was good enough.
+    """
+    began = time.perf_counter()
+    _check_paths(out, answer_path)
+    import_torch()  # the bundle has .pt files: better now than after the training
+    prepare_devices(None, 1)
+    base = load_challenge(KINDS[kind], data_dir)
+    low, high = ACCURACY[kind]
+    for tried in range(1, programs + 1):
+        answer, challenge = _draw(kind, base)
+        for _ in range(SEEDS_PER_PROGRAM):
+            seed = secrets.randbelow(2**32)
+            trained = _train(challenge, seed)
+            accuracy = trained.curve[-1]["test_accuracy"] if trained else 0.0
+            if trained and low <= accuracy <= high:
+                fingerprint = _write(out, answer_path, challenge, trained, answer)
+                return {
+                    "bundle": str(out),
+                    "answer": str(answer_path),
+                    "kind": kind,
+                    "commitment": answer.commitment,
+                    "fingerprint": fingerprint,
+                    "test_accuracy": accuracy,
+                    "programs_tried": tried,
+                    "seconds": round(time.perf_counter() - began, 1),
+                }
+            log(f"test accuracy {accuracy:.2%}, wanted {low:.1%} to {high:.1%}: trying again")
+    raise UnavailableError(
+        f"{programs} programs, and no network between {low:.1%} and {high:.1%}; try again"
+    )
+
+
+def _check_paths(out: Path, answer_path: Path) -> None:
+    for path in (out, answer_path):
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists already; a sealed challenge replaces nothing")
+        check_writable(path.parent)
+    if answer_path.resolve().is_relative_to(out.resolve()):
+        raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
+
+
+def _draw(kind: Kind, base: Challenge) -> tuple[Answer, Challenge]:
+    domain: Domain = program_domain(base)
+    if isinstance(domain, ImageDomain):
+        domain = replace(domain, images=domain.images[:DRAWN_ON])
+    program, _ = draw_fair(kind, secrets.SystemRandom(), domain)
+    return seal(program), posed(base, program)
+
+
+def _train(challenge: Challenge, seed: int) -> SeedResult | None:
+    recipe = RECIPES[challenge.name]["fast"]
+    progress = Progress(f"sealed {challenge.name}", recipe.steps, 1)
+    try:
+        with progress:
+            (result,) = train_seeds(challenge, recipe, [seed], watchers=[progress])
+    except DivergedError:
+        return None
+    return result
+
+
+def _write(
+    out: Path, answer_path: Path, challenge: Challenge, trained: SeedResult, answer: Answer
+) -> str:
+    """Writes both or neither."""
+    recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
+    with _private_file(answer_path) as descriptor, whole_folder(out) as folder:
+        fingerprint = write_bundle(folder, challenge, trained.params, answer, recipe)
+        content = {
+            **answer.to_json(),
+            "fingerprint": fingerprint,
+            "training_seed": trained.seed,
+            "recipe": recipe,
+        }
+        os.write(descriptor, (json.dumps(content, indent=2) + "\n").encode())
+        os.fsync(descriptor)
+    return fingerprint
+
+
+@contextmanager
+def _private_file(path: Path) -> Iterator[int]:
+    """Makes a file that only its owner may read; removes it if the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield descriptor
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)

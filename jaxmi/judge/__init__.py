@@ -1,0 +1,1 @@
+"""Submissions are judged: programs by their labels, explanations by causal scrubbing."""

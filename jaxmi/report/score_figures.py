@@ -1,0 +1,84 @@
+"""Where a submission's labels differ, as a figure."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int, UInt8
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from jaxmi.judge.reference import Reference
+from jaxmi.judge.score import Score
+from jaxmi.report.figures import LABELS, TEST_MISTAKE
+
+SAMPLES = (4, 8)
+"""Rows and columns of images that are shown."""
+
+
+def difference_figure(reference: Reference, score: Score, rows: slice, name: str) -> Figure:
+    """Draws a submission's labels, and where they differ from the truth and from the network.
+
+    Args:
+      reference: What it was judged by.
+      score: Its labels beside the others.
+      rows: Which of the domain's inputs they are of.
+      name: What to call it.
+    """
+    others = {"the true labels": score.truth, "the network's labels": score.network}
+    known = {title: labels for title, labels in others.items() if labels is not None}
+    differs = {title: score.submitted != labels for title, labels in known.items()}
+    if reference.digits is None:
+        p = round(len(score.submitted) ** 0.5)
+        tables = {title: where.reshape(p, p) for title, where in differs.items()}
+        return _maps(score.submitted.reshape(p, p), tables, name)
+    images, digits = reference.challenge.inputs[rows], reference.digits[rows]
+    return _samples(images, digits, score.submitted, differs, name)
+
+
+def _maps(
+    submitted: Int[np.ndarray, "p p"], differs: dict[str, Bool[np.ndarray, "p p"]], name: str
+) -> Figure:
+    n = 1 + len(differs)
+    figure = Figure(figsize=(4.6 * n, 5), layout="constrained")
+    panels: Any = figure.subplots(1, n, sharex=True, sharey=True)
+    panels[0].imshow(submitted, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
+    panels[0].set_title(f"{name} ({submitted.mean():.1%} label 1)")
+    for axes, (title, where) in zip(panels[1:], differs.items(), strict=True):
+        axes.imshow(submitted, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
+        xs, ys = np.nonzero(where)
+        axes.scatter(ys, xs, s=9, marker="s", color=TEST_MISTAKE, linewidths=0)
+        axes.set_title(f"differs from {title}: {len(xs):,} of {where.size:,}")
+    for axes in panels:
+        axes.set_xlabel("y")
+    panels[0].set_ylabel("x")
+    return figure
+
+
+def _samples(
+    images: UInt8[np.ndarray, "n 28 28"],
+    digits: UInt8[np.ndarray, "n"],
+    submitted: Int[np.ndarray, "n"],
+    differs: dict[str, Bool[np.ndarray, "n"]],
+    name: str,
+) -> Figure:
+    figure = Figure(figsize=(13.5, 4.6 * len(differs)), layout="constrained")
+    strips: Any = figure.subfigures(len(differs), 1, squeeze=False)
+    for strip, (title, where) in zip(strips[:, 0], differs.items(), strict=True):
+        strip.suptitle(f"{name} differs from {title} on {where.sum():,} of {len(where):,} images")
+        left, right = strip.subfigures(1, 2, width_ratios=(1, 1.6))
+        axes = left.subplots()
+        shares = [where[digits == digit].mean() for digit in range(10)]
+        axes.bar(range(10), [100 * share for share in shares], color="#2f5d8a")
+        axes.set_xticks(range(10))
+        axes.set_xlabel("digit shown")
+        axes.set_ylabel("images that differ, %")
+        chosen = np.flatnonzero(where)
+        count = min(len(chosen), SAMPLES[0] * SAMPLES[1])
+        spread = chosen[np.linspace(0, len(chosen) - 1, count).astype(int)] if count else chosen
+        cells = right.subplots(*SAMPLES)
+        for cell in cells.flat:
+            cell.axis("off")
+        for cell, i in zip(cells.flat, spread, strict=False):
+            cell.imshow(images[i], cmap="gray_r", vmin=0, vmax=255)
+            cell.set_title(f"{submitted[i]}, not {1 - submitted[i]}", fontsize=8, pad=2)
+    return figure

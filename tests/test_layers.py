@@ -16,6 +16,7 @@ LAYERS = (
     ("models",),
     ("challenges",),
     ("explain",),
+    ("judge",),
     ("training",),
     ("weights",),
     ("report",),

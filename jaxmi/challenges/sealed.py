@@ -69,7 +69,7 @@ class Answer:
           InputError: if it is something else.
         """
         kind, text, salt = (value.get(name) for name in ("kind", "program", "salt"))
-        if kind not in KINDS or not isinstance(text, str):
+        if kind not in tuple(KINDS) or not isinstance(text, str):
             raise InputError("an answer has a kind (pairs, image) and a program")
         if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
             raise InputError("an answer has a salt of 64 hexadecimal digits")

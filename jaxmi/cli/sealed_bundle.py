@@ -1,6 +1,5 @@
 """Sealed challenges as folders: what is in one, how it is written, how it is verified."""
 
-import hashlib
 import os
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
 from jaxmi.types import Params
+from jaxmi.weights.checksums import SUMS, check_checksums, checksums, fingerprint
 from jaxmi.weights.foreign import export_network, import_network
 from jaxmi.weights.native import (
     Checkpoint,
@@ -35,7 +35,7 @@ from jaxmi.weights.native import (
 FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
 
-SUMS, NETWORK = "SHA256SUMS", "network"
+NETWORK = "network"
 
 FOREIGN: dict[Kind, dict[str, str]] = {
     "pairs": {"network.pt": "casper", "transformer_lens.pt": "transformer-lens"},
@@ -117,7 +117,7 @@ def write_bundle(
         },
     )
     (folder / "README.md").write_text(_readme(kind, sizes, counts, answer.commitment))
-    (folder / SUMS).write_text(_sums(folder))
+    (folder / SUMS).write_text(checksums(folder))
     now = int(time.time())
     for path in [*folder.rglob("*"), folder]:  # when which was written is nobody's business
         os.utime(path, (now, now))
@@ -132,7 +132,7 @@ def read_bundle(path: Path) -> Bundle:
     """
     if not (path / STATEMENT).is_file() or not (path / SUMS).is_file():
         raise InputError(f"{path} is no sealed challenge (it lacks {STATEMENT} or {SUMS})")
-    _check_sums(path)
+    check_checksums(path)
     statement = read_json(path / STATEMENT)
     if statement.get("format") != FORMAT:
         raise InputError(f"{path}: format {statement.get('format')!r}, this jaxmi reads {FORMAT}")
@@ -213,47 +213,6 @@ def open_bundle(bundle: Bundle, answer_path: Path, data_dir: Path | None) -> Ope
             f"{dict(bundle.counts)} was stated"
         )
     return Opened(show(answer.program), challenge)
-
-
-def fingerprint(path: Path) -> str:
-    """Returns the SHA-256 of a bundle's checksums."""
-    return hashlib.sha256((path / SUMS).read_bytes()).hexdigest()
-
-
-def _sums(path: Path) -> str:
-    """Every file's checksum, as `sha256sum -c` reads them."""
-    files = sorted(str(f.relative_to(path)) for f in path.rglob("*") if not f.is_dir())
-    lines = (f"{_digest(path / name)}  {name}\n" for name in files if name != SUMS)
-    return "".join(lines)
-
-
-def _digest(path: Path) -> str:
-    if path.is_symlink() or not path.is_file():
-        raise InputError(f"{path} is no plain file")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _check_sums(path: Path) -> None:
-    try:
-        found, stated = _sums(path), (path / SUMS).read_bytes().decode("ascii")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if found == stated:
-        return
-    ours, theirs = _by_name(found), _by_name(stated)
-    for name in sorted(ours.keys() | theirs.keys()):
-        if name not in ours:
-            raise InputError(f"{path}: {name} is missing")
-        if name not in theirs:
-            raise InputError(f"{path}: {name} is not part of the challenge")
-        if ours[name] != theirs[name]:
-            raise InputError(f"{path}: {name} was altered")
-    raise InputError(f"{path}: {SUMS} was altered")
-
-
-def _by_name(sums: str) -> dict[str, str]:
-    return {name: digest for digest, _, name in (line.partition("  ") for line in sums.split("\n"))}
 
 
 def _readme(

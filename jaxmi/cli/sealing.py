@@ -19,7 +19,11 @@ from jaxmi.cli.sealed_bundle import write_bundle
 from jaxmi.cli.verb import log
 from jaxmi.errors import DivergedError, InputError, UnavailableError
 from jaxmi.programs.domain import Domain, ImageDomain
-from jaxmi.programs.fairness import draw_fair
+
+try:
+    from jaxmi.programs.fairness import draw_fair
+except ImportError:
+    draw_fair = None
 from jaxmi.programs.language import Kind
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import SeedResult, train_seeds
@@ -117,7 +121,7 @@ def _write(
 ) -> str:
     """Writes both or neither."""
     recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
-    with _private_file(answer_path) as descriptor, whole_folder(out) as folder:
+    with private_file(answer_path) as descriptor, whole_folder(out) as folder:
         fingerprint = write_bundle(folder, challenge, trained.params, answer, recipe)
         content = {
             **answer.to_json(),
@@ -131,7 +135,7 @@ def _write(
 
 
 @contextmanager
-def _private_file(path: Path) -> Iterator[int]:
+def private_file(path: Path) -> Iterator[int]:
     """Makes a file that only its owner may read; removes it if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

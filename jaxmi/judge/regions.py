@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Int, Integer
 
 
 class Region(NamedTuple):
@@ -32,7 +32,7 @@ def pair_regions(
     found = []
     for i, (xs, ys) in enumerate(scipy.ndimage.find_objects(numbered), start=1):
         inside = numbered[xs, ys] == i
-        ones = int(submitted[xs, ys][inside].sum())
+        ones = int((submitted[xs, ys][inside] == 1).sum())
         found.append(Region(f"{_span('x', xs)}, {_span('y', ys)}", int(inside.sum()), ones))
     return sorted(found, key=lambda region: -region.differing)
 
@@ -40,14 +40,14 @@ def pair_regions(
 def digit_regions(
     differs: Bool[np.ndarray, "n"],
     submitted: Int[np.ndarray, "n"],
-    digits: Int[np.ndarray, "n"],
+    digits: Integer[np.ndarray, "n"],
 ) -> list[Region]:
     """Sorts the images that differ by the digit that they show, most first."""
     found = []
     for digit in np.unique(digits[differs]):
         inside = differs & (digits == digit)
         name = f"images of a {digit} ({int((digits == digit).sum()):,} of them)"
-        found.append(Region(name, int(inside.sum()), int(submitted[inside].sum())))
+        found.append(Region(name, int(inside.sum()), int((submitted[inside] == 1).sum())))
     return sorted(found, key=lambda region: -region.differing)
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Int
 
 from jaxmi.errors import InputError
 
-Labels = Int[np.ndarray, "n"]
+Labels = Int[np.ndarray, "_"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +87,18 @@ class Score:
             "network_truth": self.network_truth,
             "network_mistakes": None if self.mistakes is None else len(self.mistakes),
             "agreement_mistakes": self.agreement_mistakes,
-            "label1_share": float(self.submitted.mean()),
+            "label1_share": float((self.submitted == 1).mean()),
         }
 
     @property
     def verdict(self) -> str:
         """What this says of the submission, in a line."""
-        n, known = len(self.submitted), self.network_truth
+        n = len(self.submitted)
         if self.truth is None:
-            return _sealed_verdict(_agreement(self.submitted, self.network), known)
+            return _sealed_verdict(self.agreement_network, self.stated)
         wrong = int((self.submitted != self.truth).sum())
         if not wrong:
-            return f"The labelling function: all {n:,} labels are the true ones."
+            return f"Every label is the true one: all {n:,}."
         verdict = f"Not the labelling function: {wrong:,} of {n:,} labels are wrong"
         if self.network is None:
             return f"{verdict}."

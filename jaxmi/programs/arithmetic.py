@@ -88,7 +88,8 @@ def binary(symbol: str, a: np.ndarray, b: np.ndarray) -> Computed:
 
 def compare(symbol: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Applies `< <= > >= == !=`; returns truth values."""
-    return np.asarray(_COMPARISONS[symbol](_numbers(a), _numbers(b)), bool)
+    with np.errstate(invalid="ignore"):  # Python's comparison of objects with nan sets the flag
+        return np.asarray(_COMPARISONS[symbol](_numbers(a), _numbers(b)), bool)
 
 
 def truth(values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import ast
 import re
 import warnings
+from collections.abc import Collection
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
@@ -12,19 +13,20 @@ MAX_CHARACTERS = 20_000
 """Length of a text; the published programs have a few hundred."""
 
 
-def parse(text: str, kind: lang.Kind) -> lang.Program:
+def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Program:
     """Reads a program.
 
     Args:
       text: Statements that end in `return`, or one function of the kind's inputs.
       kind: What it labels.
+      extra: Names of further numbers that it is given.
 
     Raises:
       ProgramError: if the text is no program of the language; names the first thing that is not.
     """
     _check_characters(text)
     tree = _python_tree(text)
-    reader = Reader(kind)
+    reader = Reader(kind, extra)
     program = lang.Program(kind, reader.block(reader.function_body(tree.body), depth=0))
     if not any(isinstance(node, lang.Return) for node in lang.walk(program)):
         raise ProgramError(lang.Position(1, 1), "nothing is returned")

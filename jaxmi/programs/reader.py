@@ -1,6 +1,7 @@
 """Python's tree -> program: a node that is not on the whitelist is refused by name and place."""
 
 import ast
+from collections.abc import Collection
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
@@ -33,10 +34,11 @@ TRAINING_IMAGES = 60_000
 class Reader:
     """Goes through Python's tree once, top down, and keeps account of names and size."""
 
-    def __init__(self, kind: lang.Kind) -> None:
+    def __init__(self, kind: lang.Kind, extra: Collection[str] = ()) -> None:
         self._kind: lang.Kind = kind
         self._size = 0
-        self._numbers = set(lang.INPUTS[kind]) - {"image"}
+        self._known = (*lang.INPUTS[kind], *extra)
+        self._numbers = set(self._known) - {"image"}
         self._images = set(lang.INPUTS[kind]) & {"image"}
         self._templates: set[int] = set()
 
@@ -139,7 +141,7 @@ class Reader:
                 return lang.Number(literal(node, value), at=at), False
             case ast.Name(id=name):
                 if name not in self._numbers | self._images:
-                    known = ", ".join(lang.INPUTS[self._kind])
+                    known = ", ".join(self._known)
                     fail(node, f"unknown name {name[:40]!r}; the inputs are {known}")
                 return lang.Name(name, at=at), name in self._images
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):

@@ -1,0 +1,196 @@
+"""JSON from strangers: nothing is guessed, and every refusal is one line that names the place."""
+
+import json
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jaxmi.errors import InputError
+
+MAX_BYTES = 1_000_000
+"""Size of a text; the worked examples have a few thousand."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A value in a JSON text, and where it stands."""
+
+    value: Any
+    """What `json` made of it."""
+    place: str = ""
+    """Such as `claims[2].feature`; "" is the whole."""
+
+    def fail(self, message: str) -> NoReturn:
+        """Refuses it.
+
+        Raises:
+          InputError: always.
+        """
+        raise InputError(f"{self.place or 'the submission'}: {message}")
+
+    def member(self, key: str) -> "Value":
+        """Returns what stands under a key that is there."""
+        return Value(self.value[key], f"{self.place}.{key}" if self.place else key)
+
+    def members(self, required: Collection[str], optional: Collection[str]) -> dict[str, "Value"]:
+        """Returns an object's values by key.
+
+        Raises:
+          InputError: if it is no object, or lacks a key, or has another.
+        """
+        known = (*required, *optional)
+        for key in self.keys():
+            if key not in known:
+                self.fail(f"unknown key {shown(key)}; the keys are: {', '.join(known)}")
+        for key in required:
+            if key not in self.value:
+                self.fail(f"{key!r} is missing")
+        return {key: self.member(key) for key in self.value}
+
+    def keys(self) -> list[str]:
+        """Returns an object's keys.
+
+        Raises:
+          InputError: if it is no object.
+        """
+        if not isinstance(self.value, dict):
+            self.fail(f"expected an object, not {shown(self.value)}")
+        return list(self.value)
+
+    def elements(self, most: int) -> list["Value"]:
+        """Returns a list's values.
+
+        Raises:
+          InputError: if it is no list, or is empty or too long.
+        """
+        if not isinstance(self.value, list):
+            self.fail(f"expected a list, not {shown(self.value)}")
+        if not 1 <= len(self.value) <= most:
+            self.fail(f"a list of {len(self.value):,}, expected 1 to {most:,}")
+        return [Value(value, f"{self.place}[{i}]") for i, value in enumerate(self.value)]
+
+    def text(self, longest: int) -> str:
+        """Returns a text of one line.
+
+        Raises:
+          InputError: if it is no text, or empty, too long, or has what cannot be printed.
+        """
+        if not isinstance(self.value, str):
+            self.fail(f"expected a text, not {shown(self.value)}")
+        if not 1 <= len(self.value) <= longest:
+            self.fail(f"a text of {len(self.value):,} characters, expected 1 to {longest:,}")
+        if not self.value.isprintable():
+            self.fail(f"expected one line of printable characters, not {shown(self.value)}")
+        return self.value
+
+    def one_of(self, choices: Sequence[str]) -> str:
+        """Returns a text that is one of several.
+
+        Raises:
+          InputError: if it is not.
+        """
+        if not isinstance(self.value, str) or self.value not in choices:
+            self.fail(f"unknown: {shown(self.value)}; there are: {', '.join(choices)}")
+        return self.value
+
+    def number(self, low: float, high: float) -> float:
+        """Returns a number within bounds.
+
+        Raises:
+          InputError: if it is none (truth values are none), or beyond them.
+        """
+        number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
+        if not number or not low <= self.value <= high:
+            self.fail(f"expected a number in {low:g}..{high:g}, not {shown(self.value)}")
+        return float(self.value)
+
+    def position(self, size: int) -> int:
+        """Returns a whole number below `size`.
+
+        Raises:
+          InputError: if it is none.
+        """
+        whole = isinstance(self.value, int) and not isinstance(self.value, bool)
+        if not whole or not 0 <= self.value < size:
+            self.fail(f"expected a whole number in 0..{size - 1}, not {shown(self.value)}")
+        return self.value
+
+
+def read_json(source: str | Path) -> Value:
+    """Reads JSON strictly: no key twice, no NaN, nothing infinite, at most `MAX_BYTES`.
+
+    Args:
+      source: The text, or the file that holds it.
+
+    Raises:
+      InputError: if it cannot be read, or is no such JSON.
+    """
+    text = _text_of(source) if isinstance(source, Path) else source
+    if len(text) > MAX_BYTES:
+        raise InputError(f"the submission has more than {MAX_BYTES:,} characters")
+    try:
+        return Value(
+            json.loads(
+                text,
+                object_pairs_hook=_object,
+                parse_constant=_refuse_constant,
+                parse_float=_finite,
+                parse_int=_whole,
+            )
+        )
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"the submission is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+        ) from None
+    except RecursionError:
+        raise InputError("the submission is nested too deeply to be read") from None
+
+
+def shown(value: object) -> str:
+    """Returns a value for a message: how large it is, or the beginning of what it says."""
+    if isinstance(value, dict | list):
+        return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,}"
+    said = ascii(value) if isinstance(value, str) else json.dumps(value)
+    return said if len(said) <= 40 else said[:37] + "..."
+
+
+def _text_of(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES:,} bytes")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InputError(f"the submission has the key {shown(key)} twice in one object")
+        found[key] = value
+    return found
+
+
+def _refuse_constant(constant: str) -> NoReturn:
+    raise InputError(f"the submission has {constant}, which is no number of JSON's")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not math.isfinite(number):
+        raise InputError(f"the submission has a number too large for a float: {digits[:40]}")
+    return number
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > 19:  # before it is converted: that takes quadratic time
+        raise InputError(f"the submission has a whole number of {len(digits):,} characters")
+    return int(digits)

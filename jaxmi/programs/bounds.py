@@ -1,0 +1,195 @@
+"""What a skeleton's values can be for a range of constants: proof that float64 computes it exactly.
+
+Compiled, every value is a float64. That is what Python computes as long as whole numbers stay below
+2**53, no operation overflows or fails, and nothing but 0 is smaller than 2**-1022: XLA takes
+subnormal numbers for 0. To see the last, bounds keep account of a power of two that divides all
+values, their grain; rounding to a float never makes it finer.
+"""
+
+from collections.abc import Sequence
+from math import frexp, inf, sqrt
+from typing import Literal, NamedTuple, cast
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxmi.programs import language as lang
+from jaxmi.programs.arithmetic import EXACT
+from jaxmi.programs.flow import RefusedError, carry_out
+from jaxmi.programs.skeleton import Skeleton
+
+SMALLEST = -1022
+"""Exponent of the smallest float that is not subnormal."""
+
+
+class Bounds(NamedTuple):
+    """What holds for a value, whatever the input and the constants."""
+
+    low: float
+    high: float
+    grain: int = 0
+    """All are multiples of 2**grain; at most 0."""
+    kind: Literal["int", "float", "mixed"] = "int"
+    """Python's types: truth values are int."""
+
+    @property
+    def largest(self) -> float:
+        """The largest magnitude."""
+        return max(-self.low, self.high)
+
+
+def _bounds_of(values: np.ndarray) -> Bounds:
+    """Returns the bounds of constants or of a table.
+
+    Raises:
+      RefusedError: if float64 does not hold one of them as Python does.
+    """
+    kind = "float" if values.dtype.kind == "f" else "int"
+    floats = values.astype(np.float64)
+    return _checked(float(floats.min()), float(floats.max()), _grain(floats), kind)
+
+
+def why_not_exact(
+    skeleton: Skeleton,
+    constants: Float[np.ndarray, "programs constants"],
+    tables: Sequence[np.ndarray],
+) -> str | None:
+    """Says why compiled evaluation might not be exact for programs with these constants.
+
+    Args:
+      skeleton: Theirs.
+      constants: Theirs.
+      tables: Each table's values.
+
+    Returns:
+      A line and a reason; None if labels are exact for all of them.
+    """
+    try:
+        for expression, table in zip(skeleton.tables, tables, strict=True):
+            if table.dtype == object:
+                why = "whole numbers from 2**53 on, or beside floats, in a table"
+                raise RefusedError(why, expression.at.line)
+        given = {f"table#{i}": table for i, table in enumerate(tables)}
+        for i, kind in enumerate(skeleton.kinds):
+            given[f"{kind.__name__}#{i}"] = constants[:, i].astype(kind)
+        result = carry_out(skeleton, _Bounding(given))
+    except RefusedError as refused:
+        return str(refused)
+    if result.low < 0 or result.high > 1 or result.grain < 0:
+        return f"it may return something else than 0 or 1, from {result.low:g} to {result.high:g}"
+    return None
+
+
+class _Bounding:
+    """The algebra of bounds."""
+
+    def __init__(self, given: dict[str, np.ndarray]) -> None:
+        self._given = given
+
+    def given(self, name: str) -> Bounds:
+        return _bounds_of(self._given[name])
+
+    def constant(self, value: bool) -> Bounds:
+        return Bounds(value, value)
+
+    def truth(self, value: Bounds) -> Bounds:
+        return Bounds(0, 1)
+
+    def negation(self, truth: Bounds) -> Bounds:
+        return Bounds(0, 1)
+
+    def both(self, truth: Bounds, other: Bounds) -> Bounds:
+        return Bounds(0, 1)
+
+    def choose(self, truth: Bounds, then: Bounds, otherwise: Bounds) -> Bounds:
+        kind = then.kind if then.kind == otherwise.kind else "mixed"
+        low, high = min(then.low, otherwise.low), max(then.high, otherwise.high)
+        return _checked(low, high, min(then.grain, otherwise.grain), kind)
+
+    def compare(self, symbol: lang.Comparison, a: Bounds, b: Bounds) -> Bounds:
+        return Bounds(0, 1)
+
+    def negative(self, value: Bounds) -> Bounds:
+        return value._replace(low=-value.high, high=-value.low)
+
+    def binary(self, symbol: lang.BinaryOperator, a: Bounds, b: Bounds) -> Bounds:
+        kind = "float" if "float" in (a.kind, b.kind) else a.kind if a.kind == b.kind else "mixed"
+        grain = min(a.grain, b.grain)
+        if symbol == "+":
+            return _checked(a.low + b.low, a.high + b.high, grain, kind)
+        if symbol == "-":
+            return _checked(a.low - b.high, a.high - b.low, grain, kind)
+        if symbol == "*":
+            corners = [i * j for i in a[:2] for j in b[:2]]
+            return _checked(min(corners), max(corners), a.grain + b.grain, kind)
+        if b.low <= 0 <= b.high:
+            raise RefusedError(f"{symbol} by something from {b.low:g} to {b.high:g}, perhaps 0")
+        corners = [i / j for i in a[:2] for j in b[:2]]
+        if symbol == "/":
+            return _checked(
+                min(corners), max(corners), a.grain - _exponent(b.largest) - 52, "float"
+            )
+        # Both are whole numbers in units of 2**grain, so that their quotient is rounded to a whole
+        # number only where it is one, and the remainder is exact.
+        if a.largest + b.largest >= EXACT * 2.0**grain:
+            raise RefusedError(f"{symbol} of numbers with more than 53 binary digits")
+        if symbol == "//":
+            return _checked(np.floor(min(corners)), np.floor(max(corners)), 0, kind)
+        low, high = (0, b.high - 2.0**grain) if b.low > 0 else (b.low + 2.0**grain, 0)
+        if b.low > 0 and a.low >= 0:
+            high = min(high, a.high)
+        return _checked(low, high, grain, kind)
+
+    def power(self, value: Bounds, exponent: int) -> Bounds:
+        if value.kind != "int":
+            raise RefusedError("** of a float that is not in a table")
+        low, high = value.low**exponent, value.high**exponent
+        if exponent % 2 == 0:
+            low, high = (0 if value.low <= 0 <= value.high else min(low, high)), max(low, high)
+        return _checked(low, high, 0, "int")
+
+    def function(self, name: str, arguments: list[Bounds]) -> Bounds:
+        first = arguments[0]
+        if name in ("min", "max"):
+            pick = min if name == "min" else max
+            for other in arguments[1:]:
+                joined = self.choose(first, first, other)
+                low, high = pick(first.low, other.low), pick(first.high, other.high)
+                first = joined._replace(low=low, high=high)
+            return first
+        if name == "abs":
+            low = 0 if first.low <= 0 <= first.high else min(abs(first.low), abs(first.high))
+            return first._replace(low=low, high=first.largest)
+        if name == "sqrt":
+            if first.low < 0:
+                raise RefusedError(f"sqrt of something from {first.low:g} on, perhaps negative")
+            return _checked(sqrt(first.low), sqrt(first.high), first.grain // 2 - 52, "float")
+        rounded = {"int": np.trunc, "floor": np.floor, "ceil": np.ceil}[name]
+        return _checked(float(rounded(first.low)), float(rounded(first.high)), 0, "int")
+
+
+def _checked(low: float, high: float, grain: int, kind: str) -> Bounds:
+    """Refuses what float64 does not hold as Python does."""
+    bounds = Bounds(float(low), float(high), min(grain, 0), cast(Literal["int"], kind))
+    if not bounds.largest < inf:
+        raise RefusedError("a float may overflow")
+    if kind != "float" and bounds.largest >= EXACT:
+        raise RefusedError(f"a whole number may reach 2**53: up to {bounds.largest:g}")
+    if bounds.grain < SMALLEST:
+        raise RefusedError(f"a float may be smaller than 2**{SMALLEST}")
+    return bounds
+
+
+def _exponent(value: float) -> int:
+    """The n with 2**(n - 1) <= value < 2**n."""
+    return frexp(value)[1]
+
+
+def _grain(values: np.ndarray) -> int:
+    """The largest n <= 0 of which 2**n divides all values."""
+    mantissas, exponents = np.frexp(values[np.isfinite(values) & (values != 0)])
+    if not len(mantissas):
+        return 0
+    whole = np.abs(mantissas * 2.0**53).astype(np.int64)
+    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    return min(0, int((exponents - 53 + lowest).min()))

@@ -1,0 +1,234 @@
+"""A sealed challenge tells nothing of its program, and no byte of it can be altered unnoticed."""
+
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.sealed import Answer, posed
+from jaxmi.cli.sealed_bundle import check_forms, open_bundle, read_bundle
+from jaxmi.cli.sealing import private_file
+from jaxmi.errors import InputError
+from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+from jaxmi.weights.checksums import SUMS, checksums
+from jaxmi.weights.native import write_json
+from jaxmi.weights.safetensors_file import read_safetensors
+
+
+def files_of(bundle: Path) -> list[Path]:
+    return sorted(path for path in bundle.rglob("*") if path.is_file())
+
+
+def test_a_bundle_as_it_was_made_is_intact_and_holds_every_form(bundle: Path) -> None:
+    compared = check_forms(read_bundle(bundle), None)
+    assert compared == ["model_labels.npz", "network.pt", "transformer_lens.pt"]
+    assert {str(file.relative_to(bundle)) for file in files_of(bundle)} == {
+        "README.md",
+        "SHA256SUMS",
+        "challenge.json",
+        "domain.npz",
+        "model_labels.npz",
+        "network.pt",
+        "network/config.json",
+        "network/metrics.json",
+        "network/params.safetensors",
+        "transformer_lens.pt",
+    }
+
+
+def test_the_domain_and_the_split_are_those_of_the_challenge(
+    bundle: Path, transformer: Challenge
+) -> None:
+    with np.load(bundle / "domain.npz", allow_pickle=False) as tables:
+        np.testing.assert_array_equal(tables["inputs"], transformer.inputs)
+        for name, rows in transformer.splits.items():
+            np.testing.assert_array_equal(tables[name], rows)
+
+
+def test_its_checksums_are_what_sha256sum_reads(bundle: Path) -> None:
+    for line in (bundle / SUMS).read_text().splitlines():
+        assert re.fullmatch(r"[0-9a-f]{64}  \S+", line)
+
+
+def test_every_altered_byte_is_noticed(bundle: Path) -> None:
+    """In small files every byte, in large ones the ends and fifty between."""
+    rng = np.random.default_rng(0)
+    tried = 0
+    for file in files_of(bundle):
+        whole = file.read_bytes()
+        small = file.name in (SUMS, "challenge.json")
+        places = range(len(whole)) if small else [0, len(whole) - 1]
+        places = [*places, *([] if small else rng.integers(0, len(whole), 50))]
+        for place in places:
+            altered = bytearray(whole)
+            altered[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(altered)
+            with pytest.raises(InputError):
+                read_bundle(bundle)
+            tried += 1
+        file.write_bytes(whole)
+    assert tried > 1000
+    read_bundle(bundle)  # the control: put back, it is intact
+
+
+def test_what_is_added_taken_away_or_linked_is_named(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "hint.txt").write_text("x")
+    with pytest.raises(InputError, match=r"hint\.txt is not listed"):
+        read_bundle(bundle)
+    (bundle / "hint.txt").unlink()
+    (bundle / "network.pt").rename(tmp_path / "network.pt")
+    with pytest.raises(InputError, match=r"network\.pt is missing"):
+        read_bundle(bundle)
+    (bundle / "network.pt").symlink_to(tmp_path / "network.pt")
+    with pytest.raises(InputError, match="no plain file"):
+        read_bundle(bundle)
+
+
+def sum_up(bundle: Path) -> None:
+    """Makes the checksums anew, as a forger would."""
+    (bundle / SUMS).write_text(checksums(bundle))
+
+
+def test_another_network_with_new_checksums_does_not_pass(
+    bundle: Path, answer_file: Path, made: Path
+) -> None:
+    shutil.copy(made / "transformer_lens.pt", bundle / "network.pt")
+    sum_up(bundle)
+    with pytest.raises(InputError):
+        check_forms(read_bundle(bundle), None)
+    with pytest.raises(InputError, match="fingerprint"):
+        open_bundle(read_bundle(bundle), answer_file, None)
+
+
+def test_labels_that_the_network_does_not_give_do_not_pass(bundle: Path) -> None:
+    labels = np.load(bundle / "model_labels.npz")["labels"].copy()
+    labels[5, 5] = 1 - labels[5, 5]
+    np.savez_compressed(bundle / "model_labels.npz", labels=labels)
+    sum_up(bundle)
+    with pytest.raises(InputError, match="not what the network answers"):
+        check_forms(read_bundle(bundle), None)
+
+
+def test_the_right_answer_opens_it(bundle: Path, answer_file: Path, answer: Answer) -> None:
+    opened = open_bundle(read_bundle(bundle), answer_file, None)
+    assert parse(opened.program, "pairs") == answer.program
+    assert 0.3 < opened.challenge.labels.mean() < 0.7
+
+
+def test_no_other_program_opens_it(bundle: Path, tmp_path: Path, answer: Answer) -> None:
+    other = replace(answer, program=parse(show(answer.program).replace("4711", "4712"), "pairs"))
+    forged = tmp_path / "forged.json"
+    for content in (other.to_json(), {**other.to_json(), "commitment": answer.commitment}):
+        write_json(forged, content)
+        with pytest.raises(InputError, match=r"not the answer to|altered"):
+            open_bundle(read_bundle(bundle), forged, None)
+
+
+def test_an_accuracy_that_the_program_does_not_give_is_noticed(
+    bundle: Path, tmp_path: Path, answer: Answer
+) -> None:
+    statement = json.loads((bundle / "challenge.json").read_text())
+    statement["network_is_right_on"]["test"] -= 1
+    write_json(bundle / "challenge.json", statement)
+    sum_up(bundle)
+    without_fingerprint = tmp_path / "answer.json"
+    write_json(without_fingerprint, answer.to_json())
+    with pytest.raises(InputError, match="was stated"):
+        open_bundle(read_bundle(bundle), without_fingerprint, None)
+
+
+def contents_of(bundle: Path) -> dict[str, bytes]:
+    """All that can be read in a bundle: names, bytes, and what is packed in archives."""
+    found = {}
+    for path in bundle.rglob("*"):
+        found[f"name of {path}"] = str(path.relative_to(bundle)).encode()
+        if path.is_dir():
+            continue
+        data = path.read_bytes()
+        found[str(path)] = data
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(path) as archive:
+                assert not archive.comment
+                for member in archive.infolist():
+                    assert member.date_time == (1980, 1, 1, 0, 0, 0) or path.suffix == ".pt"
+                    found[f"{path}:{member.filename}"] = archive.read(member)
+    return found
+
+
+def leaks(bundle: Path, answer: Answer, labels: np.ndarray) -> list[str]:
+    """Where something stands from which the program could be told."""
+    lines = [line.strip() for line in show(answer.program).splitlines()]
+    telling = [answer.salt, "4711", "1.7", "int(y", *lines]
+    found = []
+    for name, data in contents_of(bundle).items():
+        if name.endswith((".safetensors", ".pt")) or "/data/" in name:
+            telling_here = [word for word in telling if len(word) > 6]  # random bytes hold "1.7"
+        else:
+            telling_here = telling
+        found += [f"{name}: {word}" for word in telling_here if word.encode() in data]
+    tensors = dict(read_safetensors(bundle / "network/params.safetensors").tensors)
+    for file in ("domain.npz", "model_labels.npz"):
+        with np.load(bundle / file, allow_pickle=False) as tables:
+            tensors |= {f"{file}:{name}": tables[name] for name in tables}
+    for name, array in tensors.items():
+        flat = array.reshape(-1)
+        if flat.size == labels.size and max((flat == labels).mean(), (flat != labels).mean()) == 1:
+            found.append(f"{name}: the true labels")
+    return found
+
+
+def test_nothing_in_a_bundle_tells_the_program(
+    bundle: Path, answer: Answer, transformer: Challenge
+) -> None:
+    labels = posed(transformer, answer.program).labels
+    assert leaks(bundle, answer, labels) == []
+
+
+@pytest.mark.parametrize("told", ["text", "name", "archive", "labels"])
+def test_what_would_tell_the_program_is_found(
+    bundle: Path, answer: Answer, transformer: Challenge, told: str
+) -> None:
+    """The control of the test above."""
+    labels = posed(transformer, answer.program).labels
+    if told == "text":
+        (bundle / "README.md").write_text("Hint: the first bound is 4711.")
+    elif told == "name":
+        (bundle / f"{answer.salt}.txt").touch()
+    elif told == "archive":
+        np.savez_compressed(bundle / "domain.npz", hint=np.array(show(answer.program).encode()))
+    else:
+        np.savez_compressed(bundle / "model_labels.npz", labels=1 - labels.reshape(113, 113))
+    assert leaks(bundle, answer, labels)
+
+
+def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path) -> None:
+    config = json.loads((bundle / "network/config.json").read_text())
+    assert set(config) == {"format", "challenge", "model", "recipe", "sealed", "jaxmi_version"}
+    everything = b"".join(
+        data for name, data in contents_of(bundle).items() if name.endswith((".json", ".md"))
+    )
+    assert b"seed" not in everything
+    assert b"seconds" not in everything
+    times = {stat_.st_mtime_ns for stat_ in map(os.stat, made.rglob("*"))}
+    assert len(times) == 1
+
+
+def test_the_answer_is_its_owners_alone_and_comes_with_the_bundle_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    with private_file(tmp_path / "kept.json") as descriptor:
+        os.write(descriptor, b"{}")
+    assert stat.S_IMODE((tmp_path / "kept.json").stat().st_mode) == 0o600
+    with pytest.raises(RuntimeError), private_file(tmp_path / "lost.json"):
+        raise RuntimeError
+    assert not (tmp_path / "lost.json").exists()

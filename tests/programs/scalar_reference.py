@@ -1,0 +1,103 @@
+"""Programs run by Python itself, input by input: what evaluation over a whole domain must give.
+
+Only these tests run programs so, and only programs that have been parsed and shown again.
+"""
+
+import ast
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxmi.programs import language as lang
+from jaxmi.programs.show import show
+
+LIMIT = 2**1024
+"""The language's own: whole numbers stay below it."""
+
+
+class Failure(NamedTuple):
+    """What Python raises on the first input on which it raises anything."""
+
+    position: int
+    """Of the input, in domain order."""
+    error: str
+    """The exception's name; "" for a program that ends without return."""
+    line: int
+    """Of the text that `show` gives; 0 for the program's end."""
+
+
+def run(program: lang.Program, p: int) -> list[int | float] | Failure:
+    """Returns a program's value of every pair below p, or where and how it fails."""
+    label = python_function(show(program))
+    values: list[Any] = []
+    try:
+        for x in range(p):
+            for y in range(p):
+                values.append(label(x, y, p))
+    except (ArithmeticError, ValueError, NameError) as error:
+        if None not in values:
+            return Failure(len(values), _name(error), _line(error))
+    return Failure(values.index(None), "", 0) if None in values else values
+
+
+def python_function(text: str) -> Callable[[int, int, int], Any]:
+    """Makes a function of x, y and p from a program's text, with the language's limits built in."""
+    function = ast.parse("def label(x, y, p): pass")
+    function.body[0].body = _Limits().visit(ast.parse(text)).body
+    scope = {"_whole": _whole, "_power": _power}
+    scope |= {"sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil}
+    exec(compile(ast.fix_missing_locations(function), "<program>", "exec"), scope)
+    return scope["label"]
+
+
+class _Limits(ast.NodeTransformer):
+    """Routes through functions what may be complex in Python, or a number of any length."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
+        self.generic_visit(node)
+        return self._limited(node, node.left, node.op, node.right)
+
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.Assign:
+        self.generic_visit(node)
+        assert isinstance(node.target, ast.Name)
+        old = ast.copy_location(ast.Name(node.target.id, ast.Load()), node)
+        new = self._limited(node, old, node.op, node.value)
+        return ast.copy_location(ast.Assign([node.target], new), node)
+
+    def _limited(
+        self, at: ast.AST, left: ast.expr, operator: ast.operator, right: ast.expr
+    ) -> ast.expr:
+        result = ast.copy_location(ast.BinOp(left, operator, right), at)
+        if isinstance(operator, ast.Pow):
+            result = ast.Call(ast.Name("_power", ast.Load()), [left, right], [])
+        elif isinstance(operator, ast.Add | ast.Sub | ast.Mult):
+            result = ast.Call(ast.Name("_whole", ast.Load()), [result], [])
+        return ast.copy_location(result, at)
+
+
+def _whole(value: int | float) -> int | float:
+    if type(value) is int and not -LIMIT < value < LIMIT:
+        raise OverflowError
+    return value
+
+
+def _power(base: int | float, exponent: int | float) -> int | float:
+    if type(base) is type(exponent) is int and abs(base) > 1 and exponent > 1024:
+        raise OverflowError  # without computing it
+    value = base**exponent
+    if isinstance(value, complex):
+        raise ValueError
+    return _whole(value)
+
+
+def _name(error: Exception) -> str:
+    return "NameError" if isinstance(error, NameError) else type(error).__name__
+
+
+def _line(error: Exception) -> int:
+    lines, traceback = [], error.__traceback__
+    while traceback:
+        if traceback.tb_frame.f_code.co_filename == "<program>":
+            lines.append(traceback.tb_lineno)
+        traceback = traceback.tb_next
+    return lines[-1]

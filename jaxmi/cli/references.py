@@ -5,60 +5,71 @@ from pathlib import Path
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
-from jaxmi.cli.sealed_bundle import open_bundle, read_bundle
+from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.cli.network import load_labelled
+from jaxmi.cli.sealed_bundle import Bundle, open_bundle, read_bundle
+from jaxmi.cli.submissions import Against
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.judge.reference import Reference
 from jaxmi.types import Params
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.weights.native import Checkpoint
 
 
-def published_reference(name: str, checkpoint: Path | None, data_dir: Path | None) -> Reference:
-    """Returns a published challenge's labels, and those of any network of it.
+def load_reference(against: Against) -> Reference:
+    """Loads a challenge's labels, as far as they are known, and its network's.
 
     Raises:
-      InputError: if the checkpoint cannot be used, or is of another challenge.
+      InputError: if a file cannot be used, or they do not belong together.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    network = load_checkpoint(checkpoint) if checkpoint is not None else None
-    if network is not None and network.challenge != name:
-        raise InputError(f"{checkpoint} is a network of {network.challenge}, not of {name}")
-    if network is not None and network.sealed:
-        raise InputError(f"{checkpoint} is a sealed challenge's network: name that as --challenge")
-    challenge = load_challenge(name, data_dir)
+    challenge, network, bundle = _load(against)
+    if bundle is not None and against.answer is not None:
+        challenge = open_bundle(bundle, against.answer, against.data_dir).challenge
+    known = bundle is None or against.answer is not None
     return Reference(
         challenge,
-        truth=challenge.labels,
+        truth=challenge.labels if known else None,
         network=_labels(challenge, network.params) if network else None,
-        digits=_digits(challenge, data_dir),
+        stated=bundle.counts["domain"] / len(challenge.inputs) if bundle else None,
+        digits=load_mnist(against.data_dir).digits if challenge.name == "cnn" else None,
     )
 
 
-def sealed_reference(path: Path, answer: Path | None, data_dir: Path | None) -> Reference:
-    """Returns a sealed challenge's network's labels, and with its answer the true ones.
+def load_judged_network(against: Against) -> tuple[Challenge, Params]:
+    """Loads the network that an explanation is about, and its challenge's inputs.
 
     Raises:
-      InputError: if the challenge was altered, or the answer is not to it.
+      InputError: as `load_reference`, or if no network is named.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    bundle = read_bundle(path)
-    if answer is not None:
-        challenge = open_bundle(bundle, answer, data_dir).challenge
+    challenge, network, _ = _load(against)
+    if network is None:
+        raise InputError("an explanation is of a network: name it with --checkpoint")
+    return challenge, network.params
+
+
+def _load(against: Against) -> tuple[Challenge, Checkpoint | None, Bundle | None]:
+    bundle = None
+    if against.challenge in NAMES:
+        if against.answer is not None:
+            raise InputError(f"--answer {against.answer}: {against.challenge} is not sealed")
+        path = against.checkpoint
+        network = load_labelled(path) if path is not None else None
+        if network is not None and network.challenge != against.challenge:
+            raise InputError(
+                f"{path} is a network of {network.challenge}, not of {against.challenge}"
+            )
+        name = against.challenge
     else:
-        challenge = load_challenge(bundle.challenge_name, data_dir)
-    return Reference(
-        challenge,
-        truth=challenge.labels if answer is not None else None,
-        network=_labels(challenge, bundle.checkpoint.params),
-        stated=bundle.counts["domain"] / len(challenge.inputs),
-        digits=_digits(challenge, data_dir),
-    )
+        if against.checkpoint is not None:
+            raise InputError(
+                f"--checkpoint {against.checkpoint}: a sealed challenge has a network of its own"
+            )
+        bundle = read_bundle(Path(against.challenge))
+        network, name = bundle.checkpoint, bundle.challenge_name
+    return load_challenge(name, against.data_dir), network, bundle
 
 
 def _labels(challenge: Challenge, params: Params) -> np.ndarray:
     return challenge.logits(params).argmax(axis=-1).astype(np.int32)
-
-
-def _digits(challenge: Challenge, data_dir: Path | None) -> np.ndarray | None:
-    return load_mnist(data_dir).digits if challenge.name == "cnn" else None

@@ -50,10 +50,14 @@ class Score(Verb):
 
     def run(self) -> Result:
         """Reads the submission first: what is wrong with one is mostly found at once."""
-        from jaxmi.cli.scoring import Against, rank_folder, score_file
+        from jaxmi.cli.scoring import rank_folder, score_explanation, score_file
+        from jaxmi.cli.submissions import Against
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
-        judge = rank_folder if self.submission.is_dir() else score_file
+        if self.submission.is_dir():
+            judge = rank_folder
+        else:
+            judge = score_explanation if self.submission.suffix == ".json" else score_file
         return judge(self.submission, against, self.out, self.force)
 
     def show(self, result: Result) -> None:
@@ -63,6 +67,8 @@ class Score(Verb):
         console = Console(highlight=False, soft_wrap=True)
         if "ranking" in result:
             _print_ranking(result)
+        elif "claims" in result:
+            _print_explanation(result)
         else:
             _print_score(result)
         for file in result.get("files", ()):
@@ -106,3 +112,19 @@ def _print_ranking(result: Mapping[str, Any]) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def _print_explanation(result: Mapping[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    (_, *headings), *rows = result["table"]
+    table = Table(title=result["title"], title_justify="left")
+    table.add_column("")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        table.add_row(*row)
+    console = Console(highlight=False, soft_wrap=True)
+    Console().print(table)
+    console.print(result["verdict"], markup=False)

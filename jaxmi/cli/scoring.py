@@ -4,12 +4,18 @@ JAX is imported only once a submission has been read: a text that is no program 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxmi.cli.submissions import Submission, find_submissions, read_kind, read_submission
+from jaxmi.cli.submissions import (
+    KINDS,
+    Against,
+    Submission,
+    find_submissions,
+    read_kind,
+    read_submission,
+)
 from jaxmi.cli.verb import log
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
@@ -25,37 +31,6 @@ SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.j
 
 REGIONS = 10
 """How many of the regions where labels differ are named."""
-
-
-@dataclass(frozen=True)
-class Against:
-    """What a submission is judged by, as the user names it."""
-
-    challenge: str
-    """A challenge's name, or a sealed challenge's folder."""
-    checkpoint: Path | None = None
-    """A network to compare with; of a sealed challenge, its own is taken."""
-    answer: Path | None = None
-    """A sealed challenge's answer."""
-    data_dir: Path | None = None
-    """A folder with MNIST; None looks in the cache, then downloads."""
-
-    def load(self) -> "Reference":
-        """Loads the challenge and the network's labels.
-
-        Raises:
-          InputError: if a file cannot be used, or they do not belong together.
-          UnavailableError: if MNIST is needed and cannot be had.
-        """
-        from jaxmi.cli.references import published_reference, sealed_reference
-
-        if self.challenge not in ("transformer", "cnn"):
-            if self.checkpoint is not None:
-                raise InputError("--checkpoint: a sealed challenge is judged by its own network")
-            return sealed_reference(Path(self.challenge), self.answer, self.data_dir)
-        if self.answer is not None:
-            raise InputError(f"--answer {self.answer}: {self.challenge} is not sealed")
-        return published_reference(self.challenge, self.checkpoint, self.data_dir)
 
 
 def score_file(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
@@ -78,7 +53,10 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
         check_files(out, (SCORE, MAP), force)
     kind = read_kind(against.challenge)
     submission = read_submission(path, kind, partial(load_domain, kind, against.data_dir))
-    reference = against.load()
+
+    from jaxmi.cli.references import load_reference
+
+    reference = load_reference(against)
     result = _score(submission, reference, against)
     if out is not None:
         from jaxmi.report.score_figures import difference_figure
@@ -123,7 +101,10 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
             log(f"refused: {error}")
     if not read:
         raise InputError(f"{path} holds no submission that can be judged")
-    reference = against.load()
+
+    from jaxmi.cli.references import load_reference
+
+    reference = load_reference(against)
     ranking = sorted((_score(one, reference, against) for one in read), key=_merit)
     result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
     if out is not None:
@@ -134,6 +115,44 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
             write_json(folder / RANKING, result)
             (folder / RANKING_TABLE).write_text(ranking_markdown(result))
         result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
+    return result
+
+
+def score_explanation(
+    path: Path, against: Against, out: Path | None, force: bool
+) -> dict[str, Any]:
+    """Judges an explanation of a network.
+
+    Args:
+      path: The JSON file.
+      against: The challenge and the network.
+      out: A folder to write the result to.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints.
+
+    Raises:
+      InputError: if something cannot be used; names the place in the submission.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    from jaxmi.cli.references import load_judged_network
+    from jaxmi.judge.scrub_claims import judge_explanation
+    from jaxmi.judge.submission import read_explanation
+    from jaxmi.weights.native import write_json
+
+    if out is not None:
+        check_files(out, (SCORE,), force)
+    kind = read_kind(against.challenge)
+    name = next(name for name, of in KINDS.items() if of == kind)
+    explanation = read_explanation(path, name)
+    score = judge_explanation(explanation, *load_judged_network(against))
+    result = {"submission": path.name, "checkpoint": _named(against.checkpoint), **score.figures()}
+    result["table"] = score.rows()
+    if out is not None:
+        with whole_files(out) as folder:
+            write_json(folder / SCORE, result)
+        result["files"] = [str(out / SCORE)]
     return result
 
 
@@ -151,7 +170,7 @@ def _score(submission: Submission, reference: "Reference", against: Against) -> 
     return {
         **submission.about(),
         "challenge": against.challenge,
-        "checkpoint": str(against.checkpoint) if against.checkpoint else None,
+        "checkpoint": _named(against.checkpoint),
         "judged": len(submission.labels),
         **score.figures(),
         "differences": {
@@ -160,6 +179,10 @@ def _score(submission: Submission, reference: "Reference", against: Against) -> 
         },
         "verdict": score.verdict,
     }
+
+
+def _named(path: Path | None) -> str | None:
+    return None if path is None else str(path)
 
 
 def _merit(result: Mapping[str, Any]) -> tuple[float, ...]:

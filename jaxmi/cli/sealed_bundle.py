@@ -219,14 +219,15 @@ def _readme(
     kind: Kind, sizes: Mapping[str, int], counts: Mapping[str, int], commitment: str
 ) -> str:
     template = resources.files("jaxmi.cli").joinpath("sealed.md.jinja").read_text()
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
     splits = [f"`{name}`" for name in sizes if name != "domain"]
     return environment.from_string(template).render(
         kind=kind,
         inputs="12,769 pairs of numbers" if kind == "pairs" else "MNIST's 70,000 images",
         p=round(sizes["domain"] ** 0.5),
         test=counts["test"] / sizes["test"],
-        test_name="other half" if kind == "pairs" else "10,000 test images",
+        trained_on="one half of them" if kind == "pairs" else "the first 50,000",
+        test_name="the other half" if kind == "pairs" else "the 10,000 test images",
         domain=counts["domain"] / sizes["domain"],
         domain_count=f"{counts['domain']:,}",
         domain_size=f"{sizes['domain']:,}",

@@ -18,11 +18,28 @@ from jaxmi.programs.show import program_hash, show
 
 PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
 
+KINDS: dict[str, lang.Kind] = {"transformer": "pairs", "cnn": "image"}
+"""Published challenge -> what its programs label."""
+
 STATEMENT = "challenge.json"
 """The file by which a sealed challenge's folder is known."""
 
 MAX_TABLE = 2**26
 """Bytes that a table's file may have; `jaxmi predict` writes up to 5 million."""
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a submission is judged by, as the user names it."""
+
+    challenge: str
+    """A challenge's name, or a sealed challenge's folder."""
+    checkpoint: Path | None = None
+    """A network to compare with; of a sealed challenge, its own is taken."""
+    answer: Path | None = None
+    """A sealed challenge's answer."""
+    data_dir: Path | None = None
+    """A folder with MNIST; None looks in the cache, then downloads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,12 +144,11 @@ def read_kind(challenge: str) -> lang.Kind:
     Raises:
       InputError: if there is no such challenge.
     """
-    known: dict[str, lang.Kind] = {"transformer": "pairs", "cnn": "image"}
-    if challenge in known:
-        return known[challenge]
+    if challenge in KINDS:
+        return KINDS[challenge]
     try:
         kind = json.loads((Path(challenge) / STATEMENT).read_text())["kind"]
-        return next(one for one in known.values() if one == kind)
+        return next(one for one in KINDS.values() if one == kind)
     except (OSError, ValueError, TypeError, KeyError, StopIteration):
         raise InputError(
             f"--challenge {challenge}: neither transformer, cnn, nor a sealed challenge's folder"

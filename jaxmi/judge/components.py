@@ -107,20 +107,19 @@ def everything_else(
 
 def activity(values: Values, component: Component) -> float:
     """Returns a component's share of the variance at the positions that it touches, in 0..1."""
-    everyone = np.ones(len(values), bool)
-    return covered(values, [(component, everyone)])
+    return covered(values, [component])
 
 
-def covered(values: Values, claimed: Sequence[tuple[Component, Bool[np.ndarray, "n"]]]) -> float:
+def covered(values: Values, components: Sequence[Component]) -> float:
     """Returns several components' share of the variance at the positions that they touch."""
     touched = np.zeros(values.shape[1:], bool)
-    for component, _ in claimed:
+    for component in components:
         positions = component.whole_positions()
         full = [np.arange(size)[p] for p, size in zip(positions, touched.shape, strict=False)]
         touched[np.ix_(*full, *map(np.arange, touched.shape[len(full) :]))] = True
     finite = np.where(np.isfinite(values), values, 0).astype(np.float32)
     mean = np.broadcast_to(finite.mean(axis=0), finite.shape)
-    kept = everything_else(finite, mean, [(c, np.ones(len(values), bool)) for c, _ in claimed])
+    kept = _all_but(components, finite, mean)
     whole = finite.var(axis=0, dtype=np.float64)[touched].sum()
     return float(kept.var(axis=0, dtype=np.float64)[touched].sum() / whole) if whole else 0.0
 

@@ -1,36 +1,30 @@
-"""Judges an explanation by causal scrubbing: all claims together, each alone, and controls.
+"""Judges an explanation by causal scrubbing: all claims together, each alone, and controls."""
 
-Claims are carried out site by site in the network's order, and at one site in the order given, each
-on what the claims before it left. So donors, too, have been through the claims at earlier sites.
-"""
-
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.errors import InputError
-from jaxmi.explain.scrub import Outcome, chance_level, difference
-from jaxmi.judge.components import Component, activity, covered, everything_else
-from jaxmi.judge.explanation_score import ClaimScore, ExplanationScore, Trial, emptiness
-from jaxmi.judge.features import bits, count_donors, draw_donors, values
+from jaxmi.explain.scrub import chance_level
+from jaxmi.judge.claim_trials import TestedClaim, run_claims
+from jaxmi.judge.components import activity, covered
+from jaxmi.judge.explanation_score import ClaimScore, ExplanationScore, Trial, Twice
+from jaxmi.judge.features import bits, count_donors
 from jaxmi.judge.network_sites import site_axes
+from jaxmi.judge.resemblance import cells, points
 from jaxmi.judge.subject import Subject
-from jaxmi.judge.submission import Explanation, SubmittedClaim
-from jaxmi.programs import language as lang
+from jaxmi.judge.submission import Explanation
 from jaxmi.types import Params
 
-DRAWS = 5
-"""How often donors are drawn for all claims together."""
+FEW_DRAWS = 2
+"""How often donors are drawn for a claim alone, and for most controls."""
 
 CONTROL_DRAWS = 5
 """How many random components are tried."""
-
-State = Mapping[str, np.ndarray]
-"""Site -> what stands there by now."""
 
 
 def judge_explanation(
@@ -46,56 +40,98 @@ def judge_explanation(
       explanation: What is claimed.
       challenge: Whose network it is.
       params: The network.
-      rows: Which inputs to look at; None means all pairs, or the images that come with the
-        published solution: as many as memory can hold.
+      rows: Which inputs to look at, two at least; None means all pairs, or the images that the
+        published solution looks at: as many as memory can hold.
       seed: Of donors and controls.
 
     Raises:
       InputError: if a claim cannot be tested on this network; names it.
     """
     subject = Subject(explanation, challenge, params, site_axes(explanation.challenge), rows)
-    tested = [_Tested(subject, claim, i) for i, claim in enumerate(explanation.claims)]
-    scores = [_alone(subject, claim, seed) for claim in tested]
-    counted = [t for t, score in zip(tested, scores, strict=True) if not score.empty]
+    claims = [TestedClaim.of(subject, claim, i) for i, claim in enumerate(explanation.claims)]
+    run = partial(run_claims, subject, seed=seed)
 
-    def trial(claims: Sequence[_Tested], rest: bool = False, draws: int = DRAWS) -> Trial:
-        return _trial(subject, claims, rest, draws, seed)
+    def twice(claims: Sequence[TestedClaim], draws: int = FEW_DRAWS) -> Twice:
+        return Twice(run(claims, draws=draws), run(claims, draws=draws, rest=True))
 
-    constant = [replace(claim, fixed="constant") for claim in counted]
-    identity = [replace(claim, fixed="identity") for claim in counted]
-    turned = [_turned(subject, counted, seed, draw) for draw in range(CONTROL_DRAWS)]
-    # What is the same in any components has no such control.
-    turned = [
-        claims
-        for claims in turned
-        if not all(a.component.same_as(b.component) for a, b in zip(claims, counted, strict=True))
-    ]
+    scores = [_alone(claim, run([claim], draws=FEW_DRAWS)) for claim in claims]
+    counted = [claim for claim, score in zip(claims, scores, strict=True) if not score.empty]
+    # If all are empty there is no verdict, but controls that show why.
+    tested = counted or claims
+    fine = [score for score in scores if not score.empty] or scores
+    resembling = _resembling(subject, [score.bits for score in fine])
+    turned = [_turned(subject, tested, [seed, draw]) for draw in range(CONTROL_DRAWS)]
     return ExplanationScore(
         title=explanation.title,
         challenge=explanation.challenge,
         inputs=subject.n,
         chance=chance_level(subject.logits.argmax(axis=-1)),
         claims=tuple(scores),
-        together=trial(tested),
-        complete=trial(counted, rest=True),
-        constant=trial(constant),
-        constant_complete=trial(constant, rest=True),
-        identity=trial(identity, draws=1),
-        identity_complete=trial(identity, rest=True, draws=1),
-        random=tuple(trial(claims, draws=1) for claims in turned),
-        random_complete=tuple(trial(claims, rest=True, draws=1) for claims in turned),
-        covered=_covered(subject, counted),
+        together=Twice(run(claims), run(counted, rest=True)),
+        constant=twice(_with(tested, [np.zeros(subject.n)] * len(tested))),
+        resembling=twice(_with(tested, resembling)),
+        random=tuple(twice(c, 1) for c in turned if not _same_components(c, tested)),
+        identity=twice(_with(tested, [np.arange(subject.n)] * len(tested)), 1),
+        covered={
+            site: covered(subject.clean[site], [c.component for c in counted if c.site == site])
+            for site in subject.claimed
+        },
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Tested:
-    """A claim on a network."""
+def _with(claims: Sequence[TestedClaim], features: Sequence[np.ndarray]) -> list[TestedClaim]:
+    pairs = zip(claims, features, strict=True)
+    return [replace(claim, fixed=feature) for claim, feature in pairs]
 
-    subject: Subject
-    claim: SubmittedClaim
-    number: int
-    component: Component
-    fixed: str | None = None
 
-    def __init__(self, subject, claim, number, component=None, fixed=None) -> None: ...
+def _resembling(subject: Subject, fineness: Sequence[float]) -> list[np.ndarray]:
+    """Features as fine as these, in bits, or finer by less than one."""
+    where, most = points(subject.domain), int(math.log2(subject.n))
+    depths = [min(math.ceil(bits), most) for bits in fineness]
+    made = {depth: cells(where, depth) for depth in set(depths)}
+    return [made[depth] for depth in depths]
+
+
+def _alone(claim: TestedClaim, trial: Trial) -> ClaimScore:
+    subject, submitted = claim.subject, claim.claim
+    reached = claim.reached(subject.clean)
+    feature = claim.feature(subject.clean)
+    donors = count_donors(feature[reached], submitted.near)
+    constant = bool(reached.all() and (feature == feature[0]).all())
+    return ClaimScore(
+        site=claim.site,
+        feature=submitted.feature,
+        constant=constant,
+        kept=trial.outcome.kept,
+        moved=trial.outcome.moved,
+        donors=float(np.median(donors)) if len(donors) else 0.0,
+        bits=bits(donors, subject.n) if len(donors) else 0.0,
+        all_bits=float(np.log2(subject.n)),
+        activity=activity(subject.clean[claim.site], claim.component),
+        readouts=tuple(name for name in subject.readouts if name in submitted.names),
+    )
+
+
+def _turned(subject: Subject, claims: Sequence[TestedClaim], seed: list[int]) -> list[TestedClaim]:
+    """The claims about random components of the same size, which overlap as before."""
+    rng = np.random.default_rng([*seed, 1])
+    drawn: dict[tuple[str, str], np.ndarray] = {}
+
+    def turn(site: str, axis: str, size: int) -> np.ndarray:
+        if (site, axis) not in drawn:
+            drawn[site, axis] = (
+                rng.permutation(size) if axis else np.linalg.qr(rng.normal(size=(size, size)))[0]
+            )
+        return drawn[site, axis]
+
+    sizes = {site: tuple(subject.axes[site].values()) for site in subject.claimed}
+    return [
+        replace(c, component=c.component.turned(partial(turn, c.site), sizes[c.site]))
+        for c in claims
+    ]
+
+
+def _same_components(claims: Sequence[TestedClaim], others: Sequence[TestedClaim]) -> bool:
+    """Whether each claim is about what the other is about: then turning it is no control."""
+    pairs = zip(claims, others, strict=True)
+    return all(mine.component.same_as(other.component) for mine, other in pairs)

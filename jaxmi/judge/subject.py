@@ -13,9 +13,11 @@ from jaxmi.errors import InputError
 from jaxmi.explain.directions import Pca, pca
 from jaxmi.explain.network import Network
 from jaxmi.judge.components import Component, duals
-from jaxmi.judge.features import rows_of
+from jaxmi.judge.expressions import names_in
+from jaxmi.judge.features import rows_of, values
 from jaxmi.judge.network_sites import Axes
 from jaxmi.judge.submission import Components, Explanation, Readout
+from jaxmi.programs import language as lang
 from jaxmi.types import Params
 
 MAX_NUMBERS = 60_000_000
@@ -49,6 +51,7 @@ class Subject:
         self._network = Network(challenge.model, params, READ)
         self._resumed = Network(challenge.model, params, RESUME)
         self.clean = self._network.read(self._inputs, self.sites)
+        self._features: dict[lang.Program, np.ndarray] = {}
         self._basis: dict[tuple[str, tuple[int, ...]], Pca] = {}
         self._moved = {name for claim in explanation.claims for name in claim.components.readouts}
 
@@ -68,6 +71,19 @@ class Subject:
             return self.clean[site]
         return self._network.over(_going_on(tuple(patches), site), (self._inputs, dict(patches)))
 
+    def feature(self, program: lang.Program, state: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Computes a feature of every input, given what stands at the sites by now.
+
+        Raises:
+          InputError: if it cannot be computed.
+        """
+        names = names_in(program) & set(self.readouts)
+        if names:
+            return values(program, self.domain, self._read_out(names, state))
+        if program not in self._features:  # it stays what it was
+            self._features[program] = values(program, self.domain, {})
+        return self._features[program]
+
     def component(self, site: str, asked: Components) -> Component:
         """Returns what a claim is about, in this network.
 
@@ -78,7 +94,7 @@ class Subject:
         index = tuple(np.array(positions) for positions in asked.index)
         place = tuple(int(positions[0]) for positions in index)
         if asked.pca:
-            found = self.basis(site, place).components
+            found = self._pca(site, place).components
             if asked.pca[-1] >= len(found):
                 raise InputError(f"{self.n} inputs have no principal component {asked.pca[-1]}")
             rows = found[list(asked.pca)]
@@ -96,27 +112,17 @@ class Subject:
         chosen = [there.index(name) for name in asked.readouts]
         return Component(axes, index, rows[chosen], moves[:, chosen])
 
-    def basis(self, site: str, place: tuple[int, ...]) -> Pca:
-        """Returns the principal components of what stands at a place, over the inputs.
-
-        Raises:
-          InputError: if it is the same for every input, or not finite.
-        """
+    def _pca(self, site: str, place: tuple[int, ...]) -> Pca:
         if (site, place) not in self._basis:
-            values = self.clean[site][(slice(None), *place)]
-            if not np.isfinite(values).all():
-                raise InputError("the activations there are not finite: no directions")
-            self._basis[site, place] = pca(values)
+            vectors = self.clean[site][(slice(None), *place)]
+            if not np.isfinite(vectors).all():
+                raise InputError(f"{site} is not finite there: it has no directions")
+            self._basis[site, place] = pca(vectors)
         return self._basis[site, place]
 
-    def read_out(
+    def _read_out(
         self, names: Collection[str], state: Mapping[str, np.ndarray]
     ) -> dict[str, Float[np.ndarray, "n"]]:
-        """Computes readouts, given what stands at the sites by now.
-
-        Raises:
-          InputError: if a readout's site comes after what is known by now.
-        """
         found = {}
         for name in self.readouts:
             if name in names:
@@ -125,7 +131,7 @@ class Subject:
                     raise InputError(f"the readout {name} is of a later site, {site}")
                 vectors = state[site][(slice(None), *place)].astype(np.float64)
                 readout = self.readouts[name]
-                centre = self.basis(site, place).mean if readout.on_pca else 0.0
+                centre = self._pca(site, place).mean if readout.on_pca else 0.0
                 found[name] = (vectors - centre) @ self._weights(readout)
         return found
 
@@ -136,7 +142,7 @@ class Subject:
         weights = np.array(readout.weights)
         if not readout.on_pca:
             return weights
-        components = self.basis(readout.site, readout.place).components
+        components = self._pca(readout.site, readout.place).components
         if len(weights) > len(components):
             raise InputError(f"{self.n} inputs have only {len(components)} principal components")
         return weights @ components[: len(weights)]

@@ -166,6 +166,8 @@ def _power(a: int | float, b: int | float) -> int | float:
     # Before it is computed: 9 ** 9 ** 9 would keep us busy for years.
     if whole and abs(a) > 1 and (int(a).bit_length() - 1) * b >= MAX_BITS:
         raise _too_large()
+    if whole and abs(a) <= 1:
+        return a if b % 2 else abs(a)  # at once, for a b of a thousand bits, too
     result = a**b
     if isinstance(result, complex):
         raise ValueError("the power is a complex number")
@@ -178,28 +180,21 @@ def _too_large() -> OverflowError:
 
 def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Computed:
     """Applies a function of Python's numbers element by element."""
-    failed = False
-
-    def apply(*numbers: Any) -> Any:
-        nonlocal failed
+    shape = np.broadcast_shapes(*(values.shape for values in arguments))
+    columns = [np.broadcast_to(values, shape).reshape(-1).tolist() for values in arguments]
+    results: list[Any] = []
+    errors = None
+    for numbers in zip(*columns, strict=True):
         try:
             result = scalar(*numbers)
             if isinstance(result, int) and result.bit_length() > MAX_BITS:
                 raise _too_large()
-            return result
         except (ArithmeticError, ValueError) as error:
-            failed = True
-            return error
-
-    each = np.frompyfunc(apply, len(arguments), 1)
-    with np.errstate(all="ignore"):  # what Python's own arithmetic leaves in the flags
-        values = np.asarray(each(*(values.astype(object) for values in arguments)), object)
-    if not failed:
-        return Computed(compact(values))
-    failed_at = is_error(values)
-    errors = values.copy()
-    errors[~failed_at], values[failed_at] = None, 0
-    return Computed(compact(values), errors)
+            result = 0
+            errors = np.full(shape, None, object) if errors is None else errors
+            errors.flat[len(results)] = error.with_traceback(None)  # its frames hold all arrays
+        results.append(result)
+    return Computed(compact(np.array(results, object).reshape(shape)), errors)
 
 
 def _errors(where: np.ndarray, error: Exception) -> np.ndarray:

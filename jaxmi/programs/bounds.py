@@ -25,15 +25,15 @@ SMALLEST = -1022
 class Bounds(NamedTuple):
     """What holds for a value, whatever the input and the constants."""
 
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     grain: int = 0
     """All are multiples of 2**grain; at most 0."""
     kind: Literal["int", "float", "mixed"] = "int"
     """Python's types: truth values are int."""
 
     @property
-    def largest(self) -> float:
+    def largest(self) -> int | float:
         """The largest magnitude."""
         return max(-self.low, self.high)
 
@@ -44,7 +44,7 @@ def _bounds_of(values: np.ndarray) -> Bounds:
     Raises:
       RefusedError: if float64 does not hold one of them as Python does.
     """
-    kind = "float" if values.dtype.kind == "f" else "int"
+    kind = {"O": "mixed", "f": "float"}.get(values.dtype.kind, "int")
     floats = values.astype(np.float64)
     return _checked(float(floats.min()), float(floats.max()), _grain(floats), kind)
 
@@ -66,9 +66,8 @@ def why_not_exact(
     """
     try:
         for expression, table in zip(skeleton.tables, tables, strict=True):
-            if table.dtype == object:
-                why = "whole numbers from 2**53 on, or beside floats, in a table"
-                raise RefusedError(why, expression.at.line)
+            if table.dtype == object and not _fit(table):
+                raise RefusedError("a whole number reaches 2**53", expression.at.line)
         given = {f"table#{i}": table for i, table in enumerate(tables)}
         for i, kind in enumerate(skeleton.kinds):
             given[f"{kind.__name__}#{i}"] = constants[:, i].astype(kind)
@@ -168,7 +167,12 @@ class _Bounding:
         return _checked(float(rounded(first.low)), float(rounded(first.high)), 0, "int")
 
 
-def _checked(low: float, high: float, grain: int, kind: str) -> Bounds:
+def _fit(values: np.ndarray) -> bool:
+    """Whether Python's numbers, of both types, are all float64s."""
+    return not any(isinstance(v, int) and abs(v) >= EXACT for v in values.flat)
+
+
+def _checked(low: int | float, high: int | float, grain: int, kind: str) -> Bounds:
     """Refuses what float64 does not hold as Python does."""
     bounds = Bounds(float(low), float(high), min(grain, 0), cast(Literal["int"], kind))
     if not bounds.largest < inf:
@@ -180,7 +184,7 @@ def _checked(low: float, high: float, grain: int, kind: str) -> Bounds:
     return bounds
 
 
-def _exponent(value: float) -> int:
+def _exponent(value: int | float) -> int:
     """The n with 2**(n - 1) <= value < 2**n."""
     return frexp(value)[1]
 

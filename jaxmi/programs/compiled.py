@@ -21,7 +21,7 @@ from jaxmi.programs.skeleton import Skeleton, constants, filled, skeleton
 
 Constants = Float[np.ndarray, "programs constants"]
 Labels = Int32[np.ndarray, "programs n"]
-Rows = Int[np.ndarray, "rows"]
+Rows = Int[np.ndarray, "_"]
 
 BLOCK = 32
 """Programs per call of the compiled function, the last call filled up: so it is compiled once."""

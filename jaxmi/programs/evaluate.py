@@ -59,7 +59,7 @@ def evaluate(program: lang.Program, domain: Domain) -> np.ndarray:
     run.fail(left, InputError("ends without return"), program)
     run.raise_first()
     assert run.returned is not None
-    return np.broadcast_to(run.returned, domain.shape).reshape(-1)
+    return np.broadcast_to(arithmetic.compact(run.returned), domain.shape).reshape(-1)
 
 
 @dataclass

@@ -4,7 +4,7 @@ Branches become choices between values, so that there is one path, whatever the 
 """
 
 from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.skeleton import Skeleton, power
@@ -21,6 +21,7 @@ class RefusedError(Exception):
         self.why, self.line = why, line
 
 
+@runtime_checkable
 class Algebra(Protocol[V]):
     """Values, and what can be done with them. Any method may raise RefusedError."""
 

@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Collection
+from functools import partial
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
@@ -132,10 +133,7 @@ class Reader:
     def _expression(self, node: ast.expr, depth: int) -> tuple[lang.Expression, bool]:
         """Reads an expression; also says whether it is an image."""
         at = self._count(node, depth)
-
-        def number(part: ast.expr) -> lang.Expression:
-            return self._number(part, depth + 1)
-
+        number = partial(self._number, depth=depth + 1)
         match node:
             case ast.Constant(value=value):
                 return lang.Number(literal(node, value), at=at), False

@@ -176,14 +176,14 @@ def _without_aliases(program: lang.Program) -> lang.Program:
     images: dict[str, lang.Expression] = {"image": lang.Name("image")}
 
     def build(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
+        if isinstance(node, lang.Program):
+            return replace(node, body=tuple(filter(None, parts[names.index("body")])))
         match _rebuilt(node, names, parts):
             case lang.Name(name=name) if name in images:
                 return images[name]
             case lang.Assign(name=name, value=value) if _is_image(value):
                 images[name] = value
                 return None
-            case lang.Program(kind=kind, body=body):
-                return lang.Program(kind, tuple(filter(None, body)))
             case other:
                 return other
 

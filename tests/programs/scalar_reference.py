@@ -9,6 +9,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxmi.programs import language as lang
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.evaluate import EvaluationError, evaluate
 from jaxmi.programs.show import show
 
 LIMIT = 2**1024
@@ -38,6 +40,31 @@ def run(program: lang.Program, p: int) -> list[int | float] | Failure:
         if None not in values:
             return Failure(len(values), _name(error), _line(error))
     return Failure(values.index(None), "", 0) if None in values else values
+
+
+def difference(program: lang.Program, expected: list[int | float] | Failure, p: int) -> str:
+    """Says where evaluation differs from what Python gave on the pairs below p; "" if nowhere.
+
+    Values differ if they are printed differently (-0.0 and 0.0, 1 and 1.0); True counts as 1.
+    """
+    try:
+        values = evaluate(program, PairDomain(p)).tolist()
+    except EvaluationError as error:
+        return "" if is_named(expected, str(error), p) else f"{error}, not {expected}"
+    if isinstance(expected, Failure):
+        return f"{values[expected.position]}, not {expected}"
+    pairs = zip(values, expected, strict=True)
+    wrong = (f"{a!r}, not {b!r}, at {i}" for i, (a, b) in enumerate(pairs) if repr(+a) != repr(+b))
+    return next(wrong, "")
+
+
+def is_named(expected: list[int | float] | Failure, message: str, p: int) -> bool:
+    """Whether an error's message says of a failure what and where it is."""
+    if not isinstance(expected, Failure):
+        return False
+    x, y = divmod(expected.position, p)
+    what = f"line {expected.line}: {expected.error}, " if expected.error else "ends without return"
+    return message.startswith(what) and message.endswith(f" at x = {x}, y = {y}")
 
 
 def python_function(text: str) -> Callable[[int, int, int], Any]:

@@ -28,10 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 BY = "(Heimersheim and Hobbhahn, 2023)"
 
 
-def cnn(network: Network, challenge: Challenge, solution: ClueSolution) -> dict[str, Any]:
+def cnn(network: Network, challenge: Challenge) -> dict[str, Any]:
     """Detectors of the clue and of its inverse."""
-    images = challenge.inputs[: solution.images]
-    neurons = observe(network, images)
+    solution = challenge.solution
+    assert isinstance(solution, ClueSolution)
+    neurons = observe(network, images := challenge.inputs[: solution.images])
     scores = similarity(images, images[solution.clue_index])
     anti1, one = find_detectors(neurons, scores, solution).groups
     middle = sum(best_band(scores, neurons.labels)[:2]) / 2
@@ -40,13 +41,15 @@ def cnn(network: Network, challenge: Challenge, solution: ClueSolution) -> dict[
         for mask in (anti1, one, neurons.dead)
     )
     carried = {"feature": "similarity", "match": {"near": solution.control_noise}}
-    title = f"Detectors of the clue and of its inverse {BY}"
-    definitions = {"clue": f"template({solution.clue_index})"}
-    definitions["similarity"] = "2 * dot(image, clue) / 255 - 784 * mean(image)"
-    definitions["like_clue"] = f"similarity >= {middle:.0f}"
+    definitions = {
+        "clue": f"template({solution.clue_index})",
+        "similarity": "2 * dot(image, clue) / 255 - 784 * mean(image)",
+        "like_clue": f"similarity >= {middle:.0f}",
+    }
     claims = [inverse | carried, clue | carried, inverse | {"feature": "0", "where": "like_clue"}]
     claims += [clue | {"feature": "0", "where": "not like_clue"}, dead | {"feature": "0"}]
-    return {"challenge": "cnn", "title": title, "definitions": definitions, "claims": claims}
+    head = {"challenge": "cnn", "title": f"Detectors of the clue and of its inverse {BY}"}
+    return {**head, "definitions": definitions, "claims": claims}
 
 
 def transformer(network: Network, challenge: Challenge) -> dict[str, Any]:
@@ -68,14 +71,10 @@ def transformer(network: Network, challenge: Challenge) -> dict[str, Any]:
 
 for name in ("cnn", "transformer"):
     challenge = load_challenge(name)
-    params, solution = load_checkpoint(ROOT / "checkpoints" / name).params, challenge.solution
-    network = Network(challenge.model, params)
-    if isinstance(solution, ClueSolution):
-        made = cnn(network, challenge, solution)
-    else:
-        made = transformer(network, challenge)
-    path = ROOT / "jaxmi/judge/examples" / f"{name}.json"
+    params = load_checkpoint(ROOT / "checkpoints" / name).params
+    made = (cnn if name == "cnn" else transformer)(Network(challenge.model, params), challenge)
+    path = ROOT / f"jaxmi/judge/examples/{name}.json"
     path.write_text(json.dumps(made) + "\n")
     score = judge_explanation(read_explanation(path, name), challenge, params)
-    print(*("{:<24} {:>12} {:>15}  {}".format(*row) for row in score.rows()), sep="\n")
-    print(score.verdict)
+    rows = ("{:<24} {:>12} {:>15}  {}".format(*row) for row in score.rows())
+    print(*rows, score.verdict, sep="\n")

@@ -12,9 +12,11 @@ import jax
 import numpy as np
 
 from jaxmi.bench.commands import command_seconds, peak_memory
+from jaxmi.bench.labels import programs_per_second
 from jaxmi.bench.rounds import PEAK_SIZE, summary
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.challenges.sealed import program_domain
 from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
@@ -172,6 +174,10 @@ def measure_all(say: Say, quick: bool) -> dict[str, Any]:
         if not quick:
             say(f"{name}: seconds to the published accuracy")
             result[name]["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
+    say("programs: labels")
+    result["programs"] = {
+        name: programs_per_second(name, program_domain(challenges[name]), rounds) for name in NAMES
+    }
     say("seeds: cost, compilations")
     result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)
     if about["backend"] != "cpu":

@@ -48,6 +48,11 @@ class Bench(Verb):
             value, spread = _value(result, name)
             table.add_row(name, _show(value), spread, f"{relation} {target}")
         Console().print(table)
+        for name, rates in result.get("programs", {}).items():
+            exact, compiled = (
+                rates[f"{way}_per_second"]["median"] for way in ("exact", "compiled")
+            )
+            print(f"{name}: {exact:,.0f} programs per second, {compiled:,.0f} compiled")
         for name, rate in result.get("seeds_per_hour", {}).items():
             print(f"{name}: {rate:,.0f} seeds per hour")
 

@@ -219,7 +219,9 @@ def _readme(
     kind: Kind, sizes: Mapping[str, int], counts: Mapping[str, int], commitment: str
 ) -> str:
     template = resources.files("jaxmi.cli").joinpath("sealed.md.jinja").read_text()
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True)
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
     splits = [f"`{name}`" for name in sizes if name != "domain"]
     return environment.from_string(template).render(
         kind=kind,

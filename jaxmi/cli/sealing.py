@@ -17,13 +17,10 @@ from jaxmi.cli.machine import prepare_devices
 from jaxmi.cli.progress import Progress
 from jaxmi.cli.sealed_bundle import write_bundle
 from jaxmi.cli.verb import log
+from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import DivergedError, InputError, UnavailableError
-from jaxmi.programs.domain import Domain, ImageDomain
-
-try:
-    from jaxmi.programs.fairness import draw_fair
-except ImportError:
-    draw_fair = None
+from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import Kind
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import SeedResult, train_seeds
@@ -65,7 +62,7 @@ def pose(
     base = load_challenge(KINDS[kind], data_dir)
     low, high = ACCURACY[kind]
     for tried in range(1, programs + 1):
-        answer, challenge = _draw(kind, base)
+        answer, challenge = _draw(base, data_dir)
         for _ in range(SEEDS_PER_PROGRAM):
             seed = secrets.randbelow(2**32)
             trained = _train(challenge, seed)
@@ -97,11 +94,12 @@ def _check_paths(out: Path, answer_path: Path) -> None:
         raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
 
 
-def _draw(kind: Kind, base: Challenge) -> tuple[Answer, Challenge]:
-    domain: Domain = program_domain(base)
+def _draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
+    domain, digits = program_domain(base), None
     if isinstance(domain, ImageDomain):
         domain = replace(domain, images=domain.images[:DRAWN_ON])
-    program, _ = draw_fair(kind, secrets.SystemRandom(), domain)
+        digits = load_mnist(data_dir).digits[:DRAWN_ON]
+    program, _ = draw_fair(domain, secrets.SystemRandom(), digits=digits)
     return seal(program), posed(base, program)
 
 

@@ -194,7 +194,10 @@ class ExplanationScore:
             found[f"random_mean{ending}"] = float(np.mean(kept)) if kept else None
             found[f"random_best{ending}"] = max(kept, default=None)
         found["covered"] = dict(self.covered)
-        found["claims"] = [{**asdict(claim), "empty": claim.empty} for claim in self.claims]
+        found["claims"] = [
+            {**asdict(claim), "readouts": list(claim.readouts), "empty": claim.empty}
+            for claim in self.claims
+        ]
         found["readouts"] = list(self.readouts)
         return {**found, "grade": self.grade, "verdict": self.verdict, "rule": RULE}
 

@@ -71,14 +71,14 @@ def values(
       readouts: Numbers read off the network, (n,) each, that the program may name.
 
     Returns:
-      (n,) truth values or float64.
+      (n,) truth values, int64 or float64.
 
     Raises:
       InputError: if it cannot be computed for some input, or is not finite there.
     """
     given = replace(domain, numbers={**domain.numbers, **readouts})
     computed = evaluate(program, given)
-    if computed.dtype == bool:
+    if computed.dtype.kind in "bi":
         return computed
     try:
         numbers = computed.astype(np.float64)
@@ -108,7 +108,8 @@ def draw_donors(
     rows = donors[reached]
     if len(rows) >= 2:
         of = feature[rows]
-        rule = same(of) if noise is None else near(of.astype(np.float64), noise)
+        groups = np.unique(of, return_inverse=True)[1]
+        rule = same(groups) if noise is None else near(of.astype(np.float64), noise)
         donors[rows] = rows[rule(rng, {})]
     return donors
 

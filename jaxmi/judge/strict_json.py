@@ -95,7 +95,7 @@ class Value:
             self.fail(f"unknown: {shown(self.value)}; there are: {', '.join(choices)}")
         return self.value
 
-    def number(self, low: float, high: float) -> float:
+    def number(self, low: int | float, high: int | float) -> float:
         """Returns a number within bounds.
 
         Raises:

@@ -6,11 +6,13 @@ import jax
 import pytest
 import torch
 
-from jaxmi.bench import measure
+from jaxmi.bench import labels, measure
 from jaxmi.bench.rounds import PEAK_SIZE, square_product, summary, time_in_turn
 from jaxmi.bench.steps import largest_gradient_difference, our_steps, torch_steps
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.bench import TARGETS, _value
+from jaxmi.programs import compiled
+from jaxmi.programs.domain import PairDomain
 from jaxmi.training.recipe import RECIPES
 
 
@@ -81,6 +83,18 @@ def test_the_cost_of_seeds_counts_every_compilation(
     found = measure.seeds_cost(replace(transformer, curve_splits=few), rounds=2)
     assert found["compilations"] == 1
     assert 0.1 < found["cost_ratio_16_vs_2"]["median"] < 10
+
+
+def test_programs_are_really_evaluated_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, real_label = [], labels.label
+    monkeypatch.setattr(labels, "label", lambda *given: calls.append(given) or real_label(*given))
+    monkeypatch.setattr(compiled, "label", lambda *given: pytest.fail("this one is not compiled"))
+    found = labels.programs_per_second("transformer", PairDomain(29), rounds=2)
+    assert len(calls) == 50 * 3, "a twentieth of the candidates, in 2 rounds and a warm-up"
+    assert len({program for program, _ in calls}) == 50
+    ways = {"exact_per_second", "compiled_per_second", "constants_per_second"}
+    assert set(found) == ways
+    assert all(0 < rate["low"] <= rate["median"] < 1e7 for rate in found.values())
 
 
 def test_the_table_finds_every_figure() -> None:

@@ -74,9 +74,8 @@ class _Maker:
 
     def _leaf(self) -> lang.Expression:
         kind = self._rng.random()
-        if kind < 0.1:  # zero or negative somewhere in the middle
-            offset = lang.Number(self._rng.randint(1, 112))
-            return lang.Binary("-", lang.Name(self._rng.choice("xy")), offset)
+        if kind < 0.1:
+            return self._sometimes_zero()
         if kind < 0.5:
             return lang.Name(self._rng.choice("xy"))
         if kind < 0.7:
@@ -84,6 +83,10 @@ class _Maker:
         if kind < 0.75 and not self._careful():
             return lang.Number(self._rng.choice(CORNERS))
         return lang.Number(self._rng.choice(SMALL))
+
+    def _sometimes_zero(self) -> lang.Expression:
+        offset = lang.Number(self._rng.randint(1, 112))
+        return lang.Binary("-", lang.Name(self._rng.choice("xy")), offset)
 
     def _expression(self, depth: int) -> lang.Expression:
         if depth == 0 or self._rng.random() < 0.15:
@@ -101,8 +104,11 @@ class _Maker:
     def _binary(self, depth: int) -> lang.Expression:
         operator = self._rng.choice(get_args(lang.BinaryOperator))
         left, right = self._expression(depth), self._expression(depth)
-        if operator in ("/", "//", "%") and self._careful():
-            right = lang.Call("max", (lang.Number(1), lang.Call("abs", (right,))))
+        if operator in ("/", "//", "%"):
+            if self._careful():
+                right = lang.Call("max", (lang.Number(1), lang.Call("abs", (right,))))
+            elif self._rng.random() < 0.7:
+                right = self._sometimes_zero()
         if operator == "**" and self._careful():
             left = lang.Binary("%", left, lang.Number(13))
             right = lang.Number(self._rng.choice((0, 0.5, 1, 1.5, 2, 3)))

@@ -5,12 +5,14 @@ Only these tests run programs so, and only programs that have been parsed and sh
 
 import ast
 import math
+from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate
+from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 
 LIMIT = 2**1024
@@ -26,6 +28,22 @@ class Failure(NamedTuple):
     """The exception's name; "" for a program that ends without return."""
     line: int
     """Of the text that `show` gives; 0 for the program's end."""
+
+
+def shown(text: str) -> lang.Program:
+    """The program whose lines are those that the reference reports."""
+    return parse(show(parse(text, "pairs")), "pairs")
+
+
+def outcomes(texts: list[str], p: int) -> Counter[str]:
+    """Compares programs with Python, which must agree; returns how many fail with what."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        program = shown(text)
+        result = run(program, p)
+        assert difference(program, result, p) == "", text
+        found[result.error if isinstance(result, Failure) else "works"] += 1
+    return found
 
 
 def run(program: lang.Program, p: int) -> list[int | float] | Failure:

@@ -186,6 +186,26 @@ def test_550_random_programs_have_the_evaluated_labels(monkeypatch: pytest.Monke
     assert np.mean([0 < labels.mean() < 1 for labels in expected]) > 0.4, "many say something"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "if x > 3:\n    z = 1\n    return z > y\nelse:\n    z = 2\nreturn z > y",
+        "z = 1\nif x > 3:\n    z = 2\n    if y > 5:\n        return y > 9\nreturn z + x > 4",
+        "if x > 90: return 1\nelif y > 90: return 0\nif x > y: return 0\nreturn 1",
+        "return int((y - x) / 2.0) > -3",
+        "return (y - x) // 7 + (x - y) % -5 > -4",
+        "return (x and y - 5 or 3) > 2 > y % 4",
+        "x -= y\nx *= x\nreturn x // 3 == y or not x",
+        "return True if min(x, y, 5) < max(2.5, p - y) else 0.0",
+        "return floor(x / 7 - 3.5) + ceil(-y / 3) < -abs(y - 50) ** 3 // 9999",
+    ],
+)
+def test_python_runs_these_the_same(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = parse(text, "pairs")
+    assert check_batch([program], PAIRS, monkeypatch) == 1
+    assert 0 < label(program, PAIRS).mean() < 1
+
+
 IMAGE_PROGRAMS = (
     "return not 24772 <= l1(image, template(6)) < 34270",
     "clue = template(6)\nother = clue\nreturn cosine(image, other) * 100 > 40.5",
@@ -248,6 +268,7 @@ FAILING = {
     "return int(1e300 * x * 1e10) > 5": "line 1: a float may overflow",
     "if x > 3:\n    z = 1\nreturn z": "line 3: z may have no value",
     "if x > 3:\n    return 1": "it may end without return",
+    "return x / 200": "it may return something else than 0 or 1, from 0 to 0.56",
     "return x + 1": "it may return something else than 0 or 1, from 1 to 113",
     "return 1 / x > 0.5": "line 1: / by something from 0 to 112, perhaps 0",
     "return 0 ** -x > 0.5": "line 1: ZeroDivisionError",

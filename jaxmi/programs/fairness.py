@@ -1,0 +1,212 @@
+"""What makes a random program a fair challenge: rules, each with a figure that it bounds.
+
+A fair program's labels are neither nearly constant, nor to be had by looking at one input, one
+threshold or a small decision tree, nor noise; and nothing that stands in it is idle.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Integer
+
+from jaxmi.programs import language as lang
+from jaxmi.programs.domain import Domain, ImageDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.sample import sample_program
+from jaxmi.programs.trees import best_band, tree_accuracy
+
+DEPTH = 3
+"""Of the decision tree that must not learn the labels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A program, with its labels of a domain."""
+
+    program: lang.Program
+    domain: Domain
+    labels: Bool[np.ndarray, "n"]
+    """In domain order."""
+    digits: Integer[np.ndarray, "n"] | None = None
+    """Of images, the digit that each shows, if it is known."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A program is fair if a figure of it lies within bounds."""
+
+    name: str
+    says: str
+    """What the figure is, in words."""
+    kinds: tuple[lang.Kind, ...]
+    low: float
+    high: float
+    figure: Callable[[Candidate], int | float]
+
+    def broken(self, candidate: Candidate) -> str | None:
+        """Says how a program breaks the rule; None if it does not, or the rule is not for it."""
+        if candidate.program.kind not in self.kinds:
+            return None
+        value = self.figure(candidate)
+        if self.low <= value <= self.high:
+            return None
+        return f"{self.name}: {self.says} is {value:.1%}, allowed {self.low:.0%} to {self.high:.0%}"
+
+
+def draw_fair(
+    domain: Domain,
+    rng: Random,
+    grammar: Any = None,
+    digits: Integer[np.ndarray, "n"] | None = None,
+) -> tuple[lang.Program, Counter[str]]:
+    """Draws programs until one breaks no rule.
+
+    Args:
+      domain: What it labels; of images some thousands will do.
+      rng: Where chance comes from.
+      grammar: As in `sample_program`.
+      digits: Of images, the digit that each shows; None leaves out the rule that asks for it.
+
+    Returns:
+      The program, and how many were rejected, by the first rule that each broke.
+    """
+    rejected: Counter[str] = Counter()
+    while True:
+        program = sample_program(domain, rng, grammar)
+        candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
+        rule = next((rule for rule in RULES if rule.broken(candidate)), None)
+        if rule is None:
+            return program, rejected
+        rejected[rule.name] += 1
+
+
+def _share(candidate: Candidate) -> float:
+    return float(candidate.labels.mean())
+
+
+def _one_input(candidate: Candidate) -> float:
+    """How many labels x alone tells, or y alone."""
+    table = candidate.labels.reshape(candidate.domain.shape)
+    ones = (table.mean(axis=axis) for axis in (0, 1))
+    return max(float(np.maximum(share, 1 - share).mean()) for share in ones)
+
+
+def _one_threshold(candidate: Candidate) -> float:
+    """How many labels a band on one simple number tells."""
+    if isinstance(candidate.domain, ImageDomain):
+        return best_band(candidate.domain.call("mean", (None,)), candidate.labels)
+    x, y = np.indices(candidate.domain.shape).reshape(2, -1)
+    return max(best_band(score, candidate.labels) for score in (x, y, x + y, x - y, x * y))
+
+
+def _tree(candidate: Candidate) -> float:
+    domain = candidate.domain
+    if isinstance(domain, ImageDomain):
+        features = domain.images.reshape(len(domain.images), -1) // 16  # 16 shades of grey
+    else:
+        features = np.indices(domain.shape).reshape(2, -1).T.astype(np.uint8)
+    return tree_accuracy(features, candidate.labels, DEPTH)
+
+
+def _noise(candidate: Candidate) -> float:
+    """How many neighbours differ, along x or along y, whichever is fewer."""
+    table = candidate.labels.reshape(candidate.domain.shape)
+    return min(float(np.diff(table, axis=axis).mean()) for axis in (0, 1))
+
+
+def _digits(candidate: Candidate) -> float:
+    """How many labels the digit tells."""
+    if candidate.digits is None:
+        return 0.0
+    ones = np.bincount(candidate.digits, candidate.labels)
+    of = np.bincount(candidate.digits)
+    return float(np.maximum(ones, of - ones).sum() / of.sum())
+
+
+def _idle(candidate: Candidate) -> float:
+    """The fewest labels that change when some part is left out."""
+    shorter = _shorter(candidate.program)
+    changed = (_changed(candidate, program) for program in shorter)
+    return min(changed, default=1.0)
+
+
+def _templates(candidate: Candidate) -> float:
+    """The fewest labels that change when one template becomes another: the next image, and so on.
+
+    Of three others the median, since one may happen to be alike.
+    """
+    changes = []
+    for index in candidate.program.templates:
+        others = ((index + step) % len(_images(candidate).templates) for step in (1, 2, 3))
+        swapped = (_with_template(candidate.program, index, other) for other in others)
+        changes.append(float(np.median([_changed(candidate, program) for program in swapped])))
+    return min(changes, default=1.0)
+
+
+RULES = (
+    Rule("share", "the share of label 1", ("pairs", "image"), 0.3, 0.7, _share),
+    Rule("noise", "the share of neighbours that differ", ("pairs",), 0, 0.15, _noise),
+    Rule("one input", "what x or y alone tells of the labels", ("pairs",), 0, 0.87, _one_input),
+    Rule(
+        "one threshold",
+        "what a band on x, y, x + y, x - y, x * y or mean(image) tells of the labels",
+        ("pairs", "image"),
+        0,
+        0.85,
+        _one_threshold,
+    ),
+    Rule("tree", f"the accuracy of a tree of depth {DEPTH}", ("pairs", "image"), 0, 0.87, _tree),
+    Rule("digits", "what the digit tells of the labels", ("image",), 0, 0.85, _digits),
+    Rule("idle", "what the idlest part changes of the labels", ("pairs", "image"), 0.02, 1, _idle),
+    Rule("templates", "what another template changes", ("image",), 0.05, 1, _templates),
+)
+"""In the order in which they are asked: the quick ones first."""
+
+
+def _images(candidate: Candidate) -> ImageDomain:
+    assert isinstance(candidate.domain, ImageDomain)
+    return candidate.domain
+
+
+def _changed(candidate: Candidate, program: lang.Program) -> float:
+    return float((label(program, candidate.domain) != candidate.labels).mean())
+
+
+def _shorter(program: lang.Program) -> Iterator[lang.Program]:
+    """Without one term; without all but one operand of an `and` or `or`, or one end of a band."""
+    for i, statement in enumerate(program.body[1:-1], start=1):  # the first sets z
+        if not isinstance(statement, lang.Return):
+            yield replace(program, body=program.body[:i] + program.body[i + 1 :])
+    for node in lang.walk(program):
+        for simpler in _simpler(node):
+            yield _mapped(program, lambda part, old=node, new=simpler: new if part is old else part)
+
+
+def _simpler(node: lang.Node) -> tuple[lang.Expression, ...]:
+    match node:
+        case lang.Connected(operands=operands):
+            return operands
+        case lang.Compare(first=first, rest=(one, two)):
+            return lang.Compare(first, (one,)), lang.Compare(one[1], (two,))
+    return ()
+
+
+def _with_template(program: lang.Program, index: int, other: int) -> lang.Program:
+    old, new = (lang.Call(lang.TEMPLATE, (lang.Number(i),)) for i in (index, other))
+    return _mapped(program, lambda part: new if part == old else part)
+
+
+def _mapped(part: Any, change: Callable[[lang.Node], lang.Node]) -> Any:
+    """A program with some of its nodes changed, from the root down."""
+    if isinstance(part, tuple):
+        return tuple(_mapped(element, change) for element in part)
+    if not isinstance(part, lang.Node):
+        return part
+    changed = change(part)
+    if changed is not part:
+        return changed
+    return replace(part, **{n: _mapped(v, change) for n, v in vars(part).items() if n != "at"})

@@ -1,0 +1,345 @@
+"""The judge on a planted network: true claims pass, false and empty ones do not."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import param_shapes
+from jaxmi.errors import InputError
+from jaxmi.judge.explanation_score import ExplanationScore
+from jaxmi.judge.scrub_claims import judge_explanation
+from jaxmi.judge.submission import read_explanation
+
+RESID, Z, POST = "blocks.0.hook_resid_mid", "blocks.0.attn.hook_z", "blocks.0.mlp.hook_post"
+ROWS = np.sort(np.random.default_rng(0).permutation(12769)[:900])
+
+
+def planted() -> dict:
+    """A transformer that answers 1 where n % 10 < 7 for both of its numbers.
+
+    Every token has three features in its embedding: n % 10 < 7, n >= 56, and one at random. Head 0
+    adds each up over both numbers, into dimensions 4, 5 and 6 of the last position; neuron 0 of the
+    MLP compares the first sum with 1.5 and writes what exceeds it into dimension 7, which logit 1
+    reads. The other two sums are read by nothing.
+    """
+    params = _zeros(param_shapes("transformer"))
+    n = np.arange(113)
+    for place, feature in enumerate((n % 10 < 7, n >= 56, np.random.default_rng(1).random(113))):
+        params["W_E"][:113, place] = feature
+        params["attn"]["W_V"][0, place, place] = 3.0  # attention is uniform over three positions
+        params["attn"]["W_O"][0, place, 4 + place] = 1.0
+    params["mlp"]["W_in"][4, 0] = 1.0
+    params["mlp"]["b_in"][0] = -1.5
+    params["mlp"]["W_out"][0, 7] = 1.0
+    params["mlp"]["b_out"][7] = -0.25
+    params["W_U"][7, 1] = 8.0
+    return params
+
+
+def _zeros(shapes):
+    if isinstance(shapes, dict):
+        return {name: _zeros(part) for name, part in shapes.items()}
+    return np.zeros(shapes.shape, np.float32)
+
+
+BOTH = "(x % 10 < 7) + (y % 10 < 7)"
+LABEL = "x % 10 < 7 and y % 10 < 7"
+DECOY = "(x >= 56) + (y >= 56)"
+
+
+@pytest.fixture(scope="module")
+def judge(transformer: Challenge):
+    params = planted()
+
+    def judge(*claims: dict, **parts) -> ExplanationScore:
+        text = json.dumps({"challenge": "transformer", "claims": claims, **parts})
+        explanation = read_explanation(text, "transformer")
+        return judge_explanation(explanation, transformer, params, ROWS)
+
+    return judge
+
+
+def at(components, feature, site=RESID, **more) -> dict:
+    if site == RESID and components != "all":
+        components = {"pos": 2, **components}
+    return {"site": site, "components": components, "feature": feature, **more}
+
+
+def sums(which, feature, **more) -> dict:
+    """A claim about the three planted sums, of which the first decides."""
+    return at({"d_model": which}, feature, **more)
+
+
+def test_a_true_claim_is_kept_and_complete(judge) -> None:
+    score = judge(sums([4], BOTH))
+    assert score.grade == "complete"
+    assert score.together.alone.outcome.kept == score.together.rest.of_moved == 1.0
+    assert score.together.alone.outcome.logit_error == 0.0
+    assert score.identity.rest.of_moved == 1.0
+    for name, control in score.controls(rest=True).items():
+        assert control < 0.75, name
+    assert score.controls(rest=False).keys() == {"chance", "constant feature", "resemblance"}
+    labels = (ROWS // 113 % 10 < 7) & (ROWS % 113 % 10 < 7)
+    share = labels.mean()
+    assert score.chance == pytest.approx(share**2 + (1 - share) ** 2)
+
+
+@pytest.mark.parametrize("feature", [DECOY, "x // 20", "y % 10 < 7", f"not ({DECOY})"])
+def test_a_false_claim_is_not(judge, feature: str) -> None:
+    score = judge(sums([4], feature))
+    assert score.grade in ("not shown", "in part")
+    assert score.together.alone.of_moved < 0.9
+    assert score.grade == "not shown" or feature == "y % 10 < 7"  # which is half of the truth
+
+
+def test_a_true_feature_elsewhere_holds_as_a_claim_but_is_not_complete(judge) -> None:
+    """The first sum decides; of the second the same is true for want of any effect."""
+    score = judge(sums([5], LABEL))
+    assert score.together.alone.outcome.kept == 1.0
+    assert score.grade == "not shown"
+    assert score.constant.alone.outcome.kept == 1.0  # nothing there matters at all
+    assert score.together.rest.outcome.kept < 0.75
+
+
+def test_what_is_left_out_shows_when_everything_else_is_resampled(judge) -> None:
+    score = judge(sums(["5:7"], "0"))
+    assert score.together.alone.outcome.kept == 1.0
+    assert score.together.rest.outcome.kept == pytest.approx(score.chance, abs=0.04)
+    assert score.grade != "complete"
+    whole = judge(sums([4], BOTH), sums(["5:7"], "0"))
+    assert whole.grade == "complete"
+
+
+def test_the_claims_are_carried_out_one_after_the_other(judge) -> None:
+    """Each alone is true; one after the other takes back nothing."""
+    first, second = sums([4], LABEL), sums([4], BOTH, where="x < 50")
+    score = judge(first, second)
+    assert [claim.kept for claim in score.claims] == [1.0, 1.0]
+    assert score.together.alone.outcome.kept == 1.0
+    spoilt = judge(first, sums([4], DECOY), first)  # the last cannot mend what the second did
+    assert spoilt.claims[2].kept == 1.0
+    assert spoilt.together.alone.outcome.kept < 0.75
+
+
+# What makes an explanation score high without saying anything.
+
+
+def test_a_feature_that_no_two_inputs_share_is_empty(judge) -> None:
+    score = judge(sums("0:128", "x * p + y"))
+    assert score.together.alone.outcome.kept == 1.0
+    assert (score.claims[0].moved, score.claims[0].donors) == (0.0, 0.0)
+    assert (score.grade, score.claims[0].empty) == ("empty", "0.0% of inputs have a donor")
+    assert "empty: 0.0% of inputs have a donor" in score.verdict
+
+
+@pytest.mark.parametrize(
+    ("feature", "noise"),
+    [("x * p + y", 0.0), ("x * p + y", 1e-4), ("(x * p + y) // 40", None), ("x * x + y / p", 0.0)],
+)
+def test_a_feature_that_few_inputs_share_is_empty(judge, feature: str, noise) -> None:
+    """Everyone takes something, from an input that is nearly the same."""
+    match = "same" if noise is None else {"near": noise}
+    score = judge(sums("0:128", feature, match=match))
+    assert score.claims[0].moved > 0.5
+    assert score.claims[0].bits > score.claims[0].all_bits / 2
+    assert score.grade == "empty"
+    assert "bits of the input" in score.verdict
+
+
+def test_as_fine_a_feature_by_resemblance_alone_is_a_control(transformer, checkpoints) -> None:
+    """Blocks of 12 x 12 keep more labels of a smooth network than chance does, and mean nothing."""
+    from jaxmi.weights.native import load_checkpoint
+
+    text = json.dumps(
+        {"challenge": "transformer", "claims": [sums("0:128", "x // 12 * p + y // 12")]}
+    )
+    params = load_checkpoint(checkpoints / "transformer").params
+    score = judge_explanation(read_explanation(text, "transformer"), transformer, params)
+    kept = score.together.alone.outcome.kept
+    assert kept > score.constant.alone.outcome.kept + 0.05
+    assert kept < score.resembling.alone.outcome.kept + 0.05
+    assert score.grade == "not shown"
+
+
+def test_dead_components_carry_nothing_and_that_is_empty(judge) -> None:
+    score = judge(sums("20:60", "0"))
+    assert score.together.alone.outcome.kept == 1.0
+    assert score.claims[0].activity == 0.0
+    assert score.grade == "empty"
+    assert "the component holds 0.00% of the activity" in score.verdict
+    with_feature = judge(sums("20:60", LABEL))
+    assert with_feature.grade == "not shown"  # the constant feature does as well
+    beside = judge(sums([4], BOTH), sums("20:60", "0"))
+    assert beside.grade == "complete"
+    assert "empty: claims[1]" in beside.verdict
+
+
+def test_a_claim_about_few_inputs_is_judged_by_these(judge) -> None:
+    score = judge(sums([4], "0", where="x < 8"))
+    assert score.together.alone.outcome.kept > 0.95
+    assert score.together.alone.of_moved < 0.7
+    assert score.grade == "not shown"
+    assert score.together.rest.of_moved < 0.7
+    assert judge(sums([4], "0", where="x == 3 and y < 50")).grade == "empty"
+
+
+def test_an_empty_claim_does_not_protect_its_component(judge) -> None:
+    """True of what does not matter, and the rest kept as it is by a feature that tells all."""
+    cheat = judge(sums(["5:7"], "0"), sums([4], "x * p + y", match={"near": 0}))
+    assert cheat.together.alone.outcome.kept > 0.7
+    assert cheat.together.rest.outcome.kept == pytest.approx(cheat.chance, abs=0.04)
+    assert cheat.grade != "complete"
+    assert cheat.claims[1].empty
+
+
+READ = {"first": {"site": RESID, "pos": 2, "d_model": [float(i == 4) for i in range(128)]}}
+
+
+def test_a_component_as_its_own_feature_is_empty_and_readouts_are_named(judge) -> None:
+    itself = {"components": {"pos": 2, "readouts": ["first"]}, "site": RESID}
+    fine = judge(
+        {**itself, "feature": "first * 1e6 + x * p + y", "match": {"near": 0}}, readouts=READ
+    )
+    assert fine.grade == "empty"
+    side = judge({**itself, "feature": "first > 1.5"}, readouts=READ)
+    assert side.grade == "complete"
+    assert side.readouts == ("first",)
+    assert side.verdict.startswith("complete given readouts: 100.0% of labels kept")
+    assert "rest on the network's own first" in side.verdict
+    by_inputs = judge({**itself, "feature": LABEL}, readouts=READ)
+    assert (by_inputs.grade, by_inputs.readouts) == ("complete", ())
+    assert "given readouts" not in by_inputs.verdict
+
+
+def test_a_readout_hidden_in_a_definition_or_a_condition_is_named_too(judge) -> None:
+    hidden = judge(
+        sums([4], "side"), readouts=READ, definitions={"s": "first > 1.5", "side": "s + 0"}
+    )
+    assert hidden.readouts == ("first",)
+    condition = judge(sums([4], "0", where="first > 1.5"), readouts=READ)
+    assert condition.readouts == ("first",)
+    unused = judge(sums([4], BOTH), readouts=READ, definitions={"s": "first > 1.5"})
+    assert unused.readouts == ()
+
+
+def test_readouts_are_read_as_the_claims_before_left_them(judge) -> None:
+    """The second claim's groups are those of the exchanged sums, not of the first ones."""
+    exchanged = judge(sums([4], "0"), sums([4], "first", where="first > 1.5"), readouts=READ)
+    assert exchanged.together.alone.outcome.kept == pytest.approx(exchanged.chance, abs=0.04)
+    alone = judge(sums([4], "first", where="first > 1.5"), readouts=READ)
+    assert alone.together.alone.outcome.kept == 1.0
+
+
+# Several sites.
+
+
+def test_a_later_site_s_claims_do_not_mend_an_earlier_site_s(judge) -> None:
+    """Donors have been through the earlier claims: their activations are not the clean ones."""
+    head = {"site": Z, "components": {"pos": 2, "head": 0}, "feature": "0"}
+    later = sums("0:128", LABEL)
+    assert judge(later).together.alone.outcome.kept == 1.0
+    assert judge(head, later).together.alone.outcome.kept < 0.75
+    assert judge(later, head).together.alone.outcome.kept < 0.75  # the network's order counts
+    true = {**head, "feature": BOTH}
+    assert judge(later, true).grade == "complete"
+
+
+def test_a_readout_of_a_later_site_cannot_be_a_feature(judge) -> None:
+    claim = {"site": Z, "components": {"pos": 2}, "feature": "first > 1"}
+    with pytest.raises(InputError, match=r"^claims\[0\]\.feature: the readout first is of a later"):
+        judge(claim, sums([4], BOTH), readouts=READ)
+
+
+def test_a_path_around_a_site_is_run_with_the_input_s_own(judge) -> None:
+    """Neuron 0 holds all of the answer; the residual stream goes around it."""
+    claim = {"site": POST, "components": {"pos": 2, "neuron": 0}, "feature": LABEL}
+    assert judge(claim).grade == "complete"
+    other = {**claim, "components": {"pos": 1, "neuron": 0}}
+    assert judge(other).together.alone.outcome.kept == 1.0
+    assert judge(other).grade != "complete"
+
+
+# Principal components, errors, and what comes out.
+
+
+def test_directions_are_the_network_s_principal_components(judge) -> None:
+    """Three sums vary at the last position: the fourth component on are dead."""
+    assert judge(at({"pca": "3:128"}, "0")).grade == "empty"
+    assert judge(at({"pca": "0:3"}, LABEL)).grade == "complete"
+    score = judge(at({"pca": "0:128"}, LABEL))
+    assert score.random == ()  # all directions are all directions, however turned
+    assert score.covered == {RESID: pytest.approx(1.0, abs=1e-5)}
+
+
+@pytest.mark.parametrize(
+    ("claim", "message"),
+    [
+        (sums([4], "1 / x"), r"^claims\[0\]\.feature: ZeroDivisionError, .* at x = 0, y = \d+$"),
+        (sums([4], "x + 1e308 * 10"), r"^claims\[0\]\.feature: no finite number at x = 0, y = \d+$"),
+        (sums([4], "0", where="sqrt(-x) > 0"), r"^claims\[0\]\.where: ValueError, .* at x = 1"),
+        (at({"pca": 0}, "0", site="hook_pos_embed"), r"claims\[0\]\.components: .* all alike"),
+    ],
+)
+def test_a_claim_that_cannot_be_tested_is_named(judge, claim: dict, message: str) -> None:
+    if claim["site"] != RESID:
+        claim = {**claim, "components": {"pos": 2, "pca": 0}}
+    with pytest.raises(InputError, match=message):
+        judge(claim)
+
+
+def test_dependent_readouts_are_refused_by_name(judge) -> None:
+    twice = {"first": READ["first"], "again": READ["first"]}
+    claim = at({"readouts": ["first", "again"]}, "0")
+    with pytest.raises(InputError, match="the readouts first, again are not linearly independent"):
+        judge(claim, readouts=twice)
+    assert judge(at({"readouts": ["first"]}, "again > 1.5"), readouts=twice).grade == "complete"
+
+
+def test_the_figures_are_json_and_the_table_has_a_row_each(judge) -> None:
+    score = judge(sums([4], BOTH), sums(["5:7"], "0"))
+    figures = score.figures()
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert figures["kept"] == figures["kept_rest"] == 1.0
+    assert figures["grade"] == "complete"
+    assert len(figures["claims"]) == 2
+    assert figures["random_mean"] <= figures["random_best"]
+    rows = score.rows()
+    assert {len(row) for row in rows} == {4}
+    assert [row[0] for row in rows[1:4]] == ["claims[0] alone", "claims[1] alone", "all claims"]
+    assert rows[3][1] == "100.0%"
+
+
+def test_the_same_seed_gives_the_same_score(judge) -> None:
+    claim = sums([4], "y % 10 < 7")
+    assert judge(claim).figures() == judge(claim).figures()
+
+
+def test_the_verdict_follows_from_the_printed_rule(judge) -> None:
+    score = judge(sums([4], BOTH))
+
+    def graded(kept, constant, rest=0.0):
+        def twice(alone, resampled):
+            return type(score.together)(
+                *(
+                    trial._replace(of_moved=value, outcome=trial.outcome._replace(kept=value))
+                    for trial, value in zip(score.together, (alone, resampled), strict=True)
+                )
+            )
+
+        return replace(
+            score,
+            chance=0.5,
+            together=twice(kept, rest),
+            constant=twice(constant, constant),
+            resembling=twice(0.5, 0.5),
+            random=(),
+        ).grade
+
+    assert graded(0.90, 0.84) == "holds"
+    assert graded(0.90, 0.84, rest=0.90) == "complete"
+    assert graded(0.90, 0.86, rest=0.90) == "not shown"
+    assert graded(0.899, 0.84, rest=0.90) == "in part"
+    assert graded(0.54, 0.1) == "not shown"

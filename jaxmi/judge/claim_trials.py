@@ -28,7 +28,7 @@ State = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class TestedClaim:
+class ReadyClaim:
     """A claim about a network, ready to be carried out."""
 
     subject: Subject
@@ -43,7 +43,7 @@ class TestedClaim:
     """A control's values in the feature's place, of all inputs."""
 
     @classmethod
-    def of(cls, subject: Subject, claim: SubmittedClaim, number: int) -> "TestedClaim":
+    def of(cls, subject: Subject, claim: SubmittedClaim, number: int) -> "ReadyClaim":
         """Finds a claim's components in the network.
 
         Raises:
@@ -99,7 +99,7 @@ class TestedClaim:
 
 def run_claims(
     subject: Subject,
-    claims: Sequence[TestedClaim],
+    claims: Sequence[ReadyClaim],
     rest: bool = False,
     draws: int = DRAWS,
     seed: int = 0,
@@ -136,7 +136,7 @@ def run_claims(
 
 
 def _carry_out(
-    subject: Subject, claims: Sequence[TestedClaim], rest: bool, rng: np.random.Generator
+    subject: Subject, claims: Sequence[ReadyClaim], rest: bool, rng: np.random.Generator
 ) -> tuple[Float[np.ndarray, "n 2"], Bool[np.ndarray, "n"]]:
     """Returns the logits, and which inputs took something that a claim is about."""
     state: dict[str, np.ndarray] = {}

@@ -63,7 +63,7 @@ class ClaimScore:
     bits: float
     """How much of such an input the feature tells, on average."""
     all_bits: float
-    """How much would be all of it: log2 of the number of inputs."""
+    """How much would be all of it: log2 of the number of the challenge's inputs."""
     activity: float
     """The component's share of the variance at the positions that it touches."""
     readouts: tuple[str, ...]

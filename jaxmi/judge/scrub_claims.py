@@ -10,7 +10,7 @@ from jaxtyping import Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explain.scrub import chance_level
-from jaxmi.judge.claim_trials import TestedClaim, run_claims
+from jaxmi.judge.claim_trials import ReadyClaim, run_claims
 from jaxmi.judge.components import activity, covered
 from jaxmi.judge.explanation_score import ClaimScore, ExplanationScore, Trial, Twice
 from jaxmi.judge.features import bits, count_donors
@@ -48,10 +48,10 @@ def judge_explanation(
       InputError: if a claim cannot be tested on this network; names it.
     """
     subject = Subject(explanation, challenge, params, site_axes(explanation.challenge), rows)
-    claims = [TestedClaim.of(subject, claim, i) for i, claim in enumerate(explanation.claims)]
+    claims = [ReadyClaim.of(subject, claim, i) for i, claim in enumerate(explanation.claims)]
     run = partial(run_claims, subject, seed=seed)
 
-    def twice(claims: Sequence[TestedClaim], draws: int = FEW_DRAWS) -> Twice:
+    def twice(claims: Sequence[ReadyClaim], draws: int = FEW_DRAWS) -> Twice:
         return Twice(run(claims, draws=draws), run(claims, draws=draws, rest=True))
 
     scores = [_alone(claim, run([claim], draws=FEW_DRAWS)) for claim in claims]
@@ -79,7 +79,7 @@ def judge_explanation(
     )
 
 
-def _with(claims: Sequence[TestedClaim], features: Sequence[np.ndarray]) -> list[TestedClaim]:
+def _with(claims: Sequence[ReadyClaim], features: Sequence[np.ndarray]) -> list[ReadyClaim]:
     pairs = zip(claims, features, strict=True)
     return [replace(claim, fixed=feature) for claim, feature in pairs]
 
@@ -92,7 +92,7 @@ def _resembling(subject: Subject, fineness: Sequence[float]) -> list[np.ndarray]
     return [made[depth] for depth in depths]
 
 
-def _alone(claim: TestedClaim, trial: Trial) -> ClaimScore:
+def _alone(claim: ReadyClaim, trial: Trial) -> ClaimScore:
     subject, submitted = claim.subject, claim.claim
     reached = claim.reached(subject.clean)
     feature = claim.feature(subject.clean)
@@ -106,13 +106,13 @@ def _alone(claim: TestedClaim, trial: Trial) -> ClaimScore:
         moved=trial.outcome.moved,
         donors=float(np.median(donors)) if len(donors) else 0.0,
         bits=bits(donors, subject.n) if len(donors) else 0.0,
-        all_bits=float(np.log2(subject.n)),
+        all_bits=subject.all_bits,
         activity=activity(subject.clean[claim.site], claim.component),
         readouts=tuple(name for name in subject.readouts if name in submitted.names),
     )
 
 
-def _turned(subject: Subject, claims: Sequence[TestedClaim], seed: list[int]) -> list[TestedClaim]:
+def _turned(subject: Subject, claims: Sequence[ReadyClaim], seed: list[int]) -> list[ReadyClaim]:
     """The claims about random components of the same size, which overlap as before."""
     rng = np.random.default_rng([*seed, 1])
     drawn: dict[tuple[str, str], np.ndarray] = {}
@@ -131,7 +131,7 @@ def _turned(subject: Subject, claims: Sequence[TestedClaim], seed: list[int]) ->
     ]
 
 
-def _same_components(claims: Sequence[TestedClaim], others: Sequence[TestedClaim]) -> bool:
+def _same_components(claims: Sequence[ReadyClaim], others: Sequence[ReadyClaim]) -> bool:
     """Whether each claim is about what the other is about: then turning it is no control."""
     pairs = zip(claims, others, strict=True)
     return all(mine.component.same_as(other.component) for mine, other in pairs)

@@ -46,6 +46,7 @@ class Subject:
         self.readouts = explanation.readouts
         rows = self._enough(challenge) if rows is None else rows
         self.n = len(rows)
+        self.all_bits = float(np.log2(len(challenge.inputs)))
         self.domain = rows_of(challenge, rows)
         self._inputs = challenge.inputs[rows]
         self._network = Network(challenge.model, params, READ)

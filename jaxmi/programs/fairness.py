@@ -43,8 +43,8 @@ class Rule:
     says: str
     """What the figure is, in words."""
     kinds: tuple[lang.Kind, ...]
-    low: float
-    high: float
+    low: int | float
+    high: int | float
     figure: Callable[[Candidate], int | float]
 
     def broken(self, candidate: Candidate) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from jaxtyping import Num, UInt8
 
-Images = UInt8[np.ndarray, "n height width"]
+Images = UInt8[np.ndarray, "_ height width"]
 
 CHUNK = 4096
 """Images to compute at once: few enough for a CPU's caches, and no copy of all of them."""

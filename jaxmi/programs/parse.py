@@ -8,6 +8,7 @@ from collections.abc import Collection
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.reader import Reader
+from jaxmi.programs.show import show
 
 MAX_CHARACTERS = 20_000
 """Length of a text; the published programs have a few hundred."""
@@ -30,6 +31,9 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
     program = lang.Program(kind, reader.block(reader.function_body(tree.body), depth=0))
     if not any(isinstance(node, lang.Return) for node in lang.walk(program)):
         raise ProgramError(lang.Position(1, 1), "nothing is returned")
+    if len(show(program)) > MAX_CHARACTERS:  # so that what is shown can be parsed again
+        message = f"written with four spaces a level, it has more than {MAX_CHARACTERS:,} characters"
+        raise ProgramError(lang.Position(1, 1), message)
     return program
 
 

@@ -24,7 +24,7 @@ class PairGrammar:
     boundaries: Range = (1, 3)
     """How many terms have a curved or straight boundary for their condition."""
 
-    curved: float = 0.7
+    curved: int | float = 0.7
     """How many of the boundaries are curves, on average: one power of x against one of y."""
 
     periodic: Range = (1, 2)
@@ -39,7 +39,7 @@ class PairGrammar:
     stripe_exponents: tuple[float, ...] = (1.3, 1.5, 1.7)
     """Powers of one input in periodic terms: bars along the other."""
 
-    slanted: float = 0.4
+    slanted: int | float = 0.4
     """How many of the periodic terms are of both inputs, such as `(x + 2 * y) // 9 % 5`."""
 
     moduli: Range = (3, 8)
@@ -68,7 +68,7 @@ class ImageGrammar:
     metrics: tuple[str, ...] = ("l1", "l2", "dot", "cosine")
     """What is measured between images."""
 
-    brightness: float = 0.15
+    brightness: int | float = 0.15
     """How many of the conditions in joined forms and sums are on `mean(image)`."""
 
     quantiles: tuple[float, float] = (0.25, 0.75)

@@ -188,8 +188,9 @@ def test_a_claim_about_few_inputs_is_judged_by_these(judge) -> None:
 
 def test_an_empty_claim_does_not_protect_its_component(judge) -> None:
     """True of what does not matter, and the rest kept as it is by a feature that tells all."""
-    cheat = judge(sums(["5:7"], "0"), sums([4], "x * p + y", match={"near": 0}))
-    assert cheat.together.alone.outcome.kept > 0.7
+    fine = sums([4], f"(x * p + y) / 1e6 + ({LABEL})", match={"near": 0})
+    cheat = judge(sums(["5:7"], "0"), fine)
+    assert cheat.together.alone.outcome.kept == 1.0
     assert cheat.together.rest.outcome.kept == pytest.approx(cheat.chance, abs=0.04)
     assert cheat.grade != "complete"
     assert cheat.claims[1].empty
@@ -278,7 +279,7 @@ def test_directions_are_the_network_s_principal_components(judge) -> None:
     ("claim", "message"),
     [
         (sums([4], "1 / x"), r"^claims\[0\]\.feature: ZeroDivisionError, .* at x = 0, y = \d+$"),
-        (sums([4], "x + 1e308 * 10"), r"^claims\[0\]\.feature: no finite number at x = 0, y = \d+$"),
+        (sums([4], "1e308 * 10"), r"^claims\[0\]\.feature: no finite number at x = 0, y = \d+$"),
         (sums([4], "0", where="sqrt(-x) > 0"), r"^claims\[0\]\.where: ValueError, .* at x = 1"),
         (at({"pca": 0}, "0", site="hook_pos_embed"), r"claims\[0\]\.components: .* all alike"),
     ],

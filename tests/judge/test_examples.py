@@ -1,0 +1,113 @@
+"""The worked examples on the repository's networks keep what `jaxmi explain` says they keep."""
+
+import json
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.explain.cnn_detectors import observe, similarity
+from jaxmi.explain.cnn_experiments import scrub_near
+from jaxmi.explain.filter_claims import hypotheses, scrub_filters
+from jaxmi.explain.network import Network
+from jaxmi.explain.transformer_evidence import find_filters, run_both_ways
+from jaxmi.judge.claim_trials import ReadyClaim, Trial, run_claims
+from jaxmi.judge.network_sites import site_axes
+from jaxmi.judge.scrub_claims import judge_explanation
+from jaxmi.judge.subject import Subject
+from jaxmi.judge.submission import Explanation, read_explanation
+from jaxmi.weights.native import load_checkpoint
+
+IMAGES = np.arange(15_000)
+
+
+def example(name: str) -> Path:
+    with resources.as_file(resources.files("jaxmi.judge") / "examples" / f"{name}.json") as path:
+        return path
+
+
+@pytest.fixture(scope="module")
+def found(transformer: Challenge, checkpoints):
+    """What explain finds in the transformer, and what the submission says of it."""
+    params = load_checkpoint(checkpoints / "transformer").params
+    stream, _, read_out, _ = run_both_ways(Network(transformer.model, params), transformer.inputs)
+    filters = find_filters(stream)
+    explanation = read_explanation(example("transformer"), "transformer")
+    subject = Subject(explanation, transformer, params, site_axes("transformer"), None)
+    return stream, filters, read_out, subject, explanation
+
+
+@pytest.mark.parametrize(
+    ("row", "claims"), [("1", [0]), ("2", [1, 2]), ("1+2", [0, 1, 2]), ("1+2+3a+3b", range(5))]
+)
+def test_the_transformer_s_claims_are_the_rows_of_the_published_table(found, row, claims) -> None:
+    stream, filters, read_out, subject, explanation = found
+    tested = [ReadyClaim.of(subject, explanation.claims[i], i) for i in claims]
+    kept = run_claims(subject, tested, draws=3).outcome
+    row_kept = scrub_filters(stream, filters, hypotheses(filters)[row], read_out, stream.logits, 3)
+    assert kept.kept == pytest.approx(row_kept.kept, abs=0.005)
+    assert kept.logit_error == pytest.approx(row_kept.logit_error, rel=0.02)
+    assert (kept.moved, kept.chance) == (1.0, row_kept.chance)
+
+
+def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, checkpoints) -> None:
+    params = load_checkpoint(checkpoints / "transformer").params
+    explanation = read_explanation(example("transformer"), "transformer")
+    score = judge_explanation(explanation, transformer, params)
+    assert score.verdict.startswith("in part given readouts: 83.")
+    assert score.readouts == ("alpha", "beta")
+    assert score.together.rest.outcome.kept == pytest.approx(score.together.alone.outcome.kept)
+    assert max(score.controls(rest=True).values()) < 0.65
+    assert score.covered["blocks.0.hook_resid_mid"] == pytest.approx(1.0, abs=1e-4)
+    assert not any(claim.empty for claim in score.claims)
+
+
+@pytest.fixture(scope="module")
+def cnn_parts(cnn: Challenge, checkpoints):
+    params = load_checkpoint(checkpoints / "cnn").params
+    return params, observe(Network(cnn.model, params), cnn.inputs[IMAGES])
+
+
+def scrubbed(explanation: Explanation, cnn: Challenge, params) -> Trial:
+    subject = Subject(explanation, cnn, params, site_axes("cnn"), IMAGES)
+    claims = [ReadyClaim.of(subject, c, i) for i, c in enumerate(explanation.claims)]
+    return run_claims(subject, claims, draws=3)
+
+
+@pytest.mark.parametrize("noise", [0.001, 0.01, 0.1])
+def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
+    cnn: Challenge, cnn_parts, noise: float
+) -> None:
+    """One claim about all of them: one donor for both groups, as in the published solution."""
+    params, neurons = cnn_parts
+    said = json.loads(example("cnn").read_text())
+    both = [n for claim in said["claims"][:2] for n in claim["components"]["neuron"]]
+    claim = {"site": "fc1.post", "feature": "similarity", "match": {"near": noise}}
+    said["claims"] = [{**claim, "components": {"neuron": both}}]
+    kept = scrubbed(read_explanation(json.dumps(said), "cnn"), cnn, params).outcome
+    scores = similarity(cnn.inputs[IMAGES], cnn.inputs[6])
+    published = scrub_near(neurons, np.isin(np.arange(200), both), scores, noise, 3)
+    assert kept.kept == pytest.approx(published.kept, abs=0.002)
+    assert kept.kept == pytest.approx({0.001: 0.95, 0.01: 0.93, 0.1: 0.64}[noise], abs=0.02)
+
+
+def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts) -> None:
+    params, neurons = cnn_parts
+    explanation = read_explanation(example("cnn"), "cnn")
+    groups = [claim.components.index[0] for claim in explanation.claims]
+    assert sorted(groups[0] + groups[1] + groups[4]) == list(range(200))
+    assert neurons.dead[list(groups[4])].all()
+    score = judge_explanation(explanation, cnn, params, IMAGES)
+    assert score.grade == "complete"
+    assert score.together.alone.outcome.kept == pytest.approx(0.943, abs=0.005)
+    assert [bool(claim.empty) for claim in score.claims] == [False, False, False, False, True]
+    assert score.controls(rest=True)["random components"] < 0.8
+    assert score.readouts == ()
+    first, second, third, *others = explanation.claims
+    swapped = replace(third, where=explanation.claims[3].where)
+    swapped = replace(swapped, where_program=explanation.claims[3].where_program)
+    wrong = replace(explanation, claims=(first, second, swapped, *others))
+    assert scrubbed(wrong, cnn, params).outcome.kept < 0.8

@@ -1,0 +1,110 @@
+"""Each rule of fairness is broken by a program that breaks no other; the published break none."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxmi
+from jaxmi.data.mnist import Mnist
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.fairness import RULES, Candidate, draw_fair
+from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+
+PAIRS = PairDomain()
+PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published"
+
+
+@pytest.fixture(scope="module")
+def images(mnist_data: Mnist) -> ImageDomain:
+    return ImageDomain(mnist_data.images[:5000], mnist_data.images[:60_000])
+
+
+@pytest.fixture
+def digits(mnist_data: Mnist) -> np.ndarray:
+    return mnist_data.digits[:5000]
+
+
+def broken(text: str, domain: Domain, digits: np.ndarray | None = None) -> list[str]:
+    program = parse(text, domain.kind)
+    candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
+    return [rule.name for rule in RULES if rule.broken(candidate)]
+
+
+def test_the_published_programs_break_no_rule(images: ImageDomain, digits: np.ndarray) -> None:
+    assert broken((PUBLISHED / "transformer.txt").read_text(), PAIRS) == []
+    assert broken((PUBLISHED / "cnn.txt").read_text(), images, digits) == []
+
+
+FAIR = "z = 0\nif x ** 2 < 40 * y:\n    z += 3\nz += (x + 2 * y) // 15 % 5 - {}\nreturn z >= 0"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("share", FAIR.format(5)),
+        ("noise", "return (7 * x + 11 * y) % 5 < 2"),
+        ("one input", "z = (x + y) // 8 % 2\nreturn x // 12 % 2 == 0 and (y < 100 or z > 0)"),
+        ("one threshold", "return abs(x - y) < 33 + x % 4"),
+        ("tree", "return x < 50 and y < 60 + x // 9 % 3 or x >= 50 and y > 60 - x // 7 % 3"),
+        ("idle", FAIR.format(3) + " and not x * y == 12"),
+    ],
+)
+def test_each_rule_on_pairs_is_broken_alone(rule: str, text: str) -> None:
+    assert broken(text, PAIRS) == [rule]
+
+
+def test_the_program_that_those_are_made_of_breaks_none() -> None:
+    assert broken(FAIR.format(3), PAIRS) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("share", "return 26000 <= l1(image, template(6)) < 30000"),
+        ("one threshold", "return mean(image) > 33"),
+        ("idle", "return 31300 <= l1(image, template(42396)) < 36700 and mean(image) < 90"),
+        ("templates", "return l1(image, template(0)) + linf(image, template(6)) * 20 < 35000"),
+    ],
+)
+def test_each_rule_on_images_is_broken_alone(
+    rule: str, text: str, images: ImageDomain, digits: np.ndarray
+) -> None:
+    assert broken(text, images, digits) == [rule]
+
+
+def test_labels_that_the_digit_tells_break_the_rule_on_digits_alone(images: ImageDomain) -> None:
+    text = (PUBLISHED / "cnn.txt").read_text()
+    as_if = label(parse(text, "image"), images).astype(np.uint8)  # every image a 0 or a 1
+    assert broken(text, images, as_if) == ["digits"]
+    assert broken(text, images, None) == []
+
+
+def test_labels_that_a_few_pixels_tell_break_the_rule_on_trees_alone(
+    images: ImageDomain, digits: np.ndarray
+) -> None:
+    text = (PUBLISHED / "cnn.txt").read_text()
+    marked = images.images.copy()
+    marked[:, 0, 0] = 100 * label(parse(text, "image"), images)  # moves distances by 100 of 30,000
+    assert broken(text, ImageDomain(marked, images.templates), digits) == ["tree"]
+
+
+def test_a_rule_says_its_figure_and_what_is_allowed() -> None:
+    program = parse("return x > 100", "pairs")
+    labels = label(program, PAIRS).astype(bool)
+    share = next(rule for rule in RULES if rule.name == "share")
+    said = share.broken(Candidate(program, PAIRS, labels))
+    assert said == "share: the share of label 1 is 10.6%, allowed 30% to 70%"
+
+
+def test_a_fair_draw_breaks_no_rule_and_counts_what_did() -> None:
+    rng = random.Random(11)
+    program, rejected = draw_fair(PAIRS, rng)
+    assert broken(show(program), PAIRS) == []
+    assert set(rejected) <= {rule.name for rule in RULES}
+    again = random.Random(11)
+    total = sum(draw_fair(PAIRS, again)[1].total() for _ in range(5))
+    assert total > 5  # the control: most draws are not fair

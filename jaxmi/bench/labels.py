@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxmi.bench.rounds import summary, time_in_turn
 from jaxmi.programs.compiled import label_batch, label_constants
-from jaxmi.programs.domain import Domain, PairDomain
+from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 from jaxmi.programs.skeleton import constants, filled, skeleton
@@ -29,7 +29,7 @@ def programs_per_second(name: str, domain: Domain, rounds: int) -> dict[str, Any
       first; and `constants` compiled from their constants alone.
     """
     text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
-    program = parse(text, "pairs" if isinstance(domain, PairDomain) else "image")
+    program = parse(text, domain.kind)
     shared, own = skeleton(program), np.array(constants(program)[1], np.float64)
     factors = np.random.default_rng(0).uniform(0.8, 1.25, (CANDIDATES, len(own)))
     whole = [kind is int for kind in shared.kinds]

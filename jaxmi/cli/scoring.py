@@ -145,7 +145,11 @@ def score_explanation(
         check_files(out, (SCORE,), force)
     kind = read_kind(against.challenge)
     name = next(name for name, of in KINDS.items() if of == kind)
-    explanation = read_explanation(path, name)
+    try:
+        explanation = read_explanation(path, name)
+    except InputError as error:
+        named = str(error).startswith(str(path))
+        raise error if named else InputError(f"{path}: {error}") from error
     score = judge_explanation(explanation, *load_judged_network(against))
     result = {"submission": path.name, "checkpoint": _named(against.checkpoint), **score.figures()}
     result["table"] = score.rows()

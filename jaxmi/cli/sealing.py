@@ -63,7 +63,7 @@ def pose(
     base = load_challenge(KINDS[kind], data_dir)
     low, high = ACCURACY[kind]
     for tried in range(1, programs + 1):
-        answer, challenge = _draw(base, data_dir)
+        answer, challenge = draw(base, data_dir)
         for _ in range(SEEDS_PER_PROGRAM):
             seed = secrets.randbelow(2**32)
             trained = _train(challenge, seed)
@@ -95,7 +95,16 @@ def _check_paths(out: Path, answer_path: Path) -> None:
         raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
 
 
-def _draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
+def draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
+    """Draws a fair program, and seals it.
+
+    Args:
+      base: The challenge whose inputs it labels.
+      data_dir: As in `pose`.
+
+    Returns:
+      The answer, and the challenge with the program's labels.
+    """
     domain, digits = program_domain(base), None
     if isinstance(domain, ImageDomain):
         domain = replace(domain, images=domain.images[:DRAWN_ON])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import cast
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,7 +23,7 @@ class PairDomain:
     p: int = P
     """How many values x and y take, >= 1."""
 
-    kind = cast(lang.Kind, "pairs")
+    kind: ClassVar[lang.Kind] = "pairs"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -61,7 +61,7 @@ class ImageDomain:
         default_factory=dict, repr=False
     )
 
-    kind = cast(lang.Kind, "image")
+    kind: ClassVar[lang.Kind] = "image"
 
     def __post_init__(self) -> None:
         """Checks the pixels.

@@ -1,6 +1,7 @@
 """The worked examples on the repository's networks keep what `jaxmi explain` says they keep."""
 
 import json
+import re
 from dataclasses import replace
 from importlib import resources
 from pathlib import Path
@@ -111,3 +112,9 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
     swapped = replace(swapped, where_program=explanation.claims[3].where_program)
     wrong = replace(explanation, claims=(first, second, swapped, *others))
     assert scrubbed(wrong, cnn, params).outcome.kept < 0.8
+
+
+def test_the_page_s_example_can_be_read() -> None:
+    page = Path(__file__).parents[2] / "docs" / "explanations.md"
+    (text,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
+    assert len(read_explanation(text, "transformer").claims) == 2

@@ -5,10 +5,11 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from programs.scalar_reference import difference, outcomes, run, shown
+from programs.scalar_reference import difference, outcomes, run
 
 from jaxmi.programs import arithmetic
 from jaxmi.programs import language as lang
+from jaxmi.programs.parse import parse
 
 SMALL_P = 13
 
@@ -109,8 +110,8 @@ def test_the_comparison_sees_wrong_arithmetic(
     name: str, wrong: object, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The control: each of these is a mistake that an evaluator in arrays could make."""
-    program = shown(text)
-    expected = run(program, SMALL_P)
+    program = parse(text, "pairs")
+    expected = run(text, SMALL_P)
     assert difference(program, expected, SMALL_P) == ""
     monkeypatch.setattr(arithmetic, name, wrong)
     assert difference(program, expected, SMALL_P) != ""

@@ -168,12 +168,12 @@ def test_the_published_program_is_compiled_with_200_sets_of_constants(
     assert len({labels.tobytes() for labels in label_batch(programs, PAIRS)}) > 150
 
 
-def test_550_random_programs_have_the_evaluated_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_540_random_programs_have_the_evaluated_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     programs, expected = [], []
-    for seed in range(55):
+    for seed in range(36):
         draw = Draw(seed)
         program = parse(draw.program(), "pairs")
-        for one in (program, *draw.others(program, 9)):
+        for one in (program, *draw.others(program, 14)):
             labels = labels_or_error(one, PAIRS)
             if isinstance(labels, str):
                 assert why_not_compiled(one, PAIRS) is not None

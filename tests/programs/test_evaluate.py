@@ -10,7 +10,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from programs.random_programs import random_program
-from programs.scalar_reference import Failure, difference, outcomes, run, shown
+from programs.scalar_reference import Failure, difference, outcomes, run
 
 from jaxmi.data.mnist import Mnist
 from jaxmi.errors import InputError
@@ -33,7 +33,7 @@ def published(name: str, kind: lang.Kind) -> lang.Program:
 def test_the_published_transformer_program_gives_the_exact_labels() -> None:
     program = published("transformer", "pairs")
     np.testing.assert_array_equal(label(program, PairDomain()), np.asarray(label_table()).ravel())
-    assert difference(program, run(program, P), P) == ""
+    assert difference(program, run(show(program), P), P) == ""
 
 
 def test_the_published_cnn_program_gives_the_exact_labels_of_all_70000_images(
@@ -130,7 +130,7 @@ def test_a_hundred_random_programs_are_pythons_on_every_pair(
     for _ in range(100):
         text = show(random_program(rng))
         program = parse(text, "pairs")
-        result = run(program, P)
+        result = run(text, P)
         assert difference(program, result, P) == "", text
         found["fails" if isinstance(result, Failure) else "works"] += 1
         if not isinstance(result, Failure):
@@ -162,14 +162,14 @@ def test_random_programs_have_every_part_of_the_language() -> None:
 
 def test_the_comparison_sees_a_wrong_report_of_a_failure() -> None:
     """The control's other half: another input, another error, another line are noticed."""
-    program = shown("z = 1 // (x - 5)\nreturn 1 // (x - 3)")
-    expected = run(program, SMALL_P)
+    text = "z = 1 // (x - 5)\nreturn 1 // (x - 3)"
+    program, expected = parse(text, "pairs"), run(text, SMALL_P)
     assert expected == Failure(3 * SMALL_P, "ZeroDivisionError", 2)
     assert difference(program, expected, SMALL_P) == ""
     for wrong in ({"position": 3}, {"error": "ValueError"}, {"line": 1}, {"error": ""}):
         assert difference(program, expected._replace(**wrong), SMALL_P) != ""
     assert difference(program, [1] * SMALL_P**2, SMALL_P) != ""
-    assert difference(shown("return 1"), expected, SMALL_P) != ""
+    assert difference(parse("return 1", "pairs"), expected, SMALL_P) != ""
 
 
 MESSAGES = {

@@ -1,0 +1,116 @@
+"""Sealed challenges from the command line: posed, verified, scored, revealed, and refused."""
+
+import json
+import random
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.cli import sealing
+from jaxmi.cli.main import main
+from jaxmi.training.recipe import RECIPES
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trains for a moment, and takes whatever comes of it."""
+    recipe = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=20)
+    monkeypatch.setattr(sealing, "RECIPES", {"transformer": {"fast": recipe}})
+    monkeypatch.setattr(sealing, "ACCURACY", {"pairs": (0.0, 1.0)})
+
+
+def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
+    posed = run("challenge", "new", "--kind", "pairs", "--out", "deep/sealed")
+    assert posed["answer"] == "deep/sealed.answer.json"
+    answer = json.loads(Path(posed["answer"]).read_text())
+    assert stat.S_IMODE(Path(posed["answer"]).stat().st_mode) == 0o600
+    assert answer["commitment"] == posed["commitment"]
+    assert answer["fingerprint"] == posed["fingerprint"]
+    assert 0.3 < posed["test_accuracy"] <= 1
+
+    verified = run("challenge", "verify", "deep/sealed", "--fingerprint", posed["fingerprint"])
+    assert verified["intact"] is True
+    assert verified["commitment"] == posed["commitment"]
+    assert verified["compared"] == ["model_labels.npz", "network.pt", "transformer_lens.pt"]
+
+    Path("guess.py").write_text(answer["program"])
+    score = run("score", "guess.py", "--challenge", "deep/sealed")
+    assert "as the sealed program does" in score["verdict"]
+
+    revealed = run("challenge", "reveal", "deep/sealed", posed["answer"])
+    assert revealed["program"] == answer["program"]
+    counts = revealed["network_is_right_on"]
+    assert counts["test"] / 6385 == posed["test_accuracy"]
+    assert score["agreement_network"] == counts["domain"] / 12_769
+
+
+def test_nothing_that_is_printed_or_published_tells_the_program(
+    quick, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["challenge", "new", "--out", "sealed"])
+    out, err = capsys.readouterr()
+    answer = json.loads(Path("sealed.answer.json").read_text())
+    terms = [line.strip() for line in answer["program"].splitlines() if len(line.strip()) > 12]
+    assert len(terms) >= 2
+    published = [file.read_bytes() for file in Path("sealed").rglob("*") if file.is_file()]
+    for text in (answer["salt"], str(answer["training_seed"]).rjust(12), *terms):
+        assert text not in out + err
+        assert not any(text.encode() in data for data in published)
+
+
+def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
+    quick, transformer: Challenge
+) -> None:
+    answers = []
+    for _ in range(2):
+        random.seed(0)
+        answers.append(sealing.draw(transformer, None)[0])
+    assert answers[0].program != answers[1].program
+    assert answers[0].salt != answers[1].salt
+
+
+def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
+    quick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sealing, "ACCURACY", {"pairs": (1.1, 1.2)})
+    with pytest.raises(SystemExit) as caught:
+        main(["challenge", "new", "--out", "sealed", "--programs", "2"])
+    assert caught.value.code == 1
+    err = capsys.readouterr().err
+    assert err.count("trying again") == 2 * sealing.SEEDS_PER_PROGRAM
+    assert "2 programs, and no network between 110.0% and 120.0%" in err
+    assert list(Path().iterdir()) == []
+
+
+def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:
+    before = (bundle / "README.md").read_text()
+    assert "exists already" in fails(2, "challenge", "new", "--out", str(bundle))
+    Path("mine.json").write_text("mine")
+    to_mine = ("challenge", "new", "--out", "sealed", "--answer", "mine.json")
+    assert "mine.json exists already" in fails(2, *to_mine)
+    inside = ("challenge", "new", "--out", "sealed", "--answer", "sealed/answer.json")
+    assert "lies in the challenge" in fails(2, *inside)
+    assert "--programs 0" in fails(2, "challenge", "new", "--out", "s", "--programs", "0")
+    assert (bundle / "README.md").read_text() == before
+    assert Path("mine.json").read_text() == "mine"
+    assert not Path("sealed").exists()
+
+
+def test_what_was_altered_or_does_not_belong_is_refused(
+    fails, bundle: Path, answer_file: Path, tmp_path: Path
+) -> None:
+    folder = str(bundle)
+    line = fails(2, "challenge", "verify", folder, "--fingerprint", "0" * 64)
+    assert "0" * 64 in line
+    assert "nowhere is no sealed challenge" in fails(2, "challenge", "verify", "nowhere")
+    assert "cannot be read" in fails(2, "challenge", "reveal", folder, "nothing.json")
+    content = json.loads(answer_file.read_text())
+    answer_file.write_text(json.dumps({**content, "program": "return x > y\n"}))
+    assert "altered" in fails(2, "challenge", "reveal", folder, str(answer_file))
+    answer_file.write_text(json.dumps({**content, "fingerprint": "0" * 64}))
+    assert "another fingerprint" in fails(2, "challenge", "reveal", folder, str(answer_file))
+    (bundle / "network.pt").write_bytes(b"altered")
+    assert "network.pt was altered" in fails(2, "challenge", "verify", folder)

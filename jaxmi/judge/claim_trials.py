@@ -93,7 +93,7 @@ class ReadyClaim:
         try:
             return self.subject.feature(program, state)
         except InputError as error:
-            message = re.sub(r"^line \d+: ", "", str(error))
+            message = re.sub(r"^line \d+, column \d+: ", "", str(error))
             raise InputError(f"{self.name}.{key}: {message}") from None
 
 
@@ -109,7 +109,8 @@ def run_claims(
     Args:
       subject: The network.
       claims: In the order of the submission.
-      rest: Also resample everything else, at every site that the submission is about.
+      rest: Also resample everything else at the claims' sites; without claims, at all sites that
+        the submission is about.
       draws: How often donors are drawn.
       seed: Of the draws.
 
@@ -142,6 +143,7 @@ def _carry_out(
     state: dict[str, np.ndarray] = {}
     patches: dict[str, np.ndarray] = {}
     touched = np.zeros(subject.n, bool)
+    resampled = {claim.site for claim in claims} or set(subject.claimed)
     for site in subject.sites:
         state[site] = subject.read(site, patches)
         here = [claim for claim in claims if claim.site == site]
@@ -150,7 +152,7 @@ def _carry_out(
             donors = claim.donors(state, rng)
             state[site] = claim.component.exchange(state[site], donors)
             touched |= donors != np.arange(subject.n)
-        if rest and site in subject.claimed:
+        if rest and site in resampled:
             others = state[site][anyone(subject.n)(rng, state)]
             state[site] = everything_else(state[site], others, reached)
         if site in subject.claimed:

@@ -11,7 +11,6 @@ from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.image_functions import image_function
 
-
 P = 113
 """Challenge 2's own modulus: its inputs are 0 <= x, y < 113."""
 
@@ -24,6 +23,15 @@ class PairDomain:
     """How many values x and y take, >= 1."""
 
     kind: ClassVar[lang.Kind] = "pairs"
+
+    def __post_init__(self) -> None:
+        """Checks p.
+
+        Raises:
+          InputError: if there is no pair.
+        """
+        if self.p < 1:
+            raise InputError(f"p = {self.p}: expected at least 1")
 
     @property
     def shape(self) -> tuple[int, ...]:

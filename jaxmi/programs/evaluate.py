@@ -79,7 +79,7 @@ class _Run:
         self._variables = {n: _Variable(v, everywhere) for n, v in domain.inputs().items()}
         self._images: dict[str, int | None] = {"image": None}
         self._running = everywhere  # where nothing has failed
-        self._failures: list[tuple[int, int, Exception]] = []
+        self._failures: list[tuple[int, lang.Position, Exception]] = []
         self.returned: np.ndarray | None = None
 
     def block(self, statements: tuple[lang.Statement, ...], where: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ class _Run:
         if where.any():
             first = int(where.argmax())
             error = np.broadcast_to(np.asarray(errors, object), where.shape).flat[first]
-            self._failures.append((first, node.at.line, error))
+            self._failures.append((first, node.at, error))
             self._running = self._running & ~where
 
     def raise_first(self) -> None:
@@ -238,7 +238,10 @@ class _Run:
         """
         if not self._failures:
             return
-        position, line, error = min(self._failures, key=lambda failure: failure[0])
-        at = f"line {line}: " if line else ""
+        position, at, error = min(self._failures, key=lambda failure: failure[0])
+        place = f"line {at.line}, column {at.column}: " if at.line else ""
         kind = "" if isinstance(error, InputError) else f"{type(error).__name__}, "
-        raise EvaluationError(f"{at}{kind}{error} at {self._domain.describe(position)}") from error
+        said = error.args[-1]  # some begin with a number
+        raise EvaluationError(
+            f"{place}{kind}{said} at {self._domain.describe(position)}"
+        ) from error

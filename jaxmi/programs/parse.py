@@ -32,7 +32,7 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
     if not any(isinstance(node, lang.Return) for node in lang.walk(program)):
         raise ProgramError(lang.Position(1, 1), "nothing is returned")
     if len(show(program)) > MAX_CHARACTERS:  # so that what is shown can be parsed again
-        message = f"written with four spaces a level, it has more than {MAX_CHARACTERS:,} characters"
+        message = f"with four spaces a level, it has more than {MAX_CHARACTERS:,} characters"
         raise ProgramError(lang.Position(1, 1), message)
     return program
 

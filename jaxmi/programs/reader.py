@@ -25,6 +25,9 @@ MAX_SIZE = 1000
 MAX_DEPTH = 30
 """How deeply statements and expressions may be nested."""
 
+MAX_NAMES = 40
+"""How many inputs and variables may have names: each may hold large numbers for every input."""
+
 MAX_TEMPLATES = 16
 """How many images a program may name."""
 
@@ -122,6 +125,8 @@ class Reader:
             if operator and name not in self._numbers:
                 fail(target, f"{name} has no value yet")
             self._numbers.add(name)
+        if len(self._numbers | self._images) > MAX_NAMES:
+            fail(target, f"more than {MAX_NAMES} names for values")
         return lang.Assign(name, value, operator, at=position(node))
 
     def _number(self, node: ast.expr, depth: int) -> lang.Expression:
@@ -182,7 +187,7 @@ class Reader:
             fewest, most = lang.FUNCTIONS[name]
             if not fewest <= len(node.args) <= most:
                 wanted = str(fewest) if fewest == most else f"{fewest}..{most}"
-                fail(node, f"{name} takes {wanted} numbers")
+                fail(node, f"{name} takes {wanted} number{'s' * (most > 1)}")
             arguments = tuple(self._number(argument, depth + 1) for argument in node.args)
             return lang.Call(name, arguments, at=at), False
         known = [*lang.FUNCTIONS, *(lang.IMAGE_FUNCTIONS if self._kind == "image" else ())]

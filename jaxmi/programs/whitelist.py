@@ -101,7 +101,8 @@ def literal(node: ast.Constant, value: object) -> int | float:
         return value
     if isinstance(value, int | float):
         fail(node, "the number is too large: whole numbers below 2**63, or finite ones")
-    fail(node, f"a {type(value).__name__} is not part of the language")
+    kinds = {str: "a str", bytes: "bytes", complex: "a complex number", type(None): "None"}
+    fail(node, f"{kinds.get(type(value), '...')} is not part of the language")
 
 
 def called(node: ast.AST) -> str:

@@ -147,7 +147,7 @@ def test_other_verbs_do_not_measure_a_sealed_network_by_labels_that_are_not_its_
         ("import os", "line 1, column 1: import"),
         ("return x.__class__", "line 1, column 8: an attribute"),
         ("z = 1\nreturn q", "line 2, column 8: unknown name 'q'"),
-        ("return 9**9**9", "line 1: OverflowError"),
+        ("return 9**9**9", "line 1, column 8: OverflowError"),
         ("return x / y > 1", "ZeroDivisionError, division by zero at x = 0, y = 0"),
         ("return x + y", "returns 2 at x = 0, y = 2"),
         ("", "line 1, column 1: the program is empty"),

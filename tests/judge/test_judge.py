@@ -227,11 +227,25 @@ def test_a_readout_hidden_in_a_definition_or_a_condition_is_named_too(judge) -> 
 
 
 def test_readouts_are_read_as_the_claims_before_left_them(judge) -> None:
-    """The second claim's groups are those of the exchanged sums, not of the first ones."""
-    exchanged = judge(sums([4], "0"), sums([4], "first", where="first > 1.5"), readouts=READ)
-    assert exchanged.together.alone.outcome.kept == pytest.approx(exchanged.chance, abs=0.04)
-    alone = judge(sums([4], "first", where="first > 1.5"), readouts=READ)
-    assert alone.together.alone.outcome.kept == 1.0
+    """What fails by now may be exchanged with what fails by now: nothing more changes."""
+    shuffled = sums([4], "0")
+    failing = sums([4], "0", where="first < 1.5")
+    once = judge(shuffled, readouts=READ).together.alone.outcome
+    twice = judge(shuffled, failing, readouts=READ).together.alone.outcome
+    assert twice.kept == once.kept
+    assert twice.logit_error == pytest.approx(once.logit_error)
+    by_inputs = judge(shuffled, sums([4], "0", where=f"not ({LABEL})")).together.alone.outcome
+    assert by_inputs.kept != once.kept  # the control: what failed at first need not fail by now
+
+
+def test_readouts_on_principal_components_are_centred(judge) -> None:
+    """The first is nearly the second sum, which is 0, 1 or 2: centred, -1, 0 or 1."""
+    along = {"second": {"site": RESID, "pos": 2, "pca": [1.0]}}
+    told = [
+        judge(sums("0:128", f"second > {threshold}"), readouts=along).claims[0].bits
+        for threshold in (-1.5, 0.5, 1.5)
+    ]
+    assert told == [0.0, pytest.approx(0.8, abs=0.1), 0.0]
 
 
 # Several sites.
@@ -246,6 +260,12 @@ def test_a_later_site_s_claims_do_not_mend_an_earlier_site_s(judge) -> None:
     assert judge(later, head).together.alone.outcome.kept < 0.75  # the network's order counts
     true = {**head, "feature": BOTH}
     assert judge(later, true).grade == "complete"
+
+
+def test_a_site_of_empty_claims_only_is_left_as_it_is(judge) -> None:
+    dead = {"site": Z, "components": {"pos": 2, "head": [3, 4]}, "feature": "0"}
+    score = judge(sums([4], BOTH), dead)
+    assert (score.grade, bool(score.claims[1].empty)) == ("complete", True)
 
 
 def test_a_readout_of_a_later_site_cannot_be_a_feature(judge) -> None:

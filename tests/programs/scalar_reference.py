@@ -5,6 +5,7 @@ Only tests run programs so, and only their own.
 
 import ast
 import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -74,8 +75,9 @@ def is_named(expected: list[int | float] | Failure, message: str, p: int) -> boo
     if not isinstance(expected, Failure):
         return False
     x, y = divmod(expected.position, p)
-    what = f"line {expected.line}: {expected.error}, " if expected.error else "ends without return"
-    return message.startswith(what) and message.endswith(f" at x = {x}, y = {y}")
+    place = rf"line {expected.line}, column \d+: {expected.error}, "
+    what = place if expected.error else "ends without return"
+    return bool(re.match(what, message)) and message.endswith(f" at x = {x}, y = {y}")
 
 
 def python_function(text: str) -> Callable[[int, int, int], Any]:

@@ -271,7 +271,7 @@ FAILING = {
     "return x / 200": "it may return something else than 0 or 1, from 0 to 0.56",
     "return x + 1": "it may return something else than 0 or 1, from 1 to 113",
     "return 1 / x > 0.5": "line 1: / by something from 0 to 112, perhaps 0",
-    "return 0 ** -x > 0.5": "line 1: ZeroDivisionError",
+    "return 0 ** -x > 0.5": "line 1, column 8: ZeroDivisionError",
     "return 0 * (x + y) ** y == 5": "line 1: ** of more than one input, or of a variable",
 }
 

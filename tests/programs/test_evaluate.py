@@ -174,22 +174,24 @@ def test_the_comparison_sees_a_wrong_report_of_a_failure() -> None:
 
 MESSAGES = {
     "return 1 // x": (
-        "line 1: ZeroDivisionError, integer division or modulo by zero at x = 0, y = 0"
+        "line 1, column 8: ZeroDivisionError, integer division or modulo by zero at x = 0, y = 0"
     ),
     "\n\nz = (1 +\n  2 / (x - 5))\nreturn z": (
-        "line 4: ZeroDivisionError, division by zero at x = 5, y = 0"
+        "line 4, column 3: ZeroDivisionError, division by zero at x = 5, y = 0"
     ),
     "def label(x, y):\n  if x < 3:\n    z = 1\n  return z if x >= 3 else 0": (
-        "line 4: NameError, z has no value at x = 3, y = 0"
+        "line 4, column 10: NameError, z has no value at x = 3, y = 0"
     ),
     "if x < 4:\n  return 1\nelif sqrt(9 - y) >= 0:\n  return 1": (
-        "line 3: ValueError, math domain error at x = 4, y = 10"
+        "line 3, column 6: ValueError, math domain error at x = 4, y = 10"
     ),
     "if y < 7:\n  return 1": "ends without return at x = 0, y = 7",
     "return (8 - y) ** .5 > 0": (
-        "line 1: ValueError, the power is a complex number at x = 0, y = 9"
+        "line 1, column 8: ValueError, the power is a complex number at x = 0, y = 9"
     ),
-    "return 9**9**9": "line 1: OverflowError, a whole number reaches 2**1024 at x = 0, y = 0",
+    "return 9**9**9": (
+        "line 1, column 8: OverflowError, a whole number reaches 2**1024 at x = 0, y = 0"
+    ),
 }
 
 

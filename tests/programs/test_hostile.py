@@ -39,7 +39,10 @@ def test_programs_whose_numbers_grow_without_end_are_refused_when_evaluated(
 ) -> None:
     for name in hostile.bombs():
         said = report["said"][name]
-        assert re.fullmatch(r"line \d+: OverflowError, .+ at x = \d+, y = \d+", said), (name, said)
+        assert re.fullmatch(r"line \d+, column \d+: OverflowError, .+ at x = \d+, y = \d+", said), (
+            name,
+            said,
+        )
 
 
 def test_harmless_programs_pass_the_same_process(report: dict[str, Any]) -> None:

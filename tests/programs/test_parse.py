@@ -22,7 +22,7 @@ from jaxmi.programs.language import (
     Unary,
 )
 from jaxmi.programs.parse import MAX_CHARACTERS, parse
-from jaxmi.programs.reader import MAX_DEPTH, MAX_SIZE, MAX_TEMPLATES
+from jaxmi.programs.reader import MAX_DEPTH, MAX_NAMES, MAX_SIZE, MAX_TEMPLATES
 
 X, Y, P = Name("x"), Name("y"), Name("p")
 IMAGE = Name("image")
@@ -203,7 +203,7 @@ REFUSED = {
     "return f'{x}'": (1, 8, "an f-string"),
     "return 'a'": (1, 8, "a str"),
     "return 1j": (1, 8, "a complex"),
-    "return None": (1, 8, "a NoneType"),
+    "return None": (1, 8, "None is not part"),
     "return 9223372036854775808": (1, 8, "the number is too large"),
     "return 1e999": (1, 8, "the number is too large"),
     # Calls
@@ -319,3 +319,11 @@ def test_places_are_no_part_of_what_a_node_says() -> None:
     assert hash(near) == hash(far)
     assert near != value("x + 2")
     assert near != "x + 1"
+
+
+def test_names_are_at_most_so_many() -> None:
+    free = MAX_NAMES - len(lang.INPUTS["pairs"])
+    lines = [f"v{i} = x" for i in range(free + 1)]
+    parse("\n".join([*lines[:free], "v0 = y", "return v0"]), "pairs")
+    with pytest.raises(ProgramError, match=f"line {free + 1}, column 1: more than {MAX_NAMES} names"):
+        parse("\n".join([*lines, "return v0"]), "pairs")

@@ -61,7 +61,7 @@ class ChallengeVerify(Verb):
 
     def run(self) -> Result:
         """Checks every byte, then that the network's forms agree."""
-        from jaxmi.cli.sealed_bundle import check_forms, read_bundle
+        from jaxmi.cli.sealed_checks import check_contents, read_bundle
 
         bundle = read_bundle(self.bundle)
         if self.fingerprint not in (None, bundle.fingerprint):
@@ -71,11 +71,18 @@ class ChallengeVerify(Verb):
             )
         return {
             "intact": True,
-            "compared": check_forms(bundle, self.data_dir),
+            "compared": check_contents(bundle, self.data_dir),
             "kind": bundle.kind,
             "commitment": bundle.commitment,
             "fingerprint": bundle.fingerprint,
         }
+
+    def show(self, result: Result) -> None:
+        """Says what was checked, and what only the maker's word can tell."""
+        print(f"{self.bundle} is intact, and these agree: {', '.join(result['compared'])}")
+        print(f"fingerprint {result['fingerprint']}")
+        if self.fingerprint is None:
+            print("is it the one that was announced? --fingerprint compares")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +100,7 @@ class ChallengeReveal(Verb):
 
     def run(self) -> Result:
         """Checks the bundle, the commitment, and the network's accuracy under the program."""
-        from jaxmi.cli.sealed_bundle import open_bundle, read_bundle
+        from jaxmi.cli.sealed_checks import open_bundle, read_bundle
 
         bundle = read_bundle(self.bundle)
         opened = open_bundle(bundle, self.answer, self.data_dir)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
 from jaxmi.cli.network import load_labelled
-from jaxmi.cli.sealed_bundle import Bundle, open_bundle, read_bundle
+from jaxmi.cli.sealed_checks import Bundle, open_bundle, read_bundle
 from jaxmi.cli.submissions import Against
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
@@ -31,7 +31,7 @@ def load_reference(against: Against) -> Reference:
         challenge,
         truth=challenge.labels if known else None,
         network=_labels(challenge, network.params) if network else None,
-        stated=bundle.counts["domain"] / len(challenge.inputs) if bundle else None,
+        stated=bundle.counts if bundle else {},
         digits=load_mnist(against.data_dir).digits if challenge.name == "cnn" else None,
     )
 

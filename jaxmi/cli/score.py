@@ -3,11 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
 from jaxmi.cli.verb import Result, Verb
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 SHOWN = {
     "agreement_truth": "true labels",
@@ -15,10 +18,16 @@ SHOWN = {
     "agreement_validation": "  validation",
     "agreement_test": "  test",
     "agreement_network": "the network's labels",
+    "agreement_network_train": "  train",
+    "agreement_network_validation": "  validation",
+    "agreement_network_test": "  test",
     "agreement_mistakes": "  where the network is wrong",
-    "network_truth": "the network itself: true labels",
+    "network_truth": "true labels, by the network",
 }
 """Figure -> what a person reads."""
+
+LARGEST = 5
+"""How many of the regions where labels differ are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +42,7 @@ class Score(Verb):
     """transformer, cnn, or the folder of a sealed challenge."""
 
     checkpoint: Path | None = None
-    """A network to compare with; of a sealed challenge, its own is taken."""
+    """A network to compare with. A sealed challenge has its own."""
 
     answer: Path | None = None
     """The answer to a sealed challenge, if it is known: then the true labels are, too."""
@@ -77,10 +86,11 @@ class Score(Verb):
 
 def _print_score(result: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(title=result["submission"], title_justify="left", show_header=False)
+    table = Table(title=escape(result["submission"]), title_justify="left", show_header=False)
     table.add_column("figure")
     table.add_column("value", justify="right")
     for key, words in SHOWN.items():
@@ -89,42 +99,50 @@ def _print_score(result: Mapping[str, Any]) -> None:
     if result["description_length"] is not None:
         table.add_row("description length", f"{result['description_length']:,}")
     console.print(table)
-    for name, regions in result["differences"].items():
-        for region in regions[:5]:
-            console.print(
-                f"differs from the {name}: {region['name']}, {region['differing']:,} inputs, "
-                f"{region['label1']:,} labelled 1",
-                markup=False,
-            )
+    for name, found in result["differences"].items():
+        _print_regions(console, f"differs from the {name}", found)
     console.print(result["verdict"], markup=False)
+
+
+def _print_regions(console: "Console", what: str, found: Mapping[str, Any]) -> None:
+    if not found["inputs"]:
+        return
+    largest = found["largest"][:LARGEST]
+    more = f", the largest {len(largest)} of {found['regions']}" if len(largest) > 1 else ""
+    console.print(f"{what} on {found['inputs']:,} of the inputs{more}:", markup=False)
+    for region in largest:
+        of = f"{region['differing']:,}, {region['label1']:,} of them labelled 1"
+        console.print(f"  {region['name']}: {of}", markup=False)
 
 
 def _print_ranking(result: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from jaxmi.report.ranking import ranking_rows
 
     headings, *rows = ranking_rows(result)
-    table = Table(title=result["challenge"], title_justify="left")
+    table = Table(title=escape(result["challenge"]), title_justify="left")
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="left" if i == 1 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     Console().print(table)
 
 
 def _print_explanation(result: Mapping[str, Any]) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     (_, *headings), *rows = result["table"]
-    table = Table(title=result["title"], title_justify="left")
+    table = Table(title=escape(result["title"]), title_justify="left")
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console = Console(highlight=False, soft_wrap=True)
     Console().print(table)
-    console.print(result["verdict"], markup=False)
+    console.print(f"{result['verdict']}\n({result['rule']})", markup=False)

@@ -3,6 +3,7 @@
 JAX is imported only once a submission has been read: a text that is no program is refused at once.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from jaxmi.cli.submissions import (
     KINDS,
+    NETWORK,
     Against,
     Submission,
     find_submissions,
@@ -151,7 +153,7 @@ def score_explanation(
         named = str(error).startswith(str(path))
         raise error if named else InputError(f"{path}: {error}") from error
     score = judge_explanation(explanation, *load_judged_network(against))
-    result = {"submission": path.name, "checkpoint": _named(against.checkpoint), **score.figures()}
+    result = {"submission": path.name, "checkpoint": _network(against), **score.figures()}
     result["table"] = score.rows()
     if out is not None:
         with whole_files(out) as folder:
@@ -174,23 +176,39 @@ def _score(submission: Submission, reference: "Reference", against: Against) -> 
     return {
         **submission.about(),
         "challenge": against.challenge,
-        "checkpoint": _named(against.checkpoint),
+        "checkpoint": _network(against),
         "judged": len(submission.labels),
         **score.figures(),
+        "as_stated": score.as_stated,
         "differences": {
-            name: [region._asdict() for region in regions[:REGIONS]]
+            name: {
+                "inputs": sum(region.differing for region in regions),
+                "regions": len(regions),
+                "largest": [region._asdict() for region in regions[:REGIONS]],
+            }
             for name, regions in differences.items()
         },
         "verdict": score.verdict,
     }
 
 
-def _named(path: Path | None) -> str | None:
-    return None if path is None else str(path)
+def _network(against: Against) -> str | None:
+    """The folder of the network that is judged."""
+    if against.challenge not in KINDS:
+        return str(Path(against.challenge) / NETWORK)
+    return None if against.checkpoint is None else str(against.checkpoint)
 
 
-def _merit(result: Mapping[str, Any]) -> tuple[float, ...]:
-    """What to rank by: true labels, then the network's, then brevity."""
-    figures = (result["agreement_truth"], result["agreement_network"])
+def _merit(result: Mapping[str, Any]) -> tuple[int | float, ...]:
+    """What to rank by, least first.
+
+    True labels, then the network's, then brevity. While the true labels are sealed: whether it may
+    be the sealed program, how far its agreement with the network is from that one's, brevity.
+    """
     length = result["description_length"]
-    return (*(-(share or 0.0) for share in figures), length if length is not None else float("inf"))
+    brevity = math.inf if length is None else length
+    if result["agreement_truth"] is None and result["network_truth"] is not None:
+        far = abs(result["agreement_network"] - result["network_truth"])
+        return not result["as_stated"], far, brevity
+    figures = (result["agreement_truth"], result["agreement_network"])
+    return (*(-(share or 0.0) for share in figures), brevity)

@@ -1,7 +1,6 @@
 """Submissions as files: a program's text, a table of labels, or an explanation."""
 
 import json
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from jaxmi.cli.archive import read_archive
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, PairDomain
@@ -21,11 +21,8 @@ PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
 KINDS: dict[str, lang.Kind] = {"transformer": "pairs", "cnn": "image"}
 """Published challenge -> what its programs label."""
 
-STATEMENT = "challenge.json"
-"""The file by which a sealed challenge's folder is known."""
-
-MAX_TABLE = 2**26
-"""Bytes that a table's file may have; `jaxmi predict` writes up to 5 million."""
+STATEMENT, NETWORK = "challenge.json", "network"
+"""In a sealed challenge's folder: the file by which it is known, and its network."""
 
 
 @dataclass(frozen=True)
@@ -107,13 +104,10 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
 
 
 def _read_table(path: Path, domain: Domain) -> tuple[Int[np.ndarray, "m"], slice]:
-    try:
-        if path.stat().st_size > MAX_TABLE:
-            raise InputError(f"{path} has {path.stat().st_size:,} bytes: no table of labels")
-        with np.load(path, allow_pickle=False) as archive:
-            labels = archive["labels"]
-    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} holds no array `labels`: {error!r:.100}") from error
+    arrays = read_archive(path)
+    if "labels" not in arrays:
+        raise InputError(f"{path} holds no array `labels`")
+    labels = arrays["labels"]
     n = int(np.prod(domain.shape))
     shapes = {domain.shape: slice(None), (n,): slice(None)}
     if not isinstance(domain, PairDomain):
@@ -151,5 +145,5 @@ def read_kind(challenge: str) -> lang.Kind:
         return next(one for one in KINDS.values() if one == kind)
     except (OSError, ValueError, TypeError, KeyError, StopIteration):
         raise InputError(
-            f"--challenge {challenge}: neither transformer, cnn, nor a sealed challenge's folder"
+            f"--challenge {challenge}: not transformer, cnn, or a sealed challenge's folder"
         ) from None

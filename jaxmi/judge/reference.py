@@ -1,6 +1,7 @@
 """What submissions to a challenge are judged by: its labels, as far as known, and a network's."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -23,8 +24,8 @@ class Reference:
     network: Int[np.ndarray, "n"] | None
     """The labels of the network that is judged; None if none is."""
 
-    stated: float | None = None
-    """Share of the domain on which a sealed challenge's network is said to be right."""
+    stated: Mapping[str, int] = field(default_factory=dict)
+    """Of a sealed challenge: as in `Score`."""
 
     digits: UInt8[np.ndarray, "n"] | None = None
     """The digit that each image shows."""
@@ -35,18 +36,20 @@ class Reference:
         Raises:
           InputError: as `Score`.
         """
-        chosen = np.arange(len(self.challenge.inputs))[rows]
-        whole = len(chosen) == len(self.challenge.inputs)
-        splits = self.challenge.splits
-        if not whole:
-            inside = {name: np.isin(chosen, split) for name, split in splits.items()}
-            splits = {name: np.flatnonzero(where) for name, where in inside.items()}
+        everything = np.arange(len(self.challenge.inputs))
+        chosen = everything[rows]
+        splits = {
+            name: np.flatnonzero(np.isin(chosen, of)) if len(chosen) < len(everything) else of
+            for name, of in self.challenge.splits.items()
+        }
+        whole = {name: len(splits[name]) == len(of) for name, of in self.challenge.splits.items()}
+        whole["domain"] = len(chosen) == len(everything)
         return Score(
             submitted,
             None if self.truth is None else self.truth[rows],
             None if self.network is None else self.network[rows],
             splits,
-            self.stated if whole else None,
+            {name: count for name, count in self.stated.items() if whole[name]},
         )
 
     def differences(self, score: Score, rows: slice = slice(None)) -> dict[str, list[Region]]:

@@ -15,6 +15,10 @@ P = 113
 """Challenge 2's own modulus: its inputs are 0 <= x, y < 113."""
 
 
+KEPT = 64
+"""How many scores of images are kept, to be asked for again."""
+
+
 @dataclass(frozen=True, eq=False)
 class PairDomain:
     """All pairs (x, y) with 0 <= x, y < p."""
@@ -111,6 +115,8 @@ class ImageDomain:
                 if index is not None and index >= len(self.templates):
                     raise InputError(f"template({index}): there are {len(self.templates)} images")
             stacks = [self.images if i is None else self.templates[i][None] for i in arguments]
+            if len(self._computed) >= KEPT:
+                self._computed.pop(next(iter(self._computed)))  # the oldest
             self._computed[key] = image_function(function, stacks)
         return self._computed[key]
 

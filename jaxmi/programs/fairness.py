@@ -15,9 +15,11 @@ from jaxtyping import Bool, Integer
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain
-from jaxmi.programs.evaluate import label
+from jaxmi.programs.evaluate import EvaluationError, label
 from jaxmi.programs.sample import sample_program
 from jaxmi.programs.trees import best_band, tree_accuracy
+
+_SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
 
 DEPTH = 3
 """Of the decision tree that must not learn the labels."""
@@ -88,11 +90,11 @@ def _share(candidate: Candidate) -> float:
     return float(candidate.labels.mean())
 
 
-def _one_input(candidate: Candidate) -> float:
-    """How many labels x alone tells, or y alone."""
-    table = candidate.labels.reshape(candidate.domain.shape)
-    ones = (table.mean(axis=axis) for axis in (0, 1))
-    return max(float(np.maximum(share, 1 - share).mean()) for share in ones)
+def _one_number(candidate: Candidate) -> float:
+    """How many labels x alone tells, or y, or a sum such as x + 2 * y."""
+    x, y = np.indices(candidate.domain.shape).reshape(2, -1)
+    sums = [a * x + b * y for a, b in ((1, 0), (0, 1), *_SLOPES)]
+    return max(_told_by(number - number.min(), candidate.labels) for number in sums)
 
 
 def _one_threshold(candidate: Candidate) -> float:
@@ -122,9 +124,7 @@ def _digits(candidate: Candidate) -> float:
     """How many labels the digit tells."""
     if candidate.digits is None:
         return 0.0
-    ones = np.bincount(candidate.digits, candidate.labels)
-    of = np.bincount(candidate.digits)
-    return float(np.maximum(ones, of - ones).sum() / of.sum())
+    return _told_by(candidate.digits, candidate.labels)
 
 
 def _idle(candidate: Candidate) -> float:
@@ -149,8 +149,15 @@ def _templates(candidate: Candidate) -> float:
 
 RULES = (
     Rule("share", "the share of label 1", ("pairs", "image"), 0.3, 0.7, _share),
-    Rule("noise", "the share of neighbours that differ", ("pairs",), 0, 0.15, _noise),
-    Rule("one input", "what x or y alone tells of the labels", ("pairs",), 0, 0.87, _one_input),
+    Rule("noise", "the share of neighbours that differ", ("pairs",), 0, 0.05, _noise),
+    Rule(
+        "one number",
+        "what x alone, y alone or one sum of them tells of the labels",
+        ("pairs",),
+        0,
+        0.9,
+        _one_number,
+    ),
     Rule(
         "one threshold",
         "what a band on x, y, x + y, x - y, x * y or mean(image) tells of the labels",
@@ -172,18 +179,26 @@ def _images(candidate: Candidate) -> ImageDomain:
     return candidate.domain
 
 
+def _told_by(number: Integer[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
+    """How many labels are told by a whole number, 0 or more: the commoner label of each value."""
+    ones, of = np.bincount(number, labels), np.bincount(number)
+    return float(np.maximum(ones, of - ones).sum() / of.sum())
+
+
 def _changed(candidate: Candidate, program: lang.Program) -> float:
-    return float((label(program, candidate.domain) != candidate.labels).mean())
+    try:
+        return float((label(program, candidate.domain) != candidate.labels).mean())
+    except EvaluationError:  # nothing is idle without which the program fails
+        return 1.0
 
 
 def _shorter(program: lang.Program) -> Iterator[lang.Program]:
-    """Without one term; without all but one operand of an `and` or `or`, or one end of a band."""
-    for i, statement in enumerate(program.body[1:-1], start=1):  # the first sets z
-        if not isinstance(statement, lang.Return):
-            yield replace(program, body=program.body[:i] + program.body[i + 1 :])
+    """Without a statement, all but one operand of an `and` or `or`, or one end of a band."""
     for node in lang.walk(program):
         for simpler in _simpler(node):
             yield _mapped(program, lambda part, old=node, new=simpler: new if part is old else part)
+        if isinstance(node, lang.Assign | lang.If) and node is not program.body[0]:  # that sets z
+            yield _without(program, node)
 
 
 def _simpler(node: lang.Node) -> tuple[lang.Expression, ...]:
@@ -193,6 +208,15 @@ def _simpler(node: lang.Node) -> tuple[lang.Expression, ...]:
         case lang.Compare(first=first, rest=(one, two)):
             return lang.Compare(first, (one,)), lang.Compare(one[1], (two,))
     return ()
+
+
+def _without(part: Any, statement: lang.Statement) -> Any:
+    """A program without a statement, wherever it stands."""
+    if isinstance(part, tuple):
+        return tuple(_without(element, statement) for element in part if element is not statement)
+    if not isinstance(part, lang.Node):
+        return part
+    return replace(part, **{n: _without(v, statement) for n, v in vars(part).items() if n != "at"})
 
 
 def _with_template(program: lang.Program, index: int, other: int) -> lang.Program:

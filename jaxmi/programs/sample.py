@@ -140,9 +140,9 @@ class _Pairs:
         sign = self._rng.choice("<>")
         match self._rng.randrange(3):
             case 0:
-                return f"y {sign} p - x {_plus(a + b - self._p)}"
+                return f"y {sign} p - x{_plus(a + b - self._p)}"
             case 1:
-                return f"y {sign} x {_plus(b - a)}"
+                return f"y {sign} x{_plus(b - a)}"
         slope = self._rng.choice([2, 3])
         one, other = self._rng.sample(["x", "y"], 2)
         return f"{one} + {slope} * {other} {sign} {a + slope * b}"
@@ -232,4 +232,4 @@ def _rounded(value: float, digits: int = 2) -> int | float:
 
 
 def _plus(value: int) -> str:
-    return f"- {-value}" if value < 0 else f"+ {value}"
+    return f" + {value}" if value > 0 else f" - {-value}" if value < 0 else ""

@@ -29,25 +29,33 @@ def difference_figure(reference: Reference, score: Score, rows: slice, name: str
     differs = {title: score.submitted != labels for title, labels in known.items()}
     if reference.digits is None:
         p = round(len(score.submitted) ** 0.5)
-        tables = {title: where.reshape(p, p) for title, where in differs.items()}
-        return _maps(score.submitted.reshape(p, p), tables, name)
+        labels = {name: score.submitted}
+        if score.network is not None:
+            labels["the network"] = score.network
+        return _maps(
+            {title: of.reshape(p, p) for title, of in labels.items()},
+            {title: where.reshape(p, p) for title, where in differs.items()},
+        )
     images, digits = reference.challenge.inputs[rows], reference.digits[rows]
     return _samples(images, digits, score.submitted, differs, name)
 
 
 def _maps(
-    submitted: Int[np.ndarray, "p p"], differs: dict[str, Bool[np.ndarray, "p p"]], name: str
+    labels: dict[str, Int[np.ndarray, "p p"]], differs: dict[str, Bool[np.ndarray, "p p"]]
 ) -> Figure:
-    n = 1 + len(differs)
-    figure = Figure(figsize=(4.6 * n, 5), layout="constrained")
+    n = len(labels) + len(differs)
+    figure = Figure(figsize=(4.2 * n, 4.6), layout="constrained")
     panels: Any = figure.subplots(1, n, sharex=True, sharey=True)
-    panels[0].imshow(submitted, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
-    panels[0].set_title(f"{name} ({submitted.mean():.1%} label 1)")
-    for axes, (title, where) in zip(panels[1:], differs.items(), strict=True):
+    for axes, (title, of) in zip(panels, labels.items(), strict=False):
+        axes.imshow(of, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
+        axes.set_title(f"{title} ({(of == 1).mean():.1%} label 1)", fontsize="medium")
+    submitted = next(iter(labels.values()))
+    for axes, (title, where) in zip(panels[len(labels) :], differs.items(), strict=True):
         axes.imshow(submitted, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
         xs, ys = np.nonzero(where)
         axes.scatter(ys, xs, s=9, marker="s", color=TEST_MISTAKE, linewidths=0)
-        axes.set_title(f"differs from {title}: {len(xs):,} of {where.size:,}")
+        title = f"differs from {title}: {len(xs):,} of {where.size:,}"
+        axes.set_title(title, fontsize="medium")
     for axes in panels:
         axes.set_xlabel("y")
     panels[0].set_ylabel("x")

@@ -43,6 +43,11 @@ def check_checksums(path: Path) -> None:
     raise InputError(f"{path}: {SUMS} was altered")
 
 
+def listed(path: Path) -> list[str]:
+    """Returns the files that a folder's checksums name."""
+    return list(filter(None, _by_name((path / SUMS).read_text(encoding="ascii"))))
+
+
 def fingerprint(path: Path) -> str:
     """Returns the SHA-256 of a folder's checksums: what stands for all of its bytes."""
     return hashlib.sha256((path / SUMS).read_bytes()).hexdigest()

@@ -24,7 +24,7 @@ from jaxmi.weights.whole import check_writable, whole_folder
 FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
 
-_FILES = ("config.json", "metrics.json", "params.safetensors")
+CHECKPOINT_FILES = ("config.json", "metrics.json", "params.safetensors")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def check_vacant(path: Path, force: bool) -> None:
         raise InputError(f"{path} exists already; --force replaces it")
     if not path.is_dir():
         raise InputError(f"{path} is no folder; --force replaces checkpoints only")
-    others = sorted(entry.name for entry in path.iterdir() if entry.name not in _FILES)
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in CHECKPOINT_FILES)
     if others:
         raise InputError(f"{path} holds {others[0]} too, which --force would remove")
 

@@ -9,7 +9,8 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import Answer, posed, seal
 from jaxmi.cli.main import main
-from jaxmi.cli.sealed_bundle import read_bundle, write_bundle
+from jaxmi.cli.sealed_bundle import write_bundle
+from jaxmi.cli.sealed_checks import read_bundle
 from jaxmi.programs.parse import parse
 from jaxmi.weights.native import load_checkpoint, write_json
 

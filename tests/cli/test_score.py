@@ -32,9 +32,10 @@ def test_the_published_program_gets_every_label(run, checkpoints: Path) -> None:
     assert score["agreement_network"] == score["network_truth"]
     assert score["network_truth"] == run("evaluate", checkpoint)["domain_accuracy"]
     assert score["agreement_mistakes"] == 0
-    assert score["differences"]["truth"] == []
-    regions = score["differences"]["network"]
-    assert 0 < sum(region["differing"] for region in regions) <= score["network_mistakes"]
+    assert score["differences"]["truth"] == {"inputs": 0, "regions": 0, "largest": []}
+    found = score["differences"]["network"]
+    assert found["inputs"] == score["network_mistakes"] > 0
+    assert len(found["largest"]) == 10 < found["regions"]
     assert "all 12,769" in score["verdict"]
     on_disk = json.loads(Path("scored/score.json").read_text())
     assert on_disk == {key: value for key, value in score.items() if key != "files"}
@@ -46,7 +47,7 @@ def test_one_constant_changed_is_not_the_program(run, changed: Path) -> None:
     assert 0.99 < score["agreement_truth"] < 1
     wrong = round((1 - score["agreement_truth"]) * 12_769)
     assert f"{wrong:,} of 12,769" in score["verdict"]
-    assert sum(region["differing"] for region in score["differences"]["truth"]) <= wrong
+    assert score["differences"]["truth"]["inputs"] == wrong
     assert score["agreement_network"] is None
 
 
@@ -119,12 +120,33 @@ def test_a_sealed_challenge_is_judged_by_its_network_until_it_is_opened(
     right = run("score", "right.py", *sealed)
     assert right["agreement_truth"] is right["agreement_test"] is None
     assert right["agreement_network"] == right["network_truth"]
-    assert "as the sealed program does" in right["verdict"]
+    assert right["as_stated"] is True
+    assert right["agrees_with_network_on"] == right["sealed_program_does_on"]
+    assert "may be the sealed program" in right["verdict"]
     other = run("score", str(changed), *sealed)
-    assert "Not the sealed program itself" in other["verdict"]
+    assert other["as_stated"] is False
+    assert "Not the sealed program" in other["verdict"]
     opened = run("score", "right.py", *sealed, "--answer", str(answer_file))
     assert opened["agreement_truth"] == 1
     assert opened["network_truth"] == right["network_truth"]
+    assert opened["network_mistakes"] == right["network_mistakes"]
+
+
+def test_a_copy_of_the_network_does_not_lead_the_ranking_of_a_sealed_challenge(
+    run, bundle: Path, answer, changed: Path
+) -> None:
+    folder = Path("submissions")
+    folder.mkdir()
+    (folder / "right.py").write_text(show(answer.program))
+    shutil.copy(bundle / "model_labels.npz", folder / "copy.npz")
+    shutil.copy(changed, folder / "other.py")
+    result = run("score", str(folder), "--challenge", str(bundle), "--out", "ranked")
+    assert result["ranking"][0]["submission"] == "right.py"
+    assert [one["as_stated"] for one in result["ranking"]] == [True, False, False]
+    table = Path("ranked/ranking.md").read_text()
+    assert "| 1 | right.py | " in table
+    assert table.count("| no |") == 2
+    assert "true labels" not in table
 
 
 def test_other_verbs_do_not_measure_a_sealed_network_by_labels_that_are_not_its_own(
@@ -178,7 +200,7 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
         "shape.npz": "labels are (5, 5), expected (113, 113)",
         "other.npz": "no array `labels`",
         "words.npz": "expected whole numbers",
-        "no.npz": "no array `labels`",
+        "no.npz": "no.npz is no archive",
         str(checkpoints / "transformer" / "config.json"): "config.json",
     }.items():
         assert named in fails(2, "score", submission, *transformer)

@@ -7,21 +7,25 @@ import re
 import shutil
 import stat
 import zipfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import Answer, posed
-from jaxmi.cli.sealed_bundle import check_forms, open_bundle, read_bundle
+from jaxmi.cli.sealed_checks import check_contents, open_bundle, read_bundle
 from jaxmi.cli.sealing import private_file
 from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 from jaxmi.weights.checksums import SUMS, checksums
-from jaxmi.weights.native import write_json
+from jaxmi.weights.foreign import export_network
+from jaxmi.weights.native import Checkpoint, load_checkpoint, write_json
 from jaxmi.weights.safetensors_file import read_safetensors
 
 
@@ -30,8 +34,15 @@ def files_of(bundle: Path) -> list[Path]:
 
 
 def test_a_bundle_as_it_was_made_is_intact_and_holds_every_form(bundle: Path) -> None:
-    compared = check_forms(read_bundle(bundle), None)
-    assert compared == ["model_labels.npz", "network.pt", "transformer_lens.pt"]
+    assert set(check_contents(read_bundle(bundle), None)) == {
+        "README.md",
+        "challenge.json",
+        "domain.npz",
+        "model_labels.npz",
+        "network.pt",
+        "network/metrics.json",
+        "transformer_lens.pt",
+    }
     assert {str(file.relative_to(bundle)) for file in files_of(bundle)} == {
         "README.md",
         "SHA256SUMS",
@@ -94,29 +105,69 @@ def test_what_is_added_taken_away_or_linked_is_named(bundle: Path, tmp_path: Pat
         read_bundle(bundle)
 
 
-def sum_up(bundle: Path) -> None:
-    """Makes the checksums anew, as a forger would."""
-    (bundle / SUMS).write_text(checksums(bundle))
+def change_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    write_json(path, content)
 
 
-def test_another_network_with_new_checksums_does_not_pass(
-    bundle: Path, answer_file: Path, made: Path
+def change_arrays(path: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    with np.load(path) as archive:
+        arrays = {name: archive[name].copy() for name in archive}
+    change(arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def swap_splits(arrays: dict[str, np.ndarray]) -> None:
+    arrays["train"], arrays["test"] = arrays["test"], arrays["train"]
+
+
+FORGERIES: dict[str, Callable[[Path], object]] = {
+    "README.md": lambda b: (b / "README.md").write_text("The commitment is another."),
+    "README.md, a count": lambda b: (b / "README.md").write_text(
+        re.sub(r"of 6,385 \(test\)", "of 6,386 (test)", (b / "README.md").read_text())
+    ),
+    "challenge.json": lambda b: change_json(
+        b / "challenge.json", lambda s: s["network_is_right_on"].update(domain=1)
+    ),
+    "network/metrics.json": lambda b: change_json(
+        b / "network" / "metrics.json", lambda m: m.update(test_accuracy=0.99)
+    ),
+    "domain.npz": lambda b: change_arrays(b / "domain.npz", swap_splits),
+    "domain.npz, inputs": lambda b: change_arrays(
+        b / "domain.npz", lambda a: a.update(inputs=a["inputs"][::-1])
+    ),
+    "model_labels.npz": lambda b: change_arrays(
+        b / "model_labels.npz", lambda a: a["labels"].__setitem__((5, 5), 1 - a["labels"][5, 5])
+    ),
+    "network.pt": lambda b: shutil.copy(b / "other.pt", b / "network.pt"),
+    "hint.txt": lambda b: (b / "hint.txt").write_text("x < y"),
+}
+"""What a forger alters who makes the checksums anew; names begin with the file that is named."""
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_files_that_do_not_agree_are_noticed_even_with_new_checksums(
+    forgery: str, bundle: Path, transformer: Challenge
 ) -> None:
-    shutil.copy(made / "transformer_lens.pt", bundle / "network.pt")
-    sum_up(bundle)
-    with pytest.raises(InputError):
-        check_forms(read_bundle(bundle), None)
+    if forgery == "network.pt":
+        params = jax.device_get(transformer.init(jax.random.key(0)))
+        config = load_checkpoint(bundle / "network").config
+        export_network(Checkpoint(params, config, {}), "casper", bundle / "other.pt")
+    FORGERIES[forgery](bundle)
+    (bundle / "other.pt").unlink(missing_ok=True)
+    (bundle / SUMS).write_text(checksums(bundle))
+    with pytest.raises(InputError, match=re.escape(forgery.partition(",")[0])):
+        check_contents(read_bundle(bundle), None)
+
+
+def test_a_folder_that_was_made_anew_is_not_the_one_of_the_answer(
+    bundle: Path, answer_file: Path
+) -> None:
+    (bundle / "README.md").write_text((bundle / "README.md").read_text() + "More.")
+    (bundle / SUMS).write_text(checksums(bundle))
     with pytest.raises(InputError, match="fingerprint"):
         open_bundle(read_bundle(bundle), answer_file, None)
-
-
-def test_labels_that_the_network_does_not_give_do_not_pass(bundle: Path) -> None:
-    labels = np.load(bundle / "model_labels.npz")["labels"].copy()
-    labels[5, 5] = 1 - labels[5, 5]
-    np.savez_compressed(bundle / "model_labels.npz", labels=labels)
-    sum_up(bundle)
-    with pytest.raises(InputError, match="not what the network answers"):
-        check_forms(read_bundle(bundle), None)
 
 
 def test_the_right_answer_opens_it(bundle: Path, answer_file: Path, answer: Answer) -> None:
@@ -140,7 +191,7 @@ def test_an_accuracy_that_the_program_does_not_give_is_noticed(
     statement = json.loads((bundle / "challenge.json").read_text())
     statement["network_is_right_on"]["test"] -= 1
     write_json(bundle / "challenge.json", statement)
-    sum_up(bundle)
+    (bundle / SUMS).write_text(checksums(bundle))
     without_fingerprint = tmp_path / "answer.json"
     write_json(without_fingerprint, answer.to_json())
     with pytest.raises(InputError, match="was stated"):
@@ -167,7 +218,9 @@ def contents_of(bundle: Path) -> dict[str, bytes]:
 
 def leaks(bundle: Path, answer: Answer, labels: np.ndarray) -> list[str]:
     """Where something stands from which the program could be told."""
+    common = ("z = 0", "z += 3", "return z >= 0")  # half of the family has these
     lines = [line.strip() for line in show(answer.program).splitlines()]
+    lines = [line for line in lines if line not in common]
     telling = [answer.salt, "4711", "1.7", "int(y", *lines]
     found = []
     for name, data in contents_of(bundle).items():

@@ -12,6 +12,7 @@ from jaxmi.judge.score import Score
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
 NETWORK = np.array([0, 0, 0, 1, 1, 1, 0, 0], np.int32)  # wrong on rows 3, 6 and 7
 SUBMITTED = np.array([1, 0, 0, 1, 1, 1, 0, 1], np.int32)  # wrong on rows 0, 3 and 6
+STATED = {"train": 3, "test": 3, "domain": 6}
 SPLITS = {"train": np.array([0, 2, 4, 6]), "test": np.array([1, 3, 5, 7])}
 
 
@@ -21,9 +22,13 @@ def test_shares_are_those_counted_by_hand() -> None:
         "agreement_train": 2 / 4,
         "agreement_test": 3 / 4,
         "agreement_network": 6 / 8,
+        "agreement_network_train": 3 / 4,
+        "agreement_network_test": 3 / 4,
         "network_truth": 5 / 8,
         "network_mistakes": 3,
         "agreement_mistakes": 2 / 3,
+        "agrees_with_network_on": {"train": 3, "test": 3, "domain": 6},
+        "sealed_program_does_on": None,
         "label1_share": 5 / 8,
     }
 
@@ -32,17 +37,17 @@ def test_what_is_not_known_is_none_and_not_a_number() -> None:
     alone = Score(SUBMITTED, TRUTH, None, SPLITS).figures()
     assert alone["agreement_network"] is alone["network_truth"] is None
     assert alone["agreement_mistakes"] is alone["network_mistakes"] is None
-    sealed = Score(SUBMITTED, None, NETWORK, SPLITS, stated=0.5).figures()
+    sealed = Score(SUBMITTED, None, NETWORK, SPLITS, STATED).figures()
     assert sealed["agreement_truth"] is sealed["agreement_test"] is None
-    assert sealed["network_truth"] == 0.5
+    assert (sealed["network_truth"], sealed["network_mistakes"]) == (6 / 8, 2)
     assert sealed["agreement_network"] == 6 / 8
     perfect = Score(SUBMITTED, TRUTH, TRUTH, SPLITS).figures()
     assert (perfect["network_mistakes"], perfect["agreement_mistakes"]) == (0, None)
 
 
 def test_verdicts_follow_the_numbers() -> None:
-    def verdict(submitted, truth=TRUTH, network=NETWORK, stated=None) -> str:
-        return Score(submitted, truth, network, SPLITS, stated).verdict
+    def verdict(submitted, network=NETWORK) -> str:
+        return Score(submitted, TRUTH, network, SPLITS).verdict
 
     assert verdict(TRUTH).startswith("Every label is the true one: all 8")
     one_wrong = np.where(np.arange(8) == 1, 1, TRUTH).astype(np.int32)
@@ -51,9 +56,24 @@ def test_verdicts_follow_the_numbers() -> None:
     )
     assert verdict(SUBMITTED).endswith("closer to the network than the labelling function is.")
     assert verdict(SUBMITTED, network=None).endswith("3 of 8 labels are wrong.")
-    assert "as the sealed program does" in verdict(SUBMITTED, None, stated=6 / 8)
-    assert "fewer than that one's 87.50%" in verdict(SUBMITTED, None, stated=7 / 8)
-    assert "more than that one's 50.00%" in verdict(SUBMITTED, None, stated=4 / 8)
+
+
+def test_what_may_be_the_sealed_program_agrees_with_the_network_as_often_in_every_split() -> None:
+    def judged(stated: dict[str, int]) -> tuple[bool | None, str]:
+        score = Score(SUBMITTED, None, NETWORK, SPLITS, stated)
+        return score.as_stated, score.verdict
+
+    assert judged(STATED) == (
+        True,
+        "This may be the sealed program: it agrees with the network on 3 of 4 train and 3 of 4 "
+        "test inputs, as that does.",
+    )
+    assert judged({"train": 4, "test": 2, "domain": 6}) == (  # as often over all
+        False,
+        "Not the sealed program: it agrees with the network on 3 of 4 train and 3 of 4 test "
+        "inputs, the sealed program on 4 and 2.",
+    )
+    assert judged({}) == (None, "It gives 75.00% of the network's labels.")
 
 
 def test_labels_of_another_domain_or_nothing_to_judge_by_are_refused() -> None:

@@ -46,11 +46,12 @@ FAIR = "z = 0\nif x ** 2 < 40 * y:\n    z += 3\nz += (x + 2 * y) // 15 % 5 - {}\
     ("rule", "text"),
     [
         ("share", FAIR.format(5)),
-        ("noise", "return (7 * x + 11 * y) % 5 < 2"),
-        ("one input", "z = (x + y) // 8 % 2\nreturn x // 12 % 2 == 0 and (y < 100 or z > 0)"),
-        ("one threshold", "return abs(x - y) < 33 + x % 4"),
+        ("noise", "return x * y % 5 < 2"),
+        ("one number", "z = (x + y) // 8 % 2\nreturn x // 12 % 2 == 0 and (y < 100 or z > 0)"),
+        ("one threshold", "return 1000 < x * y + 150 * (x % 3) < 3500"),
         ("tree", "return x < 50 and y < 60 + x // 9 % 3 or x >= 50 and y > 60 - x // 7 % 3"),
         ("idle", FAIR.format(3) + " and not x * y == 12"),
+        ("idle", FAIR.format(3).replace("z += 3\n", "z += 3\n    z *= 1\n")),
     ],
 )
 def test_each_rule_on_pairs_is_broken_alone(rule: str, text: str) -> None:
@@ -90,6 +91,10 @@ def test_labels_that_a_few_pixels_tell_break_the_rule_on_trees_alone(
     marked = images.images.copy()
     marked[:, 0, 0] = 100 * label(parse(text, "image"), images)  # moves distances by 100 of 30,000
     assert broken(text, ImageDomain(marked, images.templates), digits) == ["tree"]
+
+
+def test_what_a_program_fails_without_is_not_idle() -> None:
+    assert "idle" not in broken("a = x\nb = y // 9 % 2\nreturn a < 60 + 30 * b", PAIRS)
 
 
 def test_a_rule_says_its_figure_and_what_is_allowed() -> None:

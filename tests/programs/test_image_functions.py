@@ -145,7 +145,7 @@ def test_an_image_and_a_template_of_the_same_index_are_kept_apart() -> None:
 def test_the_cosine_of_a_black_image_is_a_division_by_zero() -> None:
     images = random_images(0, 5)
     images[3] = 0
-    message = "^line 2: ZeroDivisionError, the image is black at image 3$"
+    message = "^line 2, column 8: ZeroDivisionError, the image is black at image 3$"
     with pytest.raises(EvaluationError, match=message):
         run("\nreturn cosine(image, template(0)) > 0.5", images, images)
     with pytest.raises(EvaluationError, match=r"the image is black at image 0$"):

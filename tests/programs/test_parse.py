@@ -325,5 +325,7 @@ def test_names_are_at_most_so_many() -> None:
     free = MAX_NAMES - len(lang.INPUTS["pairs"])
     lines = [f"v{i} = x" for i in range(free + 1)]
     parse("\n".join([*lines[:free], "v0 = y", "return v0"]), "pairs")
-    with pytest.raises(ProgramError, match=f"line {free + 1}, column 1: more than {MAX_NAMES} names"):
+    with pytest.raises(
+        ProgramError, match=f"line {free + 1}, column 1: more than {MAX_NAMES} names"
+    ):
         parse("\n".join([*lines, "return v0"]), "pairs")

@@ -1,9 +1,13 @@
 """The code in the docs runs as it stands."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+
+from jaxmi.challenges.sealed import seal
+from jaxmi.programs.parse import parse
 
 ROOT = Path(__file__).parent.parent
 
@@ -17,3 +21,28 @@ def test_the_library_example_of_the_explanation_runs(
     kept, chance = re.findall(r"([\d.]+)% ", capsys.readouterr().out)
     assert 50 <= float(chance) < 51
     assert float(chance) < float(kept) < 100
+
+
+def test_the_library_example_of_programs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/programs.md").read_text(), re.S)
+    exec(code, {})
+    shown = capsys.readouterr().out
+    assert shown.startswith("z = x ** 2 - 7 * y\nreturn z % 5 < 2\n 14 0.4")
+
+
+def test_the_pages_show_the_published_program_as_it_is() -> None:
+    published = (ROOT / "jaxmi/programs/published/transformer.txt").read_text()
+    statements = published.partition("\n")[2]  # after the comment
+    assert statements in (ROOT / "docs/submitting.md").read_text()
+
+
+def test_the_commitment_page_says_how_to_check_one_without_jaxmi(tmp_path: Path) -> None:
+    answer = seal(parse("z = x\nreturn z > y", "pairs"))
+    page = (ROOT / "docs/commitment.md").read_text()
+    (command,) = re.findall(r"`(\(printf .*?sha256sum)`", page)
+    (tmp_path / "PROGRAM").write_text(answer.to_json()["program"])
+    command = command.replace("SALT", answer.salt).replace("KIND", "pairs")
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split()[0] == answer.commitment

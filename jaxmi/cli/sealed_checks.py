@@ -72,14 +72,16 @@ def read_bundle(path: Path) -> Bundle:
     if statement.get("format") != FORMAT:
         raise InputError(f"{path}: format {statement.get('format')!r}, this jaxmi reads {FORMAT}")
     try:
-        kind, commitment = statement["kind"], statement["commitment"]
-        counts, sizes = statement["network_is_right_on"], statement["sizes"]
+        kind, commitment = statement["kind"], str(statement["commitment"])
+        counts, sizes = dict(statement["network_is_right_on"]), dict(statement["sizes"])
         checkpoint = load_checkpoint(path / NETWORK)
         if checkpoint.challenge != KINDS[kind] or checkpoint.config["sealed"] != commitment:
             raise InputError(f"{path}: {NETWORK} is of another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
             raise InputError(f"{path}: {STATEMENT} counts what cannot be")
-    except (KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}/{STATEMENT} or the network's config.json: {error!r}") from error
     return Bundle(path, kind, commitment, counts, sizes, checkpoint, fingerprint(path))
 

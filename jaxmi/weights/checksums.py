@@ -45,7 +45,7 @@ def check_checksums(path: Path) -> None:
 
 def listed(path: Path) -> list[str]:
     """Returns the files that a folder's checksums name."""
-    return list(filter(None, _by_name((path / SUMS).read_text(encoding="ascii"))))
+    return list(_by_name((path / SUMS).read_text(encoding="ascii")))
 
 
 def fingerprint(path: Path) -> str:
@@ -65,4 +65,5 @@ def _digest(path: Path) -> str:
 
 
 def _by_name(sums: str) -> dict[str, str]:
-    return {name: digest for digest, _, name in (line.partition("  ") for line in sums.split("\n"))}
+    lines = (line.partition("  ") for line in sums.split("\n") if line)
+    return {name: digest for digest, _, name in lines}

@@ -45,6 +45,12 @@ def test_an_answer_comes_back_from_json() -> None:
     assert Answer.from_json(sealed.to_json()) == sealed
 
 
+def test_an_answer_is_a_program_not_a_text() -> None:
+    other_text = TEXT.replace("q", "other").replace(" // ", "//")
+    sealed = seal(parse(TEXT, "pairs"))
+    assert Answer.from_json({**sealed.to_json(), "program": other_text}) == sealed
+
+
 @pytest.mark.parametrize(
     ("key", "value", "named"),
     [

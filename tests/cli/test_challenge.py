@@ -76,6 +76,13 @@ def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
     quick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sealing, "ACCURACY", {"pairs": (1.1, 1.2)})
+    seeds, train_seeds = [], sealing.train_seeds
+
+    def noted(challenge, recipe, seeds_, **more):
+        seeds.extend(seeds_)
+        return train_seeds(challenge, recipe, seeds_, **more)
+
+    monkeypatch.setattr(sealing, "train_seeds", noted)
     with pytest.raises(SystemExit) as caught:
         main(["challenge", "new", "--out", "sealed", "--programs", "2"])
     assert caught.value.code == 1
@@ -83,6 +90,7 @@ def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
     assert err.count("trying again") == 2 * sealing.SEEDS_PER_PROGRAM
     assert "2 programs, and no network between 110.0% and 120.0%" in err
     assert list(Path().iterdir()) == []
+    assert len(set(seeds)) == 2 * sealing.SEEDS_PER_PROGRAM  # each drawn anew
 
 
 def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:

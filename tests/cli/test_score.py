@@ -1,6 +1,7 @@
 """Submissions as a user hands them in: programs, tables, folders, to open and sealed challenges."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -192,6 +193,9 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     np.savez("shape.npz", labels=np.zeros((5, 5)))
     np.savez("other.npz", answers=np.zeros((113, 113)))
     np.savez("words.npz", labels=np.full((113, 113), "a"))
+    np.savez("nan.npz", labels=np.full((113, 113), np.nan))
+    np.savez_compressed("bomb.npz", labels=np.zeros((3000, 3000)))  # 72 MB in 70 kB
+    os.mkfifo("pipe.npz")
     Path("no.npz").write_text("no archive")
     for submission, named in {
         "missing.py": "missing.py is no file",
@@ -200,6 +204,9 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
         "shape.npz": "labels are (5, 5), expected (113, 113)",
         "other.npz": "no array `labels`",
         "words.npz": "expected whole numbers",
+        "nan.npz": "expected whole numbers",
+        "bomb.npz": "bomb.npz holds 72,000",
+        "pipe.npz": "pipe.npz is no file",
         "no.npz": "no.npz is no archive",
         str(checkpoints / "transformer" / "config.json"): "config.json",
     }.items():

@@ -2,7 +2,7 @@
 
 Command:   .venv/bin/python scripts/sampled_programs.py
 Time:      ten seconds
-Expected:  docs/sampled-programs.png; about 1 in 10 programs on pairs is fair, 1 in 3 on images
+Expected:  docs/sampled-programs.png; about 1 in 11 programs on pairs is fair, 2 in 5 on images
 """
 
 from collections import Counter

@@ -25,7 +25,7 @@ from jaxmi.programs.show import canonical, show
 SCHEME = "jaxmi sealed challenge, version 1"
 """The first line of what is hashed; the next are salt, kind, and the canonical program."""
 
-KINDS: dict[lang.Kind, str] = {"pairs": "transformer", "image": "cnn"}
+KINDS: dict[lang.Kind, str] = {kind: name for name, kind in lang.KINDS.items()}
 """Kind of program -> the challenge whose inputs and network it has."""
 
 ACCURACY: dict[lang.Kind, tuple[float, float]] = {

@@ -52,7 +52,10 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         if size > MAX_BYTES:
             raise InputError(f"{path} holds {size:,} bytes; labels have at most a million")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays}
+            found = {name: arrays[name] for name in arrays}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise InputError(f"{path} is no archive of arrays")
+        return found
     except InputError:
         raise
     except _DAMAGE as error:

@@ -34,6 +34,8 @@ class ChallengeNew(Verb):
         """Draws, trains, seals."""
         if self.programs < 1:
             raise InputError(f"--programs {self.programs}: expected at least 1")
+        if not self.out.name:
+            raise InputError(f"--out {self.out}: name a folder to make")
         from jaxmi.cli.sealing import pose
 
         answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")

@@ -22,8 +22,9 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Shows how far a run is, its rate in optimiser steps per second, and the current accuracy."""
 
-    def __init__(self, challenge: str, steps: int, n_seeds: int) -> None:
+    def __init__(self, challenge: str, steps: int, n_seeds: int, name_seeds: bool = True) -> None:
         """Takes what the whole run amounts to: `steps` for each of `n_seeds`."""
+        self._name_seeds = name_seeds
         self._challenge, self._steps = challenge, steps
         self._total, self._done = steps * n_seeds, 0
         self._steps_of: dict[int, int] = {}
@@ -77,7 +78,8 @@ class Progress:
         seeds = list(points)
         which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}..{seeds[-1]}"
         accuracy = sum(point["test_accuracy"] for point in points.values()) / len(points)
-        text = f"{self._challenge} {which}: test {accuracy:.2%}"
+        which = f" {which}" if self._name_seeds else ""
+        text = f"{self._challenge}{which}: test {accuracy:.2%}"
         self._bar.update(self._task, completed=self._done, description=text, rate=rate)
         step = int(points[seeds[0]]["step"])
         if self._bar.disable and (

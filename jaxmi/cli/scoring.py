@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxmi.cli.submissions import (
-    KINDS,
     NETWORK,
     Against,
     Submission,
     find_submissions,
+    printable,
     read_kind,
     read_submission,
 )
@@ -22,12 +22,13 @@ from jaxmi.cli.verb import log
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
-from jaxmi.programs.language import Kind
+from jaxmi.programs.language import KINDS, Kind
 from jaxmi.programs.reader import TRAINING_IMAGES
 from jaxmi.weights.whole import check_files, whole_files
 
 if TYPE_CHECKING:
     from jaxmi.judge.reference import Reference
+    from jaxmi.judge.score import Score
 
 SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.json", "ranking.md"
 
@@ -59,12 +60,11 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
     from jaxmi.cli.references import load_reference
 
     reference = load_reference(against)
-    result = _score(submission, reference, against)
+    score, result = _score(submission, reference, against)
     if out is not None:
         from jaxmi.report.score_figures import difference_figure
         from jaxmi.weights.native import write_json
 
-        score = reference.score(submission.labels, submission.rows)
         figure = difference_figure(reference, score, submission.rows, submission.name)
         with whole_files(out) as folder:
             write_json(folder / SCORE, result)
@@ -99,15 +99,15 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
         try:
             read.append(read_submission(file, kind, load))
         except InputError as error:
-            refused[file.name] = str(error)
-            log(f"refused: {error}")
+            refused[printable(file.name)] = printable(str(error))
+            log(f"refused: {printable(str(error))}")
     if not read:
         raise InputError(f"{path} holds no submission that can be judged")
 
     from jaxmi.cli.references import load_reference
 
     reference = load_reference(against)
-    ranking = sorted((_score(one, reference, against) for one in read), key=_merit)
+    ranking = sorted((_score(one, reference, against)[1] for one in read), key=_merit)
     result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
     if out is not None:
         from jaxmi.report.ranking import ranking_markdown
@@ -170,10 +170,12 @@ def load_domain(kind: Kind, data_dir: Path | None) -> Domain:
     return ImageDomain(images, images[:TRAINING_IMAGES])
 
 
-def _score(submission: Submission, reference: "Reference", against: Against) -> dict[str, Any]:
+def _score(
+    submission: Submission, reference: "Reference", against: Against
+) -> tuple["Score", dict[str, Any]]:
     score = reference.score(submission.labels, submission.rows)
     differences = reference.differences(score, submission.rows)
-    return {
+    return score, {
         **submission.about(),
         "challenge": against.challenge,
         "checkpoint": _network(against),

@@ -140,7 +140,7 @@ def open_bundle(bundle: Bundle, answer_path: Path, data_dir: Path | None) -> Ope
             f"{answer_path} is not the answer to {bundle.path}: its commitment is "
             f"{answer.commitment}, the challenge's is {bundle.commitment}"
         )
-    if content.get("fingerprint") not in (None, bundle.fingerprint):
+    if content.get("fingerprint") != bundle.fingerprint:
         raise InputError(f"{bundle.path} was made anew: the answer is to another fingerprint")
     challenge = posed(load_challenge(bundle.challenge_name, data_dir), answer.program)
     predictions = challenge.logits(bundle.checkpoint.params).argmax(axis=-1)

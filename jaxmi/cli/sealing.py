@@ -91,7 +91,8 @@ def _check_paths(out: Path, answer_path: Path) -> None:
         if os.path.lexists(path):
             raise InputError(f"{path} exists already; a sealed challenge replaces nothing")
         check_writable(path.parent)
-    if answer_path.resolve().is_relative_to(out.resolve()):
+    inner, outer = answer_path.resolve(), out.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
         raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
 
 
@@ -115,7 +116,7 @@ def draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
 
 def _train(challenge: Challenge, seed: int) -> SeedResult | None:
     recipe = RECIPES[challenge.name]["fast"]
-    progress = Progress(f"sealed {challenge.name}", recipe.steps, 1)
+    progress = Progress(f"sealed {challenge.name}", recipe.steps, 1, name_seeds=False)
     try:
         with progress:
             (result,) = train_seeds(challenge, recipe, [seed], watchers=[progress])

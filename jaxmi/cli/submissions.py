@@ -18,9 +18,6 @@ from jaxmi.programs.show import program_hash, show
 
 PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
 
-KINDS: dict[str, lang.Kind] = {"transformer": "pairs", "cnn": "image"}
-"""Published challenge -> what its programs label."""
-
 STATEMENT, NETWORK = "challenge.json", "network"
 """In a sealed challenge's folder: the file by which it is known, and its network."""
 
@@ -92,13 +89,14 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
     """
     if path.suffix in TABLES:
         labels, rows = _read_table(path, load_domain())
-        return Submission(path.name, labels, rows)
+        return Submission(printable(path.name), labels, rows)
     if path.suffix not in PROGRAMS:
         endings = ", ".join((*PROGRAMS, *TABLES))
         raise InputError(f"{path}: a submission of labels ends in {endings}")
     program = read_program(path, kind)
     try:
-        return Submission(path.name, label(program, load_domain()), slice(None), program)
+        labels = label(program, load_domain())
+        return Submission(printable(path.name), labels, slice(None), program)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
@@ -115,9 +113,19 @@ def _read_table(path: Path, domain: Domain) -> tuple[Int[np.ndarray, "m"], slice
     if labels.shape not in shapes:
         wanted = " or ".join(map(str, shapes))
         raise InputError(f"{path}: labels are {labels.shape}, expected {wanted}")
-    if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
-        raise InputError(f"{path}: labels are {labels.dtype}, expected whole numbers")
+    # Not only 0 and 1: a transformer may answer with any of its tokens.
+    if labels.dtype.kind not in "biuf" or not _are_whole(labels):
+        raise InputError(f"{path}: labels are {labels.dtype}, expected small whole numbers")
     return labels.reshape(-1).astype(np.int32), shapes[labels.shape]
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    return bool(((labels >= 0) & (labels < 2**15) & (labels % 1 == 0)).all())
+
+
+def printable(name: str) -> str:
+    """Returns a file's name as it can be shown anywhere: in one line, and encoded."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
 def find_submissions(folder: Path) -> list[Path]:
@@ -138,12 +146,13 @@ def read_kind(challenge: str) -> lang.Kind:
     Raises:
       InputError: if there is no such challenge.
     """
-    if challenge in KINDS:
-        return KINDS[challenge]
+    if challenge in lang.KINDS:
+        return lang.KINDS[challenge]
+    statement = Path(challenge) / STATEMENT
     try:
-        kind = json.loads((Path(challenge) / STATEMENT).read_text())["kind"]
-        return next(one for one in KINDS.values() if one == kind)
-    except (OSError, ValueError, TypeError, KeyError, StopIteration):
+        kind = json.loads(statement.read_text())["kind"] if statement.is_file() else None
+        return next(one for one in lang.KINDS.values() if one == kind)
+    except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):
         raise InputError(
             f"--challenge {challenge}: not transformer, cnn, or a sealed challenge's folder"
         ) from None

@@ -8,13 +8,9 @@ import numpy as np
 
 from jaxmi.challenges.registry import param_shapes
 from jaxmi.models import cnn, transformer
-from jaxmi.programs import language as lang
 
 Axes = Mapping[str, int]
 """A site's axes in order: name -> size."""
-
-KINDS: dict[str, lang.Kind] = {"transformer": "pairs", "cnn": "image"}
-"""What a challenge's programs label."""
 
 POSITIONS = ("pos", "query", "key", "height", "width")
 """Axes that say where something is; the others are of components."""

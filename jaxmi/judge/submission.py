@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmi.judge.expressions import MAX_EXPRESSION, MAX_NAMES, Expressions, named, names_in
-from jaxmi.judge.network_sites import KINDS, Axes, site_axes
+from jaxmi.judge.network_sites import Axes, site_axes
 from jaxmi.judge.strict_json import Value, read_json, shown
 from jaxmi.programs import language as lang
 
@@ -91,7 +91,7 @@ def read_explanation(source: str | Path, challenge_name: str) -> Explanation:
     Raises:
       InputError: at the first thing that is wrong; one line that names the place.
     """
-    kind, axes = KINDS.get(challenge_name), site_axes(challenge_name)
+    kind, axes = lang.KINDS.get(challenge_name), site_axes(challenge_name)
     assert kind is not None
     whole = read_json(source)
     parts = whole.members(("challenge", "claims"), ("title", "definitions", "readouts"))

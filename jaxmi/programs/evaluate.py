@@ -13,10 +13,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs import arithmetic
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain
-
-
-class EvaluationError(InputError):
-    """A program fails on an input; the message names the line and the first such input."""
+from jaxmi.programs.failures import EvaluationError, Failures, place
 
 
 def label(program: lang.Program, domain: Domain) -> Int32[np.ndarray, "n"]:
@@ -25,12 +22,15 @@ def label(program: lang.Program, domain: Domain) -> Int32[np.ndarray, "n"]:
     Raises:
       EvaluationError: as `evaluate`, or if the program returns something else.
     """
-    values = evaluate(program, domain)
+    run = _finished(program, domain)
+    values = run.values()
     labels = values.astype(bool)
     other = np.flatnonzero(values != labels)  # 1.0 is a label, 2 and nan are not
     if len(other):
+        first = int(other[0])
+        at = place(run.return_at(first))
         raise EvaluationError(
-            f"returns {values[other[0]]} at {domain.describe(int(other[0]))}, not 0 or 1"
+            f"{at}returns {values[first]} at {domain.describe(first)}, not 0 or 1"
         )
     return labels.astype(np.int32)
 
@@ -51,15 +51,18 @@ def evaluate(program: lang.Program, domain: Domain) -> np.ndarray:
         complex, or an integer reaches 2**1024.
       InputError: if the program is of another kind, or names an image that is not there.
     """
+    return _finished(program, domain).values()
+
+
+def _finished(program: lang.Program, domain: Domain) -> "_Run":
     if program.kind != domain.kind:
         raise InputError(f"a program on {program.kind} cannot label {domain.kind}")
     run = _Run(domain)
     everywhere = np.ones((1,) * len(domain.shape), bool)
     left = run.block(program.body, everywhere)
-    run.fail(left, InputError("ends without return"), program)
-    run.raise_first()
-    assert run.returned is not None
-    return np.broadcast_to(arithmetic.compact(run.returned), domain.shape).reshape(-1)
+    run.failures.note(left, InputError("ends without return"), program.body[-1])
+    run.failures.raise_first()
+    return run
 
 
 @dataclass
@@ -78,16 +81,29 @@ class _Run:
         everywhere = np.ones((1,) * len(domain.shape), bool)
         self._variables = {n: _Variable(v, everywhere) for n, v in domain.inputs().items()}
         self._images: dict[str, int | None] = {"image": None}
-        self._running = everywhere  # where nothing has failed
-        self._failures: list[tuple[int, lang.Position, Exception]] = []
-        self.returned: np.ndarray | None = None
+        self.failures = Failures(domain)
+        self._returned: np.ndarray | None = None
+        self._returns: list[tuple[np.ndarray, lang.Position]] = []
+
+    def values(self) -> np.ndarray:
+        """Returns what every input got, in domain order."""
+        assert self._returned is not None
+        values = arithmetic.compact(self._returned)
+        return np.broadcast_to(values, self._domain.shape).reshape(-1)
+
+    def return_at(self, position: int) -> lang.Position:
+        """Returns where the statement stands that ended the program for an input."""
+        for where, at in self._returns:
+            if np.broadcast_to(where, self._domain.shape).flat[position]:
+                return at
+        return lang.Position()
 
     def block(self, statements: tuple[lang.Statement, ...], where: np.ndarray) -> np.ndarray:
         """Carries out statements for some inputs; returns for which of them it goes on after."""
         for statement in statements:
             if not where.any():
                 break
-            where = self._statement(statement, where) & self._running
+            where = self._statement(statement, where) & self.failures.running
         return where
 
     def _statement(self, node: lang.Statement, where: np.ndarray) -> np.ndarray:
@@ -101,11 +117,12 @@ class _Run:
                     return where
                 if operator:
                     value = lang.Binary(operator, lang.Name(name, at=node.at), value, at=node.at)
-                self._assign(name, self._value(value, where), where & self._running)
+                self._assign(name, self._value(value, where), where & self.failures.running)
             case lang.Return(value=value):
                 values = self._value(value, where)
-                others = values if self.returned is None else self.returned
-                self.returned = arithmetic.merge(where, values, others)
+                others = values if self._returned is None else self._returned
+                self._returned = arithmetic.merge(where, values, others)
+                self._returns.append((where & self.failures.running, node.at))
                 return np.zeros_like(where)
             case lang.If(branches=branches, otherwise=otherwise):
                 return self._if(branches, otherwise, where)
@@ -120,8 +137,8 @@ class _Run:
         going_on = np.zeros_like(where)
         for test, body in branches:
             holds = arithmetic.truth(self._value(test, where))
-            going_on = going_on | self.block(body, where & holds & self._running)
-            where = where & ~holds & self._running
+            going_on = going_on | self.block(body, where & holds & self.failures.running)
+            where = where & ~holds & self.failures.running
             if not where.any():
                 return going_on
         return going_on | self.block(otherwise, where)
@@ -154,16 +171,18 @@ class _Run:
                 return self._connected(connective == "and", operands, where)
             case lang.Choice(condition=condition, then=then, otherwise=otherwise):
                 holds = arithmetic.truth(self._value(condition, where))
-                yes, no = where & holds & self._running, where & ~holds & self._running
+                yes, no = (
+                    where & holds & self.failures.running,
+                    where & ~holds & self.failures.running,
+                )
                 if not yes.any():
                     return self._value(otherwise, no)
                 value = self._value(then, yes)
-                no = no & self._running
                 return arithmetic.merge(holds, value, self._value(otherwise, no))
             case lang.Call(function=name) if name in lang.IMAGE_FUNCTIONS:
                 values = self._domain.call(name, tuple(map(self._image, node.arguments)))
                 black = np.isnan(values)  # cosine of one that is
-                self.fail(where & black, ZeroDivisionError("the image is black"), node)
+                self.failures.note(where & black, ZeroDivisionError("the image is black"), node)
                 return values
             case lang.Call(function=name, arguments=arguments):
                 values = [self._value(argument, where) for argument in arguments]
@@ -171,12 +190,12 @@ class _Run:
 
     def _variable(self, node: lang.Node, name: str, where: np.ndarray) -> np.ndarray:
         if name not in self._variables:
-            self.fail(where, NameError(f"{name} has no value"), node)
+            self.failures.note(where, NameError(f"{name} has no value"), node)
             return np.zeros((1,) * len(self._domain.shape), np.int64)
         variable = self._variables[name]
         missing = where & ~variable.assigned
         if missing.any():
-            self.fail(missing, NameError(f"{name} has no value"), node)
+            self.failures.note(missing, NameError(f"{name} has no value"), node)
         return variable.values
 
     def _comparison(
@@ -201,7 +220,7 @@ class _Run:
         value = self._value(operands[0], where)
         for operand in operands[1:]:
             asks_on = arithmetic.truth(value) == is_and
-            needed = where & asks_on & self._running
+            needed = where & asks_on & self.failures.running
             if not needed.any():
                 break
             value = arithmetic.merge(asks_on, self._value(operand, needed), value)
@@ -218,30 +237,5 @@ class _Run:
         self, computed: arithmetic.Computed, where: np.ndarray, node: lang.Node
     ) -> np.ndarray:
         if computed.errors is not None:
-            self.fail(where & arithmetic.is_error(computed.errors), computed.errors, node)
+            self.failures.note(where & arithmetic.is_error(computed.errors), computed.errors, node)
         return computed.values
-
-    def fail(self, where: np.ndarray, errors: np.ndarray | Exception, node: lang.Node) -> None:
-        """Takes inputs out of the run, and notes the first of them."""
-        where = np.broadcast_to(where & self._running, self._domain.shape)
-        if where.any():
-            first = int(where.argmax())
-            error = np.broadcast_to(np.asarray(errors, object), where.shape).flat[first]
-            self._failures.append((first, node.at, error))
-            self._running = self._running & ~where
-
-    def raise_first(self) -> None:
-        """Raises what Python would raise on the first input that fails.
-
-        Raises:
-          EvaluationError: if any does.
-        """
-        if not self._failures:
-            return
-        position, at, error = min(self._failures, key=lambda failure: failure[0])
-        place = f"line {at.line}, column {at.column}: " if at.line else ""
-        kind = "" if isinstance(error, InputError) else f"{type(error).__name__}, "
-        said = error.args[-1]  # some begin with a number
-        raise EvaluationError(
-            f"{place}{kind}{said} at {self._domain.describe(position)}"
-        ) from error

@@ -16,6 +16,9 @@ Comparison = Literal["<", "<=", ">", ">=", "==", "!="]
 Connective = Literal["and", "or"]
 Kind = Literal["pairs", "image"]
 
+KINDS: dict[str, Kind] = {"transformer": "pairs", "cnn": "image"}
+"""Challenge -> what its programs label."""
+
 INPUTS: dict[Kind, tuple[str, ...]] = {"pairs": ("x", "y", "p"), "image": ("image",)}
 """What a program of each kind is given."""
 

@@ -48,7 +48,8 @@ def _maps(
     panels: Any = figure.subplots(1, n, sharex=True, sharey=True)
     for axes, (title, of) in zip(panels, labels.items(), strict=False):
         axes.imshow(of, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
-        axes.set_title(f"{title} ({(of == 1).mean():.1%} label 1)", fontsize="medium")
+        share = f"{(of == 1).mean():.1%} label 1"
+        axes.set_title(f"{title} ({share})", fontsize="medium", parse_math=False)
     submitted = next(iter(labels.values()))
     for axes, (title, where) in zip(panels[len(labels) :], differs.items(), strict=True):
         axes.imshow(submitted, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
@@ -72,7 +73,10 @@ def _samples(
     figure = Figure(figsize=(13.5, 4.6 * len(differs)), layout="constrained")
     strips: Any = figure.subfigures(len(differs), 1, squeeze=False)
     for strip, (title, where) in zip(strips[:, 0], differs.items(), strict=True):
-        strip.suptitle(f"{name} differs from {title} on {where.sum():,} of {len(where):,} images")
+        strip.suptitle(
+            f"{name} differs from {title} on {where.sum():,} of {len(where):,} images",
+            parse_math=False,
+        )
         left, right = strip.subfigures(1, 2, width_ratios=(1, 1.6))
         axes = left.subplots()
         shares = [where[digits == digit].mean() for digit in range(10)]

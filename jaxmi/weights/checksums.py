@@ -31,6 +31,9 @@ def check_checksums(path: Path) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if found == stated:
+        folders = {f for f in path.rglob("*") if _is_folder(f)}
+        if empty := folders - {parent for name in listed(path) for parent in (path / name).parents}:
+            raise InputError(f"{path}: {min(empty).relative_to(path)} is an empty folder")
         return
     ours, theirs = _by_name(found), _by_name(stated)
     for name in sorted(ours.keys() | theirs.keys()):

@@ -153,7 +153,11 @@ def read_json(path: Path) -> dict[str, Any]:
       InputError: if the file is missing, or holds no JSON object.
     """
     try:
+        if path.exists() and not path.is_file():  # a pipe would keep us waiting
+            raise InputError(f"{path} is no file")
         value = json.loads(path.read_text())
+    except InputError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):

@@ -20,7 +20,7 @@ def check_files(folder: Path, names: Sequence[str], force: bool) -> None:
 
     Raises:
       InputError: if a file exists and `force` is not given, is a folder, would replace a part of a
-        checkpoint, or cannot be written.
+        checkpoint or of a sealed folder, or cannot be written.
     """
     paths = [folder / name for name in names]
     for path in paths:
@@ -36,6 +36,8 @@ def check_files(folder: Path, names: Sequence[str], force: bool) -> None:
         check_writable(parent)
         if (parent / "config.json").is_file():
             raise InputError(f"{parent} is a checkpoint; write elsewhere")
+        if (parent / "SHA256SUMS").is_file():
+            raise InputError(f"{parent} is sealed by its checksums; write elsewhere")
 
 
 def check_writable(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Sealed challenges from the command line: posed, verified, scored, revealed, and refused."""
 
 import json
+import os
 import random
 import stat
 from dataclasses import replace
@@ -56,7 +57,7 @@ def test_nothing_that_is_printed_or_published_tells_the_program(
     terms = [line.strip() for line in answer["program"].splitlines() if len(line.strip()) > 13]
     assert len(terms) >= 2
     published = [file.read_bytes() for file in Path("sealed").rglob("*") if file.is_file()]
-    for text in (answer["salt"], str(answer["training_seed"]).rjust(12), *terms):
+    for text in (answer["salt"], str(answer["training_seed"]), *terms):
         assert text not in out + err
         assert not any(text.encode() in data for data in published)
 
@@ -101,6 +102,12 @@ def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:
     assert "mine.json exists already" in fails(2, *to_mine)
     inside = ("challenge", "new", "--out", "sealed", "--answer", "sealed/answer.json")
     assert "lies in the challenge" in fails(2, *inside)
+    above = ("challenge", "new", "--out", "a/sealed", "--answer", "a")
+    assert "belongs elsewhere" in fails(2, *above)
+    assert "--out ." in fails(2, "challenge", "new", "--out", ".")
+    score = ("score", "p.py", "--challenge", "transformer", "--out", str(bundle))
+    Path("p.py").write_text("return x > y")
+    assert "write elsewhere" in fails(2, *score)
     assert "--programs 0" in fails(2, "challenge", "new", "--out", "s", "--programs", "0")
     assert (bundle / "README.md").read_text() == before
     assert Path("mine.json").read_text() == "mine"
@@ -115,6 +122,8 @@ def test_what_was_altered_or_does_not_belong_is_refused(
     assert "0" * 64 in line
     assert "nowhere is no sealed challenge" in fails(2, "challenge", "verify", "nowhere")
     assert "cannot be read" in fails(2, "challenge", "reveal", folder, "nothing.json")
+    os.mkfifo("pipe.json")
+    assert "pipe.json is no file" in fails(2, "challenge", "reveal", folder, "pipe.json")
     content = json.loads(answer_file.read_text())
     answer_file.write_text(json.dumps({**content, "program": "return x > y\n"}))
     assert "altered" in fails(2, "challenge", "reveal", folder, str(answer_file))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +98,15 @@ def test_a_folder_is_ranked_best_first_and_what_cannot_be_read_is_named(
     (folder / "a_longer.py").write_text(longer)
     (folder / "bad|name.py").write_text("import os\nos.remove('x')")
     (folder / "notes.md").write_text("not a submission")
+    odd = os.fsdecode(b"odd\xff\n.py")  # no text, and two lines
+    (folder / odd).write_text("return x > y")
     checkpoint = str(checkpoints / "transformer")
     result = run(
         *("score", str(folder), "--challenge", "transformer", "--checkpoint", checkpoint),
         *("--out", "ranked"),
     )
-    assert [one["submission"] for one in result["ranking"]] == ["z.txt", "a_longer.py", "b.py"]
+    names = [one["submission"] for one in result["ranking"]]
+    assert names == ["z.txt", "a_longer.py", "b.py", r"odd\xdcff\x0a.py"]
     assert list(result["refused"]) == ["bad|name.py"]
     assert "line 1, column 1: import" in result["refused"]["bad|name.py"]
     assert json.loads(Path("ranked/ranking.json").read_text())["ranking"] == result["ranking"]
@@ -172,7 +176,9 @@ def test_other_verbs_do_not_measure_a_sealed_network_by_labels_that_are_not_its_
         ("z = 1\nreturn q", "line 2, column 8: unknown name 'q'"),
         ("return 9**9**9", "line 1, column 8: OverflowError"),
         ("return x / y > 1", "ZeroDivisionError, division by zero at x = 0, y = 0"),
-        ("return x + y", "returns 2 at x = 0, y = 2"),
+        ("return x + y", "line 1, column 1: returns 2 at x = 0, y = 2"),
+        ("if x < 50:\n  return 1\nz = 3\nreturn z", "line 4, column 1: returns 3 at x = 50"),
+        ("if x < 50:\n  return 1", "line 1, column 1: ends without return at x = 50, y = 0"),
         ("", "line 1, column 1: the program is empty"),
         ("return 1" + " " * 30_000, "line 1, column 20001"),
         ("return l1(image, template(6)) > 5", "line 1"),
@@ -193,6 +199,10 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     np.savez("shape.npz", labels=np.zeros((5, 5)))
     np.savez("other.npz", answers=np.zeros((113, 113)))
     np.savez("words.npz", labels=np.full((113, 113), "a"))
+    np.savez("between.npz", labels=np.zeros((113, 113)) + 0.7)
+    np.savez("wraps.npz", labels=np.full((113, 113), 1 + 5 * 2**32))
+    with zipfile.ZipFile("bytes.npz", "w") as archive:
+        archive.writestr("labels", b"hello")
     np.savez("nan.npz", labels=np.full((113, 113), np.nan))
     np.savez_compressed("bomb.npz", labels=np.zeros((3000, 3000)))  # 72 MB in 70 kB
     os.mkfifo("pipe.npz")
@@ -203,14 +213,22 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
         "bytes.py": "line 1, column 8: character U+DCFF",
         "shape.npz": "labels are (5, 5), expected (113, 113)",
         "other.npz": "no array `labels`",
-        "words.npz": "expected whole numbers",
-        "nan.npz": "expected whole numbers",
+        "words.npz": "expected small whole numbers",
+        "between.npz": "expected small whole numbers",
+        "wraps.npz": "expected small whole numbers",
+        "bytes.npz": "bytes.npz is no archive",
+        "nan.npz": "expected small whole numbers",
         "bomb.npz": "bomb.npz holds 72,000",
         "pipe.npz": "pipe.npz is no file",
         "no.npz": "no.npz is no archive",
         str(checkpoints / "transformer" / "config.json"): "config.json",
     }.items():
         assert named in fails(2, "score", submission, *transformer)
+    os.mkfifo("pipe.json")
+    assert "pipe.json: No such file" in fails(2, "score", "pipe.json", *transformer)
+    for statement in ("[" * 200_000, "[]", '{"kind": ["pairs"]}', '{"kind": "words"}'):
+        Path("empty/challenge.json").write_text(statement)
+        assert "--challenge empty" in fails(2, "score", str(changed), "--challenge", "empty")
     program = str(changed)
     assert "elsewhere" in fails(2, "score", program, "--challenge", "elsewhere")
     cnn = str(checkpoints / "cnn")

@@ -23,7 +23,7 @@ from jaxmi.cli.sealing import private_file
 from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
-from jaxmi.weights.checksums import SUMS, checksums
+from jaxmi.weights.checksums import SUMS, checksums, fingerprint
 from jaxmi.weights.foreign import export_network
 from jaxmi.weights.native import Checkpoint, load_checkpoint, write_json
 from jaxmi.weights.safetensors_file import read_safetensors
@@ -192,10 +192,10 @@ def test_an_accuracy_that_the_program_does_not_give_is_noticed(
     statement["network_is_right_on"]["test"] -= 1
     write_json(bundle / "challenge.json", statement)
     (bundle / SUMS).write_text(checksums(bundle))
-    without_fingerprint = tmp_path / "answer.json"
-    write_json(without_fingerprint, answer.to_json())
+    answer_file = tmp_path / "answer.json"
+    write_json(answer_file, {**answer.to_json(), "fingerprint": fingerprint(bundle)})
     with pytest.raises(InputError, match="was stated"):
-        open_bundle(read_bundle(bundle), without_fingerprint, None)
+        open_bundle(read_bundle(bundle), answer_file, None)
 
 
 def contents_of(bundle: Path) -> dict[str, bytes]:

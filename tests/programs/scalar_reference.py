@@ -75,8 +75,9 @@ def is_named(expected: list[int | float] | Failure, message: str, p: int) -> boo
     if not isinstance(expected, Failure):
         return False
     x, y = divmod(expected.position, p)
-    place = rf"line {expected.line}, column \d+: {expected.error}, "
-    what = place if expected.error else "ends without return"
+    what = r"line \d+, column \d+: ends without return"
+    if expected.error:
+        what = rf"line {expected.line}, column \d+: {expected.error}, "
     return bool(re.match(what, message)) and message.endswith(f" at x = {x}, y = {y}")
 
 

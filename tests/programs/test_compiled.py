@@ -231,6 +231,9 @@ REFUSED = {
     "return (x + 9007199254740991) % 2 == 1": "line 1: a whole number may reach 2**53",
     "return 0.5 * x * 1e-155 * 1e-155 > 0": "line 1: a float may be smaller than 2**-1022",
     "return (x * 0.1) % 0.3 < 0.1": "line 1: % of numbers with more than 53 binary digits",
+    "return (4503599627370493.0 * 4.0 + x) // (y + 3.0) % 2.0 == 0.0": (
+        "line 1: // of numbers with more than 53 binary digits"
+    ),
     "z = 0\nreturn (0.1 * x + 0.2 * y) // 0.3 % 2 == 1": "line 2: // of numbers with more than 53",
 }
 

@@ -185,7 +185,7 @@ MESSAGES = {
     "if x < 4:\n  return 1\nelif sqrt(9 - y) >= 0:\n  return 1": (
         "line 3, column 6: ValueError, math domain error at x = 4, y = 10"
     ),
-    "if y < 7:\n  return 1": "ends without return at x = 0, y = 7",
+    "if y < 7:\n  return 1": "line 1, column 1: ends without return at x = 0, y = 7",
     "return (8 - y) ** .5 > 0": (
         "line 1, column 8: ValueError, the power is a complex number at x = 0, y = 9"
     ),
@@ -248,7 +248,8 @@ def test_labels_are_0_and_1_as_int32(text: str) -> None:
 def test_what_is_no_label_is_refused(text: str, message: str) -> None:
     with pytest.raises(EvaluationError) as caught:
         label(parse(text, "pairs"), PairDomain())
-    assert str(caught.value) == f"{message}, not 0 or 1"
+    line = 2 if "\n" in text else 1
+    assert str(caught.value) == f"line {line}, column 1: {message}, not 0 or 1"
 
 
 def test_a_program_of_another_kind_is_refused() -> None:

@@ -39,6 +39,12 @@ def test_another_way_to_write_the_same_checksums_is_an_alteration(folder: Path, 
     assert fingerprint(folder) != before
 
 
+def test_an_empty_folder_is_named(folder: Path) -> None:
+    (folder / "deep" / "empty").mkdir()
+    with pytest.raises(InputError, match="deep/empty is an empty folder"):
+        check_checksums(folder)
+
+
 def test_what_is_no_plain_file_is_refused(folder: Path) -> None:
     os.mkfifo(folder / "pipe")
     with pytest.raises(InputError, match="pipe is no plain file"):

@@ -158,8 +158,8 @@ def shown(value: object) -> str:
 
 def _text_of(path: Path) -> str:
     try:
-        if not path.is_file():  # a pipe would keep us waiting
-            raise InputError(f"{path}: No such file")
+        if path.exists() and not path.is_file():  # a pipe would keep us waiting
+            raise InputError(f"{path}: no plain file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Integer
 
+from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.evaluate import EvaluationError, label
@@ -20,6 +21,9 @@ from jaxmi.programs.sample import sample_program
 from jaxmi.programs.trees import best_band, tree_accuracy
 
 _SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
+
+MAX_DRAWS = 10_000
+"""How often to draw; of the grammars here about 1 in 11 is fair."""
 
 DEPTH = 3
 """Of the decision tree that must not learn the labels."""
@@ -75,15 +79,19 @@ def draw_fair(
 
     Returns:
       The program, and how many were rejected, by the first rule that each broke.
+
+    Raises:
+      InputError: if none of `MAX_DRAWS` is fair: the grammar is to blame.
     """
     rejected: Counter[str] = Counter()
-    while True:
+    for _ in range(MAX_DRAWS):
         program = sample_program(domain, rng, grammar)
         candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
         rule = next((rule for rule in RULES if rule.broken(candidate)), None)
         if rule is None:
             return program, rejected
         rejected[rule.name] += 1
+    raise InputError(f"of {MAX_DRAWS:,} programs none is fair: {dict(rejected)}")
 
 
 def _share(candidate: Candidate) -> float:

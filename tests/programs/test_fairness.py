@@ -8,10 +8,13 @@ import pytest
 
 import jaxmi
 from jaxmi.data.mnist import Mnist
+from jaxmi.errors import InputError
+from jaxmi.programs import fairness
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.fairness import RULES, Candidate, draw_fair
 from jaxmi.programs.parse import parse
+from jaxmi.programs.sample import PairGrammar
 from jaxmi.programs.show import show
 
 PAIRS = PairDomain()
@@ -113,3 +116,10 @@ def test_a_fair_draw_breaks_no_rule_and_counts_what_did() -> None:
     again = random.Random(11)
     total = sum(draw_fair(PAIRS, again)[1].total() for _ in range(5))
     assert total > 5  # the control: most draws are not fair
+
+
+def test_a_grammar_without_fair_programs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fairness, "MAX_DRAWS", 20)
+    nothing = PairGrammar(boundaries=(0, 0), periodic=(0, 0), guarded=(0, 0))
+    with pytest.raises(InputError, match=r"of 20 programs none is fair: {'share': 20}"):
+        draw_fair(PAIRS, random.Random(0), nothing)

@@ -121,7 +121,7 @@ def prepare(format_name: str, checkpoint: native.Checkpoint, folder: Path) -> li
     """Writes the files to be corrupted; the last one holds the tensors."""
     if format_name == "native":
         native.save_checkpoint(folder / "net", *vars(checkpoint).values())
-        return [folder / "net" / name for name in native._FILES]
+        return [folder / "net" / name for name in native.CHECKPOINT_FILES]
     path = folder / "f.pt"
     if format_name == "published":
         layout = foreign.find_layout("casper", checkpoint.challenge)

@@ -25,9 +25,6 @@ from jaxmi.programs.show import canonical, show
 SCHEME = "jaxmi sealed challenge, version 1"
 """The first line of what is hashed; the next are salt, kind, and the canonical program."""
 
-KINDS: dict[lang.Kind, str] = {kind: name for name, kind in lang.KINDS.items()}
-"""Kind of program -> the challenge whose inputs and network it has."""
-
 ACCURACY: dict[lang.Kind, tuple[float, float]] = {
     "pairs": (0.95, 0.995),
     "image": (0.93, 0.985),
@@ -69,7 +66,7 @@ class Answer:
           InputError: if it is something else.
         """
         kind, text, salt = (value.get(name) for name in ("kind", "program", "salt"))
-        if kind not in tuple(KINDS) or not isinstance(text, str):
+        if kind not in tuple(lang.CHALLENGES) or not isinstance(text, str):
             raise InputError("an answer has a kind (pairs, image) and a program")
         if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
             raise InputError("an answer has a salt of 64 hexadecimal digits")

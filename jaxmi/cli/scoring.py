@@ -22,7 +22,7 @@ from jaxmi.cli.verb import log
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
-from jaxmi.programs.language import KINDS, Kind
+from jaxmi.programs.language import CHALLENGES, KINDS, Kind
 from jaxmi.programs.reader import TRAINING_IMAGES
 from jaxmi.weights.whole import check_files, whole_files
 
@@ -145,8 +145,7 @@ def score_explanation(
 
     if out is not None:
         check_files(out, (SCORE,), force)
-    kind = read_kind(against.challenge)
-    name = next(name for name, of in KINDS.items() if of == kind)
+    name = CHALLENGES[read_kind(against.challenge)]
     try:
         explanation = read_explanation(path, name)
     except InputError as error:

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import KINDS, Answer, correct_counts, posed
+from jaxmi.challenges.sealed import Answer, correct_counts, posed
 from jaxmi.cli.archive import read_archive
 from jaxmi.cli.sealed_bundle import (
     DOMAIN,
@@ -23,7 +23,7 @@ from jaxmi.cli.sealed_bundle import (
 )
 from jaxmi.cli.submissions import NETWORK, STATEMENT
 from jaxmi.errors import InputError
-from jaxmi.programs.language import Kind
+from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
 from jaxmi.weights.checksums import SUMS, check_checksums, fingerprint, listed
 from jaxmi.weights.foreign import import_network
@@ -56,7 +56,7 @@ class Bundle:
     @property
     def challenge_name(self) -> str:
         """The challenge whose inputs and network it has."""
-        return KINDS[self.kind]
+        return CHALLENGES[self.kind]
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -75,7 +75,7 @@ def read_bundle(path: Path) -> Bundle:
         kind, commitment = statement["kind"], str(statement["commitment"])
         counts, sizes = dict(statement["network_is_right_on"]), dict(statement["sizes"])
         checkpoint = load_checkpoint(path / NETWORK)
-        if checkpoint.challenge != KINDS[kind] or checkpoint.config["sealed"] != commitment:
+        if checkpoint.challenge != CHALLENGES[kind] or checkpoint.config["sealed"] != commitment:
             raise InputError(f"{path}: {NETWORK} is of another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
             raise InputError(f"{path}: {STATEMENT} counts what cannot be")

@@ -12,7 +12,7 @@ from typing import Any
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import ACCURACY, KINDS, Answer, posed, program_domain, seal
+from jaxmi.challenges.sealed import ACCURACY, Answer, posed, program_domain, seal
 from jaxmi.cli.machine import prepare_devices
 from jaxmi.cli.progress import Progress
 from jaxmi.cli.sealed_bundle import write_bundle
@@ -21,7 +21,7 @@ from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import DivergedError, InputError, UnavailableError
 from jaxmi.programs.domain import ImageDomain
 from jaxmi.programs.fairness import draw_fair
-from jaxmi.programs.language import Kind
+from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import SeedResult, train_seeds
 from jaxmi.types import Params
@@ -60,7 +60,7 @@ def pose(
     _check_paths(out, answer_path)
     import_torch()  # the bundle has .pt files: better now than after the training
     prepare_devices(None, 1)
-    base = load_challenge(KINDS[kind], data_dir)
+    base = load_challenge(CHALLENGES[kind], data_dir)
     low, high = ACCURACY[kind]
     for tried in range(1, programs + 1):
         answer, challenge = draw(base, data_dir)

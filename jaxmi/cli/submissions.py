@@ -29,7 +29,7 @@ class Against:
     challenge: str
     """A challenge's name, or a sealed challenge's folder."""
     checkpoint: Path | None = None
-    """A network to compare with; of a sealed challenge, its own is taken."""
+    """A network to compare with; none with a sealed challenge, which has its own."""
     answer: Path | None = None
     """A sealed challenge's answer."""
     data_dir: Path | None = None

@@ -146,7 +146,7 @@ def _claim(
 
 
 def _site(value: Value, axes: Mapping[str, Axes]) -> str:
-    if "site" not in value.keys():  # noqa: SIM118
+    if "site" not in value.keys():  # noqa: SIM118 - it is no mapping
         value.fail("'site' is missing")
     return value.member("site").one_of(list(axes))
 

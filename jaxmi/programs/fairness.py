@@ -23,7 +23,7 @@ from jaxmi.programs.trees import best_band, tree_accuracy
 _SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
 
 MAX_DRAWS = 10_000
-"""How often to draw; of the grammars here about 1 in 11 is fair."""
+"""How often to draw; of the grammar on pairs about 1 in 12 is fair."""
 
 DEPTH = 3
 """Of the decision tree that must not learn the labels."""

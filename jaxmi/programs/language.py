@@ -19,6 +19,9 @@ Kind = Literal["pairs", "image"]
 KINDS: dict[str, Kind] = {"transformer": "pairs", "cnn": "image"}
 """Challenge -> what its programs label."""
 
+CHALLENGES: dict[Kind, str] = {kind: name for name, kind in KINDS.items()}
+"""The other way round: the challenge whose inputs and network a kind has."""
+
 INPUTS: dict[Kind, tuple[str, ...]] = {"pairs": ("x", "y", "p"), "image": ("image",)}
 """What a program of each kind is given."""
 

@@ -17,6 +17,7 @@ LAYERS = (
     ("challenges",),
     ("explain",),
     ("judge",),
+    ("recover",),
     ("training",),
     ("weights",),
     ("report",),

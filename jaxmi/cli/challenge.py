@@ -1,4 +1,4 @@
-"""`jaxmi challenge new`, `verify` and `reveal`: sealed challenges, posed, checked, opened."""
+"""`jaxmi challenge new`, `verify`, `solve`, `reveal`: sealed challenges, from posed to opened."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,6 +88,41 @@ class ChallengeVerify(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ChallengeSolve(Verb):
+    """Recover a sealed challenge's program: a submission."""
+
+    bundle: Positional[Path]
+    """The challenge's folder."""
+
+    out: Path
+    """The submission to write: a program's text, .txt or .py."""
+
+    force: bool = False
+    """Replace it."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for image."""
+
+    def run(self) -> Result:
+        """Checks the bundle, searches, compares with the counts that it states."""
+        from jaxmi.cli.recovering import solve
+
+        return solve(self.bundle, self.out, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Prints the program, and whether it may be the sealed one."""
+        from jaxmi.cli.recover import print_recovery
+
+        print_recovery(result)
+        if result["as_stated"]:
+            print("A program has all the counts that the challenge states: nearly all wrong ones")
+            print(f"have others. It is the submission:\n\n{result['submitted']}")
+        else:
+            print("No candidate has the counts that the challenge states: none is the sealed one.")
+        print(result["files"][0])
+
+
+@dataclass(frozen=True, kw_only=True)
 class ChallengeReveal(Verb):
     """Check an answer against a sealed challenge, and show it."""
 
@@ -124,10 +159,11 @@ class ChallengeReveal(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengeCommand:
-    """Pose, verify or reveal a sealed challenge."""
+    """Pose, verify, solve or reveal a sealed challenge."""
 
     verb: (
         Annotated[ChallengeNew, subcommand("new")]
         | Annotated[ChallengeVerify, subcommand("verify")]
+        | Annotated[ChallengeSolve, subcommand("solve")]
         | Annotated[ChallengeReveal, subcommand("reveal")]
     )

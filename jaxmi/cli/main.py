@@ -27,6 +27,7 @@ from jaxmi.cli.export import Export
 from jaxmi.cli.import_ import Import
 from jaxmi.cli.labels import Labels
 from jaxmi.cli.predict import Predict
+from jaxmi.cli.recover import Recover
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.score import Score
 from jaxmi.cli.verb import Verb
@@ -40,6 +41,7 @@ Command = (
     | Annotated[Evaluate, subcommand("evaluate")]
     | Annotated[Predict, subcommand("predict")]
     | Annotated[Explain, subcommand("explain")]
+    | Annotated[Recover, subcommand("recover")]
     | Annotated[Score, subcommand("score")]
     | Annotated[ChallengeCommand, subcommand("challenge")]
     | Annotated[Export, subcommand("export")]

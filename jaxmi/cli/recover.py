@@ -1,0 +1,73 @@
+"""`jaxmi recover`: the labelling program, from a network's answers alone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from jaxmi.cli.verb import Result, Verb
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover(Verb):
+    """Recover the labelling program from a network alone."""
+
+    network: Positional[Path]
+    """A checkpoint folder, or a table of a network's labels (.npz, as `jaxmi predict` writes)."""
+
+    out: Path
+    """The folder to write: program.txt, recovery.json, recovery.png."""
+
+    truth: bool = False
+    """Compare with the true labels, if they are known, once the program is fixed."""
+
+    force: bool = False
+    """Replace a recovery that is there."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for images."""
+
+    def run(self) -> Result:
+        """Reads the network's answers, searches, writes."""
+        from jaxmi.cli.recovering import write_recovery
+
+        return write_recovery(self.network, self.out, self.truth, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Prints the program, how sure it is and why, and the runners-up."""
+        print_recovery(result)
+        for file in result["files"]:
+            print(file)
+
+
+def print_recovery(result: Mapping[str, Any]) -> None:
+    """Prints what was recovered."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    verdict = "found" if result["found"] else "not found: the best that the search has is"
+    console.print(f"{verdict}, confidence {result['confidence']:.2f}\n", markup=False)
+    print(result["program"])
+    for reason in result["why"]:
+        console.print(f"- {reason}", markup=False)
+    table = Table(title="agreement", title_justify="left")
+    for column in ("program", "the network's labels", "true labels", "length", "differs on"):
+        table.add_column(column, justify="left" if column == "program" else "right")
+    rows = [{**result, "differs": 0}, *result["runners_up"]]
+    for i, one in enumerate(rows):
+        truth = one.get("agreement_truth")
+        table.add_row(
+            f"runner-up {i}" if i else "recovered",
+            f"{one['agreement_network']:.2%}",
+            "" if truth is None else f"{truth:.3%}",
+            str(one["description_length"]),
+            f"{one['differs']:,}" if i else "",
+        )
+    console.print(table)
+    if result.get("network_truth") is not None:
+        console.print(f"the network itself: {result['network_truth']:.3%} of the true labels")
+    rate = result["candidates_per_second"]
+    console.print(f"{result['seconds']} s, {rate:,} candidates per second")

@@ -1,0 +1,1 @@
+"""Network -> program: search within the language, from a network's outputs alone."""

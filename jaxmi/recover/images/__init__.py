@@ -1,0 +1,1 @@
+"""Images: templates among the training images, metrics, forms of conditions."""

@@ -1,0 +1,1 @@
+"""Pairs: features found on tables, an accumulator, short constants."""

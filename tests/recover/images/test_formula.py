@@ -1,0 +1,91 @@
+"""Formulas, their programs and their tables say the same; bounds get as few digits as will do."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.recover.images.bands import sweep_bands
+from jaxmi.recover.images.conditions import Band, Nearer, Threshold, sweep
+from jaxmi.recover.images.exact import holds_exactly, rounded
+from jaxmi.recover.images.formula import FORMS, Formula, labels_of, shortened, turned
+
+CONDITIONS = (
+    Nearer("l1", 3, 9),
+    Threshold("dot", 5, True, 2_000_000.0),
+    Threshold("mean", None, False, 33.5),
+)
+
+
+@pytest.fixture(scope="module")
+def domain(mnist_data):
+    return ImageDomain(mnist_data.images[:2000], mnist_data.images[:100])
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_formula_and_its_program_give_the_same_labels(domain, form) -> None:
+    formula = Formula(form, CONDITIONS[: int(np.log2(len(FORMS[form])))])
+    holds = np.array([holds_exactly(domain, condition) for condition in formula.conditions])
+    np.testing.assert_array_equal(labels_of(form, holds), label(formula.program(), domain) == 1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_condition_turns_is_what_the_labels_gain_by_it(form) -> None:
+    count = int(np.log2(len(FORMS[form])))
+    holds = np.array(list(product([False, True], repeat=count))).T
+    for i in range(count):
+        with_it, without = holds.copy(), holds.copy()
+        with_it[i], without[i] = True, False
+        gained = labels_of(form, with_it).astype(int) - labels_of(form, without)
+        np.testing.assert_array_equal(turned(form, holds, i), gained)
+        assert gained.min() >= 0 and gained.max() == 1  # no condition is idle
+
+
+def test_more_templates_and_digits_cost_more() -> None:
+    short = Formula("one", (Threshold("l1", 3, True, 30_000.0),))
+    assert short.nats < Formula("one", (Threshold("l1", 3, True, 31_200.0),)).nats
+    assert short.nats < Formula("and", (short.conditions[0], CONDITIONS[2])).nats
+    assert Formula("one", CONDITIONS[2:]).nats < Formula("one", CONDITIONS[:1]).nats
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_band_is_found_again_with_its_digits(domain, inside) -> None:
+    band = Band("l1", 3, inside, 25_300.0, 31_000.0)
+    gain = np.where(holds_exactly(domain, band), 1.0, -1.0)
+    _, found = rounded(domain, Band("l1", 3, inside, 0.0, 1.0), 50 * gain)
+    same = holds_exactly(domain, found) == holds_exactly(domain, band)
+    assert same.all()
+    _, cheap = rounded(domain, Band("l1", 3, inside, 0.0, 1.0), 0.01 * gain)
+    assert isinstance(cheap, Band)
+    assert cheap.low % 1000 == 0  # a digit is worth more than what it would gain
+    assert (holds_exactly(domain, cheap) == holds_exactly(domain, band)).mean() > 0.9
+
+
+def test_sweeps_find_what_trying_all_bounds_finds() -> None:
+    rng = np.random.default_rng(0)
+    scores, gain = rng.normal(size=(6, 40)), rng.normal(size=40)
+    values, below, bounds = sweep(scores, gain)
+    banded, inside, ends = sweep_bands(scores, gain)
+    for i, row in enumerate(scores):
+        order = gain[np.argsort(row)]
+        starts = [order[:k].sum() for k in range(1, 41)]
+        ends_ = [order[k:].sum() for k in range(1, 41)]
+        assert values[i] == pytest.approx(max(starts + ends_))
+        held = row < bounds[i] if below[i] else row > bounds[i]
+        assert gain[held].sum() == pytest.approx(values[i], abs=np.abs(gain).max())
+        bands = [order[a:b].sum() for a in range(40) for b in range(a + 1, 41)]
+        assert banded[i] >= max(max(bands), gain.sum() - min(bands)) - np.abs(gain).max()
+        held = ((ends[i, 0] <= row) & (row < ends[i, 1])) == bool(inside[i])
+        assert gain[held].sum() == pytest.approx(banded[i], abs=2 * np.abs(gain).max())
+
+
+def test_an_idle_condition_is_left_out_and_no_other() -> None:
+    rng = np.random.default_rng(1)
+    holds = rng.random((3, 5000)) < np.array([[0.5], [0.5], [0.003]])
+    form, left = shortened("first or", holds)  # the third hardly ever holds
+    assert (form, len(left)) == ("or", 2)
+    assert (labels_of(form, left) != labels_of("first or", holds)).mean() < 0.02
+    assert shortened("most", rng.random((3, 5000)) < 0.5) is None
+    assert shortened("one", holds[:1]) is None

@@ -1,8 +1,9 @@
 """How sure a recovery is: the chance that its labels agree with the true ones on 99.5 % or more.
 
-Three things speak against a program: what it costs, which is much if it memorises or leaves answers
-unexplained; that it contradicts answers of which the network is sure; and others that cost hardly
-more and say something else. Each gives a factor.
+What speaks against a program: that it costs much, because it memorises or leaves answers
+unexplained; that it contradicts answers of which the network is sure; that others cost hardly more
+and say something else; of images, that free conditions agree better. Each gives a factor. All
+numbers are from challenges with even seeds, see docs/recover.md.
 """
 
 from collections.abc import Sequence
@@ -18,15 +19,20 @@ CLOSE = 0.005
 """Programs that differ on no larger share of the inputs count as one."""
 
 HALFWAY = {
-    ("pairs", True): (0.045, 0.01),
-    ("pairs", False): (0.06, 0.03),
-    ("image", True): (0.06, 0.03),
-    ("image", False): (0.1, 0.06),
+    ("pairs", True): (0.04, 0.01),
+    ("pairs", False): (0.055, 0.03),
+    ("image", True): (0.06, 0.01),
+    ("image", False): (0.09, 0.08),
 }
-"""By kind, and by whether logits are known: at how many nats an input, and at what share of sure
-answers contradicted, a program is as likely wrong as right."""
+"""By kind, and by whether logits are known: at how many nats an input, and at what share of
+contradicted sure answers, a program is as likely wrong as right."""
 
 STEEPNESS = 5
+"""The power of the odds in either figure."""
+
+SHORT, SCALE = 0.012, 0.003
+"""At how much less agreement than free conditions have a program is as likely wrong as right; and
+within how much that changes."""
 
 
 class Judgement(NamedTuple):
@@ -39,33 +45,51 @@ class Judgement(NamedTuple):
     """One sentence for each factor."""
 
 
-def judge(candidates: Sequence[Candidate], evidence: Evidence, kind: Kind) -> Judgement:
+def judge(
+    candidates: Sequence[Candidate],
+    evidence: Evidence,
+    kind: Kind,
+    free_agreement: float | None = None,
+) -> Judgement:
     """Says how likely it is that the first candidate is what a network was trained on.
 
     Args:
       candidates: The best first, at least one.
       evidence: The network's answers.
       kind: What the programs label.
+      free_agreement: Of images, the share of the answers that free conditions give.
     """
     best, n = candidates[0], len(evidence.labels)
     cost_half, unexplained_half = HALFWAY[kind, evidence.margins_known]
     cost, unexplained = best.cost / n, evidence.unexplained(best.labels)
     rivals = [one for one in candidates[1:] if (one.labels != best.labels).mean() > CLOSE]
     odds = sum(float(np.exp(best.cost - one.cost)) for one in rivals)
-    factors = (_below(cost, cost_half), _below(unexplained, unexplained_half), 1 / (1 + odds))
-    sure = "of the answers of which the network is surest" if evidence.margins_known else "of all"
-    rival = (
-        f"costs {min(one.cost for one in rivals) - best.cost:,.0f} more" if rivals else "is none"
-    )
-    return Judgement(
-        float(np.prod(factors)),
+    sure = "the surest answers" if evidence.margins_known else "the answers"
+    more = min((one.cost for one in rivals), default=np.inf) - best.cost
+    rival = f"costs {more:,.0f} nats more" if rivals else "was not found"
+    judged = [
         (
-            f"program and mistakes cost {best.cost:,.0f} nats, {cost:.3f} an input "
-            f"(half as sure at {cost_half})",
-            f"it contradicts {unexplained:.2%} {sure} (half as sure at {unexplained_half:.1%})",
-            f"the next program that differs on more than {CLOSE:.1%} of the inputs {rival}",
+            _below(cost, cost_half),
+            f"program and mistakes cost {best.cost:,.0f} nats, {cost:.3f} an input; "
+            f"even odds at {cost_half}",
         ),
-    )
+        (
+            _below(unexplained, unexplained_half),
+            f"it contradicts {unexplained:.2%} of {sure}; even odds at {unexplained_half:.1%}",
+        ),
+        (1 / (1 + odds), f"a program that differs on more than {CLOSE:.1%} of the inputs {rival}"),
+    ]
+    if free_agreement is not None:
+        agreement = float((best.labels == evidence.labels).mean())
+        judged.append(
+            (
+                float(1 / (1 + np.exp((free_agreement - SHORT - agreement) / SCALE))),
+                f"it agrees with {agreement:.2%} of the answers, free conditions with "
+                f"{free_agreement:.2%}; even odds at {SHORT:.1%} less than they",
+            )
+        )
+    factors, reasons = zip(*judged, strict=True)
+    return Judgement(float(np.prod(factors)), tuple(reasons))
 
 
 def _below(value: float, half: float) -> float:

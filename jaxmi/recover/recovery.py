@@ -81,16 +81,18 @@ def recover(domain: Domain, evidence: Evidence) -> Recovery:
       evidence: The network's answers on it.
     """
     began = time.perf_counter()
+    free = None
     if isinstance(domain, PairDomain):
         candidates, scored = find_pair_programs(evidence)
     else:
         findings = find_image_programs(domain, evidence)
         candidates, scored = findings.candidates, findings.scored
+        free = findings.free_agreement
     candidates = candidates[: 1 + RUNNERS_UP]
     return Recovery(
         evidence,
         tuple(candidates),
-        judge(candidates, evidence, domain.kind),
+        judge(candidates, evidence, domain.kind, free),
         time.perf_counter() - began,
         scored,
     )

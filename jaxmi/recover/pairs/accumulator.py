@@ -5,12 +5,13 @@ labels by z >= 0. A term may be guarded: it counts only where z, so far, is belo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations, product
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+
+from jaxmi.recover.pairs.terms import Accumulator, Guard, Term
 
 WEIGHTS = (1, 2, 3, 4, 2.5, 5.5, 5, 6)
 """What a term may add or take away, the usual ones first."""
@@ -33,35 +34,6 @@ KEPT = 60
 
 _HALVES = 2  # z is kept doubled, so that 2.5 is whole
 _REACH = 2 * 80  # doubled z stays within plus or minus this
-
-
-class Guard(NamedTuple):
-    """A bound on z so far: `z < bound`, or `z > bound`."""
-
-    below: bool
-    bound: int
-
-
-class Term(NamedTuple):
-    """Adds a weight where a boundary's side is met, and the guard."""
-
-    feature: int
-    """Which boundary, counted from 0."""
-
-    before: bool
-    """On which side of it."""
-
-    weight: int | float
-    guard: Guard | None
-
-
-@dataclass(frozen=True)
-class Accumulator:
-    """z = residues - offset, then the terms in turn; the label is z >= 0."""
-
-    offset: int
-    terms: tuple[Term, ...]
-    """Those without a guard first."""
 
 
 def make_table(

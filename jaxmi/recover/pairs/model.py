@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.recover.pairs.accumulator import Accumulator, Guard
 from jaxmi.recover.pairs.tables import Boundary, Features, Periodic
+from jaxmi.recover.pairs.terms import Accumulator, Guard
 
 
 class Placed(NamedTuple):

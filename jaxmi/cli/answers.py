@@ -15,8 +15,9 @@ from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.recover.evidence import Evidence, gather_evidence
 from jaxmi.weights.native import Checkpoint, load_checkpoint
 
-MODEL_LABELS, LABELS, LOGITS = "model_labels", "labels", "logits"
-"""Arrays of a table. The published file has both kinds of labels: then `labels` are the true."""
+MODEL_LABELS, LABELS, LOGITS, IS_TRAIN = "model_labels", "labels", "logits", "is_train"
+"""Arrays of a table; only labels must be there. The published file has both kinds of labels: then
+`labels` are the true ones. Without `is_train` the challenge's own split is taken."""
 
 IMAGE_ROWS = {70_000: slice(0, None), 60_000: slice(0, 60_000), 10_000: slice(60_000, None)}
 """By how many labels there are, which of MNIST's images they are of."""
@@ -33,6 +34,8 @@ class Answers:
     """1 or not."""
     margins: Float[np.ndarray, "m"] | None
     """Logit of 1 less that of 0."""
+    splits: Int[np.ndarray, "m"]
+    """Which split each input is in, as a number."""
     truth: Int[np.ndarray, "m"] | None
     """The true labels; None if nobody knows them. No search sees them."""
 
@@ -47,10 +50,7 @@ class Answers:
     @property
     def evidence(self) -> Evidence:
         """Returns what the search may see."""
-        split = np.zeros(len(self.challenge.inputs), np.int64)
-        for number, rows in enumerate(self.challenge.splits.values()):
-            split[rows] = number
-        return gather_evidence(self.labels, self.margins, split[self.rows])
+        return gather_evidence(self.labels, self.margins, self.splits)
 
 
 def read_answers(path: Path, data_dir: Path | None) -> Answers:
@@ -80,7 +80,10 @@ def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
     challenge = load_challenge(checkpoint.challenge, data_dir)
     logits = challenge.logits(checkpoint.params)
     truth = None if checkpoint.sealed else challenge.labels
-    return Answers(challenge, slice(None), logits.argmax(axis=-1) == 1, _margins(logits), truth)
+    labels = logits.argmax(axis=-1) == 1
+    return Answers(
+        challenge, slice(None), labels, _margins(logits), _split_numbers(challenge), truth
+    )
 
 
 def _from_table(path: Path, data_dir: Path | None) -> Answers:
@@ -111,7 +114,19 @@ def _from_table(path: Path, data_dir: Path | None) -> Answers:
         if not np.isfinite(logits[..., :2]).all():
             raise InputError(f"{path}: `{LOGITS}` has numbers that are not finite")
         margins = _margins(logits.reshape(-1, logits.shape[-1]))
-    return Answers(challenge, rows, (labels == 1).reshape(-1), margins, truth)
+    splits = _split_numbers(challenge)[rows]
+    if IS_TRAIN in arrays:
+        if arrays[IS_TRAIN].shape != labels.shape or arrays[IS_TRAIN].dtype != bool:
+            raise InputError(f"{path}: `{IS_TRAIN}` is no table of truth values like `{name}`")
+        splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
+    return Answers(challenge, rows, (labels == 1).reshape(-1), margins, splits, truth)
+
+
+def _split_numbers(challenge: Challenge) -> Int[np.ndarray, "n"]:
+    numbers = np.zeros(len(challenge.inputs), np.int64)
+    for number, rows in enumerate(challenge.splits.values()):
+        numbers[rows] = number
+    return numbers
 
 
 def _margins(logits: Float[np.ndarray, "m classes"]) -> Float[np.ndarray, "m"]:

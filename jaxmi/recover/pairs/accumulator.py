@@ -125,7 +125,7 @@ def _unguarded(
     rows = _rows(count, free, dict(zip(chosen, [not side for side in sides], strict=True)))
     values = _by_shift(worth[rows])  # (patterns, shifts)
     steps = WEIGHTS if len(free) <= 3 else FEWER_WEIGHTS if len(free) == 4 else FEWEST_WEIGHTS
-    signed = np.array([*steps, *(-w for w in steps)])
+    signed = np.array([*steps, *(-w for w in steps)], np.float64)
     grids = np.meshgrid(*[signed] * len(free), indexing="ij") if free else []
     weights = np.stack([g.reshape(-1) for g in grids], axis=1) if free else np.zeros((1, 0))
     offsets = np.arange(-OFFSETS, OFFSETS + 1)
@@ -211,7 +211,7 @@ def _guard_options(
     met = [_guarded(guard, z) for guard in guards]
     for weight in (*WEIGHTS, *(-w for w in WEIGHTS)):
         moved = np.where(z + weight >= 0, worth, -worth)
-        usual = float(_prior(np.array([[weight]]))[0])
+        usual = float(_prior(np.array([[float(weight)]]))[0])
         for guard, where in zip(guards, met, strict=True):
             value = np.where(where, moved, plain).sum(axis=(1, 2))
             gains.append(value - usual - 0.02 * abs(guard.bound))

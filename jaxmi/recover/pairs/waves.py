@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 AXES = ((1, 0), (0, 1), (1, 1), (1, 2), (2, 1), (1, 3), (3, 1))
 """What a periodic feature is a function of: a * x + b * y."""
 
-BAR_EXPONENTS = (1.5, 1.3, 1.7, 2.0, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9)
+BAR_EXPONENTS = (1.5, 1.3, 1.7, 2, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9)
 MODULI = tuple(range(2, 11))
 BAR_WIDTHS = tuple(range(1, 25))
 WIDTHS = tuple(range(1, 31))
@@ -20,7 +20,7 @@ class Wave:
     """A periodic feature: of v = a * x + b * y, int(v ** exponent) // width % modulus."""
 
     axis: tuple[int, int]
-    exponent: float
+    exponent: int | float
     width: int
     modulus: int
 

@@ -1,0 +1,140 @@
+"""The program is recovered from a network's answers alone, and bad input is refused at once."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxmi
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.sealed import posed, seal
+from jaxmi.cli.answers import read_answers
+from jaxmi.cli.sealed_bundle import write_bundle
+from jaxmi.errors import InputError
+from jaxmi.programs.parse import parse
+from jaxmi.weights.native import load_checkpoint
+
+PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published" / "transformer.txt"
+
+
+@pytest.fixture(scope="module")
+def recovered(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dict:
+    """What the command gives for the repository's own network."""
+    from jaxmi.cli.recovering import write_recovery
+
+    out = tmp_path_factory.mktemp("recovered")
+    return write_recovery(checkpoints / "transformer", out / "recovery", True, False, None)
+
+
+def test_challenge_2_is_recovered_to_the_last_label(recovered: dict, run, checkpoints) -> None:
+    assert recovered["agreement_truth"] == 1
+    assert recovered["found"] and recovered["confidence"] > 0.9
+    evaluated = run("evaluate", str(checkpoints / "transformer"))
+    assert recovered["network_truth"] == evaluated["domain_accuracy"] < 1
+    assert recovered["agreement_network"] == recovered["network_truth"]
+    for constant in ("200", "600", "1.5", "p - x + 20"):
+        assert constant in recovered["program"]
+    assert recovered["description_length"] == parse(PUBLISHED.read_text(), "pairs").size
+
+
+def test_what_was_recovered_is_on_disk_and_a_submission(recovered: dict, run) -> None:
+    program, result, figure = map(Path, recovered["files"])
+    assert program.read_text() == recovered["program"]
+    assert json.loads(result.read_text()) == {k: v for k, v in recovered.items() if k != "files"}
+    assert figure.read_bytes()[:4] == b"\x89PNG"
+    score = run("score", str(program), "--challenge", "transformer")
+    assert score["agreement_truth"] == 1
+    costs = [recovered["nats"], *(one["nats"] for one in recovered["runners_up"])]
+    assert costs == sorted(costs)
+    assert all(one["differs"] > 0 for one in recovered["runners_up"])
+
+
+def test_the_truth_plays_no_part_unless_it_is_asked_for(
+    recovered: dict, run, transformer: Challenge, checkpoints: Path
+) -> None:
+    """From a table in which true labels stand that are wrong: the same program comes out."""
+    run("predict", str(checkpoints / "transformer"), "--out", "answers.npz")
+    answers = dict(np.load("answers.npz"))
+    np.savez("both.npz", model_labels=answers["labels"], labels=1 - answers["labels"])
+    np.savez("told.npz", **answers, is_train=np.isin(np.arange(12_769), 0).reshape(113, 113))
+    table = run("recover", "both.npz", "--out", "out", "--truth")
+    assert table["program"] == recovered["program"]
+    assert table["agreement_truth"] == pytest.approx(1 - table["agreement_network"])
+    assert table["network_truth"] == 0
+    assert "agreement_truth" not in run("recover", "answers.npz", "--out", "out", "--force")
+    assert read_answers(Path("told.npz"), None).splits.sum() == 12_768
+    assert read_answers(Path("answers.npz"), None).splits.sum() == 6385
+    assert (read_answers(Path("both.npz"), None).labels == (answers["labels"] == 1).ravel()).all()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "named"),
+    [
+        ({}, "holds no array `labels`"),
+        ({"labels": np.ones((113, 113))}, "one label for every input"),
+        ({"labels": np.eye(112)}, "(112, 112), expected (113, 113) or (70000,)"),
+        ({"labels": np.eye(113) * np.nan}, "expected small whole numbers"),
+        ({"labels": np.eye(113) - 1}, "expected small whole numbers"),
+        ({"labels": np.full((113, 113), "one")}, "expected small whole numbers"),
+        ({"labels": np.eye(113), "logits": np.zeros((113, 2))}, "`logits` is (113, 2)"),
+        ({"labels": np.eye(113), "logits": np.full((113, 113, 2), np.inf)}, "not finite"),
+        ({"labels": np.eye(113), "is_train": np.ones((113, 113))}, "`is_train`"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_named(fails, arrays: dict, named: str) -> None:
+    np.savez("table.npz", **arrays)
+    line = fails(2, "recover", "table.npz", "--out", "out")
+    assert "table.npz" in line and named in line
+    assert not Path("out").exists()
+
+
+def test_what_is_no_network_or_would_be_lost_is_refused(fails, bundle: Path) -> None:
+    assert "absent is no checkpoint" in fails(2, "recover", "absent", "--out", "out")
+    Path("run").mkdir()
+    Path("run/run.json").write_text("{}")
+    assert "name one, such as run/seed-00000" in fails(2, "recover", "run", "--out", "out")
+    sealed = str(bundle / "network")
+    assert "true labels unknown" in fails(2, "recover", sealed, "--out", "out", "--truth")
+    Path("out").mkdir()
+    Path("out/program.txt").write_text("mine")
+    assert "out/program.txt exists" in fails(2, "recover", sealed, "--out", "out")
+    assert Path("out/program.txt").read_text() == "mine"
+
+
+def test_a_sealed_challenge_is_solved_by_the_counts_that_it_states(
+    run, fails, transformer: Challenge, checkpoints: Path
+) -> None:
+    answer = seal(parse(PUBLISHED.read_text(), "pairs"))
+    params = load_checkpoint(checkpoints / "transformer").params
+    for name in ("true", "other"):
+        Path(name).mkdir()
+    write_bundle(Path("true"), posed(transformer, answer.program), params, answer, {"name": "fast"})
+    solved = run("challenge", "solve", "true", "--out", "mine.txt")
+    assert solved["as_stated"]
+    assert Path("mine.txt").read_text() == solved["submitted"]
+    score = run("score", "mine.txt", "--challenge", "true")
+    assert score["as_stated"]
+    assert "mine.txt exists" in fails(2, "challenge", "solve", "true", "--out", "mine.txt")
+    assert ".txt or .py" in fails(2, "challenge", "solve", "true", "--out", "mine.json")
+
+
+def test_a_program_with_other_counts_is_not_said_to_be_the_sealed_one(run, bundle: Path) -> None:
+    """The control: this network was trained on another program than the sealed one."""
+    solved = run("challenge", "solve", str(bundle), "--out", "mine.py")
+    assert solved["found"] and not solved["as_stated"]
+    assert "200" in solved["submitted"]
+
+
+def test_answers_of_images_are_of_the_rows_that_they_count(mnist_data) -> None:
+    rng = np.random.default_rng(0)
+    for n, first in ((70_000, 0), (60_000, 0), (10_000, 60_000)):
+        np.savez("images.npz", labels=rng.integers(0, 2, n))
+        answers = read_answers(Path("images.npz"), None)
+        inputs = answers.domain.images
+        assert len(inputs) == n
+        np.testing.assert_array_equal(inputs[0], mnist_data.images[first])
+        assert len(answers.domain.templates) == 60_000
+    np.savez("images.npz", labels=rng.integers(0, 2, (10, 1000)))
+    with pytest.raises(InputError, match=r"\(10, 1000\)"):
+        read_answers(Path("images.npz"), None)

@@ -118,8 +118,8 @@ class ChallengeSolve(Verb):
             print("A program has all the counts that the challenge states: nearly all wrong ones")
             print(f"have others. It is the submission:\n\n{result['submitted']}")
         else:
-            print("No candidate has the counts that the challenge states, so that each of them gives")
-            print("some inputs other labels than the sealed program does. The best is the submission.")
+            print("No candidate has the counts that the challenge states: each gives some inputs")
+            print("other labels than the sealed program does. The best of them is the submission.")
         print(result["files"][0])
 
 

@@ -23,6 +23,9 @@ class Recover(Verb):
     truth: bool = False
     """Compare with the true labels, if they are known, once the program is fixed."""
 
+    explain: bool = False
+    """Explain the network as well, beside its program: what is inside, in OUT/explained."""
+
     force: bool = False
     """Replace a recovery that is there."""
 
@@ -31,13 +34,26 @@ class Recover(Verb):
 
     def run(self) -> Result:
         """Reads the network's answers, searches, writes."""
-        from jaxmi.cli.recovering import write_recovery
+        from jaxmi.cli.recovering import check_explainable, write_recovery
 
-        return write_recovery(self.network, self.out, self.truth, self.force, self.data_dir)
+        inside = self.out / "explained"
+        if self.explain:
+            check_explainable(self.network, inside, self.force)
+        result = write_recovery(self.network, self.out, self.truth, self.force, self.data_dir)
+        if not self.explain:
+            return result
+        from jaxmi.cli.explanation import write_explanations
+
+        explanation = write_explanations(self.network, inside, self.force, self.data_dir)
+        return {**result, "explanation": explanation}
 
     def show(self, result: Result) -> None:
         """Prints the program, how sure it is and why, and the runners-up."""
         print_recovery(result)
+        if "explanation" in result:
+            from jaxmi.cli.explanation import print_explanations
+
+            print_explanations(result["explanation"])
         for file in result["files"]:
             print(file)
 

@@ -1,6 +1,7 @@
 """Recoveries as the command gives them, and as solutions of sealed challenges."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 
 from jaxmi.challenges.sealed import correct_counts
 from jaxmi.cli.answers import Answers, from_checkpoint, read_answers
+from jaxmi.cli.explanation import NUMBERS, REPORT
+from jaxmi.cli.network import load_labelled
 from jaxmi.cli.sealed_checks import read_bundle
 from jaxmi.cli.verb import log
 from jaxmi.data.mnist import load_mnist
@@ -15,6 +18,8 @@ from jaxmi.errors import InputError
 from jaxmi.judge.reference import Reference
 from jaxmi.programs.show import show
 from jaxmi.recover.recovery import Recovery, recover
+from jaxmi.report.score_figures import difference_figure
+from jaxmi.weights.native import write_json
 from jaxmi.weights.whole import check_files, whole_files
 
 PROGRAM, RECOVERY, MAP = "program.txt", "recovery.json", "recovery.png"
@@ -49,6 +54,18 @@ def write_recovery(
         _compare(result, recovery, answers.truth)
     _write(out, answers, recovery, result, truth)
     return result
+
+
+def check_explainable(path: Path, out: Path, force: bool) -> None:
+    """Checks beforehand that a network can be explained, too, and the report written.
+
+    Raises:
+      InputError: if it is a table, a sealed network, or a report is in the way.
+    """
+    if path.suffix == ".npz":
+        raise InputError(f"--explain: {path} is a table; there is no network in it")
+    load_labelled(path)
+    check_files(out, (REPORT, NUMBERS), force)
 
 
 def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
@@ -92,8 +109,6 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
 
 
 def _as_stated(answers: Answers, labels: np.ndarray, counts: Mapping[str, int]) -> bool:
-    from dataclasses import replace
-
     posed = replace(answers.challenge, labels=labels.astype(np.int32))
     return correct_counts(posed, answers.labels.astype(np.int32)) == dict(counts)
 
@@ -109,9 +124,6 @@ def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> N
 def _write(
     out: Path, answers: Answers, recovery: Recovery, result: dict[str, Any], truth: bool
 ) -> None:
-    from jaxmi.report.score_figures import difference_figure
-    from jaxmi.weights.native import write_json
-
     n = len(answers.challenge.inputs)
     network = np.zeros(n, np.int32)
     network[answers.rows] = answers.labels

@@ -16,7 +16,7 @@ from jaxmi.recover.pairs.polish import GUARD_NATS, weigh
 from jaxmi.recover.pairs.rounding import Condition, best_condition
 from jaxmi.recover.pairs.tables import WAVE_NATS, Boundary, Periodic
 
-TERM_NATS = 8.0
+TERM_NATS = 9.0
 """What a term costs besides its condition's constants: its weight, which curve or line."""
 
 PASSES = 3

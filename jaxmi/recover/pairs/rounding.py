@@ -19,10 +19,10 @@ RARER_NATS = 5.0
 DIGIT_NATS = 2.3
 """Of each significant digit of a constant: the logarithm of ten."""
 
-BROKEN_NATS = 1.5
+BROKEN_NATS = 2.2
 """What a constant costs that is no whole number."""
 
-GREATER_NATS = 2.5
+GREATER_NATS = 3.0
 """What `>` costs: in a program, conditions mostly say what is small. It decides about those pairs
 only that lie exactly on a curve, of which a network can tell little."""
 
@@ -161,6 +161,8 @@ def _best_curve(
         for digits in range(1, MAX_DIGITS + 1):
             for with_x in (False, True):
                 factors = _numbers(1 / centre if with_x else centre, digits)
+                if not len(factors):
+                    continue
                 bounds = 1 / factors if with_x else factors
                 places = np.searchsorted(curves.quotients, bounds, "left" if before else "right")
                 values = sums[places] if before else sums[-1] - sums[places]
@@ -181,10 +183,11 @@ def _cut(curves: _Curves, boundary: Boundary) -> float:
 
 
 def _numbers(centre: float, digits: int) -> Float[np.ndarray, "_"]:
-    """The numbers of so many significant digits within about a fifth of a centre."""
-    scale = 10.0 ** (np.floor(np.log10(centre)) - digits + 1)
-    low, high = np.floor(0.8 * centre / scale), np.ceil(1.25 * centre / scale)
-    return np.round(np.arange(max(low, 1), high + 1)) * scale
+    """The numbers of so many significant digits, or fewer, within about a fifth of a centre."""
+    scale = np.floor(np.log10(centre)) - digits + 1
+    counts = np.arange(10 ** (digits - 1), 10**digits)
+    numbers = np.concatenate([counts * 10.0**power for power in (scale - 1, scale, scale + 1)])
+    return numbers[(0.8 * centre <= numbers) & (numbers <= 1.25 * centre)]
 
 
 @lru_cache(maxsize=2)
@@ -194,7 +197,7 @@ def _all_curves(p: int) -> tuple[_Curves, ...]:
     powers = (*EXPONENTS, *RARER_EXPONENTS)
     for i in powers:
         for j in powers:
-            if i != j and 1 / 7 < i / j < 7:
+            if (i != j or i == 1) and 1 / 7 < i / j < 7:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     quotients = np.where(y > 0, x**i / y**j, np.inf)
                 order = np.argsort(quotients, kind="stable").astype(np.int16)

@@ -1,0 +1,155 @@
+"""Conditions say exactly what they hold for, and are as short as the answers allow."""
+
+import re
+
+import numpy as np
+import pytest
+
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.evaluate import evaluate, label
+from jaxmi.programs.parse import parse
+from jaxmi.recover.pairs.boundaries import SLOPES, curves, line
+from jaxmi.recover.pairs.rounding import (
+    BROKEN_NATS,
+    DIGIT_NATS,
+    GREATER_NATS,
+    Condition,
+    best_condition,
+    exponent_nats,
+)
+from jaxmi.recover.pairs.tables import Boundary
+
+
+def said(text: str, p: int) -> np.ndarray:
+    return label(parse(f"return {text}", "pairs"), PairDomain(p)).astype(bool)
+
+
+def noisy_gains(holds: np.ndarray, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    gains = np.where(holds, 1.0, -1.0) * rng.exponential(2, len(holds))
+    return np.where(rng.random(len(holds)) < 0.1, -gains, gains)
+
+
+def random_boundary(seed: int, p: int) -> tuple[Boundary, bool]:
+    rng = np.random.default_rng(seed)
+    straight = line(SLOPES[rng.integers(len(SLOPES))], p)
+    curved = curves(float(np.exp(rng.uniform(-1.7, 1.7))), p)
+    family = (straight, curved)[rng.integers(2)]
+    end = int(rng.choice(np.flatnonzero(family.ends)))
+    return Boundary(family, end), bool(rng.integers(2))
+
+
+def on_the_curve(text: str, p: int) -> np.ndarray:
+    """Says for which pairs both sides of a condition are one number, but for rounding."""
+    difference = re.sub("[<>]", "- (", text) + ")"
+    values = evaluate(parse(f"return {difference}", "pairs"), PairDomain(p))
+    return np.abs(values.astype(float)) < 1e-9
+
+
+@pytest.mark.parametrize(("p", "cases"), [(13, 80), (113, 16)])
+def test_a_condition_holds_where_its_text_does(p, cases) -> None:
+    seen = set()
+    for seed in range(cases):
+        boundary, before = random_boundary(seed, p)
+        gains = noisy_gains(boundary.before == before, seed)
+        value, condition = best_condition(boundary, before, gains, p)
+        np.testing.assert_array_equal(condition.holds, said(condition.text, p), condition.text)
+        ties = np.abs(gains[1:][on_the_curve(condition.text, p)[1:]]).sum()
+        net = gains[condition.holds].sum() - condition.nats
+        assert abs(net - value) <= ties + 1e-6, condition.text
+        kept = (condition.holds == (boundary.before == before)).mean()
+        assert kept > (0.8 if p == 13 else 0.95)
+        seen |= {sign for sign in "<>" if sign in condition.text}
+        seen |= {len(boundary.family.kind), "before" if before else "after"}
+    assert seen == {"<", ">", 1, 2, "before", "after"}
+
+
+def rounded(text: str, p: int = 113, start: tuple[float, float] | None = None) -> Condition:
+    """Rounds the boundary nearest to a condition, told by exact answers alone."""
+    truth = said(text, p)
+    ratio, through = start or (4.0, 5.0)
+    family = curves(ratio, p)
+    gains = np.where(truth, 2.0, -2.0)
+    boundary = Boundary(family, int((family.scores < through).sum()) - 1)
+    return best_condition(boundary, True, gains, p)[1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["x ** 2 < 200 * sqrt(y)", "x ** 2 < 190 * sqrt(y)", "x ** 2 < 187 * sqrt(y)"],
+)
+def test_constants_are_as_long_as_the_answers_demand(text) -> None:
+    assert rounded(text, start=(4.0, 2 * np.log(187))).text == text
+
+
+def test_the_shortest_of_conditions_that_answers_cannot_tell_apart_is_chosen() -> None:
+    p = 113
+    x, y = np.indices((p, p)).reshape(2, -1)
+    tells = (x > 40) | (y > 40)  # elsewhere nothing is known
+    exact = said("x ** 2 < 203 * sqrt(y)", p)
+    family = curves(4.0, p)
+    boundary = Boundary(family, int((family.scores < 2 * np.log(203)).sum()) - 1)
+    texts = []
+    for trust in (0.1, 20.0):
+        gains = np.where(exact, trust, -trust) * tells
+        texts.append(best_condition(boundary, True, gains, p)[1].text)
+    assert texts == ["x ** 2 < 200 * sqrt(y)", "x ** 2 < 203 * sqrt(y)"]
+
+
+def test_usual_exponents_cost_least_and_others_are_found_where_they_pay() -> None:
+    assert exponent_nats(2) == exponent_nats(0.5) < exponent_nats(1.7) < exponent_nats(1.8)
+    assert rounded("x ** 1.3 < 20 * sqrt(y)", start=(2.6, 6.0)).text == "x ** 1.3 < 20 * sqrt(y)"
+
+
+def test_nats_count_digits_and_exponents() -> None:
+    short = rounded("x ** 2 < 200 * sqrt(y)", start=(4.0, 10.5))
+    long = rounded("x ** 2 < 187 * sqrt(y)", start=(4.0, 10.5))
+    assert long.nats - short.nats == pytest.approx(2 * DIGIT_NATS)
+    assert short.nats == pytest.approx(2 * exponent_nats(2) + DIGIT_NATS)
+    broken = rounded("x ** 2 < 2.5 * y", start=(2.0, 0.9))
+    assert broken.text == "x ** 2 < 2.5 * y"
+    assert broken.nats == pytest.approx(2 * exponent_nats(2) + 2 * DIGIT_NATS + BROKEN_NATS)
+    above = rounded("y > 7 * x ** 2", start=(2.0, -1.9))
+    assert above.text == "y > 7 * x ** 2"
+    assert above.nats == pytest.approx(2 * exponent_nats(2) + DIGIT_NATS + GREATER_NATS)
+
+
+@pytest.mark.parametrize("slopes", SLOPES)
+def test_lines_are_moved_to_where_most_is_gained(slopes) -> None:
+    p = 31
+    x, y = np.indices((p, p)).reshape(2, -1)
+    scores = slopes[0] * x + slopes[1] * y
+    bound = int(np.median(scores)) + 3
+    family = line(slopes, p)
+    displaced = Boundary(family, int((scores < bound - 5).sum()) - 1)
+    for before in (True, False):
+        truth = (scores < bound) == before
+        gains = np.where(truth, 3.0, -3.0)
+        value, condition = best_condition(displaced, before, gains, p)
+        np.testing.assert_array_equal(condition.holds, truth)
+        np.testing.assert_array_equal(said(condition.text, p), truth)
+        assert value == pytest.approx(gains[truth].sum() - condition.nats)
+        assert (displaced.before == before).sum() != truth.sum()
+
+
+def test_the_antidiagonal_is_written_with_p_where_that_is_shorter() -> None:
+    p = 113
+    x, y = np.indices((p, p)).reshape(2, -1)
+    family = line((1, 1), p)
+    for bound, text in ((p + 20, "y < p - x + 20"), (p, "y < p - x"), (100, "x + y < 100")):
+        truth = x + y < bound
+        boundary = Boundary(family, int(truth.sum()) - 1)
+        _, condition = best_condition(boundary, True, np.where(truth, 3.0, -3.0), p)
+        assert condition.text == text
+
+
+def test_pairs_exactly_on_a_curve_are_on_neither_side() -> None:
+    p = 31
+    x, y = np.indices((p, p)).reshape(2, -1)
+    below, above = x**2 < y, x**2 > y
+    assert (~below & ~above).sum() == 6 and not (below | above)[0]
+    family = curves(2.0, p)
+    for before, truth in ((True, below), (False, above)):
+        boundary = Boundary(family, int(below.sum()) - 1)
+        _, condition = best_condition(boundary, before, np.where(truth, 3.0, -3.0), p)
+        np.testing.assert_array_equal(condition.holds, truth)

@@ -153,3 +153,30 @@ def test_pairs_exactly_on_a_curve_are_on_neither_side() -> None:
         boundary = Boundary(family, int(below.sum()) - 1)
         _, condition = best_condition(boundary, before, np.where(truth, 3.0, -3.0), p)
         np.testing.assert_array_equal(condition.holds, truth)
+
+
+def nats_of(text: str) -> float:
+    """Reads the prior off a curve's text."""
+    left, sign, right = re.fullmatch(r"(.*) ([<>]) (.*)", text).groups()
+    constant, _, power = right.rpartition(" * ") if " * " in right else ("1", "", right)
+    exponents = 0.0
+    for side in (left, power):
+        exponent = re.search(r"\*\* (.*)", side)
+        number = 0.5 if "sqrt" in side else float(exponent[1]) if exponent else 1
+        exponents += exponent_nats(number)
+    digits = len(constant.partition("e")[0].replace(".", "").strip("0"))
+    broken = BROKEN_NATS * (float(constant) % 1 != 0)
+    return exponents + DIGIT_NATS * digits + broken + GREATER_NATS * (sign == ">")
+
+
+@pytest.mark.parametrize("centre", [0.96, 9.5, 9.9, 96, 950])
+def test_a_curve_costs_what_its_text_costs(centre: float) -> None:
+    """Constants near powers of ten, too, where one more digit is needed on the other side."""
+    family = curves(2.0, 113)
+    x, y = np.indices((113, 113)).reshape(2, -1).astype(float)
+    end = int((x**2 < centre * y).sum()) - 1  # the boundary, from which the answers then differ
+    for factor in (centre, 1.02 * centre, 1.16 * centre):
+        gains = np.where(x**2 < factor * y, 3.0, -3.0)
+        _, condition = best_condition(Boundary(family, end), True, gains, 113)
+        assert condition.nats == pytest.approx(nats_of(condition.text)), condition.text
+        assert (condition.holds == (gains > 0)).mean() > 0.99

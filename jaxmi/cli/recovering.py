@@ -52,7 +52,7 @@ def write_recovery(
     result = {"network": str(path), "challenge": answers.challenge.name, **recovery.figures()}
     if truth and answers.truth is not None:
         _compare(result, recovery, answers.truth)
-    _write(out, answers, recovery, result, truth)
+    _write(out, answers, recovery, result, truth, data_dir)
     return result
 
 
@@ -122,7 +122,12 @@ def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> N
 
 
 def _write(
-    out: Path, answers: Answers, recovery: Recovery, result: dict[str, Any], truth: bool
+    out: Path,
+    answers: Answers,
+    recovery: Recovery,
+    result: dict[str, Any],
+    truth: bool,
+    data_dir: Path | None,
 ) -> None:
     n = len(answers.challenge.inputs)
     network = np.zeros(n, np.int32)
@@ -134,7 +139,7 @@ def _write(
         answers.challenge,
         truth=known if truth else None,
         network=network,
-        digits=load_mnist().digits if answers.challenge.name == "cnn" else None,
+        digits=load_mnist(data_dir).digits if answers.challenge.name == "cnn" else None,
     )
     score = reference.score(recovery.best.labels.astype(np.int32), answers.rows)
     figure = difference_figure(reference, score, answers.rows, "the recovered program")

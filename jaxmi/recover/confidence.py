@@ -2,8 +2,8 @@
 
 What speaks against a program: that it costs much, because it memorises or leaves answers
 unexplained; that it contradicts answers of which the network is sure; that others cost hardly more
-and say something else; of images, that free conditions agree better. Each gives a factor. All
-numbers are from challenges with even seeds, see docs/recover.md.
+and say something else; of images, that free conditions agree better. Each gives a factor. The
+numbers are from challenges with even seeds, see docs/recover.md; without logits they are guesses.
 """
 
 from collections.abc import Sequence

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 MARGIN_GROUPS = 6
-"""Inputs are grouped by the network's margin into as many groups of one size, in each split."""
+"""Inputs are grouped by the network's margin, in each split: the half with the largest, the next
+quarter, and so on; the last two are of one size."""
 
 PRIOR_ERRORS = 0.5
 PRIOR_INPUTS = 25
@@ -71,8 +72,9 @@ def gather_evidence(
     groups = np.zeros(len(labels), int) if splits is None else splits.astype(int)
     sure = np.ones(len(labels), bool)
     if margins is not None:
-        sure = _ranked(np.abs(margins), groups) == MARGIN_GROUPS - 1
-        groups = groups * MARGIN_GROUPS + _ranked(np.abs(margins), groups)
+        ranked = _ranked(np.abs(margins), groups)
+        sure = ranked == MARGIN_GROUPS - 1
+        groups = groups * MARGIN_GROUPS + ranked
     return Evidence(labels, np.unique(groups, return_inverse=True)[1].reshape(-1), sure)
 
 

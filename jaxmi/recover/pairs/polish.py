@@ -9,7 +9,7 @@ from jaxtyping import Float
 from jaxmi.recover.evidence import Evidence
 from jaxmi.recover.pairs.boundaries import RATIOS, Family, curves
 from jaxmi.recover.pairs.model import Model, wrong_cost
-from jaxmi.recover.pairs.tables import BOUNDARY_NATS, WAVE_NATS, Boundary
+from jaxmi.recover.pairs.tables import Boundary
 
 GUARD_NATS = 5.0
 STEP = 0.0125
@@ -25,8 +25,8 @@ PASSES = 4
 def model_cost(model: Model, signed: Float[np.ndarray, "n"]) -> float:
     """Adds what a model contradicts and what it costs itself, roughly, in nats."""
     guards = sum(term.guard is not None for term in model.terms)
-    length = BOUNDARY_NATS * len(model.terms) + WAVE_NATS * len(model.periodic)
-    return wrong_cost(model.labels(len(signed)), signed) + length + GUARD_NATS * guards
+    wrong = wrong_cost(model.labels(len(signed)), signed)
+    return wrong + model.features.nats + GUARD_NATS * guards
 
 
 def polish(model: Model, evidence: Evidence) -> tuple[float, Model]:

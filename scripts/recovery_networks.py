@@ -33,7 +33,7 @@ OFF_GRID = PairGrammar(
 )
 SHARES = {f"share-{share}": share / 100 for share in range(10, 100, 10)}
 SEEDS = {
-    **{"challenge-2": 32, "pairs": 100, "off-grid": 24, "null-pairs": 24, "image": 40},
+    **{"challenge-2": 32, "pairs": 200, "off-grid": 24, "null-pairs": 24, "image": 40},
     **{"null-image": 16, **dict.fromkeys(SHARES, 4)},
 }
 """How many networks of each kind, seeds from 0."""

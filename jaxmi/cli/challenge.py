@@ -133,29 +133,41 @@ class ChallengeReveal(Verb):
     answer: Positional[Path]
     """The answer's file."""
 
+    submission: Path | None = None
+    """A program or a table of labels to compare with it."""
+
     data_dir: Path | None = None
     """A folder with MNIST's four IDX files, for image."""
 
     def run(self) -> Result:
         """Checks the bundle, the commitment, and the network's accuracy under the program."""
+        from jaxmi.cli.scoring import score_file
         from jaxmi.cli.sealed_checks import open_bundle, read_bundle
+        from jaxmi.cli.submissions import Against
 
         bundle = read_bundle(self.bundle)
         opened = open_bundle(bundle, self.answer, self.data_dir)
+        against = Against(str(self.bundle), answer=self.answer, data_dir=self.data_dir)
+        score = self.submission and score_file(self.submission, against, None, force=False)
         return {
             "program": opened.program,
             "kind": bundle.kind,
             "commitment": bundle.commitment,
             "network_is_right_on": dict(bundle.counts),
             "domain_size": len(opened.challenge.labels),
+            "submission": score,
         }
 
     def show(self, result: Result) -> None:
-        """Prints the program."""
+        """Prints the program, and what the submission is worth."""
         print(f"This is what was committed to ({result['commitment']}):\n")
         print(result["program"])
         right, size = result["network_is_right_on"]["domain"], result["domain_size"]
         print(f"The network gives its label to {right:,} of {size:,} inputs, as was stated.")
+        if result["submission"] is not None:
+            from jaxmi.cli.score import print_score
+
+            print_score(result["submission"])
 
 
 @dataclass(frozen=True, kw_only=True)

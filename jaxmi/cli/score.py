@@ -79,12 +79,13 @@ class Score(Verb):
         elif "claims" in result:
             _print_explanation(result)
         else:
-            _print_score(result)
+            print_score(result)
         for file in result.get("files", ()):
             console.print(file, markup=False)
 
 
-def _print_score(result: Mapping[str, Any]) -> None:
+def print_score(result: Mapping[str, Any]) -> None:
+    """Prints what one submission is worth."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

@@ -46,6 +46,14 @@ def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
     counts = revealed["network_is_right_on"]
     assert counts["test"] / 6385 == posed["test_accuracy"]
     assert score["agreement_network"] == counts["domain"] / 12_769
+    assert revealed["submission"] is None
+
+    Path("wrong.txt").write_text("return x < 50")
+    for name in ("guess.py", "wrong.txt"):
+        compared = run("challenge", "reveal", "deep/sealed", posed["answer"], "--submission", name)[
+            "submission"
+        ]
+        assert (compared["agreement_truth"] == 1.0) == (name == "guess.py"), name
 
 
 def test_nothing_that_is_printed_or_published_tells_the_program(

@@ -185,17 +185,10 @@ def _with_guards(
         gains, options = _guard_options(z, worth[rows])
         pick = gains.argmax(axis=1)
         total = total + gains[np.arange(kept), pick] - 4.0
-        after = []
-        for state, fixed in states:
-            moved = state.copy()
-            for row in range(kept):
-                weight, guard = options[pick[row]]
-                term = Term(feature, side, weight, guard)
-                moved[row] += weight * _guarded(guard, state[row])
-                if fixed is states[0][1]:
-                    terms[row].append(term)
-            after.append((moved, {**fixed, feature: side}))
-        states = [*states, *after]
+        added = [options[k] for k in pick]
+        for row, (weight, guard) in enumerate(added):
+            terms[row].append(Term(feature, side, weight, guard))
+        states += [(_after(state, added), {**fixed, feature: side}) for state, fixed in states]
     best = int(total.argmax())
     return float(total[best]), _accumulator(free, start, best, terms[best])
 
@@ -208,7 +201,7 @@ def _guard_options(
     plain = np.where(z >= 0, worth, -worth)
     gains, options = [], []
     guards = [Guard(below, bound) for below in (True, False) for bound in BOUNDS]
-    met = [_guarded(guard, z) for guard in guards]
+    met = [guard.holds(z) for guard in guards]
     for weight in (*WEIGHTS, *(-w for w in WEIGHTS)):
         moved = np.where(z + weight >= 0, worth, -worth)
         usual = float(_prior(np.array([[float(weight)]]))[0])
@@ -219,8 +212,12 @@ def _guard_options(
     return np.stack(gains, axis=1), options
 
 
-def _guarded(guard: Guard, z: np.ndarray) -> np.ndarray:
-    return z < guard.bound if guard.below else z > guard.bound
+def _after(
+    z: Float[np.ndarray, "kept rows sums"], added: Sequence[tuple[int | float, Guard]]
+) -> Float[np.ndarray, "kept rows sums"]:
+    """What z is where a guarded weight was added, of each partial accumulator its own."""
+    moved = [one + weight * guard.holds(one) for one, (weight, guard) in zip(z, added, strict=True)]
+    return np.stack(moved)
 
 
 def _accumulator(free: list[int], start: _Start, best: int, guarded: list[Term]) -> Accumulator:

@@ -40,7 +40,7 @@ class Family:
 def line(slopes: tuple[int, int], p: int) -> Family:
     """Makes the family of parallel lines a * x + b * y = c."""
     x, y = np.indices((p, p)).reshape(2, -1)
-    return _family(slopes, (slopes[0] * x + slopes[1] * y).astype(float))
+    return family(slopes, (slopes[0] * x + slopes[1] * y).astype(float))
 
 
 @lru_cache(maxsize=2000)
@@ -50,7 +50,7 @@ def curves(ratio: float, p: int) -> Family:
     scores = ratio * numbers[:, None] - numbers[None, :]
     scores[:, 0] = np.inf
     scores[0, 1:] = -np.inf
-    return _family((ratio,), scores.reshape(-1))
+    return family((ratio,), scores.reshape(-1))
 
 
 @lru_cache(maxsize=4)
@@ -62,7 +62,8 @@ def families(p: int) -> tuple[Family, ...]:
     )
 
 
-def _family(kind: tuple[int | float, ...], scores: Float[np.ndarray, "n"]) -> Family:
+def family(kind: tuple[int | float, ...], scores: Float[np.ndarray, "n"]) -> Family:
+    """Makes the family of all thresholds of a score."""
     order = np.argsort(scores, kind="stable")
     sorted_scores = scores[order]
     with np.errstate(invalid="ignore"):

@@ -25,9 +25,7 @@ class Placed(NamedTuple):
 
     def guarded(self, z: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
         """Says where its guard holds."""
-        if self.guard is None:
-            return np.ones(len(z), bool)
-        return z < self.guard.bound if self.guard.below else z > self.guard.bound
+        return np.ones(len(z), bool) if self.guard is None else self.guard.holds(z)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 from jaxmi.recover.candidates import Candidate
 from jaxmi.recover.evidence import Evidence
-from jaxmi.recover.pairs.boundaries import Family
+from jaxmi.recover.pairs.boundaries import family
 from jaxmi.recover.pairs.model import Model
 from jaxmi.recover.pairs.polish import GUARD_NATS, weigh
 from jaxmi.recover.pairs.rounding import Condition, best_condition
@@ -64,13 +64,7 @@ def _round_term(
 
 def _fixed(before: Bool[np.ndarray, "n"]) -> Boundary:
     """A boundary between just these pairs and the others."""
-    order = np.argsort(~before, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    end = int(before.sum()) - 1
-    return Boundary(
-        Family((), (~before).astype(float), order, rank, np.arange(len(order)) == end), end
-    )
+    return Boundary(family((), (~before).astype(float)), int(before.sum()) - 1)
 
 
 def _text(model: Model, conditions: list[Condition]) -> str:

@@ -29,23 +29,21 @@ LEAST_GAIN = 1.0
 HOPELESS = 3.0
 """A start that costs as many times the best features' cost is not followed."""
 
-
-class Found(NamedTuple):
-    """Features, and what the answers cost given them."""
-
-    cost: float
-    features: Features
-
-
 MAX_SCORED = 600_000_000
 """After so many boundaries, about a minute's work, a search ends with what it has."""
 
 PAIRS = 5
 """How many pairs of periodic features are followed."""
 
-
 SHAKEN = 3
 """How many changes of two features for one are followed."""
+
+
+class Found(NamedTuple):
+    """Features, and what the answers cost given them."""
+
+    cost: float
+    features: Features
 
 
 @dataclass(eq=False)

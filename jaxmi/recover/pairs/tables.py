@@ -4,13 +4,14 @@ No accumulator is needed for this: whatever program made the labels, if it looks
 these features, each combination has one label.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from jaxmi.recover.pairs import accelerator
 from jaxmi.recover.pairs.boundaries import Family
 from jaxmi.recover.pairs.waves import Axis
 
@@ -113,12 +114,35 @@ def best_boundaries(
     Returns:
       For each family the margin that its best boundary adds, and the boundary; best first.
     """
-    groups = _dense(groups).astype(np.int16)
+    groups = _dense(groups)
+    sweep = accelerator.sweep_families if accelerator.is_there() else sweep_families
+    margins, ends = sweep(groups, signed, families)
+    found = [
+        (float(margin), Boundary(family, int(end)))
+        for margin, family, end in zip(margins, families, ends, strict=True)
+    ]
+    return sorted(found, key=lambda one: -one[0])
+
+
+def sweep_families(
+    groups: Int[np.ndarray, "n"], signed: Float[np.ndarray, "n"], families: Sequence[Family]
+) -> tuple[Float[np.ndarray, "families"], Int[np.ndarray, "families"]]:
+    """Goes through each family's order once.
+
+    Args:
+      groups: What its boundaries would divide, numbered from 0 without gaps.
+      signed: Each answer's worth, positive if it is 1.
+      families: Of boundaries.
+
+    Returns:
+      The most margin that one of its boundaries adds, and the last place before that boundary.
+    """
+    groups = groups.astype(np.int16)
     total = np.bincount(groups, signed)
     counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts
-    found = []
-    for family in families:
+    margins, ends = np.zeros(len(families)), np.zeros(len(families), np.int64)
+    for i, family in enumerate(families):
         in_order = groups[family.order]
         places = np.argsort(in_order, kind="stable")  # by group, in it by score
         sorted_groups = in_order[places]
@@ -130,9 +154,9 @@ def best_boundaries(
         in_turn = np.empty_like(gain)
         in_turn[places] = gain
         added = np.where(family.ends, np.cumsum(in_turn), 0.0)
-        end = int(added.argmax())
-        found.append((float(added[end]), Boundary(family, end)))
-    return sorted(found, key=lambda one: -one[0])
+        ends[i] = added.argmax()
+        margins[i] = added[ends[i]]
+    return margins, ends
 
 
 def best_periodic(
@@ -148,8 +172,13 @@ def best_periodic(
     groups = _dense(groups)
     width = int(groups.max()) + 1
     table = np.bincount(axis.values * width + groups, signed, axis.count * width)
-    sums = axis.members @ table.reshape(axis.count, width).astype(np.float32)
-    per_row = np.abs(sums).sum(axis=1) - 2 * CELL_NATS * width
+    table = table.reshape(axis.count, width).astype(np.float32)
+    if accelerator.is_there():
+        one = np.ones((1, 1), np.float32)
+        sums = accelerator.absolute_products(axis.members, table.T[:, :, None], one)[:, 0]
+    else:
+        sums = np.abs(axis.members @ table).sum(axis=1)
+    per_row = sums - 2 * CELL_NATS * width
     return np.add.reduceat(per_row, axis.rows)
 
 

@@ -3,12 +3,19 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+from jaxtyping import Bool, Float
+
 
 class Guard(NamedTuple):
     """A bound on z so far: `z < bound`, or `z > bound`."""
 
     below: bool
     bound: int
+
+    def holds(self, z: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
+        """Says where z meets it."""
+        return z < self.bound if self.below else z > self.bound
 
 
 class Term(NamedTuple):

@@ -5,6 +5,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxmi.recover.pairs import accelerator
 from jaxmi.recover.pairs.tables import CELL_NATS, Periodic
 from jaxmi.recover.pairs.waves import Axis
 
@@ -41,11 +42,15 @@ def _margins(
 ) -> Float[np.ndarray, "waves others"]:
     """The margin that each pair of features leaves, less what its labels cost."""
     cells = one.values * other.count + other.values
-    total = np.zeros((len(one.members), len(other.members)), np.float32)
     width = int(groups.max()) + 1
-    for group in range(width):
-        worth = np.where(groups == group, signed, 0.0)
-        table = np.bincount(cells, worth, one.count * other.count).astype(np.float32)
-        total += np.abs(one.members @ table.reshape(one.count, -1) @ other.members.T)
-    total -= 2 * CELL_NATS * width
+    shape = (width, one.count, other.count)
+    table = np.bincount(groups * (one.count * other.count) + cells, signed, int(np.prod(shape)))
+    tables = table.reshape(shape).astype(np.float32)
+    if accelerator.is_there():
+        total = accelerator.absolute_products(one.members, tables, other.members)
+    else:
+        total = np.zeros((len(one.members), len(other.members)), np.float32)
+        for each in tables:
+            total += np.abs(one.members @ each @ other.members.T)
+    total = total - 2 * CELL_NATS * width
     return np.add.reduceat(np.add.reduceat(total, one.rows, axis=0), other.rows, axis=1)

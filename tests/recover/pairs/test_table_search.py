@@ -49,6 +49,7 @@ def told(features: Features, labels: np.ndarray) -> float:
     return float(((ones[groups] > 0.5) == labels).mean())
 
 
+@pytest.mark.usefixtures("either_way")
 def test_boundary_and_bars_are_found_together() -> None:
     labels, planted = curved()
     search = search_of(labels)
@@ -118,6 +119,7 @@ def test_periodic_features_stay_where_they_must() -> None:
     assert free.features.periodic not in ((wrong,), ()) and free.cost < kept.cost - 20
 
 
+@pytest.mark.usefixtures("either_way")
 def test_shaking_takes_lines_for_the_stripes_they_are() -> None:
     stripes = (X + Y) // 11 % 2 == 1
     search = search_of(stripes)
@@ -131,6 +133,7 @@ def test_shaking_takes_lines_for_the_stripes_they_are() -> None:
     assert told(shaken.features, stripes) > 0.99 and len(list(shaken.features)) == 1
 
 
+@pytest.mark.usefixtures("either_way")
 def test_pairs_of_bars_need_no_boundary() -> None:
     labels = X // 3 % 4 + Y // 2 % 5 >= 4
     search = search_of(labels)

@@ -52,6 +52,7 @@ def cells_of(features: Features) -> list[tuple]:
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("groups", [1, 4, 30])
 def test_a_sweep_finds_the_best_threshold_of_each_family(seed, groups) -> None:
@@ -69,11 +70,13 @@ def test_a_sweep_finds_the_best_threshold_of_each_family(seed, groups) -> None:
     for value, boundary in found:
         family = boundary.family
         brute = [added(Boundary(family, int(end))) for end in np.flatnonzero(family.ends)]
-        assert value == pytest.approx(max(brute)) == pytest.approx(added(boundary))
+        assert value == pytest.approx(max(brute), rel=1e-4)
+        assert value == pytest.approx(added(boundary), rel=1e-4)
         assert family.ends[boundary.end]
         assert min(brute) < value - 1
 
 
+@pytest.mark.usefixtures("either_way")
 def test_a_sweep_never_splits_equal_scores_where_that_would_pay() -> None:
     family = line((1, 0), P)
     within = family.order[family.scores[family.order] == 4]
@@ -87,6 +90,7 @@ def test_a_sweep_never_splits_equal_scores_where_that_would_pay() -> None:
     assert len(set(boundary.before[within].tolist())) == 1
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("seed", range(3))
 def test_periodic_margins_are_those_of_cells_counted_one_by_one(seed) -> None:
     of, signed = random_case(seed, 4)

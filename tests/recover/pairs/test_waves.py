@@ -65,6 +65,7 @@ def all_pairs(one: Axis, other: Axis) -> list[tuple[Periodic, Periodic]]:
     ]
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("seed", range(3))
 def test_the_best_pairs_are_those_that_trying_all_finds(seed) -> None:
     p = 6
@@ -83,6 +84,7 @@ def test_the_best_pairs_are_those_that_trying_all_finds(seed) -> None:
     assert [slow_margin(pair, groups, signed) for pair in lumped] != pytest.approx(found)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_two_planted_features_are_found_together() -> None:
     along_x, along_y, *_ = axes(P)
     planted = Periodic(along_x, 7), Periodic(along_y, 11)

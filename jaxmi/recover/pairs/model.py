@@ -68,10 +68,18 @@ class Model:
         """Changes one term."""
         return replace(self, terms=(*self.terms[:at], term, *self.terms[at + 1 :]))
 
+    def without(self, at: int) -> "Model":
+        """Leaves one term out."""
+        return replace(self, terms=(*self.terms[:at], *self.terms[at + 1 :]))
+
+    def inserted(self, at: int, term: Placed) -> "Model":
+        """Adds a term before that one."""
+        return replace(self, terms=(*self.terms[:at], term, *self.terms[at:]))
+
     def shorter(self) -> Iterator["Model"]:
         """Yields the model without each term, and without each guard."""
         for i, term in enumerate(self.terms):
-            yield replace(self, terms=(*self.terms[:i], *self.terms[i + 1 :]))
+            yield self.without(i)
             if term.guard is not None:
                 yield self.replaced(i, term._replace(guard=None))
 

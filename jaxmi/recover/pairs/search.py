@@ -13,6 +13,7 @@ from jaxmi.recover.pairs.accumulator import (
     make_table,
     unguarded_value,
 )
+from jaxmi.recover.pairs.exchange import exchange_terms
 from jaxmi.recover.pairs.model import Model, assemble
 from jaxmi.recover.pairs.polish import model_cost, polish, weigh
 from jaxmi.recover.pairs.program import write_program
@@ -63,6 +64,7 @@ def find_pair_programs(evidence: Evidence) -> tuple[list[Candidate], int]:
     p = round(n**0.5)
     search = TableSearch(np.where(evidence.labels, FIRST_WORTH, -FIRST_WORTH))
     found: list[Scored] = []
+    exchanged: list[Scored] = []
     tables: list[Found] = []
     followed: list[Found] = []
     for look in (_plainly, _shaken, _in_pairs):
@@ -74,6 +76,7 @@ def find_pair_programs(evidence: Evidence) -> tuple[list[Candidate], int]:
         if _is_enough(found, evidence):
             break
     else:
+        exchanged = [exchange_terms(*found[0], evidence)]
         followed.sort(key=lambda one: one.cost)
         for table in followed[:THOROUGH_TABLES]:
             found += _models(table.features, search.signed, evidence, THOROUGH_PLANS)
@@ -83,6 +86,8 @@ def find_pair_programs(evidence: Evidence) -> tuple[list[Candidate], int]:
     again = search.refine(best.features)
     found += _models(again.features, search.signed, evidence)
     found += [one for less in _fewer(best) for one in _models(less, search.signed, evidence)]
+    found = sorted(found + exchanged, key=lambda one: one[0])
+    found.append(exchange_terms(*found[0], evidence))
     found.sort(key=lambda one: one[0])
     candidates: dict[bytes, Candidate] = {}
     for _, model in found[:6]:

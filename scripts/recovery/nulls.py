@@ -1,4 +1,4 @@
-"""Labels outside the language, for the null networks of `scripts/recovery_networks.py`.
+"""Labels outside the language, for the null networks of `scripts/recovery/networks.py`.
 
 Command:   none of its own
 Time:      a second

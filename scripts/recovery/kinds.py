@@ -1,0 +1,86 @@
+"""The kinds of networks on the recovery scoreboard, and the labels that each is trained on.
+
+Command:   none of its own
+Time:      seconds a network, most of it to draw a fair program
+Expected:  KINDS; all that is random comes from a network's seed
+"""
+
+from dataclasses import dataclass, replace
+from random import Random
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.sealed import program_domain
+from jaxmi.data.mnist import load_mnist
+from jaxmi.data.pairs import split_indices
+from jaxmi.programs import language as lang
+from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.fairness import draw_fair
+from jaxmi.programs.sample import ImageGrammar, PairGrammar
+
+OFF_GRID = PairGrammar(
+    exponents=(0.4, 0.6, 0.8, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9, 2.2, 2.5),
+    stripe_exponents=(1.2, 1.4, 1.6, 1.8),
+)
+DRAWN_ON = 10_000
+"""Images from which thresholds are drawn."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Networks that are made alike."""
+
+    challenge: str
+    even: int
+    """How many have even seeds: the search was tuned on those of `grammar` and `is_null`."""
+
+    odd: int
+    """How many have odd ones: the search is judged by those."""
+
+    grammar: PairGrammar | ImageGrammar | None = None
+    """What programs are drawn from; None: the published one."""
+
+    is_null: bool = False
+    """Whether the labels come from no program."""
+
+    recipe: str = "fast"
+    share: float | None = None
+    """Of the pairs, how many are trained on; None: the published split."""
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds."""
+        return [*range(0, 2 * self.even, 2), *range(1, 2 * self.odd, 2)]
+
+    def base(self) -> Challenge:
+        """Returns the published challenge, with other splits if need be."""
+        base = load_challenge(self.challenge)
+        if self.share is None:
+            return base
+        train, test = split_indices(113, self.share)
+        splits = {"train": train, "test": test}
+        return replace(base, splits=splits, curve_splits=splits)
+
+
+KINDS = {
+    "challenge-2": Kind("transformer", 16, 16),
+    "challenge-2-published": Kind("transformer", 2, 2, recipe="published"),
+    **{f"share-{s}": Kind("transformer", 2, 2, share=s / 100) for s in range(10, 100, 10)},
+    "pairs": Kind("transformer", 20, 100, PairGrammar()),
+    "off-grid": Kind("transformer", 6, 12, OFF_GRID),
+    "two-guards": Kind("transformer", 10, 12, PairGrammar(guarded=(2, 2))),
+    "challenge-1": Kind("cnn", 8, 8),
+    "challenge-1-published": Kind("cnn", 1, 1, recipe="published"),
+    "image": Kind("cnn", 10, 20, ImageGrammar()),
+    "null-pairs": Kind("transformer", 12, 12, is_null=True),
+    "null-image": Kind("cnn", 8, 8, is_null=True),
+}
+
+
+def draw(base: Challenge, grammar: PairGrammar | ImageGrammar, rng: Random) -> lang.Program:
+    """Draws a fair program, as `jaxmi challenge new` does."""
+    domain, digits = program_domain(base), None
+    if isinstance(domain, ImageDomain):
+        domain = replace(domain, images=domain.images[:DRAWN_ON])
+        digits = load_mnist().digits[:DRAWN_ON]
+    return draw_fair(domain, rng, grammar, digits)[0]

@@ -1,0 +1,93 @@
+"""The scoreboard of docs/recover.md, from what the other scripts of this folder wrote.
+
+Command:   .venv/bin/python scripts/recovery/table.py
+Time:      a second
+Expected:  tables of shares in per cent, and how far the confidence can be trusted
+"""
+
+from collections.abc import Callable, Iterable
+from statistics import mean, median
+from typing import Any
+
+from kinds import KINDS
+from recoveries import BASELINES, RESULTS, read_rows
+
+Row = dict[str, Any]
+HEAD = ("networks", "n", "100 %", ">= 99.5 %", ">= 99 %", "better", "found", "s", "length, true")
+TIERS: dict[str, Callable[[str], bool]] = {
+    "one periodic term": lambda text: text.count("%") == 1,
+    "two": lambda text: text.count("%") == 2,
+    "no guard": lambda text: "and z" not in text,
+    "one guard": lambda text: text.count("and z") == 1,
+    "two guards": lambda text: text.count("and z") == 2,
+}
+STEPS = (0.5, 0.8, 0.9, 0.95, 0.98, 1.0)
+"""Between the classes of confidence."""
+
+
+def main() -> None:
+    """Prints all tables."""
+    rows = read_rows(RESULTS)
+    fresh = [row for row in rows if row["kind"] == "pairs" and row["seed"] > 100]
+    odd = [row for row in rows if row["seed"] % 2]
+    print_table("seeds that the search was not tuned on", by_kind(odd))
+    print_table("fresh pairs by tier", [(t, [r for r in fresh if has(r)]) for t, has in tiers()])
+    print_table("even seeds", by_kind([row for row in rows if row["seed"] % 2 == 0]))
+    for kind in ("challenge-2", "pairs", "image"):
+        of_kind = [row for row in read_rows(BASELINES) if row["kind"] == kind]
+        methods = dict.fromkeys(row["method"] for row in of_kind)
+        by_method = [(m, [row for row in of_kind if row["method"] == m]) for m in methods]
+        print_table(f"other learners, {kind}", by_method)
+    print_confidence([row for row in odd if row["true_length"] is not None])
+
+
+def by_kind(rows: list[Row]) -> list[tuple[str, list[Row]]]:
+    """Groups rows; fresh pairs are those that were run once, with the final constants."""
+    groups = [(kind, [row for row in rows if row["kind"] == kind]) for kind in KINDS]
+    pairs = dict(groups)["pairs"]
+    fresh = [("pairs, seeds over 100", [row for row in pairs if row["seed"] > 100])]
+    return fresh + groups
+
+
+def tiers() -> Iterable[tuple[str, Callable[[Row], bool]]]:
+    """Yields the names of tiers, and which rows are of them."""
+    for name, has in TIERS.items():
+        yield name, lambda row, has=has: has(row["true_program"])
+
+
+def print_table(title: str, groups: Iterable[tuple[str, list[Row]]]) -> None:
+    """Prints one table in Markdown; times and lengths are medians."""
+    print(f"\n{title}\n\n| {' | '.join(HEAD)} |\n|{'---|' * len(HEAD)}")
+    for name, rows in groups:
+        if rows:
+            print(f"| {' | '.join([name, str(len(rows)), *cells(rows)])} |")
+
+
+def cells(rows: list[Row]) -> list[str]:
+    """Computes what stands in a row."""
+    truth = [row["agreement_truth"] for row in rows]
+    shares = [mean(t >= least for t in truth) for least in (1, 0.995, 0.99)]
+    shares += [mean(row["agreement_truth"] > row["network_truth"] for row in rows)]
+    shares += [mean(row.get("found", False) for row in rows)]
+    lengths = [[row[k] for row in rows if row[k]] for k in ("description_length", "true_length")]
+    length = ", ".join(f"{median(known):g}" if known else "-" for known in lengths)
+    return [
+        *(f"{share:.0%}" for share in shares),
+        f"{median(r['seconds'] for r in rows):.0f}",
+        length,
+    ]
+
+
+def print_confidence(rows: list[Row]) -> None:
+    """Prints, for classes of confidence, its mean and how often the program was right."""
+    print("\nconfidence: from, to, networks, mean, share at 99.5 % or more")
+    for low, high in zip((0.0, *STEPS), (*STEPS, 1.01), strict=False):
+        some = [row for row in rows if low <= row["confidence"] < high]
+        if some:
+            right = mean(row["agreement_truth"] >= 0.995 for row in some)
+            average = mean(row["confidence"] for row in some)
+            print(f"{low:.2f} {min(high, 1):.2f} {len(some)} {average:.2f} {right:.2f}")
+
+
+if __name__ == "__main__":
+    main()

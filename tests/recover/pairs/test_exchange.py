@@ -1,0 +1,114 @@
+"""A term that is missing or wrong is found: its boundary, its guard and its place."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jaxmi.recover.evidence import gather_evidence
+from jaxmi.recover.pairs import exchange
+from jaxmi.recover.pairs.accumulator import WEIGHTS
+from jaxmi.recover.pairs.boundaries import Family, curves, families, line
+from jaxmi.recover.pairs.exchange import GUARDS, MAX_TERMS, exchange_terms, places, with_term
+from jaxmi.recover.pairs.model import Model, Placed, wrong_cost
+from jaxmi.recover.pairs.polish import GUARD_NATS, polish
+from jaxmi.recover.pairs.tables import Boundary, Periodic
+from jaxmi.recover.pairs.terms import Guard
+from jaxmi.recover.pairs.waves import Wave, axes
+
+P = 31
+N = P * P
+
+
+def at(family: Family, bound: float) -> Boundary:
+    """The boundary of the scores below a bound."""
+    return Boundary(family, int((family.scores < bound).sum()) - 1)
+
+
+def twice(p: int = P) -> Model:
+    """One line in two terms, of which the first changes what the second's guard sees."""
+    (along_x,) = (axis for axis in axes(p) if axis.slopes == (1, 0))
+    bars = Periodic(along_x, along_x.waves.index(Wave((1, 0), 1.5, 1, 8)))
+    diagonal = line((1, 1), p)
+    return Model(
+        4,
+        (bars,),
+        (
+            Placed(at(curves(2.0, p), 3.0), True, 2, None),
+            Placed(at(diagonal, 30), True, 4, Guard(True, -2)),
+            Placed(at(diagonal, 31), True, -5.5, Guard(False, 2)),
+        ),
+    )
+
+
+def signed_of(model: Model, worth: float = 4.0) -> np.ndarray:
+    return np.where(model.labels(N), worth, -worth)
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_a_missing_term_is_put_back_where_it_belongs(missing) -> None:
+    truth = twice()
+    signed = signed_of(truth)
+    lacking = truth.without(missing)
+    assert (lacking.labels(N) != truth.labels(N)).mean() > 0.03
+    best = min(
+        wrong_cost(option.labels(N), signed)
+        for place in places(lacking)
+        for option in with_term(lacking, place, signed, families(P))
+    )
+    assert best <= 4.0 * 2  # two pairs: a family's curve may miss a planted one by as many
+
+
+def test_a_term_with_a_guard_is_put_before_others_only_where_that_makes_a_difference() -> None:
+    model = twice()
+    assert places(model) == [1, 2, 3]
+    assert places(model.without(1)) == [1, 2]
+    assert places(Model(4, model.periodic, model.terms[:1])) == [1]
+
+
+def test_of_all_terms_those_are_kept_that_gain_most(monkeypatch) -> None:
+    monkeypatch.setattr(exchange, "TRIED", 10_000)
+    few = (line((1, 0), P), line((1, 1), P), curves(2.0, P))
+    lacking, signed = twice().without(1), signed_of(twice())
+    before = wrong_cost(lacking.labels(N), signed)
+
+    def gain(option: Model, place: int) -> float:
+        nats = GUARD_NATS if option.terms[place].guard else 0.0
+        return before - wrong_cost(option.labels(N), signed) - nats
+
+    for place in places(lacking):
+        brute = max(
+            gain(lacking.inserted(place, Placed(Boundary(family, int(end)), side, w, guard)), place)
+            for family in few
+            for end in np.flatnonzero(family.ends)[::12]
+            for side in (True, False)
+            for guard in GUARDS[::3]
+            for w in (*WEIGHTS[::2], *(-w for w in WEIGHTS[::2]))
+        )
+        options = with_term(lacking, place, signed, few)
+        gains = [gain(option, place) for option in options]
+        assert gains == sorted(gains, reverse=True) and len(gains) == exchange.KEPT
+        assert gains[0] >= brute > 0
+
+
+@pytest.mark.parametrize("wrong", [Guard(False, 3), None])
+def test_a_wrong_term_is_exchanged_and_the_labels_come_out_right(wrong) -> None:
+    truth = twice()
+    answers = truth.labels(N)
+    evidence = gather_evidence(answers, np.ones(N))
+    broken = replace(truth, terms=(*truth.terms[:2], truth.terms[2]._replace(guard=wrong)))
+    cost, refitted = polish(broken, evidence)
+    assert (refitted.labels(N) != answers).mean() > 0.02
+    better, found = exchange_terms(cost, refitted, evidence)
+    assert better < cost - 10
+    assert (found.labels(N) != answers).mean() < 0.003
+
+
+def test_nothing_is_added_that_does_not_pay_and_there_is_an_end_of_terms(monkeypatch) -> None:
+    truth = twice()
+    evidence = gather_evidence(truth.labels(N), np.ones(N))
+    cost, model = polish(truth, evidence)
+    assert exchange_terms(cost, model, evidence) == (cost, model)
+    monkeypatch.setattr(exchange, "MAX_TERMS", 1)
+    _, short = exchange_terms(*polish(truth.without(2).without(1), evidence), evidence)
+    assert len(short.terms) == 1 < len(truth.terms) <= MAX_TERMS

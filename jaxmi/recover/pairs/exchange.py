@@ -27,8 +27,8 @@ REFITTED = 4
 
 MAX_TURNS = 8
 
-LEAST_GAIN = 1.0
-"""In nats; less is no gain."""
+LEAST_GAIN = 5.0
+"""In nats; so many terms are tried that some save less by chance."""
 
 GUARDS = (None, *(Guard(below, bound) for below in (True, False) for bound in BOUNDS))
 

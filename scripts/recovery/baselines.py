@@ -12,7 +12,7 @@ import time
 from learners import LEARNERS
 from recoveries import BASELINES, left, read_network, truth_of, write_row
 
-SLOW, FEWER = "symbolic regression", 12
+SLOW, FEWER = "symbolic regression", 6
 """What is tried on so many networks of a kind only."""
 
 

@@ -32,10 +32,13 @@ class Kind:
 
     challenge: str
     even: int
-    """How many have even seeds: the search was tuned on those of `grammar` and `is_null`."""
+    """How many have even seeds."""
 
     odd: int
-    """How many have odd ones: the search is judged by those."""
+    """How many have odd ones."""
+
+    tuned: bool = False
+    """Whether the search was tuned on those with even seeds: it is judged by the others."""
 
     grammar: PairGrammar | ImageGrammar | None = None
     """What programs are drawn from; None: the published one."""
@@ -63,17 +66,17 @@ class Kind:
 
 
 KINDS = {
-    "challenge-2": Kind("transformer", 16, 16),
+    "challenge-2": Kind("transformer", 16, 16, tuned=True),
     "challenge-2-published": Kind("transformer", 2, 2, recipe="published"),
     **{f"share-{s}": Kind("transformer", 2, 2, share=s / 100) for s in range(10, 100, 10)},
-    "pairs": Kind("transformer", 20, 100, PairGrammar()),
-    "off-grid": Kind("transformer", 6, 12, OFF_GRID),
-    "two-guards": Kind("transformer", 10, 12, PairGrammar(guarded=(2, 2))),
+    "pairs": Kind("transformer", 20, 100, True, PairGrammar()),
+    "off-grid": Kind("transformer", 6, 12, True, OFF_GRID),
+    "two-guards": Kind("transformer", 10, 12, True, PairGrammar(guarded=(2, 2))),
     "challenge-1": Kind("cnn", 8, 8),
     "challenge-1-published": Kind("cnn", 1, 1, recipe="published"),
-    "image": Kind("cnn", 10, 20, ImageGrammar()),
-    "null-pairs": Kind("transformer", 12, 12, is_null=True),
-    "null-image": Kind("cnn", 8, 8, is_null=True),
+    "image": Kind("cnn", 10, 20, True, ImageGrammar()),
+    "null-pairs": Kind("transformer", 12, 12, True, is_null=True),
+    "null-image": Kind("cnn", 8, 8, True, is_null=True),
 }
 
 

@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def left(kinds: list[str], results: Path) -> list[Path]:
-    """Lists the networks of some kinds that have no result yet: odd seeds first, the last of them."""
+    """Lists networks that have no result yet: those with odd seeds first, from the last on."""
     done = {row["file"] for row in read_rows(results)}
     found = [
         path for kind in kinds for path in (ROOT / kind).glob("*.npz") if str(path) not in done

@@ -15,6 +15,7 @@ from jaxmi.recover.pairs.tables import BOUNDARY_NATS, Boundary
 from jaxmi.recover.pairs.terms import Guard
 
 MAX_TERMS = 5
+"""No term is added to so many."""
 
 TRIED = 40
 """How many combinations of weight and guard are tried at each place, with all boundaries."""
@@ -26,6 +27,7 @@ REFITTED = 4
 """How many models are refitted."""
 
 MAX_TURNS = 8
+"""Changes of one model, at most."""
 
 LEAST_GAIN = 5.0
 """In nats; so many terms are tried that some save less by chance."""

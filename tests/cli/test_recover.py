@@ -5,14 +5,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import posed, seal
+from jaxmi.challenges.sealed import Answer, posed, seal
+from jaxmi.cli import recovering
 from jaxmi.cli.answers import read_answers
+from jaxmi.cli.main import main
 from jaxmi.cli.sealed_bundle import write_bundle
 from jaxmi.errors import InputError
+from jaxmi.judge.reference import Reference
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+from jaxmi.recover.candidates import Candidate
+from jaxmi.recover.confidence import Judgement
+from jaxmi.recover.recovery import Recovery
+from jaxmi.report.score_figures import difference_figure
 from jaxmi.weights.native import load_checkpoint
 
 PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published" / "transformer.txt"
@@ -129,6 +140,86 @@ def test_a_program_with_other_counts_is_not_said_to_be_the_sealed_one(run, bundl
     solved = run("challenge", "solve", str(bundle), "--out", "mine.py")
     assert solved["found"] and not solved["as_stated"]
     assert "200" in solved["submitted"]
+
+
+@pytest.fixture
+def returns(monkeypatch):
+    """Has the search return programs, the best first, whatever the answers."""
+
+    def returns(*texts: str, confidence: float = 0.9) -> None:
+        programs = [parse(text, "pairs") for text in texts]
+        labels = [label(program, PairDomain()).reshape(-1) == 1 for program in programs]
+        found = tuple(
+            Candidate(program, own, 10.0 * i)
+            for i, (program, own) in enumerate(zip(programs, labels, strict=True))
+        )
+        judgement = Judgement(confidence, ())
+        monkeypatch.setattr(
+            recovering, "recover", lambda _, evidence: Recovery(evidence, found, judgement, 1.0, 1)
+        )
+
+    return returns
+
+
+def test_the_first_program_with_the_stated_counts_is_submitted_or_else_the_first(
+    run, returns, bundle: Path, answer: Answer
+) -> None:
+    sealed = show(answer.program)
+    for found, chosen, as_stated in (
+        (("return x > 3", sealed, "return y > 3"), sealed, True),
+        (("return x > 3", "return y > 3"), "return x > 3", False),
+    ):
+        returns(*found)
+        solved = run("challenge", "solve", str(bundle), "--out", "mine.txt", "--force")
+        assert parse(solved["submitted"], "pairs") == parse(chosen, "pairs")
+        assert Path("mine.txt").read_text() == solved["submitted"]
+        assert solved["as_stated"] is as_stated
+
+
+def test_each_program_is_compared_with_the_truth(run, returns) -> None:
+    x, y = np.indices((113, 113))
+    np.savez("table.npz", model_labels=x > 10, labels=(x > 3).astype(int))
+    returns("return x > 10", "return x > 3", "return y > 3")
+    result = run("recover", "table.npz", "--out", "out", "--truth")
+    assert result["agreement_truth"] == result["network_truth"] == ((x > 10) == (x > 3)).mean()
+    told = [one["agreement_truth"] for one in result["runners_up"]]
+    assert told == [1, ((y > 3) == (x > 3)).mean()]
+
+
+def test_the_true_labels_are_not_shown_unless_they_are_asked_for(run, returns, monkeypatch) -> None:
+    shown = []
+
+    def figure(reference: Reference, *rest) -> Figure:
+        shown.append(reference.truth)
+        return difference_figure(reference, *rest)
+
+    monkeypatch.setattr(recovering, "difference_figure", figure)
+    np.savez("table.npz", labels=np.indices((113, 113))[0] > 10)
+    returns("return x > 10")
+    for asked in ((), ("--truth",)):
+        run("recover", "table.npz", "--out", "out", "--force", *asked)
+    assert [truth is None for truth in shown] == [True, False]
+
+
+@pytest.mark.parametrize("confidence", [0.1, 0.9])
+def test_a_program_that_is_likely_wrong_is_said_to_be_not_found(
+    returns, capsys, confidence
+) -> None:
+    np.savez("table.npz", labels=np.indices((113, 113))[0] > 10)
+    returns("return x > 10", confidence=confidence)
+    main(["recover", "table.npz", "--out", "out"])
+    assert ("not found: confidence 0.10" in capsys.readouterr().err) is (confidence < 0.5)
+
+
+def test_an_explanation_in_the_way_is_refused_before_the_search(
+    fails, checkpoints: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(recovering, "recover", lambda *_: pytest.fail("it searched"))
+    Path("out/explained").mkdir(parents=True)
+    Path("out/explained/report.html").write_text("mine")
+    network = str(checkpoints / "transformer")
+    line = fails(2, "recover", network, "--out", "out", "--explain")
+    assert "out/explained/report.html exists" in line
 
 
 def test_answers_of_images_are_of_the_rows_that_they_count(mnist_data) -> None:

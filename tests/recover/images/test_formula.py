@@ -10,7 +10,16 @@ from jaxmi.programs.evaluate import label
 from jaxmi.recover.images.bands import sweep_bands
 from jaxmi.recover.images.conditions import Band, Nearer, Threshold, sweep
 from jaxmi.recover.images.exact import holds_exactly, rounded
-from jaxmi.recover.images.formula import FORMS, Formula, labels_of, shortened, turned
+from jaxmi.recover.images.formula import (
+    DIGIT_NATS,
+    FORMS,
+    NODE_NATS,
+    TEMPLATE_NATS,
+    Formula,
+    labels_of,
+    shortened,
+    turned,
+)
 
 CONDITIONS = (
     Nearer("l1", 3, 9),
@@ -48,6 +57,13 @@ def test_more_templates_and_digits_cost_more() -> None:
     assert short.nats < Formula("one", (Threshold("l1", 3, True, 31_200.0),)).nats
     assert short.nats < Formula("and", (short.conditions[0], CONDITIONS[2])).nats
     assert Formula("one", CONDITIONS[2:]).nats < Formula("one", CONDITIONS[:1]).nats
+    nearer = Formula("one", CONDITIONS[:1])
+    assert nearer.nats == pytest.approx(2 * TEMPLATE_NATS + 2 * NODE_NATS)
+    assert Formula("most", CONDITIONS).nats == Formula("all", CONDITIONS).nats + NODE_NATS
+    for low, high in ((25_300.0, 31_000.0), (25_000.0, 31_100.0)):
+        longer = Formula("one", (Band("l1", 3, True, low, high),))
+        shorter = Formula("one", (Band("l1", 3, True, 25_000.0, 31_000.0),))
+        assert longer.nats > shorter.nats
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -61,6 +77,47 @@ def test_a_band_is_found_again_with_its_digits(domain, inside) -> None:
     assert isinstance(cheap, Band)
     assert cheap.low % 1000 == 0  # a digit is worth more than what it would gain
     assert (holds_exactly(domain, cheap) == holds_exactly(domain, band)).mean() > 0.9
+
+
+AT_BOUNDS = (
+    Nearer("l1", 0, 1),
+    Threshold("l1", 0, True, 4.0),
+    Threshold("l1", 0, False, 4.0),
+    Band("l1", 0, True, 3.0, 7.0),
+    Band("l1", 0, False, 3.0, 7.0),
+)
+
+
+@pytest.fixture
+def dots():
+    """Images of one pixel, at distances 0 to 9 from the first template: many lie at a bound."""
+    shades = np.repeat(np.arange(10, dtype=np.uint8), 30)
+    return ImageDomain(shades[:, None, None], np.array([0, 8], np.uint8)[:, None, None])
+
+
+@pytest.mark.parametrize("condition", AT_BOUNDS)
+def test_at_a_bound_a_condition_holds_where_its_program_says(dots, condition) -> None:
+    program = Formula("one", (condition,)).program()
+    np.testing.assert_array_equal(holds_exactly(dots, condition), label(program, dots) == 1)
+
+
+@pytest.mark.parametrize("condition", [AT_BOUNDS[i] for i in (1, 3, 4)])
+def test_bounds_with_few_digits_gain_what_they_are_said_to(dots, condition) -> None:
+    gain = np.where(holds_exactly(dots, condition), 1.0, -1.0)
+    bounds = condition._fields[3:]
+    value, found = rounded(dots, condition._replace(**dict.fromkeys(bounds, 1.5)), gain)
+    assert found == condition
+    assert value == pytest.approx(gain.clip(0).sum() - DIGIT_NATS * len(bounds))
+
+
+@pytest.mark.parametrize("below", [True, False])
+def test_a_threshold_gets_a_digit_more_only_where_that_pays(domain, below) -> None:
+    threshold = Threshold("l1", 3, below, 27_300.0)
+    gain = np.where(holds_exactly(domain, threshold), 1.0, -1.0)
+    for worth, most in ((50, 1.0), (0.01, 0.99)):
+        _, found = rounded(domain, threshold._replace(bound=0.0), worth * gain)
+        same = (holds_exactly(domain, found) == holds_exactly(domain, threshold)).mean()
+        assert 0.8 < same <= most and (found.bound % 1000 == 0) == (most < 1)
 
 
 def test_sweeps_find_what_trying_all_bounds_finds() -> None:
@@ -87,5 +144,8 @@ def test_an_idle_condition_is_left_out_and_no_other() -> None:
     form, left = shortened("first or", holds)  # the third hardly ever holds
     assert (form, len(left)) == ("or", 2)
     assert (labels_of(form, left) != labels_of("first or", holds)).mean() < 0.02
+    form, left = shortened("and", np.array([holds[0], ~holds[2]]))
+    assert form == "one"
+    np.testing.assert_array_equal(left, holds[:1])
     assert shortened("most", rng.random((3, 5000)) < 0.5) is None
     assert shortened("one", holds[:1]) is None

@@ -35,3 +35,10 @@ def test_templates_that_are_images_have_their_rows(mnist_data) -> None:
         np.testing.assert_allclose(
             one.score(slice(500, None), chosen), other.score(slice(None), chosen), rtol=0.2, atol=2
         )
+
+
+def test_a_blank_image_has_scores_too(mnist_data) -> None:
+    images = mnist_data.images[:300].copy()
+    images[7] = 0
+    for metric in make_metrics(ImageDomain(images, images[:50])):
+        assert np.isfinite(metric.score(slice(None), slice(None))).all()

@@ -12,7 +12,7 @@ from jaxmi.recover.pairs.boundaries import Family, curves, families, line
 from jaxmi.recover.pairs.exchange import GUARDS, MAX_TERMS, exchange_terms, places, with_term
 from jaxmi.recover.pairs.model import Model, Placed, wrong_cost
 from jaxmi.recover.pairs.polish import polish
-from jaxmi.recover.pairs.tables import Boundary, Periodic
+from jaxmi.recover.pairs.tables import BOUNDARY_NATS, Boundary, Periodic
 from jaxmi.recover.pairs.terms import Guard
 from jaxmi.recover.pairs.waves import Wave, axes
 
@@ -119,3 +119,33 @@ def test_nothing_is_added_that_does_not_pay_and_there_is_an_end_of_terms(monkeyp
     monkeypatch.setattr(exchange, "MAX_TERMS", 1)
     _, short = exchange_terms(*polish(truth.without(2).without(1), evidence), evidence)
     assert len(short.terms) == 1 < len(truth.terms) <= MAX_TERMS
+
+
+def test_a_missing_term_is_added_unless_it_gains_too_little(monkeypatch) -> None:
+    truth = twice()
+    evidence = gather_evidence(truth.labels(N), np.ones(N))
+    for name, value in (("families", lambda p: (line((1, 1), P),)), ("MAX_TURNS", 1), ("TRIED", 8)):
+        monkeypatch.setattr(exchange, name, value)
+    cost, lacking = polish(truth.without(2), evidence)
+    better, found = exchange_terms(cost, lacking, evidence)
+    assert len(found.terms) == len(lacking.terms) + 1
+    monkeypatch.setattr(exchange, "LEAST_GAIN", cost - better + 1e3)
+    assert exchange_terms(cost, lacking, evidence) == (cost, lacking)
+
+
+def test_a_new_term_has_no_guard_that_changes_nothing() -> None:
+    side = line((1, 1), P).scores < 20
+    options = with_term(Model(1, (), ()), 0, np.where(side, 4.0, -4.0), families(P))
+    assert len(options) == exchange.KEPT
+    assert all(option.terms[0].guard is None for option in options)
+    np.testing.assert_array_equal(options[0].labels(N), side)
+
+
+def test_no_term_is_tried_that_cannot_gain_what_it_costs() -> None:
+    truth = twice()
+    lacking = truth.without(1)
+    wrong = (lacking.labels(N) != truth.labels(N)).sum()
+    for most, pays in ((0.9 * BOUNDARY_NATS, False), (5 * BOUNDARY_NATS, True)):
+        signed = signed_of(truth, most / wrong)
+        options = [with_term(lacking, at, signed, families(P)[:2]) for at in places(lacking)]
+        assert any(options) is pays

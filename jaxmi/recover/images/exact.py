@@ -52,10 +52,12 @@ def rounded(
     order = np.argsort(scores, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(gain[order])])
     bounds, digits = _round_numbers(*np.quantile(scores, (MARGIN, 1 - MARGIN)).tolist())
-    below = sums[np.searchsorted(scores[order], bounds)]
+    above = isinstance(condition, Threshold) and not condition.below
+    side = "right" if above else "left"  # at a bound, neither `<` nor `>` holds
+    below = sums[np.searchsorted(scores[order], bounds, side)]
     cost = DIGIT_NATS * digits
     if isinstance(condition, Threshold):
-        values = below - cost if condition.below else sums[-1] - below - cost
+        values = (sums[-1] - below if above else below) - cost
         best = int(values.argmax())
         return float(values[best]), condition._replace(bound=float(bounds[best]))
     sign = 1 if condition.inside else -1

@@ -101,7 +101,7 @@ def test_at_a_bound_a_condition_holds_where_its_program_says(dots, condition) ->
     np.testing.assert_array_equal(holds_exactly(dots, condition), label(program, dots) == 1)
 
 
-@pytest.mark.parametrize("condition", [AT_BOUNDS[i] for i in (1, 3, 4)])
+@pytest.mark.parametrize("condition", AT_BOUNDS[1:])
 def test_bounds_with_few_digits_gain_what_they_are_said_to(dots, condition) -> None:
     gain = np.where(holds_exactly(dots, condition), 1.0, -1.0)
     bounds = condition._fields[3:]

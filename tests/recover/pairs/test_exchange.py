@@ -11,7 +11,7 @@ from jaxmi.recover.pairs.accumulator import WEIGHTS
 from jaxmi.recover.pairs.boundaries import Family, curves, families, line
 from jaxmi.recover.pairs.exchange import GUARDS, MAX_TERMS, exchange_terms, places, with_term
 from jaxmi.recover.pairs.model import Model, Placed, wrong_cost
-from jaxmi.recover.pairs.polish import polish
+from jaxmi.recover.pairs.polish import GUARD_NATS, polish
 from jaxmi.recover.pairs.tables import BOUNDARY_NATS, Boundary, Periodic
 from jaxmi.recover.pairs.terms import Guard
 from jaxmi.recover.pairs.waves import Wave, axes
@@ -149,3 +149,24 @@ def test_no_term_is_tried_that_cannot_gain_what_it_costs() -> None:
         signed = signed_of(truth, most / wrong)
         options = [with_term(lacking, at, signed, families(P)[:2]) for at in places(lacking)]
         assert any(options) is pays
+
+
+def test_a_new_term_has_no_guard_that_gains_less_than_it_costs() -> None:
+    diagonal = line((1, 1), P)
+    base = Model(10, twice().periodic, ())
+    z = base.start(N)
+    side = diagonal.scores < 20
+    few = np.flatnonzero(side & (z == z.max()))[:3]
+    for worth, guarded in ((0.3 * GUARD_NATS, False), (0.4 * GUARD_NATS, True)):
+        signed = np.where(z == z.max(), 0.0, np.where(side, 4.0, -4.0))
+        signed[few] = -worth
+        best = with_term(base, 0, signed, (diagonal,))[0].terms[0]
+        assert (best.guard is not None) is guarded
+
+
+def test_a_new_boundary_parts_no_two_inputs_that_it_cannot_tell_apart() -> None:
+    signed = np.random.default_rng(0).normal(scale=4, size=N)
+    for family in families(P)[::5]:
+        for option in with_term(Model(1, (), ()), 0, signed, (family,)):
+            before = option.terms[0].boundary.before
+            assert set(family.scores[before]).isdisjoint(family.scores[~before])

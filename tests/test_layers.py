@@ -20,6 +20,7 @@ LAYERS = (
     ("recover",),
     ("training",),
     ("weights",),
+    ("studies",),
     ("report",),
     ("bench",),
     ("cli",),
@@ -63,7 +64,7 @@ def test_the_check_sees_a_wrong_import(tmp_path: Path) -> None:
 def test_a_module_says_what_it_is_in_its_first_line(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text()))
     assert docstring
-    assert docstring.splitlines()[0].endswith((".", ":"))
+    assert docstring.splitlines()[0].endswith((".", ":", "?"))
 
 
 def test_every_module_stands_in_the_readmes_tree() -> None:

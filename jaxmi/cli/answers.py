@@ -9,11 +9,12 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.challenges.sealed import program_domain
-from jaxmi.cli.archive import read_archive
+from jaxmi.cli.network import load_published
 from jaxmi.errors import InputError
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.recover.evidence import Evidence, gather_evidence
-from jaxmi.weights.native import Checkpoint, load_checkpoint
+from jaxmi.weights.archive import read_archive
+from jaxmi.weights.native import Checkpoint
 
 MODEL_LABELS, LABELS, LOGITS, IS_TRAIN = "model_labels", "labels", "logits", "is_train"
 """Arrays of a table; only labels must be there. The published file has both kinds of labels: then
@@ -65,7 +66,7 @@ def read_answers(path: Path, data_dir: Path | None) -> Answers:
     if path.suffix == ".npz" and path.is_file():
         answers = _from_table(path, data_dir)
     else:
-        answers = from_checkpoint(load_checkpoint(path), data_dir)
+        answers = from_checkpoint(load_published(path), data_dir)
     if answers.labels.all() or not answers.labels.any():
         raise InputError(f"{path}: one label for every input; there is no program to recover")
     return answers

@@ -29,8 +29,8 @@ class Labels(Verb):
     def run(self) -> Result:
         """Computes and writes."""
         from jaxmi.challenges.registry import load_challenge
-        from jaxmi.cli.archive import check_archive, write_archive
         from jaxmi.data.pairs import is_train_table
+        from jaxmi.weights.archive import check_archive, write_archive
 
         check_archive(self.out, self.force)
         challenge = load_challenge(self.challenge, self.data_dir)

@@ -30,6 +30,7 @@ from jaxmi.cli.predict import Predict
 from jaxmi.cli.recover import Recover
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.score import Score
+from jaxmi.cli.study import StudyVerb
 from jaxmi.cli.verb import Verb
 from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 
@@ -46,6 +47,7 @@ Command = (
     | Annotated[ChallengeCommand, subcommand("challenge")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
+    | Annotated[StudyVerb, subcommand("study")]
     | Annotated[Bench, subcommand("bench")]
 )
 

@@ -22,16 +22,31 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
 
 
 def load_labelled(path: Path) -> Checkpoint:
-    """Loads a checkpoint whose challenge's labels are known.
+    """Loads a checkpoint that was trained on its challenge's own labels and split.
 
     Raises:
-      InputError: as `load_checkpoint`, or if it is a sealed challenge's.
+      InputError: as `load_checkpoint`, or if it is a sealed challenge's or a study's.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_published(path)
     if checkpoint.sealed:
         raise InputError(
             f"{path} is a sealed challenge's network, whose true labels are not known; "
             "`jaxmi score` compares programs with it"
+        )
+    return checkpoint
+
+
+def load_published(path: Path) -> Checkpoint:
+    """Loads a checkpoint, unless a study trained it on labels or a split of its own.
+
+    Raises:
+      InputError: as `load_checkpoint`, or if one did.
+    """
+    checkpoint = load_checkpoint(path)
+    if checkpoint.variant:
+        raise InputError(
+            f"{path} was trained for a study, on other labels or another split than its "
+            f"challenge's: {checkpoint.variant}"
         )
     return checkpoint
 

@@ -29,8 +29,8 @@ class Predict(Verb):
         """Loads, runs, writes."""
         import numpy as np
 
-        from jaxmi.cli.archive import check_archive, write_archive
         from jaxmi.cli.network import load_network
+        from jaxmi.weights.archive import check_archive, write_archive
 
         check_archive(self.out, self.force)
         challenge, params = load_network(self.checkpoint, self.data_dir)

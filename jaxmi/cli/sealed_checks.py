@@ -11,7 +11,6 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.challenges.sealed import Answer, correct_counts, posed
-from jaxmi.cli.archive import read_archive
 from jaxmi.cli.sealed_bundle import (
     DOMAIN,
     FOREIGN,
@@ -25,6 +24,7 @@ from jaxmi.cli.submissions import NETWORK, STATEMENT
 from jaxmi.errors import InputError
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
+from jaxmi.weights.archive import read_archive
 from jaxmi.weights.checksums import SUMS, check_checksums, fingerprint, listed
 from jaxmi.weights.foreign import import_network
 from jaxmi.weights.native import (

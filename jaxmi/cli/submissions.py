@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from jaxmi.cli.archive import read_archive
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import MAX_CHARACTERS, parse
 from jaxmi.programs.show import program_hash, show
+from jaxmi.weights.archive import read_archive
 
 PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
 

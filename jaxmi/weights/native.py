@@ -35,7 +35,7 @@ class Checkpoint:
     config: dict[str, Any]
     """The keys "format", "challenge", "model"; of a network trained here also "recipe", "seed",
     "step", "jaxmi_version" and times; of an imported one "imported"; of a sealed challenge's
-    "sealed"."""
+    "sealed"; of a study's "variant"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
 
@@ -51,6 +51,11 @@ class Checkpoint:
         Its labels are then not the challenge's own, and nobody knows them.
         """
         return self.config.get("sealed")
+
+    @property
+    def variant(self) -> str | None:
+        """How its labels or split differ from the challenge's, if it was trained for a study."""
+        return self.config.get("variant")
 
 
 def save_checkpoint(

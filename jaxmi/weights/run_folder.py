@@ -47,6 +47,7 @@ class RunFolder:
         recipe: Recipe,
         force: bool = False,
         host: int = 0,
+        variant: str | None = None,
     ) -> None:
         """Opens the folder, or makes it.
 
@@ -58,6 +59,7 @@ class RunFolder:
           force: Begin anew, even if a run is there; until the new one is finished, the earlier one
             is kept beside it under a name that ends in ".old".
           host: This host's number; 0 makes the folder, before the others open it.
+          variant: How its labels or splits differ from the published challenge's, if they do.
 
         Raises:
           InputError: if the folder holds something else or another run, is in use by another
@@ -69,6 +71,7 @@ class RunFolder:
             "model": challenge.model_config,
             "recipe": {"name": recipe_name, **asdict(recipe)},
             "jaxmi_version": jaxmi.__version__,
+            "variant": variant,
         }
         self._live: TextIO | None = None
         self._lock: TextIO | None = None
@@ -196,11 +199,7 @@ class RunFolder:
 
     def curve(self, seed: int) -> list[Point]:
         """Reads a finished seed's learning curve."""
-        path = self.seed_path(seed) / "curve.jsonl"
-        try:
-            return [json.loads(line) for line in path.read_text().splitlines()]
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from error
+        return read_curve(self.seed_path(seed))
 
     def _append(self, seed: int, curve: Iterable[Point]) -> None:
         assert self._live is not None
@@ -243,6 +242,19 @@ class RunFolder:
             for run in self.runs:
                 for point in self.curve(run["seed"]):
                     lines.write(_line({"seed": run["seed"], **point}))
+
+
+def read_curve(checkpoint: Path) -> list[Point]:
+    """Reads the learning curve that lies in the folder of a run's seed.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    path = checkpoint / "curve.jsonl"
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _line(value: Mapping[str, Any]) -> str:

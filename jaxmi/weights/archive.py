@@ -1,4 +1,4 @@
-"""NumPy archives as files that verbs write and read."""
+"""NumPy archives, without pickle, written whole and read with care."""
 
 import zipfile
 import zlib

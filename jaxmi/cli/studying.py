@@ -1,0 +1,111 @@
+"""Studies as folders: the result, its figure, and what was measured on each network."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from rich.console import Console
+from rich.table import Table
+
+from jaxmi.cli.machine import prepare_devices, told_to_stop
+from jaxmi.cli.progress import Progress
+from jaxmi.cli.verb import log
+from jaxmi.errors import InputError
+from jaxmi.report.studies.draw import draw_study
+from jaxmi.report.studies.table import interval
+from jaxmi.studies.conduct import SCHEMA, conduct
+from jaxmi.studies.networks import NetworkStore
+from jaxmi.studies.registry import load_study
+from jaxmi.studies.study import Training
+from jaxmi.studies.trainings import FIRST_SEED
+from jaxmi.training.seeds import Watcher
+from jaxmi.weights.native import read_json, write_json
+from jaxmi.weights.whole import check_files, whole_files
+
+RESULT, MEASURED = "result.json", "measured"
+FIGURES = ("figure.png", "figure.svg")
+QUICK_SEEDS = 2
+RUNS = Path("runs")
+"""Where `jaxmi regenerate` puts its runs."""
+
+
+def write_study(
+    name: str,
+    out: Path,
+    seeds: Sequence[int] | None = None,
+    quick: bool = False,
+    runs: Path = RUNS,
+    force: bool = False,
+    data_dir: Path | None = None,
+) -> dict[str, Any]:
+    """Conducts a study and writes its folder.
+
+    Args:
+      name: Which.
+      out: The folder to write.
+      seeds: Of each training; None: as many as the study needs.
+      quick: Only to see that it works.
+      runs: Where networks are.
+      force: Replace a result that is there, and measure anew.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi study --json` prints.
+
+    Raises:
+      InputError: if a folder cannot be used.
+      DivergedError, UnavailableError, StoppedError: as `train_seeds`.
+    """
+    study = load_study(name)
+    if seeds is None:
+        seeds = range(FIRST_SEED, FIRST_SEED + (QUICK_SEEDS if quick else study.n_seeds))
+    if len(seeds) < 2:
+        raise InputError(f"--seeds {seeds[0]}: an interval over seeds needs two at least")
+    check_files(out, (RESULT, *FIGURES), force or _goes_on(out, name))
+    prepare_devices(None, len(seeds))
+    with told_to_stop() as told:
+        networks = NetworkStore(runs, _watch, told)
+        trainings = study.trainings(quick, data_dir)
+        result = conduct(study, trainings, seeds, quick, networks, out / MEASURED, log, anew=force)
+    with whole_files(out) as temporary:
+        write_json(temporary / RESULT, result)
+        figure = draw_study(result)
+        figure.savefig(temporary / "figure.png", dpi=120, bbox_inches="tight")
+        with rc_context({"svg.hashsalt": name}):  # the same result gives the same bytes
+            about = {"Date": None}
+            figure.savefig(temporary / "figure.svg", bbox_inches="tight", metadata=about)
+    return {"folder": str(out), **result}
+
+
+def _goes_on(out: Path, name: str) -> bool:
+    """Whether a result that is there is of the same study."""
+    if not (out / RESULT).is_file():
+        return False
+    there = read_json(out / RESULT)
+    return there.get("schema") == SCHEMA and there.get("study") == name
+
+
+@contextmanager
+def _watch(training: Training, n_seeds: int) -> Iterator[Watcher]:
+    with Progress(training.name, training.recipe.steps, n_seeds) as progress:
+        yield progress
+
+
+def print_findings(result: Mapping[str, Any]) -> None:
+    """Prints the question, the findings with their intervals, and where the figure is."""
+    console = Console()
+    console.print(result["question"], highlight=False)
+    table = Table("finding", "value", "95 % interval", "networks")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, found in result["findings"].items():
+        value, between = interval(found)
+        table.add_row(name, value, between, str(found["n"] or ""))
+    console.print(table)
+    if result["provenance"]["quick"]:
+        console.print("quick: these networks have hardly been trained; the numbers mean nothing")
+    console.print(
+        f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", highlight=False, soft_wrap=True
+    )

@@ -1,0 +1,1 @@
+"""Results of studies -> figures and tables. Nothing is computed here."""

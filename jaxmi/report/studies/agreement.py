@@ -1,0 +1,71 @@
+"""The agreement study's figure: shared mistakes, and votes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, grouped_bars
+
+CHALLENGES = ("transformer", "cnn")
+
+
+def draw_agreement(result: Mapping[str, Any]) -> Figure:
+    """Draws the result of the study `agreement`."""
+    findings, data = result["findings"], result["data"]
+    figure = Figure(figsize=(16, 9.5), layout="constrained")
+    grid = figure.subplots(2, 3)
+    for (counts, votes, overlap), name in zip(grid, CHALLENGES, strict=True):
+        _draw_counts(counts, data[name], name)
+        _draw_votes(votes, data[name], name)
+        grouped_bars(
+            overlap,
+            ["made by\nanother network", "wrong in half\nof them or more", "wrong\nin all"],
+            {
+                "of a network's mistakes": [
+                    findings[f"{name}_{key}"] for key in ("shared", "wrong_in_half", "wrong_in_all")
+                ]
+            },
+            (RED,),
+            scale=100,
+        )
+        chance = 100 * findings[f"{name}_shared_by_chance"]["value"]
+        overlap.axhline(
+            chance, color="#444444", linestyle="--", linewidth=1, label="another, by chance"
+        )
+        overlap.legend(fontsize="small")
+        overlap.set_ylabel("%")
+        overlap.set_title(f"{name}: a network's mistakes")
+    return figure
+
+
+def _draw_counts(axes: Axes, data: Mapping[str, Any], name: str) -> None:
+    counts = np.array(data["wrong_networks"], float)
+    at = np.arange(len(counts))
+    axes.bar(at[1:], counts[1:], color=BLUE, label="networks")
+    expected = np.array(data["independent"])
+    shown = (at > 0) & (expected > 0.5)
+    axes.plot(at[shown], expected[shown], "o-", color=GREY, label="if they erred independently")
+    axes.set_yscale("log")
+    axes.set_ylim(0.5, None)
+    axes.set_xlabel("how many networks are wrong")
+    axes.set_ylabel("test inputs")
+    axes.set_title(f"{name}: inputs by how many get them wrong")
+    axes.legend(fontsize="small")
+
+
+def _draw_votes(axes: Axes, data: Mapping[str, Any], name: str) -> None:
+    sizes = [point["networks"] for point in data["votes"]]
+    majority = 100 * np.array([point["majority"] for point in data["votes"]])
+    spread = 100 * np.array([point["spread"] for point in data["votes"]])
+    axes.errorbar(sizes, majority, spread, fmt="o-", color=BLUE, capsize=3, label="majority vote")
+    summed = [100 * point["summed"] for point in data["votes"]]
+    axes.plot(sizes, summed, "s--", color=GREEN, label="sum of logit differences")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(sizes, [str(size) for size in sizes])
+    axes.set_xlabel("networks that vote (bars: standard deviation over sets)")
+    axes.set_ylabel("test accuracy, %")
+    axes.set_title(f"{name}: do votes come closer to the program?")
+    axes.legend(fontsize="small")

@@ -1,0 +1,80 @@
+"""The decay study's figure: two heat maps, what is gained after the fit, and learning curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+WORDS = {"transformer": "pairs", "cnn": "images"}
+
+
+def draw_decay(result: Mapping[str, Any]) -> Figure:
+    """Draws the result of the study `decay`."""
+    cells = result["data"]["cells"]
+    figure = Figure(figsize=(17, 13), layout="constrained")
+    grid = figure.subplots(3, 3)
+    for (accuracy, gain, curves), (group, examples) in zip(grid, WORDS.items(), strict=False):
+        here = [cell for cell in cells if cell["group"] == group]
+        about = f"{group}, {examples}"
+        _draw_map(accuracy, here, "test_value", f"{about}: test accuracy, %", "viridis")
+        _draw_map(gain, here, "gain_value", f"{about}: gain after the fit, points", "magma_r")
+        decays = sorted({cell["decay"] for cell in here})
+        middle = decays[len(decays) // 2]
+        _draw_curves(
+            curves,
+            [cell for cell in here if cell["decay"] == middle],
+            f"{group}: weight decay {middle:g}",
+        )
+    long = [cell for cell in cells if cell["group"] == "transformer_long"]
+    decays = sorted({cell["decay"] for cell in long})
+    for axes, decay in zip(grid[2], decays, strict=False):
+        chosen = [cell for cell in long if cell["decay"] == decay]
+        _draw_curves(axes, chosen, f"transformer, long: weight decay {decay:g}")
+    for axes in grid[2][len(decays) : 2]:
+        axes.axis("off")
+    addition = [cell for cell in cells if cell["group"] == "addition"]
+    _draw_curves(grid[2][2], addition, "the control: addition modulo 113")
+    return figure
+
+
+def _draw_map(
+    axes: Axes, cells: Sequence[Mapping[str, Any]], key: str, title: str, colours: str
+) -> None:
+    decays = sorted({cell["decay"] for cell in cells})
+    sizes = sorted({cell["train"] for cell in cells})
+    table = np.full((len(decays), len(sizes)), np.nan)
+    for cell in cells:
+        table[decays.index(cell["decay"]), sizes.index(cell["train"])] = 100 * cell[key]
+    axes.imshow(table, cmap=colours, aspect="auto", origin="lower")
+    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+    for (row, column), value in np.ndenumerate(table):
+        dark = (value < middle) == (not colours.endswith("_r"))
+        axes.text(
+            column,
+            row,
+            f"{value:.1f}",
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+        )
+    axes.set_xticks(range(len(sizes)), [f"{size:,}" for size in sizes], fontsize=7)
+    axes.set_yticks(range(len(decays)), [f"{decay:g}" for decay in decays])
+    axes.set_xlabel("examples trained on")
+    axes.set_ylabel("weight decay")
+    axes.set_title(title)
+
+
+def _draw_curves(axes: Axes, cells: Sequence[Mapping[str, Any]], title: str) -> None:
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, max(len(cells), 1)))
+    for colour, cell in zip(colours, sorted(cells, key=lambda cell: cell["train"]), strict=True):
+        axes.plot(cell["steps"], 100 * np.array(cell["train_curve"]), ":", color=colour)
+        name = f"{cell['train']:,} examples"
+        axes.plot(cell["steps"], 100 * np.array(cell["test_curve"]), color=colour, label=name)
+    axes.set_xlabel("step")
+    axes.set_ylabel("accuracy, %: test, and train (dotted)")
+    axes.set_title(title)
+    axes.legend(fontsize=7, loc="lower right")

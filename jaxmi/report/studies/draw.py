@@ -1,0 +1,42 @@
+"""A study's result -> its figure, by the study's name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from jaxmi.errors import InputError
+from jaxmi.report.studies.agreement import draw_agreement
+from jaxmi.report.studies.boundary import draw_boundary
+from jaxmi.report.studies.decay import draw_decay
+from jaxmi.report.studies.interpolation import draw_interpolation
+from jaxmi.report.studies.periodic import draw_periodic
+from jaxmi.report.studies.universality import draw_universality
+
+DRAWN: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
+    "boundary": draw_boundary,
+    "periodic": draw_periodic,
+    "interpolation": draw_interpolation,
+    "universality-cnn": draw_universality,
+    "universality-transformer": draw_universality,
+    "decay": draw_decay,
+    "agreement": draw_agreement,
+}
+"""Study's name -> what draws its result."""
+
+
+def draw_study(result: Mapping[str, Any]) -> Figure:
+    """Draws a study's result, as `jaxmi study` wrote it.
+
+    Raises:
+      InputError: if it is of an unknown study.
+    """
+    if result["study"] not in DRAWN:
+        raise InputError(f"unknown study {result['study']!r}")
+    figure = DRAWN[result["study"]](result)
+    seeds = result["provenance"]["seeds"]
+    label = f"{result['study']}: {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}; 95 % intervals"
+    if result["provenance"]["quick"]:
+        label += "; quick: hardly trained, the numbers mean nothing"
+    figure.text(0.005, -0.005, label, fontsize="x-small", va="top")
+    return figure

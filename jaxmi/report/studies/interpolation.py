@@ -1,0 +1,82 @@
+"""The interpolation study's figure: models that only interpolate, beside the networks."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, YELLOW, bars, grouped_bars
+
+NAMES = {
+    "nearest": "1-NN",
+    "knn": "k-NN,\ntuned",
+    "row": "nearest\nin the row",
+    "gp": "Gaussian\nprocess",
+    "ntk": "tangent\nkernel",
+    "seed": "another\nseed",
+}
+
+
+def draw_interpolation(result: Mapping[str, Any]) -> Figure:
+    """Draws the result of the study `interpolation`."""
+    findings, data = result["findings"], result["data"]
+    figure = Figure(figsize=(16, 9.5), layout="constrained")
+    (labels, mistakes, kappa), (own, row, kernel) = figure.subplots(2, 3)
+    grouped_bars(
+        labels,
+        list(NAMES.values()),
+        {
+            "the program's": [findings[f"{name}_accuracy"] for name in NAMES],
+            "the network's": [findings[f"{name}_agreement"] for name in NAMES],
+        },
+        (GREY, BLUE),
+        scale=100,
+    )
+    level = 100 * findings["network_accuracy"]["value"]
+    labels.axhline(level, color="#444444", linestyle="--", linewidth=1, label="network's accuracy")
+    labels.legend(fontsize="small", loc="lower right")
+    labels.set_ylabel("test labels predicted, %")
+    labels.set_title("whose labels a model predicts")
+    labels.set_ylim(50, 101)
+    grouped_bars(
+        mistakes,
+        list(NAMES.values()),
+        {
+            "made by the model too": [findings[f"{name}_mistakes_shared"] for name in NAMES],
+            "by chance": [findings[f"{name}_mistakes_by_chance"] for name in NAMES],
+            "by chance, at the same distance": [
+                findings[f"{name}_mistakes_by_distance"] for name in NAMES
+            ],
+        },
+        (RED, GREY, YELLOW),
+        scale=100,
+    )
+    mistakes.set_ylabel("of the network's mistakes, %")
+    mistakes.set_title("the network's mistakes")
+    bars(kappa, {words: findings[f"{name}_kappa"] for name, words in NAMES.items()}, GREEN)
+    kappa.axhline(0, color="#444444", linewidth=1)
+    kappa.set_ylabel("Cohen's kappa")
+    kappa.set_title("agreement on what is wrong")
+    _draw_wrong(own, data["wrong_networks"], data, "networks")
+    _draw_wrong(row, data["wrong"]["row"], data, "nearest training pair of the row")
+    _draw_wrong(kernel, data["wrong"]["gp"], data, "Gaussian process")
+    return figure
+
+
+def _draw_wrong(axes: Axes, wrong: list[float], data: Mapping[str, Any], title: str) -> None:
+    table = np.full(data["p"] ** 2, np.nan)
+    table[data["test"]] = wrong
+    table = table.reshape(data["p"], data["p"])
+    xs, ys = np.nonzero(table > 0)
+    points = axes.scatter(
+        ys, xs, c=table[xs, ys], s=6, marker="s", cmap="inferno_r", vmin=0, vmax=1
+    )
+    axes.figure.colorbar(points, ax=axes, label="share wrong")
+    axes.set_xlim(-0.5, data["p"] - 0.5)
+    axes.set_ylim(data["p"] - 0.5, -0.5)
+    axes.set_aspect("equal")
+    axes.set_title(f"wrong test pairs: {title}")
+    axes.set_xlabel("y")
+    axes.set_ylabel("x")

@@ -1,0 +1,97 @@
+"""The periodic study's figure: rows that networks never saw."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bars, grouped_bars
+
+RULES = {
+    "published": "published\nlabels",
+    "residues": "residues\ndealt out anew",
+    "shuffled": "rows in\nrandom order",
+    "constant": "one residue\neverywhere",
+}
+
+
+def draw_periodic(result: Mapping[str, Any]) -> Figure:
+    """Draws the result of the study `periodic`."""
+    findings, data = result["findings"], result["data"]
+    figure = Figure(figsize=(16, 9.5), layout="constrained")
+    (true, answered, accuracy), (residues, read, probes) = figure.subplots(2, 3)
+    _draw_rows(true, np.array(data["labels"])[data["rows"]], data, "the program's labels")
+    _draw_rows(answered, np.array(data["answers"]), data, "share of networks that answer 1")
+    grouped_bars(
+        accuracy,
+        list(RULES.values()),
+        {
+            "test pairs of rows that were seen": [findings[f"seen_{rule}"] for rule in RULES],
+            "rows that were not": [findings[f"unseen_{rule}"] for rule in RULES],
+        },
+        (BLUE, RED),
+        scale=100,
+    )
+    for name, style, words in (
+        ("reference_sides_only", "--", "all but the residue known"),
+        ("reference_constant", ":", "one label always"),
+    ):
+        level = 100 * findings[name]["value"]
+        axes_line = accuracy.axhline(level, color="#444444", linestyle=style, linewidth=1)
+        axes_line.set_label(f"{words} ({level:.0f} %)")
+    accuracy.legend(fontsize="small", loc="upper left", ncols=2)
+    accuracy.set_ylim(0, 130)
+    accuracy.set_ylabel("accuracy, %")
+    accuracy.set_title("seen and unseen rows")
+    bars(
+        residues,
+        {str(r): findings[f"accuracy_residue_{r}"] for r in range(8)}
+        | {
+            "bars": findings["accuracy_bars"],
+            "bars,\ndealt anew": findings["accuracy_bars_dealt"],
+        },
+        [BLUE] * 8 + [GREEN, GREY],
+        scale=100,
+    )
+    residues.set_ylim(90, 100.5)
+    residues.set_xlabel("residue of the row; bars: away from curves and line")
+    residues.set_ylabel("accuracy on test pairs, %")
+    residues.set_title("nothing held out")
+    chance = 100 * data["chance"]
+    bars(
+        read,
+        {RULES[rule]: findings[f"residue_read_{rule}"] for rule in ("published", "residues")},
+        [RED, GREY],
+        scale=100,
+    )
+    read.set_title("unseen rows whose residue the answers fit best")
+    bars(
+        probes,
+        {
+            "seen rows": findings["probe_seen"],
+            "seen rows,\nrandom residues": findings["probe_random"],
+            "seen rows,\ndealt out anew": findings["probe_seen_dealt"],
+            "unseen rows": findings["probe_unseen"],
+            "unseen rows,\ndealt out anew": findings["probe_unseen_dealt"],
+        },
+        [BLUE, GREY, GREEN, RED, GREY],
+        scale=100,
+    )
+    probes.set_title("linear probes of the embedding for the residue")
+    for axes in (read, probes):
+        axes.axhline(chance, color="#444444", linestyle="--", linewidth=1, label="chance")
+        axes.set_ylim(0, 40)
+        axes.set_ylabel("right, %")
+        axes.legend(fontsize="small")
+    return figure
+
+
+def _draw_rows(axes: Axes, rows: np.ndarray, data: Mapping[str, Any], title: str) -> None:
+    order = np.argsort(data["rows"])
+    axes.imshow(rows[order], cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.set_yticks(range(len(order)), [str(data["rows"][i]) for i in order], fontsize=5)
+    axes.set_title(f"rows held out: {title}")
+    axes.set_xlabel("y")
+    axes.set_ylabel("x")

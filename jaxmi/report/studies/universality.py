@@ -1,0 +1,103 @@
+"""The universality studies' figure: claims, and each figure's spread over seeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from jaxmi.report.studies.intervals import BLUE, GREEN, RED, YELLOW, heights
+
+SHARE = ("scrub", "kept", "agreement", "baseline", "goal", "armwise", "variance", "correlation")
+"""Figures whose names hold one of these are shares of 0..1, drawn on one axis."""
+
+
+def draw_universality(result: Mapping[str, Any]) -> Figure:
+    """Draws the result of either study of universality."""
+    findings, data = result["findings"], result["data"]
+    shares = [name for name in data["values"] if _is_share(name)]
+    others = [name for name in data["values"] if not _is_share(name)]
+    figure = Figure(figsize=(16, 3 + 0.24 * len(shares)), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.15))
+    _draw_shares(right, shares, data)
+    if others:
+        top, bottom = _split(figure, left)
+        _draw_claims(top, findings, data)
+        _draw_others(bottom, others, data)
+    else:
+        _draw_claims(left, findings, data)
+    return figure
+
+
+def _is_share(name: str) -> bool:
+    return any(part in name for part in SHARE) and not name.startswith("zero")
+
+
+def _split(figure: Figure, axes: Axes) -> tuple[Axes, Axes]:
+    grid = axes.get_subplotspec()
+    assert grid is not None
+    axes.remove()
+    upper, lower = grid.subgridspec(2, 1, hspace=0.1)
+    return figure.add_subplot(upper), figure.add_subplot(lower)
+
+
+def _draw_claims(axes: Axes, findings: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    names = list(data["claims"])
+    value, reach = heights([findings[f"claim_{name}"] for name in names], 100)
+    at = np.arange(len(names))[::-1]
+    colours = [GREEN if share == 100 else YELLOW if share >= 50 else RED for share in value]
+    axes.barh(at, value, xerr=reach, color=colours, capsize=3)
+    axes.set_yticks(at, [_wrap(data["claims"][name]) for name in names], fontsize=7)
+    axes.set_xlim(0, 105)
+    axes.set_xlabel("networks, %")
+    axes.set_title(f"in how many of {len(data['seeds'])} networks each claim holds")
+
+
+def _draw_shares(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
+    rng = np.random.default_rng(0)
+    for at, name in zip(range(len(names))[::-1], names, strict=True):
+        values = 100 * np.array(data["values"][name])
+        colour = RED if "control" in name or "random" in name or "swapped" in name else BLUE
+        jitter = rng.uniform(-0.25, 0.25, len(values))
+        axes.plot(values, at + jitter, ".", color=colour, alpha=0.5, markersize=4)
+        axes.plot([np.median(values)] * 2, [at - 0.35, at + 0.35], color=colour, linewidth=2)
+        if name in data["published"]:
+            axes.plot(100 * data["published"][name], at, "D", color=YELLOW, markersize=5)
+    axes.plot([], [], "D", color=YELLOW, label="published network")
+    axes.plot([], [], ".", color=RED, label="controls")
+    axes.plot([], [], ".", color=BLUE, label="networks; stroke: median")
+    axes.set_yticks(range(len(names))[::-1], names, fontsize=7)
+    axes.set_xlabel("%")
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_title("every network's figures")
+    axes.legend(fontsize="small", loc="lower left")
+
+
+def _draw_others(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
+    """Figures with units of their own, each on its own scale."""
+    for at, name in zip(range(len(names))[::-1], names, strict=True):
+        values = np.array(data["values"][name])
+        low, high = values.min(), values.max()
+        published = data["published"].get(name)
+        if published is not None:
+            low, high = min(low, published), max(high, published)
+        width = high - low or 1.0
+        axes.plot((values - low) / width, np.full(len(values), at), ".", color=BLUE, alpha=0.5)
+        if published is not None:
+            axes.plot((published - low) / width, at, "D", color=YELLOW, markersize=5)
+        axes.text(-0.02, at, f"{low:.3g}", ha="right", va="center", fontsize=7)
+        axes.text(1.02, at, f"{high:.3g}", va="center", fontsize=7)
+    axes.set_yticks(range(len(names))[::-1], names, fontsize=7)
+    axes.set_xlim(-0.15, 1.15)
+    axes.set_xticks([])
+    axes.set_title("in their own units, lowest to highest", fontsize="medium")
+
+
+def _wrap(words: str, width: int = 46) -> str:
+    lines = [""]
+    for word in words.split():
+        if len(lines[-1]) + len(word) >= width:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

@@ -1,0 +1,179 @@
+"""Do different seeds make the same mistakes, and does their vote come closer to the program?"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmi.studies.bootstrap import find, ratio
+from jaxmi.studies.study import (
+    Conclusion,
+    Finding,
+    Measured,
+    Measurements,
+    Study,
+    Trained,
+    Training,
+)
+from jaxmi.studies.trainings import plain
+
+DRAWS = 200
+"""How many random sets of networks vote, for each size but the largest."""
+
+
+def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
+    """Both published challenges."""
+    return [plain("transformer", quick, data_dir), plain("cnn", quick, data_dir)]
+
+
+def measure(training: Training, trained: Trained) -> Measured:
+    """The logit difference on every test input."""
+    challenge = training.challenge
+    logits = challenge.logits(trained.params, challenge.splits["test"])
+    return {"difference": (logits[:, 1] - logits[:, 0]).astype(np.float32)}
+
+
+def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
+    """Overlap of mistakes, and accuracy of votes, for each challenge."""
+    findings: dict[str, Finding] = {}
+    data = {}
+    for training in trainings:
+        challenge = training.challenge
+        truth = challenge.labels[challenge.splits["test"]] == 1
+        found = measurements[training.name].values()
+        differences = np.stack([measured["difference"] for measured in found])
+        findings |= _overlap(challenge.name, (differences > 0) != truth)
+        votes, curve = _votes(challenge.name, differences, truth)
+        findings |= votes
+        data[challenge.name] = {
+            "wrong_networks": np.bincount(
+                ((differences > 0) != truth).sum(axis=0), minlength=len(differences) + 1
+            ).tolist(),
+            "independent": independent_counts(
+                ((differences > 0) != truth).mean(axis=1), len(truth)
+            ),
+            "votes": curve,
+        }
+    return Conclusion(findings, data)
+
+
+def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
+    """How many mistakes two networks share, against independence.
+
+    The interval is over networks: each has its mean over all others.
+    """
+    n, m = wrong.shape
+    mistakes = wrong.sum(axis=1).astype(np.float64)
+    shared = wrong.astype(np.float64) @ wrong.T
+    others = ~np.eye(n, dtype=bool)
+    own = np.array([shared[i, others[i]].mean() for i in range(n)])
+    expected = np.array([mistakes[i] * mistakes[others[i]].mean() / m for i in range(n)])
+    ever = wrong.any(axis=0).sum()
+    findings = {
+        f"{name}_mistakes": find(f"{name}: mistakes a network, of {m} test inputs", mistakes),
+        f"{name}_shared": find(
+            f"{name}: share of a network's mistakes that another makes too",
+            np.stack([own, mistakes], axis=1),
+            ratio,
+        ),
+        f"{name}_shared_by_chance": find(
+            f"{name}: the same, if networks erred independently",
+            np.stack([expected, mistakes], axis=1),
+            ratio,
+        ),
+        f"{name}_overlap": find(
+            f"{name}: shared mistakes over those expected by independence",
+            np.stack([own, expected], axis=1),
+            ratio,
+        ),
+    }
+    for share, words in ((0.5, "half of the networks or more"), (1.0, "all networks")):
+        often = wrong.mean(axis=0) >= share
+        findings[f"{name}_wrong_in_{'all' if share == 1 else 'half'}"] = find(
+            f"{name}: share of a network's mistakes on inputs that {words} get wrong",
+            np.stack([wrong[:, often].sum(axis=1), mistakes], axis=1),
+            ratio,
+        )
+    findings[f"{name}_mistakes_of_any"] = Finding(
+        float(ever),
+        float(ever),
+        float(ever),
+        n,
+        f"{name}: inputs that any of the networks gets wrong",
+    )
+    return findings
+
+
+def independent_counts(rates: Float[np.ndarray, "n"], m: int) -> list[float]:
+    """Inputs that 0, 1, ... n networks would get wrong if each erred at its rate, independently."""
+    counts = np.array([1.0])
+    for rate in rates:
+        counts = np.convolve(counts, [1 - rate, rate])
+    return (m * counts).tolist()
+
+
+def _votes(
+    name: str, differences: Float[np.ndarray, "n m"], truth: Bool[np.ndarray, "m"]
+) -> tuple[dict[str, Finding], list[dict[str, float | int]]]:
+    """The accuracy of majority votes and of summed logit differences, by how many take part."""
+    n = len(differences)
+    rng = np.random.default_rng(0)
+    curve = []
+    for size in [k for k in (1, 2, 4, 8, 16, 32, 64) if k < n] + [n]:
+        draws = 1 if size == n else DRAWS
+        chosen = [rng.permutation(n)[:size] for _ in range(draws)]
+        right = np.array([_vote_right(differences[rows], truth).mean() for rows in chosen])
+        summed = [((differences[rows].sum(axis=0) > 0) == truth).mean() for rows in chosen]
+        curve.append(
+            {
+                "networks": size,
+                "majority": float(right.mean()),
+                "spread": float(right.std()),
+                "summed": float(np.mean(summed)),
+            }
+        )
+    single = ((differences > 0) == truth).mean(axis=0)
+    gained = _vote_right(differences, truth) - single
+    return {
+        f"{name}_accuracy": find(
+            f"{name}: a network's accuracy, test", ((differences > 0) == truth).mean(axis=1)
+        ),
+        f"{name}_vote": _over_inputs(
+            f"{name}: accuracy of the vote of all {n}; interval over test inputs",
+            _vote_right(differences, truth),
+            n,
+        ),
+        f"{name}_vote_gain": _over_inputs(
+            f"{name}: the vote's accuracy minus a network's; interval over test inputs", gained, n
+        ),
+        f"{name}_summed_logits": _over_inputs(
+            f"{name}: accuracy of the sum of logit differences; interval over test inputs",
+            ((differences.sum(axis=0) > 0) == truth).astype(np.float64),
+            n,
+        ),
+    }, curve
+
+
+def _vote_right(differences: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "m"]:
+    """1 where the majority is right, a half where it is a tie."""
+    votes = 2 * (differences > 0).sum(axis=0) - len(differences)
+    return np.where(votes == 0, 0.5, (votes > 0) == truth)
+
+
+def _over_inputs(words: str, values: Float[np.ndarray, "m"], n: int) -> Finding:
+    """A mean over test inputs, its interval by the normal approximation: they are thousands."""
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    mean = float(values.mean())
+    return Finding(mean, float(mean - half), float(mean + half), n, words)
+
+
+STUDY = Study(
+    name="agreement",
+    question="Do different seeds make the same mistakes, and does their vote come closer to the "
+    "program?",
+    n_seeds=32,
+    trainings=trainings,
+    measure=measure,
+    conclude=conclude,
+)

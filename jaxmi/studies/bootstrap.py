@@ -1,0 +1,86 @@
+"""Intervals by the bootstrap: networks drawn again, with replacement."""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Bool, Float, Num
+from scipy.stats import beta
+
+from jaxmi.errors import InputError
+from jaxmi.studies.study import Finding
+
+DRAWS = 10_000
+LEVEL = 0.95
+
+Statistic = Callable[[Float[np.ndarray, "draws n *rest"]], Float[np.ndarray, "draws"]]
+
+
+def mean(samples: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
+    """The mean of each sample."""
+    return samples.mean(axis=1)
+
+
+def median(samples: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
+    """The median of each sample."""
+    return np.median(samples, axis=1)
+
+
+def ratio(samples: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, "draws"]:
+    """The ratio of two sums over each sample; 0 where the second is 0."""
+    above, below = np.moveaxis(samples.sum(axis=1), -1, 0)
+    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+
+
+def ratio_of_ratios(samples: Float[np.ndarray, "draws n 4"]) -> Float[np.ndarray, "draws"]:
+    """One such ratio divided by another; 0 where that is 0."""
+    above, below = ratio(samples[..., :2]), ratio(samples[..., 2:])
+    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+
+
+def find(
+    words: str, values: Num[np.ndarray, "n *rest"], statistic: Statistic = mean, seed: int = 0
+) -> Finding:
+    """Computes a statistic over networks with its 95 % percentile interval.
+
+    After Efron, "Bootstrap methods: another look at the jackknife" (1979).
+
+    Args:
+      words: What is found.
+      values: A number, or several, per network.
+      statistic: Of samples of networks.
+      seed: Draws the samples.
+
+    Raises:
+      InputError: if there are no networks.
+    """
+    values = np.asarray(values, np.float64)
+    n = len(values)
+    if n == 0:
+        raise InputError(f"{words}: of no network")
+    rows = np.random.default_rng(seed).integers(n, size=(DRAWS, n))
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(statistic(values[rows]), [tail, 100 - tail])
+    return Finding(float(statistic(values[None])[0]), float(low), float(high), n, words)
+
+
+def exactly(words: str, value: int | float) -> Finding:
+    """A number that follows from the labels alone, and has no interval."""
+    return Finding(float(value), float(value), float(value), 0, words)
+
+
+def share(words: str, held: Bool[np.ndarray, "n"]) -> Finding:
+    """The share of networks of which something holds, with its 95 % Clopper-Pearson interval.
+
+    The bootstrap would say nothing where it holds of all or of none. After Clopper and Pearson,
+    "The use of confidence or fiducial limits" (1934).
+
+    Raises:
+      InputError: if there are no networks.
+    """
+    n, k = len(held), int(held.sum())
+    if n == 0:
+        raise InputError(f"{words}: of no network")
+    tail = (1 - LEVEL) / 2
+    low = beta.ppf(tail, k, n - k + 1) if k else 0.0
+    high = beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0
+    return Finding(k / n, float(low), float(high), n, words)

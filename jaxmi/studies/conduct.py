@@ -1,0 +1,153 @@
+"""Conducts a study: trains what is missing, measures what is not measured, concludes.
+
+What was measured on a network is kept beside the result, with a fingerprint of the network, so that
+a study that was stopped goes on, and one with more seeds measures only the new ones.
+"""
+
+import hashlib
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import jaxmi
+from jaxmi.errors import StoppedError
+from jaxmi.studies.networks import NetworkStore
+from jaxmi.studies.study import Conclusion, Measured, Study, Training
+from jaxmi.weights.archive import read_archive, write_archive
+
+SCHEMA = "jaxmi study result, version 1"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+FINGERPRINT, SECONDS = "_fingerprint", "_seconds"
+
+
+def conduct(
+    study: Study,
+    trainings: Sequence[Training],
+    seeds: Sequence[int],
+    quick: bool,
+    networks: NetworkStore,
+    folder: Path,
+    tell: Callable[[str], None],
+    anew: bool = False,
+) -> dict[str, Any]:
+    """Conducts a study.
+
+    Args:
+      study: Which.
+      trainings: What it trains.
+      seeds: Of each training.
+      quick: Whether they are trained few steps only, to see that it works.
+      networks: Where networks are, or will be.
+      folder: Where measurements are kept.
+      tell: Is told what is done next.
+      anew: Measure also what was measured before.
+
+    Returns:
+      The result, as JSON types; `result.schema.json` describes it.
+
+    Raises:
+      InputError, DivergedError, UnavailableError, StoppedError: as `NetworkStore.fill`.
+    """
+    measured: dict[str, dict[int, Measured]] = {}
+    facts, measuring = [], 0.0
+    for number, training in enumerate(trainings, 1):
+        tell(f"{study.name}: networks {number} of {len(trainings)}, {training.name}")
+        own_seeds = seeds[: training.max_seeds]
+        seconds = networks.fill(training, own_seeds)
+        facts.append(_facts(training, own_seeds, seconds))
+        measured[training.name] = {}
+        for seed in own_seeds:
+            if networks.stop():
+                raise StoppedError(f"stopped before seed {seed} of {training.name} was measured")
+            found = _measure(study, training, seed, networks, folder, anew)
+            measuring += float(found[SECONDS])
+            measured[training.name][seed] = found
+    tell(f"{study.name}: concluding")
+    began = time.perf_counter()
+    conclusion = study.conclude(trainings, measured)
+    measuring += time.perf_counter() - began
+    return _result(study, conclusion, seeds, quick, facts, measuring)
+
+
+def _measure(
+    study: Study,
+    training: Training,
+    seed: int,
+    networks: NetworkStore,
+    folder: Path,
+    anew: bool,
+) -> Measured:
+    """Measures a network, or reads what was measured on it before."""
+    path = folder / training.name / f"seed-{seed:05d}.npz"
+    checkpoint = networks.checkpoint(training, seed)
+    parameters = (checkpoint / "params.safetensors").read_bytes()
+    mark = hashlib.sha256(parameters + jaxmi.__version__.encode()).hexdigest()
+    if path.is_file() and not anew:
+        known = read_archive(path)
+        if str(known.get(FINGERPRINT)) == mark:
+            return known
+    began = time.perf_counter()
+    found = dict(study.measure(training, networks.load(training, seed)))
+    found |= {FINGERPRINT: np.array(mark), SECONDS: np.array(time.perf_counter() - began)}
+    write_archive(path, found)
+    return found
+
+
+def _facts(training: Training, seeds: Sequence[int], seconds: float) -> dict[str, Any]:
+    return {
+        "name": training.name,
+        "challenge": training.challenge.name,
+        "variant": training.variant,
+        "recipe": {"name": training.recipe_name, **asdict(training.recipe)},
+        "seeds": len(seeds),
+        "train_seconds": round(seconds, 1),
+    }
+
+
+def _result(
+    study: Study,
+    conclusion: Conclusion,
+    seeds: Sequence[int],
+    quick: bool,
+    networks: list[dict[str, Any]],
+    measuring: float,
+) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "study": study.name,
+        "question": study.question,
+        "findings": {name: found.to_json() for name, found in conclusion.findings.items()},
+        "data": dict(conclusion.data),
+        "provenance": {
+            "jaxmi_version": jaxmi.__version__,
+            "commit": _commit(),
+            "versions": {name: version(name) for name in PACKAGES},
+            "seeds": list(seeds),
+            "quick": quick,
+            "networks": networks,
+            "train_seconds": round(sum(one["train_seconds"] for one in networks), 1),
+            "measure_seconds": round(measuring, 1),
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The source's commit, with a plus sign if files were changed since; None without git."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
+        return git("rev-parse", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None

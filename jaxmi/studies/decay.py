@@ -1,0 +1,186 @@
+"""How much data and how much weight decay, and is there any grokking?
+
+Grokking is test accuracy that rises long after training accuracy has stopped rising (Power and
+others, 2022). Two grids, one for each challenge, vary the share of the data that is trained on and
+the weight decay; on challenge 2 some cells are trained six times as long at a constant rate. The
+same network, trained in the same way on addition modulo 113, which is known to be grokked, shows
+that it would be seen.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxmi.data.pairs import split_indices
+from jaxmi.programs.domain import P
+from jaxmi.studies.bootstrap import find, share
+from jaxmi.studies.learning import Learning, learn
+from jaxmi.studies.study import (
+    Conclusion,
+    Finding,
+    Measured,
+    Measurements,
+    Study,
+    Trained,
+    Training,
+)
+from jaxmi.studies.trainings import plain, variant
+
+SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
+"""Of the data, in per cent: of all pairs, and of the 50,000 training images."""
+
+DECAYS = {"transformer": (0.0, 0.1, 0.3, 1.0, 3.0), "cnn": (0.0, 0.03, 0.1, 0.3, 1.0)}
+"""Weight decays; those of the recipes, 0.3 and 0, are among them."""
+
+LONG_SHARES, LONG_DECAYS = (10, 30, 50), (0.0, 1.0)
+LONG = {"steps": 6000, "eval_every": 100, "learning_rate": 1e-3, "schedule": "constant"}
+"""What long runs change of the recipe."""
+
+ADDITION = (40, 1.0)
+"""Share and decay with which addition is trained."""
+
+GROKKED = 0.05
+"""A gain that is called grokking: so much of the test accuracy comes after the fit."""
+
+
+def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
+    """Both grids, the long runs, and addition."""
+    pairs, images = (plain(name, quick, data_dir) for name in ("transformer", "cnn"))
+    shares = (10, 50) if quick else SHARES
+    decays = {name: of[1:2] if quick else of for name, of in DECAYS.items()}
+    cells = [
+        _cell(of_share, decay)
+        for base, with_share in ((pairs, _pairs), (images, _images))
+        for percent in shares
+        for of_share in [with_share(base, percent)]
+        for decay in decays[base.challenge.name]
+    ]
+    long = replace(pairs, recipe_name=f"{pairs.recipe_name}-long") if not quick else pairs
+    long = replace(long, recipe=replace(pairs.recipe, **({} if quick else LONG)))
+    return [
+        *cells,
+        *(
+            _cell(_pairs(long, percent, "long"), decay)
+            for percent in (LONG_SHARES[:1] if quick else LONG_SHARES)
+            for decay in (LONG_DECAYS[1:] if quick else LONG_DECAYS)
+        ),
+        _cell(_addition(long), ADDITION[1]),
+    ]
+
+
+def _pairs(base: Training, percent: int, kind: str = "") -> Training:
+    """Challenge 2 with another share of its pairs to train on."""
+    name = f"{kind}-share-{percent}".strip("-")
+    train = split_indices(P, percent / 100)[0]
+    return variant(base, name, f"{percent} % of the pairs", train=train)
+
+
+def _images(base: Training, percent: int) -> Training:
+    """Challenge 1 with another share of its training images; the other splits stay."""
+    challenge = base.challenge
+    train = challenge.splits["train"]
+    train = train[: len(train) * percent // 100]
+    followed = challenge.curve_splits["train"][: len(train)]
+    return replace(
+        base,
+        name=f"{base.name}-share-{percent}",
+        variant=f"the first {len(train)} of the training images",
+        challenge=replace(
+            challenge,
+            splits={**challenge.splits, "train": train},
+            curve_splits={**challenge.curve_splits, "train": followed},
+        ),
+    )
+
+
+def _addition(base: Training) -> Training:
+    """The control: x + y modulo 113, all 113 classes."""
+    x, y = np.divmod(np.arange(P * P), P)
+    train = split_indices(P, ADDITION[0] / 100)[0]
+    words = f"(x + y) mod {P}, {ADDITION[0]} % of the pairs"
+    return variant(base, "addition", words, labels=(x + y) % P, train=train)
+
+
+def _cell(base: Training, decay: float) -> Training:
+    return replace(
+        base, name=f"{base.name}-decay-{decay:g}", recipe=replace(base.recipe, weight_decay=decay)
+    )
+
+
+def measure(training: Training, trained: Trained) -> Measured:
+    """The learning curve."""
+    keys = ("step", "train_accuracy", "test_accuracy")
+    return {key: np.array([point[key] for point in trained.curve]) for key in keys}
+
+
+def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
+    """Test accuracy and the gain after the fit, in every cell."""
+    findings: dict[str, Finding] = {}
+    cells: list[dict[str, Any]] = []
+    learned: dict[str, list[Learning]] = {}
+    for training in trainings:
+        group = _group(training)
+        curves = list(measurements[training.name].values())
+        networks = [learn(m["step"], m["train_accuracy"], m["test_accuracy"]) for m in curves]
+        learned.setdefault(group, []).extend(networks)
+        final = find("", np.array([one.final for one in networks]))
+        gain = find("", np.array([one.gain for one in networks]))
+        size = len(training.challenge.splits["train"])
+        cells.append(
+            {
+                "group": group,
+                "train": size,
+                "decay": training.recipe.weight_decay,
+                **{f"test_{key}": getattr(final, key) for key in ("value", "low", "high")},
+                **{f"gain_{key}": getattr(gain, key) for key in ("value", "low", "high")},
+                "train_accuracy": float(np.mean([one.train_final for one in networks])),
+                "fit_step": float(np.median([one.fit_step for one in networks])),
+                "steps": curves[0]["step"].tolist(),
+                "train_curve": np.mean([m["train_accuracy"] for m in curves], 0).round(4).tolist(),
+                "test_curve": np.mean([m["test_accuracy"] for m in curves], 0).round(4).tolist(),
+            }
+        )
+    for group, networks in learned.items():
+        findings |= _summary(group, networks)
+        here = [cell for cell in cells if cell["group"] == group]
+        for which, key in (("best", "test"), ("largest_gain", "gain")):
+            cell = max(here, key=lambda cell, key=key: cell[f"{key}_value"])
+            about = f"{cell['train']} examples, weight decay {cell['decay']:g}"
+            value, low, high = (cell[f"{key}_{end}"] for end in ("value", "low", "high"))
+            words = {"best": "test accuracy of the best cell", "largest_gain": "largest mean gain"}
+            n = len(networks) // len(here)
+            findings[f"{group}_{which}"] = Finding(
+                value, low, high, n, f"{group}: {words[which]}, {about}"
+            )
+    return Conclusion(findings, {"cells": cells, "grokked": GROKKED})
+
+
+def _group(training: Training) -> str:
+    """Which grid a training belongs to."""
+    if "-addition" in training.name:
+        return "addition"
+    return "transformer_long" if "-long-" in training.name else training.challenge.name
+
+
+def _summary(group: str, networks: Sequence[Learning]) -> dict[str, Finding]:
+    gains = np.array([one.gain for one in networks])
+    return {
+        f"{group}_grokked": share(
+            f"{group}: networks whose test accuracy gains more than {GROKKED:.0%} after the fit",
+            gains > GROKKED,
+        ),
+        f"{group}_gain": find(f"{group}: mean gain in test accuracy after the fit", gains),
+    }
+
+
+STUDY = Study(
+    name="decay",
+    question="How do data and weight decay change what is learned, and is there any grokking?",
+    n_seeds=8,
+    trainings=trainings,
+    measure=measure,
+    conclude=conclude,
+)

@@ -1,0 +1,127 @@
+"""`jaxmi study`: every study in its quick form, from the command to the figure."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import get_args
+
+import jsonschema
+import pytest
+
+from jaxmi.cli.study import Name
+from jaxmi.report.studies.draw import DRAWN
+from jaxmi.studies import conduct
+from jaxmi.studies.registry import STUDIES
+
+SCHEMA = json.loads(Path(conduct.__file__).with_name("result.schema.json").read_text())
+SHARES = ("share", "rate", "accuracy", "unseen", "seen", "claim", "probe", "residue_read")
+"""Findings whose names begin so are shares."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The networks of all quick studies: those that several need are trained once."""
+    return tmp_path_factory.mktemp("runs")
+
+
+def test_every_study_has_a_name_a_figure_and_a_script() -> None:
+    assert set(STUDIES) == set(DRAWN) == set(get_args(Name))
+    scripts = Path(__file__).parent.parent.parent / "scripts"
+    for name in STUDIES:
+        text = (scripts / f"study_{name.replace('-', '_')}.py").read_text()
+        assert text.count("\n") <= 80
+        assert all(f"{word}:" in text for word in ("Command", "Time", "Expected"))
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_the_quick_form_keeps_the_laws(name: str, run, runs: Path, mnist_data) -> None:
+    result = run("study", name, "--quick", "--out", "out", "--runs", str(runs))
+    jsonschema.validate(result, SCHEMA)
+    assert result["study"] == name
+    assert result["provenance"]["quick"]
+    assert result["provenance"]["seeds"] == [100, 101]
+    for key, found in result["findings"].items():
+        if found["n"] == 0:
+            assert found["low"] == found["value"] == found["high"], key
+        assert found["low"] <= found["value"] <= found["high"], key
+        if key.startswith(SHARES) and not key.endswith("beyond"):
+            assert 0 <= found["value"] <= 1, key
+    written = json.loads(Path("out/result.json").read_text())
+    assert {**written, "folder": "out"} == result
+    assert Path("out/figure.png").read_bytes()[:4] == b"\x89PNG"
+    assert "</svg>" in Path("out/figure.svg").read_text()
+    _check(name, {key: found["value"] for key, found in result["findings"].items()})
+
+    trained = {path: path.stat().st_mtime_ns for path in runs.rglob("params.safetensors")}
+    again = run("study", name, "--quick", "--out", "out", "--runs", str(runs))
+    assert again["findings"] == result["findings"]
+    assert trained == {path: path.stat().st_mtime_ns for path in runs.rglob("params.safetensors")}
+
+
+def _check(name: str, found: dict[str, float]) -> None:
+    """What must hold of any networks, good or bad."""
+    if name == "boundary":
+        zones = ("x4", "y4", "line", "bars", "interior")
+        assert sum(found[f"share_{zone}"] for zone in zones) == pytest.approx(1)
+        rows = sum(found[f"rows_{k}"] * found[f"mistakes_per_row_{k}"] for k in range(3))
+        assert rows == pytest.approx(found["mistakes"])
+    elif name == "periodic":
+        assert found["reference_constant"] < found["reference_sides_only"] < 1
+        guessed = found["unseen_published_beyond"] + found["unseen_published_guessed"]
+        assert guessed == pytest.approx(found["unseen_published"])
+    elif name == "interpolation":
+        for model in ("nearest", "knn", "row", "gp", "ntk", "seed"):
+            chance = 1 - found[f"{model}_accuracy"]
+            assert found[f"{model}_mistakes_by_chance"] == pytest.approx(chance, abs=0.01)
+        assert found["knn_accuracy"] > 0.98  # needs no network
+    elif name == "agreement":
+        for challenge in ("transformer", "cnn"):
+            by_chance = found[f"{challenge}_overlap"] * found[f"{challenge}_shared_by_chance"]
+            assert by_chance == pytest.approx(found[f"{challenge}_shared"])
+            # Of two, one votes: with a tie counted as half, the vote is the mean network.
+            assert found[f"{challenge}_vote_gain"] == pytest.approx(0, abs=1e-9)
+
+
+def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
+    run, fails, runs: Path, mnist_data
+) -> None:
+    quick = ("study", "agreement", "--quick", "--runs", str(runs))
+    first = run(*quick, "--out", "out")
+    more = run(*quick, "--out", "out", "--seeds", "100:103")
+    assert more["provenance"]["seeds"] == [100, 101, 102]
+    assert first["findings"]["cnn_shared"]["n"] == 2 < more["findings"]["cnn_shared"]["n"] == 3
+    assert len(list(Path("out/measured").rglob("*.npz"))) == 6
+    boundary = ("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
+    before = Path("out/result.json").read_bytes()
+    assert "out/result.json exists already" in fails(2, *boundary)
+    assert Path("out/result.json").read_bytes() == before
+    shutil.rmtree("out")
+    Path("out").mkdir()
+    Path("out/figure.png").write_text("a picture of mine")
+    assert "out/figure.png exists already" in fails(2, *quick, "--out", "out")
+    assert Path("out/figure.png").read_text() == "a picture of mine"
+
+
+def test_bad_input_is_refused_in_one_line(fails, runs: Path, tmp_path: Path) -> None:
+    study = ("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
+    assert "--seeds 5" in fails(2, *study, "--seeds", "5")
+    assert "--seeds 5:3" in fails(2, *study, "--seeds", "5:3")
+    assert "chemistry" in fails(2, "study", "chemistry", "--out", "out")
+    assert "--out" in fails(2, "study", "boundary")
+    Path("file").touch()
+    assert "file" in fails(2, *study[:3], "--out", "file/out")
+    assert "file" in fails(2, *study[:3], "--out", "out", "--runs", "file")
+    folder = ("study", "agreement", "--quick", "--out", "out", "--runs", str(runs))
+    assert "nowhere" in fails(2, *folder, "--data-dir", "nowhere")
+    assert not Path("out").exists()
+
+
+def test_findings_are_printed_for_a_person(capsys, runs: Path, mnist_data) -> None:
+    from jaxmi.cli.main import main
+
+    main(["study", "agreement", "--quick", "--out", "out", "--runs", str(runs)])
+    shown = capsys.readouterr().out
+    assert "same mistakes" in shown
+    assert "cnn_vote_gain" in shown
+    assert "mean nothing" in shown
+    assert "out/: result.json, figure.png, figure.svg" in shown

@@ -1,0 +1,134 @@
+"""The boundary study finds what was planted, and nothing where nothing was."""
+
+import numpy as np
+import pytest
+from studies.planted import measured
+
+from jaxmi.programs.domain import P
+from jaxmi.studies import boundary, parts
+from jaxmi.studies.boundary_density import SHARES, dense_rows, is_dense
+from jaxmi.studies.label_changes import CURVES, KINDS, ZONES, find_changes
+from jaxmi.studies.study import Conclusion, Training
+
+N = 12
+NAMES = ("", "straight", "bent", "dense-alternate-0", "dense-alternate-1")
+
+
+@pytest.fixture(scope="module")
+def trainings() -> list[Training]:
+    return boundary.trainings(quick=True)
+
+
+def conclude(trainings: list[Training], chances: dict[str, np.ndarray]) -> Conclusion:
+    """The study's conclusion on networks that err at random, by each pair's chance."""
+    rng = np.random.default_rng(0)
+    wrong = {name: {"wrong": rng.random((N, P, P)) < chances[name]} for name in NAMES}
+    return boundary.conclude(trainings, measured(trainings, wrong))
+
+
+def test_the_trainings_are_what_their_names_say(trainings: list[Training]) -> None:
+    labels = {training.name: training.challenge.labels for training in trainings}
+    assert (labels["transformer-quick-straight"] == parts.straightened().labels.reshape(-1)).all()
+    assert (labels["transformer-quick-bent"] == parts.bent().labels.reshape(-1)).all()
+    full = boundary.trainings(quick=False)
+    assert [t.name for t in full if t.max_seeds] == ["transformer-published"]
+    assert len({t.variant for t in full}) == len(full) - 1  # both plain ones have none
+
+
+@pytest.mark.parametrize("arrangement", ["alternate", "blocks"])
+def test_every_row_is_dense_in_one_turn_and_sparse_in_the_other(arrangement: str) -> None:
+    assert (is_dense(arrangement, 0) ^ is_dense(arrangement, 1)).all()
+    for turn in range(2):
+        rows = dense_rows(arrangement, turn)
+        assert len(np.unique(rows)) == len(rows)
+        counts = np.bincount(rows // P, minlength=P)
+        wanted = [round(P * share) for share in SHARES]
+        assert (counts == np.where(is_dense(arrangement, turn), *wanted)).all()
+
+
+def test_mistakes_that_are_spread_evenly_are_found_to_be(trainings: list[Training]) -> None:
+    found = conclude(trainings, {name: np.full((P, P), 0.1) for name in NAMES}).findings
+    assert sum(found[f"share_{zone}"].value for zone in ZONES) == pytest.approx(1)
+    for zone in ZONES:
+        assert found[f"rate_{zone}"].value == pytest.approx(0.1, abs=0.03)
+    for often in (0, 1, 2):
+        in_a_row = 0.1 * P / 2
+        assert found[f"mistakes_per_row_{often}"].value == pytest.approx(in_a_row, rel=0.1)
+    assert found["alternate_sparse_over_dense"].value == pytest.approx(1, abs=0.15)
+    # By chance, as many as there are test pairs per unit: a control for "per unit of boundary".
+    assert found["straight_over_published_line"].value == pytest.approx(0.9, abs=0.15)
+
+
+def test_mistakes_near_one_curve_are_found_there_and_nowhere_else(trainings) -> None:
+    changes = find_changes(parts.published())
+    chances = {name: np.zeros((P, P)) for name in NAMES}
+    chances[""] = 0.5 * (changes.zones == KINDS.index("y4"))
+    conclusion = conclude(trainings, chances)
+    found = conclusion.findings
+    assert found["share_y4"].value == 1
+    assert found["rate_y4"].value == pytest.approx(0.5, abs=0.05)
+    assert found["rate_x4"].value == found["rate_bars"].value == 0
+    assert found["straight_over_published_y4"].value == 0
+    near, far = conclusion.data["rates"]["y4"][0], conclusion.data["rates"]["y4"][-1]
+    assert near["rate"] > 0.4
+    assert far["rate"] == 0
+    for kind in KINDS:
+        pairs = sum(bin["pairs"] for bin in conclusion.data["rates"][kind])
+        others = [i for i, name in enumerate(CURVES) if name != kind]
+        assert pairs == (~np.isin(changes.zones, others) & held_out(trainings[0])).sum()
+
+
+def held_out(training: Training) -> np.ndarray:
+    table = np.zeros(P * P, bool)
+    table[training.challenge.splits["test"]] = True
+    return table.reshape(P, P)
+
+
+def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
+    """Mistakes that go with a row's changes are predicted for other shapes; of curves, not."""
+    shapes = {"": parts.published(), "straight": parts.straightened(), "bent": parts.bent()}
+    per_row = {name: np.zeros((P, P)) for name in NAMES}
+    curved = {name: np.zeros((P, P)) for name in NAMES}
+    for name, of in shapes.items():
+        often = (np.diff(of.labels, axis=1) != 0).sum(axis=1)
+        per_row[name] = np.broadcast_to(0.1 * often[:, None] ** 2, (P, P))
+        zones = find_changes(of).zones
+        bends = ("line",) if name == "bent" else () if name == "straight" else ("x4", "y4")
+        curved[name] = 0.5 * np.isin(zones, [KINDS.index(kind) for kind in bends])
+    found = conclude(trainings, per_row).findings
+    for name in ("straight", "bent"):
+        predicted = found[f"{name}_mistakes_predicted"].value
+        assert found[f"{name}_mistakes"].value == pytest.approx(predicted, rel=0.08)
+    found = conclude(trainings, curved).findings
+    assert found["straight_mistakes"].value == 0 < found["straight_mistakes_predicted"].value
+    assert found["bent_over_published_x4"].value == 0
+    assert found["bent_per_edge_line"].value > 0 == found["per_edge_line"].value
+
+
+def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
+    chances = {name: np.full((P, P), 0.1) for name in NAMES}
+    for turn in range(2):
+        sparse = ~is_dense("alternate", turn)
+        chances[f"dense-alternate-{turn}"] = np.where(sparse, 0.4, 0.1)[:, None]
+    found = conclude(trainings, chances).findings["alternate_sparse_over_dense"]
+    assert found.low < 4 < found.high
+    assert found.low > 3
+
+
+def test_open_pairs_hold_the_mistakes_of_a_row_wise_guesser(trainings: list[Training]) -> None:
+    """Networks that copy the nearest training pair to the left err on open pairs only."""
+    labels = parts.published().labels
+    train = ~held_out(trainings[0])
+    last = np.maximum.accumulate(np.where(train, np.arange(P), -1), axis=1)
+    copied = np.take_along_axis(labels, np.maximum(last, 0), axis=1)
+    wrong = (copied != labels) & (last >= 0)
+    chances = {name: np.zeros((P, P)) for name in NAMES}
+    chances[""] = wrong.astype(float)
+    found = conclude(trainings, chances).findings
+    assert found["open_mistakes_share"].value > 0.9
+    assert found["open_pairs_share"].value < 0.05
+    chances[""] = np.full((P, P), 0.1)
+    even = conclude(trainings, chances).findings  # the control
+    assert even["open_mistakes_share"].value == pytest.approx(
+        even["open_pairs_share"].value, abs=0.01
+    )

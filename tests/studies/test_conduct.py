@@ -1,0 +1,129 @@
+"""Studies go on, reuse networks, and mix nothing up."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.cli.main import main
+from jaxmi.errors import InputError, StoppedError
+from jaxmi.studies.bootstrap import find
+from jaxmi.studies.conduct import conduct
+from jaxmi.studies.networks import NetworkStore
+from jaxmi.studies.study import Conclusion, Study, Trained, Training
+from jaxmi.studies.trainings import variant
+from jaxmi.training.recipe import Recipe
+from jaxmi.weights.native import load_checkpoint
+
+RECIPE = Recipe(steps=2, batch_size=64, learning_rate=1e-3, eval_every=1)
+
+
+class Silent:
+    def resumed(self, curves) -> None: ...
+
+    def advanced(self, points) -> None: ...
+
+
+@pytest.fixture
+def training(transformer: Challenge) -> Training:
+    few = {name: rows[:100] for name, rows in transformer.curve_splits.items()}
+    return Training("few-steps", replace(transformer, curve_splits=few), "two", RECIPE)
+
+
+class Counted:
+    """A study that remembers what it measured."""
+
+    def __init__(self, training: Training) -> None:
+        self.measured: list[tuple[str, int]] = []
+        self.study = Study(
+            "counted", "?", 2, lambda quick, data_dir: [training], self.measure, self.conclude
+        )
+
+    def measure(self, training: Training, trained: Trained):
+        self.measured.append((training.name, trained.seed))
+        bias = np.asarray(trained.params["mlp"]["b_in"])
+        return {"bias": np.asarray(bias.mean())}
+
+    def conclude(self, trainings, measurements) -> Conclusion:
+        values = [m["bias"] for of in measurements.values() for m in of.values()]
+        return Conclusion({"bias": find("", np.array(values))}, {})
+
+
+def run(study: Study, trainings, seeds, tmp_path: Path, stop=lambda: False, anew=False):
+    store = NetworkStore(tmp_path / "runs", lambda *_: nullcontext(Silent()), stop)
+    folder = tmp_path / "measured"
+    return conduct(study, trainings, seeds, False, store, folder, lambda _: None, anew)
+
+
+def test_what_was_trained_and_measured_is_not_done_again(training, tmp_path: Path) -> None:
+    counted = Counted(training)
+    first = run(counted.study, [training], [0, 1], tmp_path)
+    params = tmp_path / "runs/few-steps/seed-00000/params.safetensors"
+    trained_at = params.stat().st_mtime_ns
+    again = run(counted.study, [training], [0, 1], tmp_path)
+    assert again["findings"] == first["findings"]
+    assert counted.measured == [("few-steps", 0), ("few-steps", 1)]
+    run(counted.study, [training], [0, 1, 2], tmp_path)
+    assert counted.measured[2:] == [("few-steps", 2)]
+    assert params.stat().st_mtime_ns == trained_at
+    run(counted.study, [training], [0, 1], tmp_path, anew=True)
+    assert counted.measured[3:] == [("few-steps", 0), ("few-steps", 1)]
+
+
+def test_a_network_that_was_trained_anew_is_measured_anew(training, tmp_path: Path) -> None:
+    counted = Counted(training)
+    run(counted.study, [training], [0, 1], tmp_path)
+    other = tmp_path / "runs/few-steps/seed-00000/params.safetensors"
+    other.write_bytes((tmp_path / "runs/few-steps/seed-00001/params.safetensors").read_bytes())
+    run(counted.study, [training], [0, 1], tmp_path)
+    assert counted.measured[2:] == [("few-steps", 0)]
+
+
+def test_a_study_that_is_stopped_goes_on(training: Training, tmp_path: Path) -> None:
+    counted = Counted(training)
+    with pytest.raises(StoppedError):
+        run(counted.study, [training], [0, 1], tmp_path, stop=lambda: True)
+    assert counted.measured == []
+    run(counted.study, [training], [0, 1], tmp_path)
+    assert len(counted.measured) == 2
+
+
+def test_long_trainings_take_the_first_seeds_only(training: Training, tmp_path: Path) -> None:
+    counted = Counted(training)
+    few = replace(training, max_seeds=1)
+    result = run(counted.study, [few], [5, 6], tmp_path)
+    assert counted.measured == [("few-steps", 5)]
+    assert result["provenance"]["networks"][0]["seeds"] == 1
+
+
+def test_variants_have_folders_that_nothing_else_can_use(training, tmp_path: Path, capsys) -> None:
+    counted = Counted(training)
+    labels = 1 - training.challenge.labels
+    turned = replace(variant(training, "turned", "labels turned", labels=labels), name="few-steps")
+    run(counted.study, [turned], [0, 1], tmp_path)
+    with pytest.raises(InputError, match="variant"):
+        run(counted.study, [training], [0, 1], tmp_path)
+    other = variant(training, "turned", "labels turned", labels=labels * 0)
+    with pytest.raises(InputError, match="variant"):  # the same words, other labels
+        run(counted.study, [replace(other, name="few-steps")], [0, 1], tmp_path)
+    for verb in ("evaluate", "explain", "recover"):
+        out = [] if verb == "evaluate" else ["--out", str(tmp_path / "out")]
+        with pytest.raises(SystemExit) as ended:
+            main([verb, str(tmp_path / "runs/few-steps/seed-00000"), *out])
+        assert ended.value.code == 2
+        assert "trained for a study" in capsys.readouterr().err
+
+
+def test_a_variants_metrics_are_of_its_own_labels(training: Training, tmp_path: Path) -> None:
+    labels = 1 - training.challenge.labels
+    turned = variant(training, "turned", "labels turned", labels=labels)
+    counted = Counted(training)
+    run(counted.study, [turned], [0, 1], tmp_path)
+    found = load_checkpoint(tmp_path / "runs" / turned.name / "seed-00000")
+    answers = turned.challenge.logits(found.params).argmax(axis=-1)
+    assert found.metrics["domain_accuracy"] == pytest.approx((answers == labels).mean())
+    assert found.variant is not None
+    assert found.variant.startswith("labels turned")

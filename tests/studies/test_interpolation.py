@@ -1,0 +1,149 @@
+"""Interpolators interpolate, and shared mistakes are told from chance."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.studies.interpolation import compare
+from jaxmi.studies.interpolators import (
+    SAME_ROW,
+    gaussian_process,
+    kernel_regression,
+    neighbours,
+)
+from jaxmi.studies.tangent_kernel import tangent_kernel
+
+N, M = 16, 4000
+
+
+@pytest.fixture
+def strata() -> np.ndarray:
+    return np.repeat(np.arange(4), M // 4)
+
+
+def found(answers: np.ndarray, guessed: np.ndarray, strata: np.ndarray) -> dict[str, float]:
+    truth = np.zeros(M, bool)
+    return {
+        name: one.value for name, one in compare("row", answers, guessed, truth, strata).items()
+    }
+
+
+def test_a_model_that_is_the_network_makes_all_its_mistakes(strata: np.ndarray) -> None:
+    wrong = np.random.default_rng(0).random((N, M)) < 0.05
+    f = found(wrong, wrong, strata)
+    assert f["row_mistakes_shared"] == f["row_agreement"] == 1
+    assert f["row_kappa"] == pytest.approx(1)
+    assert f["row_mistakes_by_chance"] == pytest.approx(0.05, abs=0.01)
+    assert f["row_accuracy"] == 1 - wrong.mean()
+
+
+def test_independent_mistakes_are_shared_by_chance_only(strata: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    f = found(rng.random((N, M)) < 0.1, rng.random((N, M)) < 0.1, strata)
+    assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_chance"], abs=0.015)
+    assert f["row_kappa"] == pytest.approx(0, abs=0.02)
+
+
+def test_mistakes_at_the_same_distance_are_no_agreement(strata: np.ndarray) -> None:
+    """Both err near boundaries, each by itself: more than chance, no more than by distance."""
+    rng = np.random.default_rng(0)
+    chance = np.where(strata == 0, 0.3, 0.01)
+    f = found(rng.random((N, M)) < chance, rng.random((N, M)) < chance, strata)
+    assert f["row_mistakes_shared"] > 2 * f["row_mistakes_by_chance"]
+    assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_distance"], abs=0.02)
+
+
+@pytest.fixture(scope="module")
+def pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs to fit and to guess, on a small board; labels by a curve and the row's parity."""
+    rng = np.random.default_rng(0)
+    board = np.stack(np.divmod(rng.permutation(900), 30), axis=1)
+    return board[:450], board[450:], np.arange(0)
+
+
+def labels(board: np.ndarray) -> np.ndarray:
+    return (board[:, 0] ** 2 < 30 * board[:, 1]) ^ (board[:, 0] % 2 == 1)
+
+
+def test_neighbours_are_the_nearest(pairs) -> None:
+    fit, others, _ = pairs
+    guess = neighbours(fit, labels(fit), others, k=3, row_weight=2.0)
+    for i in range(0, len(others), 7):
+        distance = 4 * (fit[:, 0] - others[i, 0]) ** 2 + (fit[:, 1] - others[i, 1]) ** 2
+        nearest = np.argsort(distance, kind="stable")[:3]
+        assert guess.labels[i] == (labels(fit)[nearest].sum() >= 2)
+    left_out = []
+    for i in range(len(fit)):
+        distance = 4.0 * (fit[:, 0] - fit[i, 0]) ** 2 + (fit[:, 1] - fit[i, 1]) ** 2
+        distance[i] = np.inf
+        left_out.append(labels(fit)[np.argsort(distance, kind="stable")[:3]].sum() >= 2)
+    assert guess.accuracy == pytest.approx((np.array(left_out) == labels(fit)).mean(), abs=0.01)
+
+
+def test_of_the_same_row_only_rows_count(pairs) -> None:
+    fit, others, _ = pairs
+    rows = others[:, 0]
+    guess = neighbours(fit, fit[:, 0] % 3 == 0, others, k=1, row_weight=SAME_ROW)
+    assert (guess.labels == (rows % 3 == 0)).all()
+    mixed = neighbours(fit, fit[:, 0] % 3 == 0, others, k=1, row_weight=1.0)
+    assert (mixed.labels != (rows % 3 == 0)).any()
+
+
+def test_what_is_tuned_is_the_best_by_leave_one_out(pairs) -> None:
+    fit, others, _ = pairs
+    tuned = neighbours(fit, labels(fit), others)
+    for k, weight in ((1, 1.0), (5, 1.0), (tuned.tuned["k"], tuned.tuned["row_weight"])):
+        other = neighbours(fit, labels(fit), others, k=int(k), row_weight=weight)
+        assert tuned.accuracy >= other.accuracy
+    assert (other.labels == tuned.labels).all()
+
+
+def test_leave_one_out_of_a_kernel_is_what_refitting_gives(pairs) -> None:
+    fit, others, _ = pairs
+    fit, signs = fit[:60], np.where(labels(fit[:60]), 1.0, -1.0)
+
+    def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.exp(-0.02 * ((a[:, None] - b[None]) ** 2).sum(axis=2))
+
+    inner = kernel(fit, fit)
+    guess = kernel_regression(inner, kernel(others, fit), labels(fit), (0.1,))
+    right = []
+    for i in range(len(fit)):
+        rest = np.arange(len(fit)) != i
+        matrix = inner[np.ix_(rest, rest)] + 0.1 * np.eye(rest.sum())
+        weights = np.linalg.solve(matrix, signs[rest] - signs.mean())
+        right.append((inner[i, rest] @ weights + signs.mean() > 0) == (signs[i] > 0))
+    assert guess.accuracy == pytest.approx(np.mean(right))
+    weights = np.linalg.solve(inner + 0.1 * np.eye(60), signs - signs.mean())
+    wanted = kernel(others, fit) @ weights + signs.mean() > 0
+    assert (guess.labels == wanted).mean() > 0.99
+
+
+def test_a_gaussian_process_finds_rows_and_curves(pairs) -> None:
+    fit, others, _ = pairs
+    guess = gaussian_process(fit, labels(fit), others)
+    assert (guess.labels == labels(others)).mean() > 0.9
+    assert guess.accuracy > 0.9
+    noise = np.random.default_rng(1).random(len(fit)) < 0.5
+    assert gaussian_process(fit, noise, others).accuracy < 0.65  # the control: nothing to find
+
+
+def test_the_tangent_kernel_is_the_product_of_gradients(transformer: Challenge) -> None:
+    params = jax.jit(transformer.init)(jax.random.key(3))
+    rows = np.array([5, 900, 7000, 7001, 118, 12000, 6 * 113 + 6])
+    inputs = transformer.inputs[rows]
+
+    def difference(params, tokens):
+        logits = transformer.model.apply({"params": params}, tokens)[0][-1]
+        return logits[1] - logits[0]
+
+    gradient = jax.jit(jax.grad(difference))
+    gradients = np.stack(
+        [
+            np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(gradient(params, tokens))])
+            for tokens in inputs
+        ]
+    ).astype(np.float64)
+    kernel = tangent_kernel(transformer.model, params, inputs, inputs[:4])
+    np.testing.assert_allclose(kernel, gradients @ gradients[:4].T, rtol=2e-5)

@@ -1,0 +1,62 @@
+"""Where labels change, and which part of the program does it."""
+
+import numpy as np
+import pytest
+
+from jaxmi.data.pairs import is_train_table, split_indices
+from jaxmi.programs.domain import P
+from jaxmi.studies import parts
+from jaxmi.studies.label_changes import CURVES, KINDS, NEAR, ZONES, find_changes, unpinned
+
+
+@pytest.mark.parametrize("made", [parts.published, parts.straightened, parts.bent])
+def test_every_change_of_the_label_has_one_kind(made) -> None:
+    labels, changes = made().labels, find_changes(made())
+    edges = sum(int((np.diff(labels, axis=axis) != 0).sum()) for axis in (0, 1))
+    assert sum(changes.lengths.values()) == edges
+    assert all(changes.lengths[kind] > 15 for kind in KINDS)
+
+
+def test_zones_follow_from_the_distances() -> None:
+    changes = find_changes(parts.published())
+    assert set(np.unique(changes.zones)) == set(range(len(ZONES)))
+    curves, bars = changes.distances[: len(CURVES)], changes.distances[len(CURVES)]
+    near = curves.min(axis=0) <= NEAR
+    assert (near == (changes.zones < len(CURVES))).all()
+    assert (curves.argmin(axis=0)[near] == changes.zones[near]).all()
+    assert ((bars <= NEAR) & ~near == (changes.zones == KINDS.index("bars"))).all()
+
+
+def test_distances_are_to_the_middle_of_the_nearest_edge() -> None:
+    """By hand: only the line x + y = 133, in rows that all have the same residue."""
+    own = parts.published()
+    nothing = np.zeros((P, P), bool)
+    only_line = parts.Parts(nothing, nothing, own.below_line, np.zeros(P, np.int64))
+    assert (only_line.labels == own.below_line).all()
+    changes = find_changes(only_line)
+    assert changes.lengths == {"x4": 0, "y4": 0, "line": 2 * 92, "bars": 0}
+    distance = changes.distances[KINDS.index("line")]
+    assert distance[60, 72] == 0.5  # the last one below
+    assert distance[60, 73] == 0.5
+    assert distance[60, 71] == np.hypot(1, 0.5)
+    assert np.isinf(changes.distances[KINDS.index("bars")]).all()
+
+
+def test_rows_that_differ_by_their_residue_only_are_bars() -> None:
+    nothing = np.zeros((P, P), bool)
+    bars = parts.Parts(nothing, nothing, nothing, np.where(np.arange(P) < 50, 7, 3))
+    assert find_changes(bars).lengths == {"x4": 0, "y4": 0, "line": 0, "bars": P}
+
+
+def test_open_pairs_are_those_between_different_neighbours_of_their_row() -> None:
+    labels = parts.published().labels
+    is_train = is_train_table(P, split_indices(P)[0])
+    found = unpinned(labels, is_train)
+    for x in range(P):
+        for y in range(P):
+            left = [labels[x, k] for k in range(y) if is_train[x, k]]
+            right = [labels[x, k] for k in range(y + 1, P) if is_train[x, k]]
+            wanted = bool(left and right) and left[-1] != right[0] and not is_train[x, y]
+            assert found[x, y] == wanted
+    assert 100 < found.sum() < 200
+    assert not unpinned(np.ones((P, P), np.int32), is_train).any()

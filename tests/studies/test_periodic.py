@@ -1,0 +1,148 @@
+"""The periodic study tells networks that run the program from networks that look rows up."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from studies.planted import measured
+
+from jaxmi.programs.domain import P
+from jaxmi.studies import parts, periodic
+from jaxmi.studies.row_probes import probe_rows
+from jaxmi.studies.row_rules import (
+    RESIDUES,
+    RULES,
+    held_out_rows,
+    labels_of,
+    parts_of,
+    residues_of,
+)
+from jaxmi.studies.study import Conclusion, Training
+
+N = 6
+
+
+@pytest.fixture(scope="module")
+def trainings() -> list[Training]:
+    return periodic.trainings(quick=False)
+
+
+def rule_of(training: Training) -> str:
+    return next((rule for rule in RULES if f"-{rule}" in training.name), "published")
+
+
+def conclude(trainings: list[Training], answer: Callable[[Training], np.ndarray]) -> Conclusion:
+    """The study's conclusion on networks with these answers; probes at chance."""
+    arrays = {
+        training.name.removeprefix(trainings[0].name).lstrip("-"): {
+            "answers": answer(training),
+            **{f"probe_{of}": np.full(N, 0.125) for of in ("seen", "unseen", "random")},
+        }
+        for training in trainings
+    }
+    return periodic.conclude(trainings, measured(trainings, arrays))
+
+
+def test_whole_rows_are_held_out_and_nothing_else(trainings: list[Training]) -> None:
+    published = set(trainings[0].challenge.splits["train"].tolist())
+    sets = held_out_rows()
+    assert len(np.unique(sets)) == sets.size == 2 * 2 * RESIDUES
+    for rows in sets:
+        counts = np.bincount(parts.published().residues[rows], minlength=RESIDUES)
+        assert (counts == 2).all()
+    for training in trainings[2:]:
+        splits = training.challenge.splits
+        rows = sets[int(training.name[-1])]
+        wanted = {pair for pair in published if pair // P not in set(rows.tolist())}
+        assert set(splits["train"].tolist()) == wanted
+        assert len(splits["train"]) + len(splits["test"]) == P * P
+        assert (training.challenge.labels == labels_of(rule_of(training)).reshape(-1)).all()
+
+
+def test_the_rules_keep_what_they_say() -> None:
+    own = labels_of("published")
+    rows = {tuple(row) for row in own.tolist()}
+    assert {tuple(row) for row in labels_of("shuffled").tolist()} == rows
+    assert (labels_of("shuffled") != own).any()
+    dealt = parts_of("residues")
+    assert (dealt.small_x == parts.published().small_x).all()
+    assert sorted(dealt.residues.tolist()) == sorted(parts.published().residues.tolist())
+    assert (dealt.residues != parts.published().residues).sum() > 80
+    assert len(set(residues_of("constant").tolist())) == 1
+
+
+def test_networks_that_run_the_program_are_seen_to(trainings: list[Training]) -> None:
+    found = conclude(trainings, lambda t: np.stack([labels_of(rule_of(t))] * N)).findings
+    for rule in RULES:
+        assert found[f"seen_{rule}"].value == found[f"unseen_{rule}"].value == 1
+    for rule in ("published", "residues"):
+        ceiling = found[f"residue_read_{rule}_ceiling"].value
+        assert found[f"residue_read_{rule}"].value == pytest.approx(ceiling)
+        assert 0.5 < ceiling < 1  # several residues may give the same row
+        assert found[f"unseen_{rule}_beyond"].low > 0.3
+    assert found["accuracy_bars"].value == found["accuracy_bars_dealt"].value == 1
+
+
+def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> None:
+    """In an unseen row they answer as if it had a residue drawn at random."""
+    rng = np.random.default_rng(0)
+
+    def look_up(training: Training) -> np.ndarray:
+        rule = rule_of(training)
+        own = parts_of(rule)
+        seen = np.isin(np.arange(P), training.challenge.splits["train"] // P)
+        answers = []
+        for _ in range(N):
+            residues = rng.integers(RESIDUES, size=P)
+            guessed = parts.Parts(own.small_x, own.small_y, own.below_line, residues).labels
+            answers.append(np.where(seen[:, None], labels_of(rule), guessed))
+        return np.stack(answers)
+
+    found = conclude(trainings, look_up).findings
+    for rule in ("published", "residues"):
+        assert found[f"seen_{rule}"].value == 1
+        assert found[f"unseen_{rule}"].high < 0.7
+        over_rows = found[f"residue_read_{rule}_over_rows"]
+        assert over_rows.low - 0.05 < 1 / RESIDUES < over_rows.high + 0.05
+        beyond = found[f"unseen_{rule}_beyond"]
+        assert beyond.low < 0 < beyond.high
+
+
+def test_what_can_be_had_without_residues_is_computed_from_the_labels(trainings) -> None:
+    found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
+    rows = held_out_rows().reshape(-1)
+    labels = labels_of("published")[rows]
+    assert found["reference_constant"].value == max(labels.mean(), 1 - labels.mean())
+    zeros = found["unseen_published"].value
+    assert zeros == pytest.approx(1 - labels.mean())
+    assert 0.5 < found["reference_nearest_row"].value < found["reference_sides_only"].value < 1
+
+
+def planted_embeddings(residues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A direction per residue, and noise."""
+    return 3 * rng.normal(size=(RESIDUES, 40))[residues] + rng.normal(size=(P, 40))
+
+
+def test_probes_read_what_was_planted_and_nothing_from_noise() -> None:
+    rng = np.random.default_rng(0)
+    residues = residues_of("published")
+    seen = ~np.isin(np.arange(P), held_out_rows()[0])
+    planted = probe_rows(planted_embeddings(residues, rng), residues, seen, 0)
+    assert planted["probe_seen"] > 0.95
+    assert planted["probe_unseen"] > 0.9
+    assert planted["probe_random"] == pytest.approx(1 / RESIDUES, abs=0.05)
+    noise = [probe_rows(rng.normal(size=(P, 40)), residues, seen, s) for s in range(10)]
+    for name in ("probe_seen", "probe_unseen", "probe_random"):
+        assert np.mean([one[name] for one in noise]) == pytest.approx(1 / RESIDUES, abs=0.06)
+
+
+def test_embeddings_of_rows_that_were_not_trained_say_nothing() -> None:
+    """A table that was filled in for seen rows only: probes read those, and no others."""
+    rng = np.random.default_rng(0)
+    residues = residues_of("published")
+    seen = ~np.isin(np.arange(P), held_out_rows()[0])
+    table = np.where(seen[:, None], planted_embeddings(residues, rng), 3 * rng.normal(size=(P, 40)))
+    found = probe_rows(table, residues, seen, 0)
+    assert found["probe_seen"] > 0.95
+    assert found["probe_unseen"] < 0.4
+    assert "probe_unseen" not in probe_rows(table, residues, np.ones(P, bool), 0)

@@ -1,5 +1,6 @@
 """Studies as folders: the result, its figure, and what was measured on each network."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,8 +22,8 @@ from jaxmi.studies.registry import load_study
 from jaxmi.studies.study import Training
 from jaxmi.studies.trainings import FIRST_SEED
 from jaxmi.training.seeds import Watcher
-from jaxmi.weights.native import read_json, write_json
-from jaxmi.weights.whole import check_files, whole_files
+from jaxmi.weights.native import read_json
+from jaxmi.weights.whole import check_files, check_writable, whole_files
 
 RESULT, MEASURED = "result.json", "measured"
 FIGURES = ("figure.png", "figure.svg")
@@ -64,19 +65,36 @@ def write_study(
     if len(seeds) < 2:
         raise InputError(f"--seeds {seeds[0]}: an interval over seeds needs two at least")
     check_files(out, (RESULT, *FIGURES), force or _goes_on(out, name))
+    check_writable(runs)
     prepare_devices(None, len(seeds))
     with told_to_stop() as told:
         networks = NetworkStore(runs, _watch, told)
         trainings = study.trainings(quick, data_dir)
         result = conduct(study, trainings, seeds, quick, networks, out / MEASURED, log, anew=force)
     with whole_files(out) as temporary:
-        write_json(temporary / RESULT, result)
+        (temporary / RESULT).write_text(_lines(result))
         figure = draw_study(result)
         figure.savefig(temporary / "figure.png", dpi=120, bbox_inches="tight")
         with rc_context({"svg.hashsalt": name}):  # the same result gives the same bytes
             about = {"Date": None}
             figure.savefig(temporary / "figure.svg", bbox_inches="tight", metadata=about)
     return {"folder": str(out), **result}
+
+
+def _lines(result: Mapping[str, Any]) -> str:
+    """Writes a result as JSON, a line for each finding and each of the figure's tables."""
+    parts = []
+    for key, value in result.items():
+        if key in ("findings", "data"):
+            inner = ",\n".join(f"    {json.dumps(k)}: {_dump(v)}" for k, v in value.items())
+            parts.append(f"  {json.dumps(key)}: {{\n{inner}\n  }}")
+        else:
+            parts.append(f"  {json.dumps(key)}: {_dump(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
 
 
 def _goes_on(out: Path, name: str) -> bool:

@@ -66,7 +66,7 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     """Accuracies in rows that were seen and in rows that were not, by rule."""
     base, dealt = (training.name for training in trainings[:2])
     answers = {
-        name: np.stack([measured["answers"] for measured in of.values()])
+        name: np.stack([measured["answers"] for measured in of.values()]).astype(np.int32)
         for name, of in measurements.items()
     }
     out = {

@@ -35,7 +35,8 @@ def draw_agreement(result: Mapping[str, Any]) -> Figure:
         overlap.axhline(
             chance, color="#444444", linestyle="--", linewidth=1, label="another, by chance"
         )
-        overlap.legend(fontsize="small")
+        overlap.legend(fontsize="small", loc="upper right")
+        overlap.set_ylim(0, 100)
         overlap.set_ylabel("%")
         overlap.set_title(f"{name}: a network's mistakes")
     return figure

@@ -36,10 +36,10 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     )
     level = 100 * findings["network_accuracy"]["value"]
     labels.axhline(level, color="#444444", linestyle="--", linewidth=1, label="network's accuracy")
-    labels.legend(fontsize="small", loc="lower right")
+    labels.legend(fontsize="small", loc="upper center", ncols=3)
     labels.set_ylabel("test labels predicted, %")
     labels.set_title("whose labels a model predicts")
-    labels.set_ylim(50, 101)
+    labels.set_ylim(50, 108)
     grouped_bars(
         mistakes,
         list(NAMES.values()),

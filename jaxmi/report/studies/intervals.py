@@ -12,7 +12,7 @@ Interval = Mapping[str, Any]
 """Something with a value and its interval: "value", "low", "high"."""
 
 
-def heights(found: Sequence[Interval], scale: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def heights(found: Sequence[Interval], scale: int | float = 1) -> tuple[np.ndarray, np.ndarray]:
     """Returns values, and how far their intervals reach below and above, (2, n)."""
     value, low, high = (
         scale * np.array([one[key] for one in found]) for key in ("value", "low", "high")
@@ -21,7 +21,7 @@ def heights(found: Sequence[Interval], scale: float = 1.0) -> tuple[np.ndarray, 
 
 
 def bars(
-    axes: Axes, found: Mapping[str, Interval], colours: str | Sequence[str], scale: float = 1.0
+    axes: Axes, found: Mapping[str, Interval], colours: str | Sequence[str], scale: int | float = 1
 ) -> None:
     """Draws a bar for each finding, by name, with its interval."""
     value, reach = heights(list(found.values()), scale)
@@ -34,7 +34,7 @@ def grouped_bars(
     groups: Sequence[str],
     series: Mapping[str, Sequence[Interval]],
     colours: Sequence[str],
-    scale: float = 1.0,
+    scale: int | float = 1,
 ) -> None:
     """Draws bars side by side in groups, a colour per series, with a legend."""
     width = 0.8 / len(series)

@@ -9,7 +9,10 @@ from matplotlib.figure import Figure
 
 from jaxmi.report.studies.intervals import BLUE, GREEN, RED, YELLOW, heights
 
-SHARE = ("scrub", "kept", "agreement", "baseline", "goal", "armwise", "variance", "correlation")
+SHARE = (
+    *("scrub", "kept", "agreement", "baseline", "goal", "armwise", "variance", "correlation"),
+    *("accuracy", "probe", "constant", "towards"),
+)
 """Figures whose names hold one of these are shares of 0..1, drawn on one axis."""
 
 
@@ -64,7 +67,8 @@ def _draw_shares(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
         axes.plot([np.median(values)] * 2, [at - 0.35, at + 0.35], color=colour, linewidth=2)
         if name in data["published"]:
             axes.plot(100 * data["published"][name], at, "D", color=YELLOW, markersize=5)
-    axes.plot([], [], "D", color=YELLOW, label="published network")
+    if data["published"]:
+        axes.plot([], [], "D", color=YELLOW, label="published network")
     axes.plot([], [], ".", color=RED, label="controls")
     axes.plot([], [], ".", color=BLUE, label="networks; stroke: median")
     axes.set_yticks(range(len(names))[::-1], names, fontsize=7)

@@ -6,12 +6,8 @@ Expected:  two transformers share 73 % of their mistakes, two CNNs 59 %; votes o
            0.6 points
 """
 
-from pathlib import Path
+from jaxmi.cli.studying import answer
 
-from jaxmi.cli.studying import write_study
-from jaxmi.report.studies.table import interval
-
-OUT = Path("runs/studies/agreement")
 MAIN = (
     "transformer_shared",
     "transformer_shared_by_chance",
@@ -20,17 +16,7 @@ MAIN = (
     "cnn_shared_by_chance",
     "cnn_vote_gain",
 )
-"""The findings that answer the question; all are in result.json."""
-
-
-def main() -> None:
-    """Conducts the study, or goes on with it, and prints what it found."""
-    result = write_study("agreement", OUT)
-    print(result["question"])
-    for name in MAIN:
-        value, between = interval(result["findings"][name])
-        print(f"{name:32} {value:>8}  {between}")
-
+"""The findings that answer the question; result.json has all."""
 
 if __name__ == "__main__":
-    main()
+    answer("agreement", MAIN)

@@ -7,12 +7,8 @@ Expected:  0.58, 0.70 and 0.78 mistakes per unit of x^4 = 40000 y, y^4 = 360000 
            with the curves made straight 0.67, 0.79 and 0.68
 """
 
-from pathlib import Path
+from jaxmi.cli.studying import answer
 
-from jaxmi.cli.studying import write_study
-from jaxmi.report.studies.table import interval
-
-OUT = Path("runs/studies/boundary")
 MAIN = (
     "per_edge_x4",
     "per_edge_y4",
@@ -23,17 +19,7 @@ MAIN = (
     "mistakes_per_row_1",
     "mistakes_per_row_2",
 )
-"""The findings that answer the question; all are in result.json."""
-
-
-def main() -> None:
-    """Conducts the study, or goes on with it, and prints what it found."""
-    result = write_study("boundary", OUT)
-    print(result["question"])
-    for name in MAIN:
-        value, between = interval(result["findings"][name])
-        print(f"{name:32} {value:>8}  {between}")
-
+"""The findings that answer the question; result.json has all."""
 
 if __name__ == "__main__":
-    main()
+    answer("boundary", MAIN)

@@ -6,12 +6,8 @@ Expected:  the nearest pair of the row is right on 99.0 % of the test half, a ne
            of its mistakes the former makes 29 %, another seed's network 73 %
 """
 
-from pathlib import Path
+from jaxmi.cli.studying import answer
 
-from jaxmi.cli.studying import write_study
-from jaxmi.report.studies.table import interval
-
-OUT = Path("runs/studies/interpolation")
 MAIN = (
     "network_accuracy",
     "row_accuracy",
@@ -21,17 +17,7 @@ MAIN = (
     "gp_mistakes_shared",
     "seed_mistakes_shared",
 )
-"""The findings that answer the question; all are in result.json."""
-
-
-def main() -> None:
-    """Conducts the study, or goes on with it, and prints what it found."""
-    result = write_study("interpolation", OUT)
-    print(result["question"])
-    for name in MAIN:
-        value, between = interval(result["findings"][name])
-        print(f"{name:32} {value:>8}  {between}")
-
+"""The findings that answer the question; result.json has all."""
 
 if __name__ == "__main__":
-    main()
+    answer("interpolation", MAIN)

@@ -5,12 +5,8 @@ Time:      20 minutes on 2 cores: 32 networks, explained
 Expected:  the claims `plane` and `sides` in all networks, `fixed_95` and `filters` in some
 """
 
-from pathlib import Path
+from jaxmi.cli.studying import answer
 
-from jaxmi.cli.studying import write_study
-from jaxmi.report.studies.table import interval
-
-OUT = Path("runs/studies/universality-transformer")
 MAIN = (
     "claim_fixed_95",
     "claim_plane",
@@ -19,17 +15,7 @@ MAIN = (
     "claim_goal_95",
     "claim_mlp",
 )
-"""The findings that answer the question; all are in result.json."""
-
-
-def main() -> None:
-    """Conducts the study, or goes on with it, and prints what it found."""
-    result = write_study("universality-transformer", OUT)
-    print(result["question"])
-    for name in MAIN:
-        value, between = interval(result["findings"][name])
-        print(f"{name:32} {value:>8}  {between}")
-
+"""The findings that answer the question; result.json has all."""
 
 if __name__ == "__main__":
-    main()
+    answer("universality-transformer", MAIN)

@@ -1,15 +1,20 @@
 """The code in the docs runs as it stands."""
 
+import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from jaxmi.challenges.sealed import seal
 from jaxmi.programs.parse import parse
+from jaxmi.studies.registry import load_study
 
 ROOT = Path(__file__).parent.parent
+STUDIES = sorted((ROOT / "docs/studies").glob("*.json"))
 
 
 def test_the_library_example_of_the_explanation_runs(
@@ -46,3 +51,37 @@ def test_the_commitment_page_says_how_to_check_one_without_jaxmi(tmp_path: Path)
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[0] == answer.commitment
+
+
+def publish_findings():
+    """The script that fills the page of findings."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import publish_findings
+
+        return publish_findings
+    finally:
+        sys.path.pop(0)
+
+
+def test_the_page_of_findings_holds_what_the_results_hold() -> None:
+    page, filled = (ROOT / "docs/findings.md").read_text(), publish_findings().filled
+    assert filled(page) == page
+    a_row = re.search(r"\n\| `mistakes` \| ([\d.]+) \|", page)
+    assert a_row  # the control: another number would be seen
+    spoilt = page.replace(a_row.group(), a_row.group().replace(a_row.group(1), "123"))
+    assert filled(spoilt) == page != spoilt
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_the_results_in_the_docs_are_whole(path: Path) -> None:
+    result = json.loads(path.read_text())
+    schema = json.loads((ROOT / "jaxmi/studies/result.schema.json").read_text())
+    jsonschema.validate(result, schema)
+    assert result["study"] == path.stem
+    assert not result["provenance"]["quick"]
+    study = load_study(path.stem)
+    assert result["question"] == study.question
+    assert len(result["provenance"]["seeds"]) >= study.n_seeds
+    assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
+    assert f"studies/{path.stem}.png" in (ROOT / "docs/findings.md").read_text()

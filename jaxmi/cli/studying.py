@@ -81,6 +81,21 @@ def write_study(
     return {"folder": str(out), **result}
 
 
+def answer(name: str, main: Sequence[str]) -> None:
+    """Conducts a study at its full size in runs/studies/NAME, and prints its main findings.
+
+    Args:
+      name: Which.
+      main: The findings that answer its question.
+
+    Raises:
+      InputError, DivergedError, UnavailableError, StoppedError: as `write_study`.
+    """
+    result = write_study(name, RUNS / "studies" / name)
+    findings = {key: result["findings"][key] for key in main}
+    print_findings({**result, "findings": findings})
+
+
 def _lines(result: Mapping[str, Any]) -> str:
     """Writes a result as JSON, a line for each finding and each of the figure's tables."""
     parts = []

@@ -22,7 +22,8 @@ WIDTHS_Y = (8.0, 16.0, 32.0)
 ROW_SHARES = (0.5, 0.9)
 """Of a Gaussian process's variance, what rows do not have in common."""
 
-NOISES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+GP_NOISES = (1e-4, 1e-3, 1e-2)
+NOISES = (1e-2, 1e-1, 1.0, 10.0)
 """Noise variances, in units of the kernel's mean diagonal."""
 
 
@@ -104,7 +105,7 @@ def gaussian_process(
         : 1 if quick else None
     ]:
         inner, outer = (_row_kernel(rows, fit, width_x, width_y, share) for rows in (fit, others))
-        guess = kernel_regression(inner, outer, labels, NOISES[:3])
+        guess = kernel_regression(inner, outer, labels, GP_NOISES)
         chosen = {"width_x": width_x, "width_y": width_y, "row_share": share, **guess.tuned}
         if best is None or guess.accuracy > best.accuracy:
             best = Guess(guess.labels, chosen, guess.accuracy)

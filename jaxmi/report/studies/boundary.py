@@ -28,34 +28,12 @@ def draw_boundary(result: Mapping[str, Any]) -> Figure:
     (where, rates, shapes), (rows, density, openness) = figure.subplots(2, 3)
     _draw_map(where, data)
     _draw_rates(rates, data)
-    grouped_bars(
-        shapes,
-        [WORDS[kind] for kind in CURVES],
-        {
-            words: [findings[f"{prefix}per_edge_{kind}"] for kind in CURVES]
-            for prefix, words in (
-                ("", "published labels"),
-                ("straight_", "curves made straight"),
-                ("bent_", "line made an arc"),
-            )
-        },
-        (BLUE, GREEN, RED),
-    )
+    _by_shape(shapes, findings, {WORDS[kind]: f"per_edge_{kind}" for kind in CURVES})
     shapes.set_ylabel("mistakes per unit of boundary")
     shapes.set_title("each boundary, and what stands in its place")
-    grouped_bars(
-        rows,
-        ["never", "once", "twice"],
-        {
-            words: [findings[f"{prefix}mistakes_per_row_{often}"] for often in range(3)]
-            for prefix, words in (
-                ("", "published labels"),
-                ("straight_", "curves made straight"),
-                ("bent_", "line made an arc"),
-            )
-        },
-        (BLUE, GREEN, RED),
-    )
+    often = ("never", "once", "twice")
+    names = {words: f"mistakes_per_row_{times}" for times, words in enumerate(often)}
+    _by_shape(rows, findings, names)
     rows.set_ylabel("mistakes in a row")
     rows.set_title("by how often the label changes along the row")
     _draw_density(density, findings)
@@ -76,6 +54,23 @@ def draw_boundary(result: Mapping[str, Any]) -> Figure:
     openness.set_ylabel("test pairs wrong, %")
     openness.set_title("within 3 steps, by what the row's training pairs say")
     return figure
+
+
+def _by_shape(axes: Axes, findings: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Bars for the published labels and for both that have other boundaries."""
+    grouped_bars(
+        axes,
+        list(names),
+        {
+            words: [findings[prefix + name] for name in names.values()]
+            for prefix, words in (
+                ("", "published labels"),
+                ("straight_", "curves made straight"),
+                ("bent_", "line made an arc"),
+            )
+        },
+        (BLUE, GREEN, RED),
+    )
 
 
 def _draw_map(axes: Axes, data: Mapping[str, Any]) -> None:

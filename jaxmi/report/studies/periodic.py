@@ -24,12 +24,13 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
     (true, answered, accuracy), (residues, read, probes) = figure.subplots(2, 3)
     _draw_rows(true, np.array(data["labels"])[data["rows"]], data, "the program's labels")
     _draw_rows(answered, np.array(data["answers"]), data, "share of networks that answer 1")
+    rules = [rule for rule in RULES if f"seen_{rule}" in findings]
     grouped_bars(
         accuracy,
-        list(RULES.values()),
+        [RULES[rule] for rule in rules],
         {
-            "test pairs of rows that were seen": [findings[f"seen_{rule}"] for rule in RULES],
-            "rows that were not": [findings[f"unseen_{rule}"] for rule in RULES],
+            "test pairs of rows that were seen": [findings[f"seen_{rule}"] for rule in rules],
+            "rows that were not": [findings[f"unseen_{rule}"] for rule in rules],
         },
         (BLUE, RED),
         scale=100,

@@ -30,7 +30,7 @@ CLAIMS = {
         Claim("anti_detectors", "there are anti-1 detectors", "neurons_left", 0),
         Claim(
             "specific",
-            "each half of the images needs its own group, more than any random groups on average",
+            "each half of the images needs its own group more than random groups, on average",
             "kept_without_other",
             "kept_without_other_random_mean",
         ),
@@ -45,6 +45,12 @@ CLAIMS = {
             "scrubbing by similarity to the clue keeps more than by any of 30 other 1s",
             "scrub_0.001",
             "control_other_ones_scrub_max",
+        ),
+        Claim(
+            "armwise_trained",
+            "arm-wise scrubbing keeps more than in the same seed's network before training",
+            "armwise_true",
+            "control_untrained_armwise_true",
         ),
         Claim(
             "trained",
@@ -102,6 +108,7 @@ SHOWN = {
         *(f"scrub_{noise}" for noise in ("0.0001", "0.001", "0.01", "0.1", "random")),
         *("control_other_ones_scrub_max", "control_brightness_scrub", "control_permuted_scrub"),
         *("control_untrained_scrub_0.001", "scrub_random_groups"),
+        *("control_untrained_armwise_true",),
         *("armwise_true", "armwise_random_mean", "armwise_random_max", "armwise_swapped"),
         *("recovered_template_correlation", "recovered_template_agreement"),
         *("recovered_clue_correlation", "recovered_band_agreement"),

@@ -42,7 +42,7 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
         level = 100 * findings[name]["value"]
         axes_line = accuracy.axhline(level, color="#444444", linestyle=style, linewidth=1)
         axes_line.set_label(f"{words} ({level:.0f} %)")
-    accuracy.legend(fontsize="small", loc="upper left", ncols=2)
+    accuracy.legend(fontsize="x-small", loc="upper center", ncols=2)
     accuracy.set_ylim(0, 130)
     accuracy.set_ylabel("accuracy, %")
     accuracy.set_title("seen and unseen rows")
@@ -63,19 +63,22 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
     chance = 100 * data["chance"]
     bars(
         read,
-        {RULES[rule]: findings[f"residue_read_{rule}"] for rule in ("published", "residues")},
+        {
+            RULES[rule]: findings[f"residue_read_{rule}_over_rows"]
+            for rule in ("published", "residues")
+        },
         [RED, GREY],
         scale=100,
     )
-    read.set_title("unseen rows whose residue the answers fit best")
+    read.set_title("unseen rows whose residue the answers fit best;\ninterval over rows")
     bars(
         probes,
         {
             "seen rows": findings["probe_seen"],
-            "seen rows,\nrandom residues": findings["probe_random"],
-            "seen rows,\ndealt out anew": findings["probe_seen_dealt"],
+            "seen,\nrandom": findings["probe_random"],
+            "seen,\ndealt anew": findings["probe_seen_dealt"],
             "unseen rows": findings["probe_unseen"],
-            "unseen rows,\ndealt out anew": findings["probe_unseen_dealt"],
+            "unseen,\ndealt anew": findings["probe_unseen_dealt"],
         },
         [BLUE, GREY, GREEN, RED, GREY],
         scale=100,

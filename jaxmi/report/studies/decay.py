@@ -48,10 +48,9 @@ def _draw_map(
     table = np.full((len(decays), len(sizes)), np.nan)
     for cell in cells:
         table[decays.index(cell["decay"]), sizes.index(cell["train"])] = 100 * cell[key]
-    axes.imshow(table, cmap=colours, aspect="auto", origin="lower")
-    middle = (np.nanmin(table) + np.nanmax(table)) / 2
+    image = axes.imshow(table, cmap=colours, aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(table):
-        dark = (value < middle) == (not colours.endswith("_r"))
+        dark = np.mean(image.to_rgba(np.array([value]))[0, :3]) < 0.5
         axes.text(
             column,
             row,

@@ -1,7 +1,7 @@
 """Whether the bars are computed or looked up: whole rows are held out.
 
 Command:   .venv/bin/python scripts/study_periodic.py
-Time:      15 minutes on 2 cores: ten trainings of 16 networks
+Time:      20 minutes on 2 cores: ten trainings of 16 networks
 Expected:  accuracy 97.6 % in rows that were seen; in unseen ones within the interval of guessing
 """
 

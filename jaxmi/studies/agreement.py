@@ -1,12 +1,13 @@
 """Do different seeds make the same mistakes, and does their vote come closer to the program?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.studies.bootstrap import find, ratio
+from jaxmi.studies.bootstrap import beside, exactly, find, ratio
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -61,7 +62,8 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
 def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
     """How many mistakes two networks share, against independence.
 
-    The interval is over networks: each has its mean over all others.
+    The interval is over networks, each with its mean over all others, as if these means were
+    independent of each other.
     """
     n, m = wrong.shape
     mistakes = wrong.sum(axis=1).astype(np.float64)
@@ -69,22 +71,22 @@ def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
     others = ~np.eye(n, dtype=bool)
     own = np.array([shared[i, others[i]].mean() for i in range(n)])
     expected = np.array([mistakes[i] * mistakes[others[i]].mean() / m for i in range(n)])
-    ever = wrong.any(axis=0).sum()
+    ever = int(wrong.any(axis=0).sum())
     findings = {
         f"{name}_mistakes": find(f"{name}: mistakes a network, of {m} test inputs", mistakes),
         f"{name}_shared": find(
             f"{name}: share of a network's mistakes that another makes too",
-            np.stack([own, mistakes], axis=1),
+            beside(own, mistakes),
             ratio,
         ),
         f"{name}_shared_by_chance": find(
             f"{name}: the same, if networks erred independently",
-            np.stack([expected, mistakes], axis=1),
+            beside(expected, mistakes),
             ratio,
         ),
         f"{name}_overlap": find(
             f"{name}: shared mistakes over those expected by independence",
-            np.stack([own, expected], axis=1),
+            beside(own, expected),
             ratio,
         ),
     }
@@ -92,15 +94,11 @@ def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
         often = wrong.mean(axis=0) >= share
         findings[f"{name}_wrong_in_{'all' if share == 1 else 'half'}"] = find(
             f"{name}: share of a network's mistakes on inputs that {words} get wrong",
-            np.stack([wrong[:, often].sum(axis=1), mistakes], axis=1),
+            beside(wrong[:, often].sum(axis=1), mistakes),
             ratio,
         )
-    findings[f"{name}_mistakes_of_any"] = Finding(
-        float(ever),
-        float(ever),
-        float(ever),
-        n,
-        f"{name}: inputs that any of the networks gets wrong",
+    findings[f"{name}_mistakes_of_any"] = replace(
+        exactly(f"{name}: inputs that any of the networks gets wrong", ever), n=n
     )
     return findings
 

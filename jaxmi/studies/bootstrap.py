@@ -31,6 +31,11 @@ def ratio(samples: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, "draws"]
     return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
 
 
+def beside(above: np.ndarray, below: int | np.integer | np.ndarray) -> Float[np.ndarray, "n 2"]:
+    """Columns for `ratio`: what is counted, and what it is counted in."""
+    return np.stack([above, np.broadcast_to(np.asarray(below, np.float64), above.shape)], axis=1)
+
+
 def ratio_of_ratios(samples: Float[np.ndarray, "draws n 4"]) -> Float[np.ndarray, "draws"]:
     """One such ratio divided by another; 0 where that is 0."""
     above, below = ratio(samples[..., :2]), ratio(samples[..., 2:])

@@ -8,12 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmi.studies.bootstrap import exactly, find, ratio, ratio_of_ratios
-from jaxmi.studies.label_changes import CURVES, KINDS, ZONES, LabelChanges, unpinned
+from jaxmi.studies.bootstrap import beside, exactly, find, ratio, ratio_of_ratios
+from jaxmi.studies.label_changes import BINS, CURVES, KINDS, ZONES, LabelChanges, unpinned
 from jaxmi.studies.study import Finding
-
-BINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
-"""Distances to the nearest change of the label, in steps of x or y: (0, 1], (1, 2], ..."""
 
 CHANGES = (0, 1, 2)
 """How often the label changes along a row; it never does more often."""
@@ -56,11 +53,6 @@ class Mistakes:
     def near_curves(self) -> Bool[np.ndarray, "p p"]:
         """The pairs in the zone of a curve or of the line."""
         return self.changes.zones < len(CURVES)
-
-
-def beside(above: np.ndarray, below: int | np.integer | np.ndarray) -> Float[np.ndarray, "n 2"]:
-    """Columns for `ratio`: what is counted, and what it is counted in."""
-    return np.stack([above, np.broadcast_to(np.asarray(below, np.float64), above.shape)], axis=1)
 
 
 def by_zone(prefix: str, mistakes: Mistakes, zones: Sequence[str] = ZONES) -> dict[str, Finding]:

@@ -51,17 +51,17 @@ def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     pairs, images = (plain(name, quick, data_dir) for name in ("transformer", "cnn"))
     shares = (10, 50) if quick else SHARES
     decays = {name: of[1:2] if quick else of for name, of in DECAYS.items()}
-    cells = [
-        _cell(of_share, decay)
-        for base, with_share in ((pairs, _pairs), (images, _images))
-        for percent in shares
-        for of_share in [with_share(base, percent)]
-        for decay in decays[base.challenge.name]
-    ]
-    long = replace(pairs, recipe_name=f"{pairs.recipe_name}-long") if not quick else pairs
-    long = replace(long, recipe=replace(pairs.recipe, **({} if quick else LONG)))
+    long = pairs
+    if not quick:
+        recipe = replace(pairs.recipe, **LONG)
+        long = replace(pairs, recipe_name=f"{pairs.recipe_name}-long", recipe=recipe)
     return [
-        *cells,
+        *(
+            _cell(with_share(base, percent), decay)
+            for base, with_share in ((pairs, _pairs), (images, _images))
+            for percent in shares
+            for decay in decays[base.challenge.name]
+        ),
         *(
             _cell(_pairs(long, percent, "long"), decay)
             for percent in (LONG_SHARES[:1] if quick else LONG_SHARES)
@@ -122,7 +122,7 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     cells: list[dict[str, Any]] = []
     learned: dict[str, list[Learning]] = {}
     for training in trainings:
-        group = _group(training)
+        group = group_of(training)
         curves = list(measurements[training.name].values())
         networks = [learn(m["step"], m["train_accuracy"], m["test_accuracy"]) for m in curves]
         learned.setdefault(group, []).extend(networks)
@@ -155,10 +155,10 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
             findings[f"{group}_{which}"] = Finding(
                 value, low, high, n, f"{group}: {words[which]}, {about}"
             )
-    return Conclusion(findings, {"cells": cells, "grokked": GROKKED})
+    return Conclusion(findings, {"cells": cells})
 
 
-def _group(training: Training) -> str:
+def group_of(training: Training) -> str:
     """Which grid a training belongs to."""
     if "-addition" in training.name:
         return "addition"

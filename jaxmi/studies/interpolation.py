@@ -9,13 +9,13 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.models.transformer import Transformer
 from jaxmi.programs.domain import P
 from jaxmi.studies import parts
-from jaxmi.studies.bootstrap import find, ratio
+from jaxmi.studies.bootstrap import beside, find, ratio
 from jaxmi.studies.interpolators import (
     SAME_ROW,
     Guess,
@@ -23,7 +23,7 @@ from jaxmi.studies.interpolators import (
     kernel_regression,
     neighbours,
 )
-from jaxmi.studies.label_changes import find_changes
+from jaxmi.studies.label_changes import BINS, CURVES, find_changes
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -38,9 +38,6 @@ from jaxmi.studies.trainings import plain
 
 QUICK_PAIRS = 1000
 """Training pairs that kernels are fit to when the study is only to be tried."""
-
-STRATA = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
-"""Distances to the nearest change of the label along a row or a curve, for the stricter chance."""
 
 WORDS = {
     "nearest": "1-NN in (x, y)",
@@ -96,8 +93,8 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     guesses = _interpolate(challenge, training.is_quick)
     labels = {name: np.stack([guess.labels] * len(answers)) for name, guess in guesses.items()}
     labels["ntk"] = np.stack([measured["ntk"] for measured in networks])
-    near = find_changes(parts.published()).distances[:3].min(axis=0).reshape(-1)[test]
-    strata = np.digitize(near, STRATA[1:-1])
+    near = find_changes(parts.published()).distances[: len(CURVES)].min(axis=0).reshape(-1)[test]
+    strata = np.digitize(near, BINS[1:-1])
     findings = {
         "network_accuracy": find(
             "the network's accuracy, test half", (answers == truth).mean(axis=1)
@@ -105,7 +102,8 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     }
     for name, guessed in labels.items():
         findings |= compare(name, answers, guessed, truth, strata)
-    findings |= _between_seeds(answers, truth, strata)
+    # And the next seed's network in the model's place.
+    findings |= compare("seed", answers, np.roll(answers, 1, axis=0), truth, strata)
     data = {
         "tuned": {name: guess.tuned for name, guess in guesses.items()}
         | {"ntk": {"noise": float(np.median([m["ntk_noise"] for m in networks]))}},
@@ -116,7 +114,6 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
             name: (guessed != truth).mean(axis=0).round(3).tolist()
             for name, guessed in labels.items()
         },
-        "words": WORDS,
         "p": P,
     }
     return Conclusion(findings, data)
@@ -165,39 +162,26 @@ def compare(
     expected = both + (1 - wrong.mean(axis=1)) * (1 - slips.mean(axis=1))
     words = WORDS[name]
 
-    def share(of: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n 2"]:
-        return np.stack([of, mistakes], axis=1)
-
     return {
         f"{name}_accuracy": find(f"accuracy, test half: {words}", (guessed == truth).mean(axis=1)),
         f"{name}_agreement": find(
-            f"test labels that equal the network's: {words}", observed_labels(answers, guessed)
+            f"test labels that equal the network's: {words}", (answers == guessed).mean(axis=1)
         ),
         f"{name}_mistakes_shared": find(
-            f"share of the network's mistakes: {words}", share(shared), ratio
+            f"share of the network's mistakes: {words}", beside(shared, mistakes), ratio
         ),
         f"{name}_mistakes_by_chance": find(
-            f"the same if both erred independently: {words}", share(by_chance), ratio
+            f"the same if both erred independently: {words}", beside(by_chance, mistakes), ratio
         ),
         f"{name}_mistakes_by_distance": find(
-            f"the same if independently at each distance to a boundary: {words}", share(near), ratio
+            f"the same if independently at each distance to a boundary: {words}",
+            beside(near, mistakes),
+            ratio,
         ),
         f"{name}_kappa": find(
             f"Cohen's kappa of being wrong: {words}", (observed - expected) / (1 - expected)
         ),
     }
-
-
-def observed_labels(answers: np.ndarray, guessed: np.ndarray) -> Float[np.ndarray, "n"]:
-    """The share of labels that are the same, per network."""
-    return (answers == guessed).mean(axis=1)
-
-
-def _between_seeds(
-    answers: np.ndarray, truth: np.ndarray, strata: np.ndarray
-) -> dict[str, Finding]:
-    """The same with the next seed's network in the model's place."""
-    return compare("seed", answers, np.roll(answers, 1, axis=0), truth, strata)
 
 
 STUDY = Study(

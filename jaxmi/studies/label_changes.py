@@ -22,6 +22,10 @@ NEAR = 3.0
 """In steps of x or y: up to here a pair is near a boundary."""
 
 
+BINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
+"""Distances to the nearest change of the label, in steps of x or y: (0, 1], (1, 2], ..."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabelChanges:
     """The unit edges between neighbouring pairs of different labels, and each pair's distance."""

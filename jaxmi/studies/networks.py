@@ -9,8 +9,8 @@ from jaxmi.studies.study import Trained, Training
 from jaxmi.training.devices import batch_width
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Watcher, train_seeds
-from jaxmi.weights.native import load_checkpoint
-from jaxmi.weights.run_folder import RunFolder, read_curve
+from jaxmi.weights.native import load_checkpoint, read_curve
+from jaxmi.weights.run_folder import RunFolder
 
 Watch = Callable[[Training, int], AbstractContextManager[Watcher]]
 """(training, seeds to train) -> what is told of their progress."""

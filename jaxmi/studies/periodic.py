@@ -95,7 +95,6 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         "answers": np.concatenate([one.answers.mean(axis=0)[one.rows] for one in out["published"]])
         .round(3)
         .tolist(),
-        "rules": RULES,
         "chance": 1 / RESIDUES,
     }
     return Conclusion(findings, data)

@@ -16,6 +16,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxmi.challenges.registry import model_config, param_shapes
 from jaxmi.errors import InputError
+from jaxmi.training.trainer import Point
 from jaxmi.types import Params
 from jaxmi.weights.safetensors_file import read_safetensors, write_safetensors
 from jaxmi.weights.tensors import check_tensors
@@ -23,6 +24,9 @@ from jaxmi.weights.whole import check_writable, whole_folder
 
 FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
+
+CURVE = "curve.jsonl"
+"""A run's checkpoint has its learning curve beside it, a point per line."""
 
 CHECKPOINT_FILES = ("config.json", "metrics.json", "params.safetensors")
 
@@ -137,6 +141,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
+
+
+def read_curve(checkpoint: Path) -> list[Point]:
+    """Reads the learning curve that lies beside a run's checkpoint.
+
+    Raises:
+      InputError: if it cannot be read.
+    """
+    path = checkpoint / CURVE
+    try:
+        return [json.loads(line) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import SeedResult
 from jaxmi.training.trainer import Curves, Point
 from jaxmi.types import Params
-from jaxmi.weights.native import read_json, write_checkpoint, write_json
+from jaxmi.weights.native import CURVE, read_curve, read_json, write_checkpoint, write_json
 from jaxmi.weights.run_access import (
     check_free,
     lock,
@@ -150,7 +150,7 @@ class RunFolder:
         }
         with whole_folder(self.seed_path(result.seed)) as folder:
             write_checkpoint(folder, result.params, config, metrics)
-            with (folder / "curve.jsonl").open("w") as lines:
+            with (folder / CURVE).open("w") as lines:
                 lines.writelines(map(_line, result.curve))
             if result.best_step != last["step"]:
                 (folder / "best").mkdir()
@@ -242,19 +242,6 @@ class RunFolder:
             for run in self.runs:
                 for point in self.curve(run["seed"]):
                     lines.write(_line({"seed": run["seed"], **point}))
-
-
-def read_curve(checkpoint: Path) -> list[Point]:
-    """Reads the learning curve that lies in the folder of a run's seed.
-
-    Raises:
-      InputError: if it cannot be read.
-    """
-    path = checkpoint / "curve.jsonl"
-    try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
 
 
 def _line(value: Mapping[str, Any]) -> str:

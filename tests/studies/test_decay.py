@@ -35,7 +35,7 @@ def trainings(mnist_data) -> list[Training]:
 
 
 def cells(trainings: list[Training], group: str) -> list[Training]:
-    return [training for training in trainings if decay._group(training) == group]
+    return [training for training in trainings if decay.group_of(training) == group]
 
 
 def test_the_grids_are_full(trainings: list[Training]) -> None:

@@ -64,7 +64,7 @@ def write_study(
         seeds = range(FIRST_SEED, FIRST_SEED + (QUICK_SEEDS if quick else study.n_seeds))
     if len(seeds) < 2:
         raise InputError(f"--seeds {seeds[0]}: an interval over seeds needs two at least")
-    check_files(out, (RESULT, *FIGURES), force or _goes_on(out, name))
+    check_files(out, (RESULT, *FIGURES), force or _goes_on(out, name, seeds, quick))
     check_writable(runs)
     prepare_devices(None, len(seeds))
     with told_to_stop() as told:
@@ -112,12 +112,18 @@ def _dump(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _goes_on(out: Path, name: str) -> bool:
-    """Whether a result that is there is of the same study."""
+def _goes_on(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
+    """Whether nothing is lost of a result that is there: it is of the same study, and no larger."""
     if not (out / RESULT).is_file():
         return False
     there = read_json(out / RESULT)
-    return there.get("schema") == SCHEMA and there.get("study") == name
+    if there.get("schema") != SCHEMA or there.get("study") != name:
+        return False
+    about = there["provenance"]
+    held = f"{'the quick form, ' if about['quick'] else ''}{len(about['seeds'])} seeds"
+    if about["quick"] != quick or not set(about["seeds"]) <= set(seeds):
+        raise InputError(f"{out / RESULT} holds {held}; write elsewhere, or --force replaces it")
+    return True
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.studies.bootstrap import beside, exactly, find, ratio
+from jaxmi.studies.bootstrap import exactly, find, find_of_pairs
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -60,47 +60,37 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
 
 
 def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
-    """How many mistakes two networks share, against independence.
-
-    The interval is over networks, each with its mean over all others, as if these means were
-    independent of each other.
-    """
+    """How many mistakes two networks share, against independence."""
     n, m = wrong.shape
     mistakes = wrong.sum(axis=1).astype(np.float64)
     shared = wrong.astype(np.float64) @ wrong.T
-    others = ~np.eye(n, dtype=bool)
-    own = np.array([shared[i, others[i]].mean() for i in range(n)])
-    expected = np.array([mistakes[i] * mistakes[others[i]].mean() / m for i in range(n)])
-    ever = int(wrong.any(axis=0).sum())
+    own = np.broadcast_to(mistakes[:, None], shared.shape)
+    expected = np.outer(mistakes, mistakes) / m
     findings = {
         f"{name}_mistakes": find(f"{name}: mistakes a network, of {m} test inputs", mistakes),
-        f"{name}_shared": find(
-            f"{name}: share of a network's mistakes that another makes too",
-            beside(own, mistakes),
-            ratio,
+        f"{name}_shared": find_of_pairs(
+            f"{name}: share of a network's mistakes that another makes too", shared, own
         ),
-        f"{name}_shared_by_chance": find(
-            f"{name}: the same, if networks erred independently",
-            beside(expected, mistakes),
-            ratio,
+        f"{name}_shared_by_chance": find_of_pairs(
+            f"{name}: the same, if networks erred independently", expected, own
         ),
-        f"{name}_overlap": find(
-            f"{name}: shared mistakes over those expected by independence",
-            beside(own, expected),
-            ratio,
+        f"{name}_overlap": find_of_pairs(
+            f"{name}: shared mistakes over those expected by independence", shared, expected
         ),
     }
-    for share, words in ((0.5, "half of the networks or more"), (1.0, "all networks")):
+    # Of these networks, and of no others: what all of more networks get wrong is less.
+    these, ever = f"of these {n} networks", int(wrong.any(axis=0).sum())
+    counts = {"mistakes_of_any": (f"{name}: inputs that any {these} gets wrong", ever)}
+    for key, share, words in (("half", 0.5, "half or more"), ("all", 1.0, "all")):
         often = wrong.mean(axis=0) >= share
-        findings[f"{name}_wrong_in_{'all' if share == 1 else 'half'}"] = find(
-            f"{name}: share of a network's mistakes on inputs that {words} get wrong",
-            beside(wrong[:, often].sum(axis=1), mistakes),
-            ratio,
+        counts[f"wrong_in_{key}"] = (
+            f"{name}: share of mistakes on inputs that {words} {these} get wrong",
+            wrong[:, often].sum() / max(wrong.sum(), 1),
         )
-    findings[f"{name}_mistakes_of_any"] = replace(
-        exactly(f"{name}: inputs that any of the networks gets wrong", ever), n=n
-    )
-    return findings
+    return findings | {
+        f"{name}_{key}": replace(exactly(words, value), n=n)
+        for key, (words, value) in counts.items()
+    }
 
 
 def independent_counts(rates: Float[np.ndarray, "n"], m: int) -> list[float]:

@@ -1,6 +1,7 @@
 """Intervals by the bootstrap: networks drawn again, with replacement."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Num
@@ -31,9 +32,9 @@ def ratio(samples: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, "draws"]
     return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
 
 
-def beside(above: np.ndarray, below: int | np.integer | np.ndarray) -> Float[np.ndarray, "n 2"]:
+def beside(above: np.ndarray, below: int | np.integer | np.ndarray) -> Float[np.ndarray, "*n 2"]:
     """Columns for `ratio`: what is counted, and what it is counted in."""
-    return np.stack([above, np.broadcast_to(np.asarray(below, np.float64), above.shape)], axis=1)
+    return np.stack([above, np.broadcast_to(np.asarray(below, np.float64), above.shape)], axis=-1)
 
 
 def ratio_of_ratios(samples: Float[np.ndarray, "draws n 4"]) -> Float[np.ndarray, "draws"]:
@@ -66,6 +67,55 @@ def find(
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(statistic(values[rows]), [tail, 100 - tail])
     return Finding(float(statistic(values[None])[0]), float(low), float(high), n, words)
+
+
+def find_over_rows(
+    words: str, values: Num[np.ndarray, "n rows *rest"], statistic: Statistic = mean
+) -> Finding:
+    """A statistic whose interval says what other rows might have given, not other networks.
+
+    Rows are drawn again, with replacement; of a row the networks' mean counts.
+
+    Args:
+      words: What is found.
+      values: A number, or several, per network and row.
+      statistic: Of samples of rows.
+    """
+    over_rows = find(f"{words}; interval over rows", values.mean(axis=0), statistic)
+    return replace(over_rows, n=len(values))
+
+
+def find_of_pairs(
+    words: str, above: Float[np.ndarray, "n n"], below: Float[np.ndarray, "n n"]
+) -> Finding:
+    """The ratio of two sums over all pairs of different networks, with its 95 % interval.
+
+    Networks are drawn again, with replacement; a network that is drawn twice makes no pair with
+    itself. Pairs are not drawn: those of one network go together.
+
+    Args:
+      words: What is found.
+      above: Of the first network and the second, what is counted.
+      below: What it is counted in.
+
+    Raises:
+      InputError: if there are fewer than two networks.
+    """
+    n = len(above)
+    if n < 2:
+        raise InputError(f"{words}: of {n} networks, so of no pair")
+    different = ~np.eye(n, dtype=bool)
+    rows = np.random.default_rng(0).integers(n, size=(DRAWS, n))
+    times = (rows[..., None] == np.arange(n)).sum(axis=1).astype(np.float64)
+
+    def over_pairs(times: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
+        sums = [((times @ (table * different)) * times).sum(axis=1) for table in (above, below)]
+        return np.divide(*sums, out=np.zeros(len(times)), where=sums[1] != 0)
+
+    tail = 100 * (1 - LEVEL) / 2
+    drawn = times[(times > 0).sum(axis=1) > 1]  # of one network alone there are no pairs
+    low, high = np.percentile(over_pairs(drawn), [tail, 100 - tail])
+    return Finding(float(over_pairs(np.ones((1, n)))[0]), float(low), float(high), n, words)
 
 
 def exactly(words: str, value: int | float) -> Finding:

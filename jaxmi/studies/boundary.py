@@ -6,7 +6,6 @@ trained on more densely than others, every other row or in blocks, each row once
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -22,7 +21,8 @@ from jaxmi.studies.boundary_counts import (
     by_row,
     by_zone,
     contrast,
-    predicted_by_row,
+    line_against_curves,
+    predicted,
 )
 from jaxmi.studies.boundary_density import ARRANGEMENTS, by_density, dense_rows
 from jaxmi.studies.label_changes import CURVES, LabelChanges, find_changes
@@ -35,14 +35,7 @@ from jaxmi.studies.study import (
     Trained,
     Training,
 )
-from jaxmi.studies.trainings import plain, variant
-from jaxmi.training.recipe import RECIPES
-
-ORIGINAL = "transformer-published"
-"""The run folder of networks trained by the published recipe, as `jaxmi regenerate` names it."""
-
-ORIGINAL_SEEDS = 4
-"""How many of them: each takes as long as thirty of the others."""
+from jaxmi.studies.trainings import ORIGINAL, original_recipe, plain, variant
 
 MADE_OF = {"straight": parts.straightened, "bent": parts.bent}
 """Variant -> its labels' parts; of all others, the published program's."""
@@ -67,17 +60,6 @@ def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
         ),
         *([] if quick else [original_recipe(base)]),
     ]
-
-
-def original_recipe(base: Training) -> Training:
-    """The published challenge again, trained as the published network was."""
-    return replace(
-        base,
-        name=ORIGINAL,
-        recipe_name="published",
-        recipe=RECIPES["transformer"]["published"],
-        max_seeds=ORIGINAL_SEEDS,
-    )
 
 
 def measure(training: Training, trained: Trained) -> Measured:
@@ -105,11 +87,11 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         mistakes[name] = Mistakes(wrong, test, labels, changes_of(name))
     published = mistakes[""]
     findings: dict[str, Finding] = by_zone("", published) | by_row("", published)
-    findings |= by_openness(published)
+    findings |= by_openness(published) | line_against_curves(published)
     for name in MADE_OF:
         findings |= by_zone(f"{name}_", mistakes[name], CURVES) | by_row(f"{name}_", mistakes[name])
         findings |= contrast(f"{name}_over_published", mistakes[name], published)
-        findings |= predicted_by_row(f"{name}_", mistakes[name], published)
+        findings |= predicted(f"{name}_", mistakes[name], published)
     if (original := mistakes.get(ORIGINAL)) is not None:
         findings |= by_zone("original_", original, CURVES) | by_row("original_", original)
     for arrangement in ARRANGEMENTS:

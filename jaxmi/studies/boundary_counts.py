@@ -8,8 +8,24 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmi.studies.bootstrap import beside, exactly, find, ratio, ratio_of_ratios
-from jaxmi.studies.label_changes import BINS, CURVES, KINDS, ZONES, LabelChanges, unpinned
+from jaxmi.studies.bootstrap import (
+    beside,
+    exactly,
+    find,
+    find_over_rows,
+    median,
+    ratio,
+    ratio_of_ratios,
+)
+from jaxmi.studies.label_changes import (
+    BINS,
+    CURVES,
+    INTERIOR,
+    KINDS,
+    ZONES,
+    LabelChanges,
+    unpinned,
+)
 from jaxmi.studies.study import Finding
 
 CHANGES = (0, 1, 2)
@@ -39,7 +55,19 @@ class Mistakes:
 
     def count(self, where: Bool[np.ndarray, "p p"]) -> Float[np.ndarray, "n"]:
         """Each network's mistakes in a part of the domain."""
-        return (self.wrong & where).sum(axis=(1, 2)).astype(np.float64)
+        return self.count_rows(where).sum(axis=1)
+
+    def count_rows(self, where: Bool[np.ndarray, "p p"]) -> Float[np.ndarray, "n p"]:
+        """The same, row by row."""
+        return (self.wrong & where).sum(axis=2).astype(np.float64)
+
+    def rate_rows(self, where: Bool[np.ndarray, "p p"]) -> Float[np.ndarray, "n p 2"]:
+        """The same as `rate`, row by row."""
+        return beside(self.count_rows(where), (self.test & where).sum(axis=1))
+
+    def per_edge(self, kind: str) -> Float[np.ndarray, "n p 2"]:
+        """Mistakes in a boundary's zone in each row, and its units there: columns for `ratio`."""
+        return beside(self.count_rows(self.zone(kind)), self.changes.lengths[kind])
 
     def rate(self, where: Bool[np.ndarray, "p p"]) -> Float[np.ndarray, "n 2"]:
         """Each network's mistakes there, and the test pairs there: columns for `ratio`."""
@@ -68,11 +96,25 @@ def by_zone(prefix: str, mistakes: Mistakes, zones: Sequence[str] = ZONES) -> di
             f"share of {tests} test pairs in zone {zone} that is wrong", mistakes.rate(here), ratio
         )
         if zone in KINDS:
-            length = mistakes.changes.lengths[zone]
-            found[f"{prefix}per_edge_{zone}"] = find(
-                f"mistakes per unit of {zone} ({length} units)", inside / max(length, 1)
-            )
+            per_edge = mistakes.per_edge(zone)
+            words = f"mistakes per unit of {zone} ({mistakes.changes.lengths[zone].sum()} units)"
+            found[f"{prefix}per_edge_{zone}"] = find(words, per_edge.sum(axis=1), ratio)
+            found[f"{prefix}per_edge_{zone}_over_rows"] = find_over_rows(words, per_edge, ratio)
     return found
+
+
+def line_against_curves(mistakes: Mistakes) -> dict[str, Finding]:
+    """Mistakes per unit of the straight line over those of each curve."""
+    line = mistakes.per_edge("line")
+    return {
+        f"line_over_{kind}_over_rows": find_over_rows(
+            f"mistakes per unit of the line over those of {kind}",
+            np.concatenate([line, mistakes.per_edge(kind)], axis=2),
+            ratio_of_ratios,
+        )
+        for kind in CURVES
+        if kind != "line"
+    }
 
 
 def by_row(prefix: str, mistakes: Mistakes) -> dict[str, Finding]:
@@ -83,23 +125,40 @@ def by_row(prefix: str, mistakes: Mistakes) -> dict[str, Finding]:
         found[f"{prefix}rows_{often}"] = exactly(
             f"rows whose label changes {often} times", int(rows.sum())
         )
-        found[f"{prefix}mistakes_per_row_{often}"] = find(
-            "mistakes in such a row",
-            mistakes.count(rows[:, None] & mistakes.test) / max(rows.sum(), 1),
-        )
+        in_rows = mistakes.count_rows(mistakes.test)[:, rows]
+        name = f"{prefix}mistakes_per_row_{often}"
+        found[name] = find("mistakes in such a row", in_rows.mean(axis=1))
+        found[f"{name}_over_rows"] = find_over_rows("mistakes in such a row", in_rows)
+        found[f"{name}_median"] = find_over_rows("median over such rows", in_rows, median)
     return found
 
 
-def predicted_by_row(prefix: str, mistakes: Mistakes, published: Mistakes) -> dict[str, Finding]:
-    """Mistakes that follow from the rows' changes at the published labels' mistakes per row."""
+def predicted(prefix: str, mistakes: Mistakes, published: Mistakes) -> dict[str, Finding]:
+    """Mistakes to expect on other labels, of what is known of the published ones.
+
+    By rows: from how often each row's label changes, at the published labels' mistakes in such
+    rows. By length: from each boundary's units, at the published labels' mistakes per unit.
+    """
     own, others = mistakes.row_changes, published.row_changes
-    predicted = np.zeros(len(published.wrong))
+    by_row = np.zeros(len(published.wrong))
     for often in CHANGES:
         rows = others == often
         each = published.count(rows[:, None] & published.test) / max(rows.sum(), 1)
-        predicted += (own == often).sum() * each
-    words = "mistakes that its rows' changes predict, at the published labels' mistakes per row"
-    return {f"{prefix}mistakes_predicted": find(words, predicted)}
+        by_row += (own == often).sum() * each
+    by_length = published.count(published.zone(INTERIOR))
+    for kind in KINDS:
+        near, units = published.per_edge(kind).sum(axis=1).T
+        by_length += near * mistakes.changes.lengths[kind].sum() / units
+    return {
+        f"{prefix}mistakes_by_rows": find(
+            "mistakes to expect of its rows' changes, at the published labels' mistakes per row",
+            by_row,
+        ),
+        f"{prefix}mistakes_by_length": find(
+            "mistakes to expect of its boundaries' lengths, at the published mistakes per unit",
+            by_length,
+        ),
+    }
 
 
 def by_openness(mistakes: Mistakes) -> dict[str, Finding]:
@@ -137,15 +196,11 @@ def contrast(prefix: str, mistakes: Mistakes, published: Mistakes) -> dict[str, 
     """Mistakes per unit of each boundary over those with published labels."""
     found = {}
     for kind in CURVES:
-        columns = [
-            beside(one.count(one.zone(kind)), one.changes.lengths[kind])
-            for one in (mistakes, published)
-        ]
-        found[f"{prefix}_{kind}"] = find(
-            f"mistakes per unit of {kind}, or what stands in its place, over published labels'",
-            np.concatenate(columns, axis=1),
-            ratio_of_ratios,
-        )
+        columns = [one.per_edge(kind) for one in (mistakes, published)]
+        both = np.concatenate(columns, axis=2)
+        words = f"mistakes per unit of {kind}, or what stands in its place, over published labels'"
+        found[f"{prefix}_{kind}"] = find(words, both.sum(axis=1), ratio_of_ratios)
+        found[f"{prefix}_{kind}_over_rows"] = find_over_rows(words, both, ratio_of_ratios)
     return found
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ from jaxmi.weights.archive import read_archive, write_archive
 
 SCHEMA = "jaxmi study result, version 1"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-FINGERPRINT, SECONDS = "_fingerprint", "_seconds"
+FINGERPRINT, SECONDS, COMMIT = "_fingerprint", "_seconds", "_commit"
+"""What is kept beside what was measured."""
 
 
 def conduct(
@@ -56,6 +58,7 @@ def conduct(
     """
     measured: dict[str, dict[int, Measured]] = {}
     facts, measuring = [], 0.0
+    commits: set[str] = set()
     for number, training in enumerate(trainings, 1):
         tell(f"{study.name}: networks {number} of {len(trainings)}, {training.name}")
         own_seeds = seeds[: training.max_seeds]
@@ -66,13 +69,15 @@ def conduct(
             if networks.stop():
                 raise StoppedError(f"stopped before seed {seed} of {training.name} was measured")
             found = _measure(study, training, seed, networks, folder, anew)
-            measuring += float(found[SECONDS])
+            measuring += float(found.pop(SECONDS))
+            commits.add(str(found.pop(COMMIT, "")))
+            del found[FINGERPRINT]
             measured[training.name][seed] = found
     tell(f"{study.name}: concluding")
     began = time.perf_counter()
     conclusion = study.conclude(trainings, measured)
     measuring += time.perf_counter() - began
-    return _result(study, conclusion, seeds, quick, facts, measuring)
+    return _result(study, conclusion, seeds, quick, facts, sorted(commits), measuring)
 
 
 def _measure(
@@ -82,8 +87,8 @@ def _measure(
     networks: NetworkStore,
     folder: Path,
     anew: bool,
-) -> Measured:
-    """Measures a network, or reads what was measured on it before."""
+) -> dict[str, np.ndarray]:
+    """Measures a network, or reads what was measured on it before; with what is kept beside."""
     path = folder / training.name / f"seed-{seed:05d}.npz"
     checkpoint = networks.checkpoint(training, seed)
     parameters = (checkpoint / "params.safetensors").read_bytes()
@@ -95,6 +100,7 @@ def _measure(
     began = time.perf_counter()
     found = dict(study.measure(training, networks.load(training, seed)))
     found |= {FINGERPRINT: np.array(mark), SECONDS: np.array(time.perf_counter() - began)}
+    found[COMMIT] = np.array(commit() or "")
     write_archive(path, found)
     return found
 
@@ -116,6 +122,7 @@ def _result(
     seeds: Sequence[int],
     quick: bool,
     networks: list[dict[str, Any]],
+    commits: list[str],
     measuring: float,
 ) -> dict[str, Any]:
     return {
@@ -126,7 +133,8 @@ def _result(
         "data": dict(conclusion.data),
         "provenance": {
             "jaxmi_version": jaxmi.__version__,
-            "commit": _commit(),
+            "commit": commit(),
+            "measured_at": [one or None for one in commits],
             "versions": {name: version(name) for name in PACKAGES},
             "seeds": list(seeds),
             "quick": quick,
@@ -137,7 +145,8 @@ def _result(
     }
 
 
-def _commit() -> str | None:
+@cache
+def commit() -> str | None:
     """The source's commit, with a plus sign if files were changed since; None without git."""
     here = Path(__file__).parent
 

@@ -16,8 +16,8 @@ import numpy as np
 
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs.domain import P
-from jaxmi.studies.bootstrap import find, share
-from jaxmi.studies.learning import Learning, learn
+from jaxmi.studies.bootstrap import exactly, find, share
+from jaxmi.studies.learning import FITTED, Learning, learn
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -120,12 +120,12 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     """Test accuracy and the gain after the fit, in every cell."""
     findings: dict[str, Finding] = {}
     cells: list[dict[str, Any]] = []
-    learned: dict[str, list[Learning]] = {}
+    learned: dict[str, list[list[Learning]]] = {}
     for training in trainings:
         group = group_of(training)
         curves = list(measurements[training.name].values())
         networks = [learn(m["step"], m["train_accuracy"], m["test_accuracy"]) for m in curves]
-        learned.setdefault(group, []).extend(networks)
+        learned.setdefault(group, []).append(networks)
         final = find("", np.array([one.final for one in networks]))
         gain = find("", np.array([one.gain for one in networks]))
         size = len(training.challenge.splits["train"])
@@ -143,17 +143,23 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
                 "test_curve": np.mean([m["test_accuracy"] for m in curves], 0).round(4).tolist(),
             }
         )
-    for group, networks in learned.items():
-        findings |= _summary(group, networks)
+    for group, of_cells in learned.items():
+        findings |= _summary(group, of_cells)
         here = [cell for cell in cells if cell["group"] == group]
         for which, key in (("best", "test"), ("largest_gain", "gain")):
             cell = max(here, key=lambda cell, key=key: cell[f"{key}_value"])
             about = f"{cell['train']} examples, weight decay {cell['decay']:g}"
             value, low, high = (cell[f"{key}_{end}"] for end in ("value", "low", "high"))
-            words = {"best": "test accuracy of the best cell", "largest_gain": "largest mean gain"}
-            n = len(networks) // len(here)
+            words = {
+                "best": f"test accuracy of the best of {len(here)} cells",
+                "largest_gain": f"largest mean gain of {len(here)} cells",
+            }
             findings[f"{group}_{which}"] = Finding(
-                value, low, high, n, f"{group}: {words[which]}, {about}"
+                value,
+                low,
+                high,
+                len(of_cells[0]),
+                f"{group}: {words[which]}, {about}; interval of this cell alone",
             )
     return Conclusion(findings, {"cells": cells})
 
@@ -165,14 +171,24 @@ def group_of(training: Training) -> str:
     return "transformer_long" if "-long-" in training.name else training.challenge.name
 
 
-def _summary(group: str, networks: Sequence[Learning]) -> dict[str, Finding]:
-    gains = np.array([one.gain for one in networks])
+def _summary(group: str, of_cells: Sequence[Sequence[Learning]]) -> dict[str, Finding]:
+    """What all cells of a group say; seeds are drawn again, for all cells have the same."""
+    gains = np.array([[one.gain for one in cell] for cell in of_cells])
+    fitted = np.array([[one.train_final >= 1 - FITTED for one in cell] for cell in of_cells])
+    more = f"test accuracy gains more than {GROKKED:.0%} after the fit"
     return {
-        f"{group}_grokked": share(
-            f"{group}: networks whose test accuracy gains more than {GROKKED:.0%} after the fit",
-            gains > GROKKED,
+        f"{group}_networks": exactly(f"{group}: networks in {len(of_cells)} cells", gains.size),
+        f"{group}_fitted": find(
+            f"{group}: networks right on {1 - FITTED:.0%} or more of what they were trained on",
+            fitted.mean(axis=0),
         ),
-        f"{group}_gain": find(f"{group}: mean gain in test accuracy after the fit", gains),
+        f"{group}_grokked": find(f"{group}: networks whose {more}", (gains > GROKKED).mean(axis=0)),
+        f"{group}_grokked_seeds": share(
+            f"{group}: seeds with any network whose {more}", (gains > GROKKED).any(axis=0)
+        ),
+        f"{group}_gain": find(
+            f"{group}: mean gain in test accuracy after the fit", gains.mean(axis=0)
+        ),
     }
 
 

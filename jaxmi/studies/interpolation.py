@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.models.transformer import Transformer
@@ -90,11 +90,10 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     truth = challenge.labels[test] == 1
     networks = list(measurements[training.name].values())
     answers = np.stack([measured["answers"] == 1 for measured in networks])
-    guesses = _interpolate(challenge, training.is_quick)
+    guesses = interpolate(challenge, training.is_quick)
     labels = {name: np.stack([guess.labels] * len(answers)) for name, guess in guesses.items()}
     labels["ntk"] = np.stack([measured["ntk"] for measured in networks])
-    near = find_changes(parts.published()).distances[: len(CURVES)].min(axis=0).reshape(-1)[test]
-    strata = np.digitize(near, BINS[1:-1])
+    strata = distance_classes()[test]
     findings = {
         "network_accuracy": find(
             "the network's accuracy, test half", (answers == truth).mean(axis=1)
@@ -119,7 +118,13 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     return Conclusion(findings, data)
 
 
-def _interpolate(challenge: Challenge, quick: bool) -> dict[str, Guess]:
+def distance_classes() -> Int[np.ndarray, "inputs"]:
+    """Each pair's class of distance to the nearest curve or line, by `BINS`."""
+    distances = find_changes(parts.published()).distances[: len(CURVES)].min(axis=0)
+    return np.digitize(distances.reshape(-1), BINS[1:-1], right=True)
+
+
+def interpolate(challenge: Challenge, quick: bool) -> dict[str, Guess]:
     """The interpolators that see nothing of a network; they are the same for all seeds."""
     train, test = challenge.splits["train"], challenge.splits["test"]
     pairs, labels = challenge.inputs[:, :2], challenge.labels == 1
@@ -160,6 +165,9 @@ def compare(
     observed = (wrong == slips).mean(axis=1)
     both = wrong.mean(axis=1) * slips.mean(axis=1)
     expected = both + (1 - wrong.mean(axis=1)) * (1 - slips.mean(axis=1))
+    # As many mistakes as they make, all of the rarer kind shared.
+    possible = 1 - np.abs(wrong.mean(axis=1) - slips.mean(axis=1))
+    common = wrong.mean(axis=0) >= 0.5
     words = WORDS[name]
 
     return {
@@ -178,8 +186,22 @@ def compare(
             beside(near, mistakes),
             ratio,
         ),
+        f"{name}_own_mistakes_shared": find(
+            f"share of the model's own mistakes that the network makes: {words}",
+            beside(shared, slips.sum(axis=1)),
+            ratio,
+        ),
+        f"{name}_common_mistakes_shared": find(
+            f"share of {common.sum()} pairs that half or more of these networks get wrong: {words}",
+            beside(slips[:, common].sum(axis=1), common.sum()),
+            ratio,
+        ),
         f"{name}_kappa": find(
             f"Cohen's kappa of being wrong: {words}", (observed - expected) / (1 - expected)
+        ),
+        f"{name}_kappa_of_possible": find(
+            f"kappa over the largest that their numbers of mistakes allow: {words}",
+            (observed - expected) / (possible - expected),
         ),
     }
 

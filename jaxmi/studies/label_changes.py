@@ -30,8 +30,8 @@ BINS = (0.0, 1.0, 2.0, 3.0, 5.0, 8.0, np.inf)
 class LabelChanges:
     """The unit edges between neighbouring pairs of different labels, and each pair's distance."""
 
-    lengths: dict[str, int]
-    """Kind -> unit edges."""
+    lengths: dict[str, Int[np.ndarray, "p"]]
+    """Kind -> unit edges in each row; between two rows, in the first."""
     distances: Float[np.ndarray, "kinds p p"]
     """From each pair to the middle of the nearest edge of each kind; infinite if there is none."""
     zones: Int[np.ndarray, "p p"]
@@ -69,7 +69,10 @@ def find_changes(parts: Parts) -> LabelChanges:
     zones[bars <= NEAR] = KINDS.index("bars")
     near = distances[: len(CURVES)].min(axis=0) <= NEAR
     zones[near] = distances[: len(CURVES)].argmin(axis=0)[near]
-    lengths = {kind: len(points) for kind, points in middles.items()}
+    lengths = {
+        kind: np.bincount([int(x) for x, _ in points], minlength=P)
+        for kind, points in middles.items()
+    }
     return LabelChanges(lengths, distances.reshape(-1, P, P), zones.reshape(P, P))
 
 

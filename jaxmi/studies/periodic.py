@@ -21,9 +21,10 @@ from jaxmi.studies.row_counts import (
     references,
     residues_read,
     rows_accuracy,
+    sides_known,
 )
 from jaxmi.studies.row_probes import probe_findings, probe_rows
-from jaxmi.studies.row_rules import RESIDUES, RULES, SETS, held_out_rows, labels_of, residues_of
+from jaxmi.studies.row_rules import RULES, SETS, held_out_rows, labels_of, residues_of
 from jaxmi.studies.study import Conclusion, Measured, Measurements, Study, Trained, Training
 from jaxmi.studies.trainings import plain, variant
 
@@ -80,9 +81,11 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     }
     test = np.zeros(P * P, bool)
     test[trainings[0].challenge.splits["test"]] = True
-    findings = bars_learned(answers[base], answers[dealt], test.reshape(P, P)) | references()
+    findings = bars_learned(answers[base], answers[dealt], test.reshape(P, P))
+    findings["unseen_published_sides_known"] = sides_known()
     for rule in (rule for rule in RULES if out[rule]):
         findings |= rows_accuracy(rule, out[rule])
+        findings |= references(rule, np.concatenate([one.rows for one in out[rule]]))
         if rule != "constant":
             findings |= beyond_guessing(rule, out[rule])
     for rule in ("published", "residues"):
@@ -95,7 +98,6 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         "answers": np.concatenate([one.answers.mean(axis=0)[one.rows] for one in out["published"]])
         .round(3)
         .tolist(),
-        "chance": 1 / RESIDUES,
     }
     return Conclusion(findings, data)
 

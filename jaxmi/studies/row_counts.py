@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.programs.domain import P
 from jaxmi.studies import parts
-from jaxmi.studies.bootstrap import exactly, find
+from jaxmi.studies.bootstrap import exactly, find, find_over_rows
 from jaxmi.studies.label_changes import CURVES, find_changes
 from jaxmi.studies.row_rules import (
     RESIDUES,
@@ -52,8 +52,8 @@ class RowsOut:
         return self.right.reshape(len(self.right), -1)[:, test].mean(axis=1)
 
     @property
-    def residue_fits(self) -> Float[np.ndarray, "n rows"]:
-        """1 where the row's own residue explains the answers best; of k that do, 1 / k."""
+    def residue_fits(self) -> Float[np.ndarray, "residues n rows"]:
+        """1 for a residue that explains the answers in a row best; of k that do, 1 / k each."""
         own, rows = parts_of(self.rule), self.rows
         fits = np.stack(
             [
@@ -70,10 +70,18 @@ class RowsOut:
             ]
         )
         best = fits == fits.max(axis=0)
-        own_is_best = np.take_along_axis(
-            best, np.broadcast_to(residues_of(self.rule)[rows], best.shape[1:])[None], axis=0
-        )[0]
-        return own_is_best / best.sum(axis=0)
+        return best / best.sum(axis=0)
+
+    @property
+    def own_residue_fits(self) -> Float[np.ndarray, "n rows"]:
+        """The same for the row's own residue."""
+        rows = np.arange(len(self.rows))
+        return self.residue_fits[residues_of(self.rule)[self.rows], :, rows].T
+
+    @property
+    def any_residue_fits(self) -> float:
+        """The same if the rows' residues were dealt out at random among these rows, on average."""
+        return float(self.residue_fits.mean(axis=(1, 2))[residues_of(self.rule)[self.rows]].mean())
 
 
 def bars_learned(
@@ -112,22 +120,26 @@ def rows_accuracy(rule: str, sets: Sequence[RowsOut]) -> dict[str, Finding]:
             np.mean([one.seen for one in sets], axis=0),
         ),
         f"unseen_{rule}": find(words, unseen.mean(axis=1)),
-        f"unseen_{rule}_over_rows": _over_rows(words, unseen),
+        f"unseen_{rule}_over_rows": find_over_rows(words, unseen),
     }
 
 
 def residues_read(rule: str, sets: Sequence[RowsOut]) -> dict[str, Finding]:
     """How often the answers in an unseen row fit its own residue best."""
-    fits = np.concatenate([one.residue_fits for one in sets], axis=1)
-    words = f"unseen rows whose own residue fits the answers best, {RULES[rule]}; 1/8 by chance"
-    perfect = [replace(one, answers=labels_of(rule)[None]).residue_fits for one in sets]
+    fits = np.concatenate([one.own_residue_fits for one in sets], axis=1)
+    words = f"unseen rows whose own residue fits the answers best, {RULES[rule]}"
+    perfect = [replace(one, answers=labels_of(rule)[None]).own_residue_fits for one in sets]
     return {
+        f"residue_read_{rule}_by_chance": exactly(
+            "the same by chance: with the residues of these rows dealt out to them at random",
+            np.mean([one.any_residue_fits for one in sets]),
+        ),
         f"residue_read_{rule}_ceiling": exactly(
             "the same if every answer were right: several residues can give the same row",
             np.concatenate(perfect, axis=1).mean(),
         ),
         f"residue_read_{rule}": find(words, fits.mean(axis=1)),
-        f"residue_read_{rule}_over_rows": _over_rows(words, fits),
+        f"residue_read_{rule}_over_rows": find_over_rows(words, fits),
     }
 
 
@@ -143,7 +155,7 @@ def beyond_guessing(rule: str, sets: Sequence[RowsOut]) -> dict[str, Finding]:
         f"unseen_{rule}_guessed": exactly(
             f"accuracy in unseen rows of guessing {what}, {RULES[rule]}", guessed.mean()
         ),
-        f"unseen_{rule}_beyond": _over_rows(
+        f"unseen_{rule}_beyond": find_over_rows(
             f"accuracy in unseen rows beyond guessing {what}, {RULES[rule]}", unseen - guessed
         ),
     }
@@ -160,30 +172,35 @@ def _guessed(rule: str, rows: Int[np.ndarray, "rows"]) -> Float[np.ndarray, "row
     return np.mean([(guess == labels).mean(axis=1) for guess in guesses], axis=0)
 
 
-def _over_rows(words: str, values: Float[np.ndarray, "n rows"]) -> Finding:
-    """A mean whose interval says what other rows might have given, not other networks."""
-    return replace(find(f"{words}; interval over rows", values.mean(axis=0)), n=len(values))
+def references(rule: str, rows: Int[np.ndarray, "rows"]) -> dict[str, Finding]:
+    """What can be had in unseen rows without knowing anything of the rows themselves.
 
-
-def references() -> dict[str, Finding]:
-    """What can be had in unseen rows of the published labels without their residue."""
-    own, rows = parts_of("published"), held_out_rows().reshape(-1)
-    sides = own.small_x[rows], own.small_y[rows], own.below_line[rows]
-    by_residue = [parts.combine(*sides, residues=np.array(r)) for r in range(RESIDUES)]
-    share, labels = np.mean(by_residue, axis=0), own.labels[rows]
+    Args:
+      rule: Whose labels.
+      rows: Rows that were not seen in some training; all others count as seen.
+    """
+    own = labels_of(rule)
     seen = np.setdiff1d(np.arange(P), rows)
     nearest = seen[np.abs(seen[None] - rows[:, None]).argmin(axis=1)]
+    ones = own[rows].mean()
     return {
-        "reference_sides_only": exactly(
-            "unseen rows, if the sides are known and each pair has its label under most residues",
-            ((share > 0.5) == labels).mean(),
+        f"unseen_{rule}_one_label": exactly(
+            f"unseen rows, if the more frequent label is always given, {RULES[rule]}",
+            max(ones, 1 - ones),
         ),
-        "reference_nearest_row": exactly(
-            "unseen rows, if the nearest other row's labels are copied",
-            (own.labels[nearest] == labels).mean(),
-        ),
-        "reference_constant": exactly(
-            "unseen rows, if the more frequent label is always given",
-            max(labels.mean(), 1 - labels.mean()),
+        f"unseen_{rule}_nearest_row": exactly(
+            f"unseen rows, if the nearest other row's labels are copied, {RULES[rule]}",
+            (own[nearest] == own[rows]).mean(),
         ),
     }
+
+
+def sides_known() -> Finding:
+    """What can be had in unseen rows of the published labels with everything but the residue."""
+    own, rows = parts_of("published"), held_out_rows().reshape(-1)
+    sides = own.small_x[rows], own.small_y[rows], own.below_line[rows]
+    share = np.mean([parts.combine(*sides, residues=np.array(r)) for r in range(RESIDUES)], axis=0)
+    return exactly(
+        "unseen rows, if the sides are known and each pair has its label under most residues",
+        ((share > 0.5) == own.labels[rows]).mean(),
+    )

@@ -15,6 +15,12 @@ from jaxmi.training.recipe import RECIPES, Recipe
 FIRST_SEED = 100
 """Studies' seeds start here: the recipes were chosen on seeds below."""
 
+ORIGINAL = "transformer-published"
+"""The run folder of transformers by the published recipe, as `jaxmi regenerate` names it."""
+
+ORIGINAL_SEEDS = 4
+"""How many of them: each takes as long as thirty of the others."""
+
 QUICK_STEPS = {"transformer": (100, 50), "cnn": (40, 20)}
 """Challenge -> steps and points of the curve when a study is only to be tried."""
 
@@ -37,6 +43,17 @@ def plain(name: str, quick: bool, data_dir: Path | None = None) -> Training:
         recipe_name,
         recipe,
         data_dir=data_dir,
+    )
+
+
+def original_recipe(base: Training) -> Training:
+    """Challenge 2 again, trained as the published network was; few seeds."""
+    return replace(
+        base,
+        name=ORIGINAL,
+        recipe_name="published",
+        recipe=RECIPES["transformer"]["published"],
+        max_seeds=ORIGINAL_SEEDS,
     )
 
 

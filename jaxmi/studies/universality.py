@@ -5,21 +5,21 @@ comparison, within a network, of a figure with its control; a claim is universal
 every seed. How figures spread over seeds, and which seeds stand apart, is reported beside.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.data.mnist import load_mnist
 from jaxmi.explain.cnn_solution import explain_cnn
 from jaxmi.explain.transformer_solution import explain_transformer
 from jaxmi.studies.bootstrap import find, median, share
-from jaxmi.studies.claims import CLAIMS, SHOWN
+from jaxmi.studies.claims import CLAIMS, SHOWN, Claim
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -29,7 +29,7 @@ from jaxmi.studies.study import (
     Trained,
     Training,
 )
-from jaxmi.studies.trainings import plain
+from jaxmi.studies.trainings import original_recipe, plain
 
 QUICK_INPUTS = {"cnn": 4000, "transformer": 1500}
 """Inputs that are looked at when a study is only to be tried."""
@@ -39,8 +39,9 @@ APART = 4.0
 
 
 def trainings(name: str, quick: bool, data_dir: Path | None = None) -> list[Training]:
-    """The published challenge."""
-    return [plain(name, quick, data_dir)]
+    """The published challenge; of the transformer, a few networks by the published recipe too."""
+    base = plain(name, quick, data_dir)
+    return [base, original_recipe(base)] if name == "transformer" and not quick else [base]
 
 
 def measure(training: Training, trained: Trained) -> Measured:
@@ -76,33 +77,50 @@ def _part(challenge: Challenge) -> Challenge:
 
 def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
     """In how many seeds each claim holds, how figures spread, and who stands apart."""
-    (training,) = trainings
-    challenge = training.challenge
-    seeds = list(measurements[training.name])
-    figures = [
-        {name: float(value) for name, value in measured.items() if not name.startswith("_")}
-        for measured in measurements[training.name].values()
-    ]
+    challenge = trainings[0].challenge
+    claims = CLAIMS[challenge.name]
     findings: dict[str, Finding] = {}
-    failing = {}
-    for claim in CLAIMS[challenge.name]:
-        held = np.array([claim.holds(one) for one in figures])
-        findings[f"claim_{claim.name}"] = share(f"networks in which {claim.words}", held)
-        failing[claim.name] = [seed for seed, ok in zip(seeds, held, strict=True) if not ok]
-    values = {name: np.array([one[name] for one in figures]) for name in SHOWN[challenge.name]}
-    accuracy = np.array([one["test_accuracy"] for one in figures])
-    findings["test_accuracy"] = find("median over networks: test accuracy", accuracy, median)
-    for name, of in values.items():
-        findings[name] = find(f"median over networks of `{name}` of `jaxmi explain`", of, median)
+    values: list[dict[str, np.ndarray]] = []
+    for training, prefix in zip(trainings, ("", "original_"), strict=False):
+        networks = list(measurements[training.name].values())
+        figures = [{name: float(value) for name, value in one.items()} for one in networks]
+        held = {claim.name: np.array([claim.holds(one) for one in figures]) for claim in claims}
+        findings |= {f"{prefix}{name}": of for name, of in claims_found(claims, held).items()}
+        shown = (*SHOWN[challenge.name], "test_accuracy")
+        values.append({name: np.array([one[name] for one in figures]) for name in shown})
+        for name, of in values[-1].items():
+            findings[f"{prefix}{name}"] = find(f"median over networks of `{name}`", of, median)
+        if not prefix:
+            seeds = list(measurements[training.name])
+            failing = {name: np.array(seeds)[~ok].tolist() for name, ok in held.items()}
+    shares = [{name: of.round(5).tolist() for name, of in some.items()} for some in values]
     data = {
         "seeds": seeds,
-        "values": {name: of.round(5).tolist() for name, of in values.items()},
-        "published": {k: v for k, v in challenge.solution.figures.items() if k in values},
-        "claims": {claim.name: claim.words for claim in CLAIMS[challenge.name]},
+        "values": shares[0],
+        "original": shares[1] if len(shares) > 1 else {},
+        "published": {k: v for k, v in challenge.solution.figures.items() if k in values[0]},
+        "claims": {claim.name: claim.words for claim in claims},
         "failing": failing,
-        "apart": stand_apart(seeds, {**values, "test_accuracy": accuracy}),
+        "apart": stand_apart(seeds, values[0]),
     }
     return Conclusion(findings, data)
+
+
+def claims_found(
+    claims: Sequence[Claim], held: Mapping[str, Bool[np.ndarray, "n"]]
+) -> dict[str, Finding]:
+    """In how many networks each claim holds, and in how many they hold together."""
+    compared = [held[claim.name] for claim in claims if isinstance(claim.control, str)]
+    return {
+        **{
+            f"claim_{claim.name}": share(f"networks in which {claim.words}", held[claim.name])
+            for claim in claims
+        },
+        "claims_compared": share(
+            "networks in which all claims hold that compare with a control", np.all(compared, 0)
+        ),
+        "claims_all": share("networks in which all claims hold", np.all(list(held.values()), 0)),
+    }
 
 
 def stand_apart(

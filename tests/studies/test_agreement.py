@@ -39,6 +39,9 @@ def test_networks_that_err_alike_share_everything_and_gain_nothing_by_voting(tra
         assert found[f"{name}_overlap"] == pytest.approx(20, rel=0.01)
         assert found[f"{name}_vote_gain"] == 0
         assert found[f"{name}_vote"] == found[f"{name}_accuracy"]
+        vote, m = conclusion.findings[f"{name}_vote"], sum(conclusion.data[name]["wrong_networks"])
+        wanted = 2 * 1.96 * np.sqrt(vote.value * (1 - vote.value) / m)
+        assert vote.high - vote.low == pytest.approx(wanted, rel=0.01)
         counts = conclusion.data[name]["wrong_networks"]
         assert counts[0] + counts[-1] == sum(counts)
 

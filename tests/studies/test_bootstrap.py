@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
-from jaxmi.studies.bootstrap import exactly, find, median, ratio, ratio_of_ratios, share
+from jaxmi.studies.bootstrap import (
+    exactly,
+    find,
+    find_of_pairs,
+    find_over_rows,
+    median,
+    ratio,
+    ratio_of_ratios,
+    share,
+)
 
 
 def test_the_interval_of_a_mean_covers_it_nearly_as_often_as_it_says() -> None:
@@ -47,6 +56,37 @@ def test_shares_have_the_exact_interval_also_at_their_ends() -> None:
     assert some.high == pytest.approx(0.8129, abs=1e-4)
 
 
+def test_over_rows_networks_do_not_matter_and_rows_do() -> None:
+    rng = np.random.default_rng(0)
+    networks, rows = rng.normal(size=(20, 1)), rng.normal(size=(1, 50))
+    same_rows = find_over_rows("", np.broadcast_to(networks, (20, 50)))
+    assert same_rows.high - same_rows.low < 1e-9
+    same_networks = find_over_rows("", np.broadcast_to(rows, (20, 50)))
+    wanted = find("", rows[0])
+    assert same_networks.high - same_networks.low == pytest.approx(wanted.high - wanted.low)
+    assert same_networks.n == 20
+    assert "over rows" in same_networks.words
+
+
+def test_of_pairs_only_different_networks_count() -> None:
+    rng = np.random.default_rng(0)
+    above, below = rng.random((12, 12)), 1 + rng.random((12, 12))
+    different = ~np.eye(12, dtype=bool)
+    found = find_of_pairs("", above, below)
+    assert found.value == pytest.approx(above[different].sum() / below[different].sum())
+    assert found.low < found.value < found.high
+    assert find_of_pairs("", above + 100 * np.eye(12), below) == found
+
+
+def test_the_interval_of_pairs_is_that_of_the_networks_behind_them() -> None:
+    """Each pair's value is the sum of both networks': the mean over pairs is twice theirs."""
+    own = np.random.default_rng(0).normal(10, 1, 24)
+    pairs = find_of_pairs("", own[:, None] + own[None], np.ones((24, 24)))
+    alone = find("", 2 * own)
+    assert pairs.value == pytest.approx(alone.value)
+    assert pairs.high - pairs.low == pytest.approx(alone.high - alone.low, rel=0.1)
+
+
 def test_what_follows_from_labels_has_no_interval() -> None:
     assert exactly("", 3).n == 0
     assert exactly("", 3).low == exactly("", 3).high == 3
@@ -56,3 +96,5 @@ def test_no_networks_are_refused() -> None:
     for refuse in (lambda: find("errors", np.zeros(0)), lambda: share("errors", np.zeros(0, bool))):
         with pytest.raises(InputError, match="errors: of no network"):
             refuse()
+    with pytest.raises(InputError, match="of 1 networks"):
+        find_of_pairs("errors", np.ones((1, 1)), np.ones((1, 1)))

@@ -38,6 +38,7 @@ def test_the_trainings_are_what_their_names_say(trainings: list[Training]) -> No
 @pytest.mark.parametrize("arrangement", ["alternate", "blocks"])
 def test_every_row_is_dense_in_one_turn_and_sparse_in_the_other(arrangement: str) -> None:
     assert (is_dense(arrangement, 0) ^ is_dense(arrangement, 1)).all()
+    assert SHARES[0] > 0.5 > SHARES[1]
     for turn in range(2):
         rows = dense_rows(arrangement, turn)
         assert len(np.unique(rows)) == len(rows)
@@ -97,12 +98,35 @@ def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Trainin
         curved[name] = 0.5 * np.isin(zones, [KINDS.index(kind) for kind in bends])
     found = conclude(trainings, per_row).findings
     for name in ("straight", "bent"):
-        predicted = found[f"{name}_mistakes_predicted"].value
-        assert found[f"{name}_mistakes"].value == pytest.approx(predicted, rel=0.08)
+        by_rows = found[f"{name}_mistakes_by_rows"].value
+        assert found[f"{name}_mistakes"].value == pytest.approx(by_rows, rel=0.08)
     found = conclude(trainings, curved).findings
-    assert found["straight_mistakes"].value == 0 < found["straight_mistakes_predicted"].value
+    assert found["straight_mistakes"].value == 0 < found["straight_mistakes_by_rows"].value
     assert found["bent_over_published_x4"].value == 0
     assert found["bent_per_edge_line"].value > 0 == found["per_edge_line"].value
+
+
+def test_an_effect_of_length_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
+    """As many mistakes to a unit of every boundary, whatever its shape."""
+    chances = {name: np.zeros((P, P)) for name in NAMES}
+    for name in ("", "straight", "bent"):
+        changes, test = boundary.changes_of(name), held_out(trainings[0])
+        for number, kind in enumerate(CURVES):
+            here = changes.zones == number
+            per_pair = 0.5 * changes.lengths[kind].sum() / (test & here).sum()
+            chances[name][here] = per_pair
+    found = conclude(trainings, chances).findings
+    for name in ("straight", "bent"):
+        by_length = found[f"{name}_mistakes_by_length"].value
+        assert found[f"{name}_mistakes"].value == pytest.approx(by_length, rel=0.1)
+        for kind in CURVES:
+            ratio = found[f"{name}_over_published_{kind}_over_rows"]
+            assert ratio.low < 1 < ratio.high
+    for kind in ("x4", "y4"):
+        ratio = found[f"line_over_{kind}_over_rows"]
+        assert ratio.low < 1 < ratio.high
+        assert ratio.value == pytest.approx(1, abs=0.2)
+    assert found["per_edge_line_over_rows"].value == pytest.approx(found["per_edge_line"].value)
 
 
 def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
@@ -110,9 +134,21 @@ def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
     for turn in range(2):
         sparse = ~is_dense("alternate", turn)
         chances[f"dense-alternate-{turn}"] = np.where(sparse, 0.4, 0.1)[:, None]
-    found = conclude(trainings, chances).findings["alternate_sparse_over_dense"]
+    findings = conclude(trainings, chances).findings
+    found = findings["alternate_sparse_over_dense"]
     assert found.low < 4 < found.high
     assert found.low > 3
+    over_rows = findings["alternate_sparse_over_dense_over_rows"]
+    assert over_rows.value == pytest.approx(found.value)
+    assert over_rows.low < found.low < found.high < over_rows.high
+    rule = findings["alternate_sparse_over_dense_row_rule"]
+    wanted = (
+        findings["alternate_row_rule_sparse"].value / findings["alternate_row_rule_dense"].value
+    )
+    assert rule.value == pytest.approx(wanted)
+    assert rule.low > 1  # nearer training pairs make copying better
+    against = findings["alternate_sparse_over_dense_against_row_rule"]
+    assert against.value == pytest.approx(found.value / rule.value)
 
 
 def test_open_pairs_hold_the_mistakes_of_a_row_wise_guesser(trainings: list[Training]) -> None:

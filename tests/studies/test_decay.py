@@ -7,7 +7,7 @@ from jaxmi.data.pairs import split_indices
 from jaxmi.programs.domain import P
 from jaxmi.studies import decay
 from jaxmi.studies.learning import learn
-from jaxmi.studies.study import Conclusion, Training
+from jaxmi.studies.study import Conclusion, Trained, Training
 
 STEPS = np.arange(100, 1001, 100)
 TOGETHER = np.linspace(0.5, 0.95, 10)
@@ -96,6 +96,20 @@ def test_a_cell_that_groks_is_found_and_no_other(trainings: list[Training]) -> N
         assert found[f"{group}_grokked"].value == 0
         assert found[f"{group}_gain"].value < 0.01
     assert found["transformer_best"].n == 3
+    assert found["transformer_networks"].value == 45 * 3
+    assert found["transformer_grokked_seeds"].value == 1
+    assert found["cnn_grokked_seeds"].value == 0 < found["cnn_grokked_seeds"].high
+    assert found["transformer_fitted"].value == 1
+
+
+def test_what_is_measured_is_the_curve(trainings: list[Training]) -> None:
+    curve = [
+        {"step": 10 * i, "train_accuracy": 0.9 + i, "test_accuracy": 0.1 + i} for i in range(4)
+    ]
+    found = decay.measure(trainings[0], Trained(0, {}, curve))
+    assert found["step"].tolist() == [0, 10, 20, 30]
+    assert found["train_accuracy"].tolist() == [0.9, 1.9, 2.9, 3.9]
+    assert found["test_accuracy"].tolist() == [0.1, 1.1, 2.1, 3.1]
 
 
 def test_the_control_is_found_where_it_groks(trainings: list[Training]) -> None:

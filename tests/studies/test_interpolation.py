@@ -1,17 +1,23 @@
 """Interpolators interpolate, and shared mistakes are told from chance."""
 
+from dataclasses import replace
+
 import jax
 import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.studies.interpolation import compare
+from jaxmi.programs.domain import P
+from jaxmi.studies import interpolation, parts
+from jaxmi.studies.interpolation import compare, distance_classes, interpolate
 from jaxmi.studies.interpolators import (
     SAME_ROW,
     gaussian_process,
     kernel_regression,
     neighbours,
 )
+from jaxmi.studies.label_changes import BINS, CURVES, find_changes
+from jaxmi.studies.study import Trained
 from jaxmi.studies.tangent_kernel import tangent_kernel
 
 N, M = 16, 4000
@@ -38,11 +44,23 @@ def test_a_model_that_is_the_network_makes_all_its_mistakes(strata: np.ndarray) 
     assert f["row_accuracy"] == 1 - wrong.mean()
 
 
+def test_a_model_with_fewer_mistakes_can_share_all_of_its_own(strata: np.ndarray) -> None:
+    """A quarter of what every network gets wrong: so little it can share, and it shares all."""
+    alike = np.broadcast_to(np.arange(M) % 20 == 0, (N, M))
+    some = np.broadcast_to(np.arange(M) % 80 == 0, (N, M))
+    f = found(alike, some, strata)
+    assert f["row_mistakes_shared"] == f["row_common_mistakes_shared"] == 0.25
+    assert f["row_own_mistakes_shared"] == 1
+    assert f["row_kappa"] < 0.5
+    assert f["row_kappa_of_possible"] == pytest.approx(1)
+
+
 def test_independent_mistakes_are_shared_by_chance_only(strata: np.ndarray) -> None:
     rng = np.random.default_rng(0)
     f = found(rng.random((N, M)) < 0.1, rng.random((N, M)) < 0.1, strata)
     assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_chance"], abs=0.015)
     assert f["row_kappa"] == pytest.approx(0, abs=0.02)
+    assert f["row_own_mistakes_shared"] == pytest.approx(0.1, abs=0.015)
 
 
 def test_mistakes_at_the_same_distance_are_no_agreement(strata: np.ndarray) -> None:
@@ -52,6 +70,39 @@ def test_mistakes_at_the_same_distance_are_no_agreement(strata: np.ndarray) -> N
     f = found(rng.random((N, M)) < chance, rng.random((N, M)) < chance, strata)
     assert f["row_mistakes_shared"] > 2 * f["row_mistakes_by_chance"]
     assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_distance"], abs=0.02)
+
+
+def test_distance_is_to_curves_and_line_and_not_to_bars() -> None:
+    classes = distance_classes().reshape(P, P)
+    assert classes[60, 72] == 0  # x + y = 132, beside the line
+    assert classes[100, 5] == len(BINS) - 2  # among bars, far from the rest
+    changes = find_changes(parts.published())
+    for low, high in ((0, 1), (1, 2), (5, 8)):
+        here = classes == BINS.index(low)
+        near = changes.distances[: len(CURVES)].min(axis=0)
+        assert here.any()
+        assert ((near[here] > low) & (near[here] <= high)).all()
+
+
+def test_interpolators_do_not_look_at_test_labels(transformer: Challenge) -> None:
+    labels = transformer.labels.copy()
+    labels[transformer.splits["test"]] ^= 1
+    turned = interpolate(replace(transformer, labels=labels), quick=True)
+    for name, guess in interpolate(transformer, quick=True).items():
+        assert (guess.labels == turned[name].labels).all(), name
+        assert guess.accuracy == turned[name].accuracy, name
+
+
+def test_the_kernel_is_that_of_the_network_before_training() -> None:
+    (training,) = interpolation.trainings(quick=True)
+    few = {**training.challenge.splits, "test": training.challenge.splits["test"][:200]}
+    training = replace(training, challenge=replace(training.challenge, splits=few))
+    params = [jax.jit(training.challenge.init)(jax.random.key(k)) for k in (1, 2)]
+    one, other = (interpolation.measure(training, Trained(100, of, [])) for of in params)
+    assert (one["ntk"] == other["ntk"]).all()
+    assert (one["answers"] != other["answers"]).any()
+    another_seed = interpolation.measure(training, Trained(101, params[0], []))
+    assert (one["ntk"] != another_seed["ntk"]).any()
 
 
 @pytest.fixture(scope="module")

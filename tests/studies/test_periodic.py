@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import jax
 import numpy as np
 import pytest
 from studies.planted import measured
@@ -17,7 +18,7 @@ from jaxmi.studies.row_rules import (
     parts_of,
     residues_of,
 )
-from jaxmi.studies.study import Conclusion, Training
+from jaxmi.studies.study import Conclusion, Trained, Training
 
 N = 6
 
@@ -31,14 +32,22 @@ def rule_of(training: Training) -> str:
     return next((rule for rule in RULES if f"-{rule}" in training.name), "published")
 
 
+PROBES = ("seen", "unseen", "random")
+
+
+def probe_of(number: int, of: str) -> float:
+    """What a probe of the network of a training found: another number for each."""
+    return 0.01 * number + 0.001 * PROBES.index(of)
+
+
 def conclude(trainings: list[Training], answer: Callable[[Training], np.ndarray]) -> Conclusion:
-    """The study's conclusion on networks with these answers; probes at chance."""
+    """The study's conclusion on networks with these answers."""
     arrays = {
         training.name.removeprefix(trainings[0].name).lstrip("-"): {
             "answers": answer(training),
-            **{f"probe_{of}": np.full(N, 0.125) for of in ("seen", "unseen", "random")},
+            **{f"probe_{of}": np.full(N, probe_of(number, of)) for of in PROBES},
         }
-        for training in trainings
+        for number, training in enumerate(trainings)
     }
     return periodic.conclude(trainings, measured(trainings, arrays))
 
@@ -103,7 +112,9 @@ def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> N
         assert found[f"seen_{rule}"].value == 1
         assert found[f"unseen_{rule}"].high < 0.7
         over_rows = found[f"residue_read_{rule}_over_rows"]
-        assert over_rows.low - 0.05 < 1 / RESIDUES < over_rows.high + 0.05
+        by_chance = found[f"residue_read_{rule}_by_chance"].value
+        assert over_rows.low - 0.05 < by_chance < over_rows.high + 0.05
+        assert by_chance == pytest.approx(1 / RESIDUES, abs=0.02)
         beyond = found[f"unseen_{rule}_beyond"]
         assert beyond.low < 0 < beyond.high
 
@@ -111,11 +122,60 @@ def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> N
 def test_what_can_be_had_without_residues_is_computed_from_the_labels(trainings) -> None:
     found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
     rows = held_out_rows().reshape(-1)
-    labels = labels_of("published")[rows]
-    assert found["reference_constant"].value == max(labels.mean(), 1 - labels.mean())
-    zeros = found["unseen_published"].value
-    assert zeros == pytest.approx(1 - labels.mean())
-    assert 0.5 < found["reference_nearest_row"].value < found["reference_sides_only"].value < 1
+    for rule in RULES:
+        labels = labels_of(rule)
+        ones = labels[rows].mean()
+        assert found[f"unseen_{rule}"].value == pytest.approx(1 - ones)
+        assert found[f"unseen_{rule}_one_label"].value == pytest.approx(max(ones, 1 - ones))
+        seen = [x for x in range(P) if x not in rows]
+        nearest = [min(seen, key=lambda other, x=x: (abs(other - x), other)) for x in rows]
+        copied = (labels[nearest] == labels[rows]).mean()
+        assert found[f"unseen_{rule}_nearest_row"].value == pytest.approx(copied)
+    assert found["unseen_constant_nearest_row"].value > 0.95
+    assert found["unseen_published_nearest_row"].value < 0.7
+    known = found["unseen_published_sides_known"].value
+    assert found["unseen_published_guessed"].value < known < 1
+
+
+def test_a_favourite_residue_is_no_reading(trainings: list[Training]) -> None:
+    """Networks that answer every unseen row as if its residue were 5 read none."""
+
+    def favour(training: Training) -> np.ndarray:
+        own = parts_of(rule_of(training))
+        fives = parts.Parts(own.small_x, own.small_y, own.below_line, np.full(P, 5))
+        return np.stack([fives.labels] * N)
+
+    found = conclude(trainings, favour).findings
+    for rule in ("published", "residues"):
+        read, chance = found[f"residue_read_{rule}"], found[f"residue_read_{rule}_by_chance"]
+        assert read.value == pytest.approx(chance.value, abs=0.04)
+
+
+def test_probes_are_of_the_trainings_that_their_names_say(trainings: list[Training]) -> None:
+    found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
+    numbers = {t.name.removeprefix(trainings[0].name): i for i, t in enumerate(trainings)}
+    wanted = {
+        "probe_seen": [("", "seen")],
+        "probe_random": [("", "random")],
+        "probe_seen_dealt": [("-residues", "seen")],
+        "probe_unseen": [(f"-published-rows-out-{k}", "unseen") for k in range(2)],
+        "probe_unseen_dealt": [(f"-residues-rows-out-{k}", "unseen") for k in range(2)],
+    }
+    for name, of in wanted.items():
+        planted = np.mean([probe_of(numbers[training], key) for training, key in of])
+        assert found[name].value == pytest.approx(planted), name
+
+
+def test_networks_are_probed_for_their_own_residues(trainings: list[Training]) -> None:
+    """An embedding that holds a rule's residues is read in that rule's training."""
+    params = jax.jit(trainings[0].challenge.init)(jax.random.key(0))
+    for training in trainings[:4]:
+        for rule in ("published", "residues"):
+            planted = planted_embeddings(residues_of(rule), np.random.default_rng(0))
+            table = np.zeros(params["W_E"].shape, np.float32)
+            table[:P, : planted.shape[1]] = planted
+            measured = periodic.measure(training, Trained(0, {**params, "W_E": table}, []))
+            assert (measured["probe_seen"] > 0.9) == (rule == rule_of(training)), training.name
 
 
 def planted_embeddings(residues: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -28,14 +28,14 @@ def draw_boundary(result: Mapping[str, Any]) -> Figure:
     (where, rates, shapes), (rows, density, openness) = figure.subplots(2, 3)
     _draw_map(where, data)
     _draw_rates(rates, data)
-    _by_shape(shapes, findings, {WORDS[kind]: f"per_edge_{kind}" for kind in CURVES})
+    _by_shape(shapes, findings, {WORDS[kind]: f"per_edge_{kind}_over_rows" for kind in CURVES})
     shapes.set_ylabel("mistakes per unit of boundary")
-    shapes.set_title("each boundary, and what stands in its place")
+    shapes.set_title("each boundary, and what stands in its place; intervals over rows")
     often = ("never", "once", "twice")
-    names = {words: f"mistakes_per_row_{times}" for times, words in enumerate(often)}
+    names = {words: f"mistakes_per_row_{times}_over_rows" for times, words in enumerate(often)}
     _by_shape(rows, findings, names)
     rows.set_ylabel("mistakes in a row")
-    rows.set_title("by how often the label changes along the row")
+    rows.set_title("by how often a row's label changes; intervals over rows")
     _draw_density(density, findings)
     grouped_bars(
         openness,
@@ -104,7 +104,7 @@ def _draw_rates(axes: Axes, data: Mapping[str, Any]) -> None:
 def _draw_density(axes: Axes, findings: Mapping[str, Any]) -> None:
     arrangements = [
         (name, words)
-        for name, words in (("alternate", "every other row"), ("blocks", "blocks of 14 rows"))
+        for name, words in (("alternate", "every 2nd row"), ("blocks", "14 rows each"))
         if f"{name}_rate_dense" in findings
     ]
     grouped_bars(

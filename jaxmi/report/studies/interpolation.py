@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
-from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, YELLOW, bars, grouped_bars
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, YELLOW, grouped_bars
 
 NAMES = {
     "nearest": "1-NN",
@@ -36,10 +37,10 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     )
     level = 100 * findings["network_accuracy"]["value"]
     labels.axhline(level, color="#444444", linestyle="--", linewidth=1, label="network's accuracy")
-    labels.legend(fontsize="small", loc="upper center", ncols=3)
+    labels.legend(fontsize="small", loc="upper center", ncols=2)
     labels.set_ylabel("test labels predicted, %")
     labels.set_title("whose labels a model predicts")
-    labels.set_ylim(50, 108)
+    labels.set_ylim(0, 125)
     grouped_bars(
         mistakes,
         list(NAMES.values()),
@@ -54,18 +55,31 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
         scale=100,
     )
     mistakes.set_ylabel("of the network's mistakes, %")
+    mistakes.set_ylim(0, 100)
     mistakes.set_title("the network's mistakes")
-    bars(kappa, {words: findings[f"{name}_kappa"] for name, words in NAMES.items()}, GREEN)
-    kappa.axhline(0, color="#444444", linewidth=1)
-    kappa.set_ylabel("Cohen's kappa")
+    grouped_bars(
+        kappa,
+        list(NAMES.values()),
+        {
+            "Cohen's kappa": [findings[f"{name}_kappa"] for name in NAMES],
+            "over the largest that the numbers of mistakes allow": [
+                findings[f"{name}_kappa_of_possible"] for name in NAMES
+            ],
+        },
+        (GREEN, GREY),
+    )
+    kappa.set_ylim(0, 1)
     kappa.set_title("agreement on what is wrong")
-    _draw_wrong(own, data["wrong_networks"], data, "networks")
-    _draw_wrong(row, data["wrong"]["row"], data, "nearest training pair of the row")
+    points = _draw_wrong(own, data["wrong_networks"], data, "networks")
+    figure.colorbar(points, ax=own, label="share of networks that are wrong")
+    _draw_wrong(row, data["wrong"]["row"], data, "nearest in the row")
     _draw_wrong(kernel, data["wrong"]["gp"], data, "Gaussian process")
     return figure
 
 
-def _draw_wrong(axes: Axes, wrong: list[float], data: Mapping[str, Any], title: str) -> None:
+def _draw_wrong(
+    axes: Axes, wrong: list[float], data: Mapping[str, Any], title: str
+) -> PathCollection:
     table = np.full(data["p"] ** 2, np.nan)
     table[data["test"]] = wrong
     table = table.reshape(data["p"], data["p"])
@@ -73,10 +87,10 @@ def _draw_wrong(axes: Axes, wrong: list[float], data: Mapping[str, Any], title: 
     points = axes.scatter(
         ys, xs, c=table[xs, ys], s=6, marker="s", cmap="inferno_r", vmin=0, vmax=1
     )
-    axes.figure.colorbar(points, ax=axes, label="share wrong")
     axes.set_xlim(-0.5, data["p"] - 0.5)
     axes.set_ylim(data["p"] - 0.5, -0.5)
     axes.set_aspect("equal")
     axes.set_title(f"wrong test pairs: {title}")
     axes.set_xlabel("y")
     axes.set_ylabel("x")
+    return points

@@ -1,13 +1,13 @@
 """The periodic study's figure: rows that networks never saw."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bars, grouped_bars
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bars, grouped_bars, heights
 
 RULES = {
     "published": "published\nlabels",
@@ -15,6 +15,8 @@ RULES = {
     "shuffled": "rows in\nrandom order",
     "constant": "one residue\neverywhere",
 }
+
+RULES_READ = ("published", "residues")
 
 
 def draw_periodic(result: Mapping[str, Any]) -> Figure:
@@ -36,37 +38,31 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
         scale=100,
     )
     for name, style, words in (
-        ("reference_sides_only", "--", "all but the residue known"),
-        ("reference_constant", ":", "one label always"),
+        ("one_label", ":", "unseen rows: one label always"),
+        ("guessed", "-", "unseen rows: the row's own part guessed"),
+        ("nearest_row", "--", "unseen rows: the nearest row copied"),
     ):
-        level = 100 * findings[name]["value"]
-        axes_line = accuracy.axhline(level, color="#444444", linestyle=style, linewidth=1)
-        axes_line.set_label(f"{words} ({level:.0f} %)")
+        levels = [findings.get(f"unseen_{rule}_{name}", {}).get("value") for rule in rules]
+        _draw_levels(accuracy, levels, style, words)
     accuracy.legend(fontsize="x-small", loc="upper center", ncols=2)
     accuracy.set_ylim(0, 130)
     accuracy.set_ylabel("accuracy, %")
     accuracy.set_title("seen and unseen rows")
-    bars(
-        residues,
-        {str(r): findings[f"accuracy_residue_{r}"] for r in range(8)}
-        | {
-            "bars": findings["accuracy_bars"],
-            "bars,\ndealt anew": findings["accuracy_bars_dealt"],
-        },
-        [BLUE] * 8 + [GREEN, GREY],
-        scale=100,
-    )
-    residues.set_ylim(90, 100.5)
+    learned = {str(r): findings[f"accuracy_residue_{r}"] for r in range(8)} | {
+        "bars": findings["accuracy_bars"],
+        "bars,\ndealt anew": findings["accuracy_bars_dealt"],
+    }
+    value, reach = heights(list(learned.values()), 100)
+    for at, colour in enumerate([BLUE] * 8 + [GREEN, GREY]):
+        residues.errorbar(at, value[at], reach[:, [at]], fmt="o", color=colour, capsize=4)
+    residues.set_xticks(range(len(learned)), list(learned), fontsize="small")
+    residues.grid(axis="y", alpha=0.3)
     residues.set_xlabel("residue of the row; bars: away from curves and line")
     residues.set_ylabel("accuracy on test pairs, %")
     residues.set_title("nothing held out")
-    chance = 100 * data["chance"]
     bars(
         read,
-        {
-            RULES[rule]: findings[f"residue_read_{rule}_over_rows"]
-            for rule in ("published", "residues")
-        },
+        {RULES[rule]: findings[f"residue_read_{rule}_over_rows"] for rule in RULES_READ},
         [RED, GREY],
         scale=100,
     )
@@ -84,12 +80,22 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
         scale=100,
     )
     probes.set_title("linear probes of the embedding for the residue")
+    by_chance = [findings[f"residue_read_{rule}_by_chance"]["value"] for rule in RULES_READ]
+    _draw_levels(read, by_chance, "--", "by chance")
     for axes in (read, probes):
-        axes.axhline(chance, color="#444444", linestyle="--", linewidth=1, label="chance")
         axes.set_ylim(0, 40)
         axes.set_ylabel("right, %")
-        axes.legend(fontsize="small")
+    read.legend(fontsize="small")
     return figure
+
+
+def _draw_levels(axes: Axes, levels: Sequence[float | None], style: str, words: str) -> None:
+    """Draws a stroke across each bar, or group of bars, at what it is to be compared with."""
+    known = [(at, 100 * level) for at, level in enumerate(levels) if level is not None]
+    for at, level in known:
+        axes.plot([at - 0.45, at + 0.45], [level] * 2, color="#222222", linestyle=style)
+    if known:
+        axes.plot([], [], color="#222222", linestyle=style, label=words)
 
 
 def _draw_rows(axes: Axes, rows: np.ndarray, data: Mapping[str, Any], title: str) -> None:

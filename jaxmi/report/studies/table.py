@@ -14,7 +14,7 @@ def number(value: float) -> str:
 
 def interval(found: Mapping[str, Any]) -> tuple[str, str]:
     """Writes a finding's value, and its interval unless it has none."""
-    if not found["n"]:
+    if found["low"] == found["high"]:
         return number(found["value"]), ""
     return number(found["value"]), f"{number(found['low'])} to {number(found['high'])}"
 

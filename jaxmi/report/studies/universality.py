@@ -9,6 +9,12 @@ from matplotlib.figure import Figure
 
 from jaxmi.report.studies.intervals import BLUE, GREEN, RED, YELLOW, heights
 
+CONTROLS = (
+    *("scrub_random", "armwise_random_mean", "armwise_random_max", "armwise_swapped"),
+    *("kept_without_other_random_mean", "constant_answer"),
+)
+"""Figures that a claim must exceed, beside those whose names begin with `control`."""
+
 SHARE = (
     *("scrub", "kept", "agreement", "baseline", "goal", "armwise", "variance", "correlation"),
     *("accuracy", "probe", "constant", "towards"),
@@ -61,12 +67,17 @@ def _draw_shares(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
     rng = np.random.default_rng(0)
     for at, name in zip(range(len(names))[::-1], names, strict=True):
         values = 100 * np.array(data["values"][name])
-        colour = RED if "control" in name or "random" in name or "swapped" in name else BLUE
+        colour = RED if name.startswith("control") or name in CONTROLS else BLUE
         jitter = rng.uniform(-0.25, 0.25, len(values))
         axes.plot(values, at + jitter, ".", color=colour, alpha=0.5, markersize=4)
         axes.plot([np.median(values)] * 2, [at - 0.35, at + 0.35], color=colour, linewidth=2)
+        if name in data["original"]:
+            original = 100 * np.array(data["original"][name])
+            axes.plot(original, np.full(len(original), at), "^", color=GREEN, markersize=4)
         if name in data["published"]:
             axes.plot(100 * data["published"][name], at, "D", color=YELLOW, markersize=5)
+    if data["original"]:
+        axes.plot([], [], "^", color=GREEN, label="networks by the published recipe")
     if data["published"]:
         axes.plot([], [], "D", color=YELLOW, label="published network")
     axes.plot([], [], ".", color=RED, label="controls")
@@ -93,9 +104,9 @@ def _draw_others(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
         axes.text(-0.02, at, f"{low:.3g}", ha="right", va="center", fontsize=7)
         axes.text(1.02, at, f"{high:.3g}", va="center", fontsize=7)
     axes.set_yticks(range(len(names))[::-1], names, fontsize=7)
-    axes.set_xlim(-0.15, 1.15)
+    axes.set_xlim(-0.25, 1.25)
     axes.set_xticks([])
-    axes.set_title("in their own units, lowest to highest", fontsize="medium")
+    axes.set_title("in their own units, lowest to highest; diamond: published", fontsize="medium")
 
 
 def _wrap(words: str, width: int = 46) -> str:

@@ -2,7 +2,7 @@
 
 Command:   .venv/bin/python scripts/study_universality_cnn.py
 Time:      half an hour on 2 cores: 32 networks, explained
-Expected:  every claim in 32 of 32 networks but `specific`
+Expected:  every claim in 32 of 32 networks but `specific`, in 31
 """
 
 from jaxmi.cli.studying import answer

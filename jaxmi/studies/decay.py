@@ -175,6 +175,7 @@ def _summary(group: str, of_cells: Sequence[Sequence[Learning]]) -> dict[str, Fi
     """What all cells of a group say; seeds are drawn again, for all cells have the same."""
     gains = np.array([[one.gain for one in cell] for cell in of_cells])
     fitted = np.array([[one.train_final >= 1 - FITTED for one in cell] for cell in of_cells])
+    grokked = gains > GROKKED
     more = f"test accuracy gains more than {GROKKED:.0%} after the fit"
     return {
         f"{group}_networks": exactly(f"{group}: networks in {len(of_cells)} cells", gains.size),
@@ -182,9 +183,9 @@ def _summary(group: str, of_cells: Sequence[Sequence[Learning]]) -> dict[str, Fi
             f"{group}: networks right on {1 - FITTED:.0%} or more of what they were trained on",
             fitted.mean(axis=0),
         ),
-        f"{group}_grokked": find(f"{group}: networks whose {more}", (gains > GROKKED).mean(axis=0)),
+        f"{group}_grokked": find(f"{group}: networks whose {more}", grokked.mean(axis=0)),
         f"{group}_grokked_seeds": share(
-            f"{group}: seeds with any network whose {more}", (gains > GROKKED).any(axis=0)
+            f"{group}: seeds with any network whose {more}", np.any(grokked, axis=0)
         ),
         f"{group}_gain": find(
             f"{group}: mean gain in test accuracy after the fit", gains.mean(axis=0)

@@ -132,7 +132,7 @@ def residues_read(rule: str, sets: Sequence[RowsOut]) -> dict[str, Finding]:
     return {
         f"residue_read_{rule}_by_chance": exactly(
             "the same by chance: with the residues of these rows dealt out to them at random",
-            np.mean([one.any_residue_fits for one in sets]),
+            float(np.mean([one.any_residue_fits for one in sets])),
         ),
         f"residue_read_{rule}_ceiling": exactly(
             "the same if every answer were right: several residues can give the same row",

@@ -5,7 +5,7 @@ comparison, within a network, of a figure with its control; a claim is universal
 every seed. How figures spread over seeds, and which seeds stand apart, is reported beside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -79,48 +79,51 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     """In how many seeds each claim holds, how figures spread, and who stands apart."""
     challenge = trainings[0].challenge
     claims = CLAIMS[challenge.name]
+    shown = (*SHOWN[challenge.name], "test_accuracy")
     findings: dict[str, Finding] = {}
-    values: list[dict[str, np.ndarray]] = []
+    held, values = {}, {}
     for training, prefix in zip(trainings, ("", "original_"), strict=False):
         networks = list(measurements[training.name].values())
         figures = [{name: float(value) for name, value in one.items()} for one in networks]
-        held = {claim.name: np.array([claim.holds(one) for one in figures]) for claim in claims}
-        findings |= {f"{prefix}{name}": of for name, of in claims_found(claims, held).items()}
-        shown = (*SHOWN[challenge.name], "test_accuracy")
-        values.append({name: np.array([one[name] for one in figures]) for name in shown})
-        for name, of in values[-1].items():
-            findings[f"{prefix}{name}"] = find(f"median over networks of `{name}`", of, median)
-        if not prefix:
-            seeds = list(measurements[training.name])
-            failing = {name: np.array(seeds)[~ok].tolist() for name, ok in held.items()}
-    shares = [{name: of.round(5).tolist() for name, of in some.items()} for some in values]
+        held[prefix] = np.array([[claim.holds(one) for one in figures] for claim in claims])
+        values[prefix] = {name: np.array([one[name] for one in figures]) for name in shown}
+        found = claims_found(claims, held[prefix])
+        for name, of in values[prefix].items():
+            found[name] = find(f"median over networks of `{name}`", of, median)
+        findings |= {f"{prefix}{name}": one for name, one in found.items()}
+    seeds = list(measurements[trainings[0].name])
+    tables = {
+        prefix: {name: of.round(5).tolist() for name, of in table.items()}
+        for prefix, table in values.items()
+    }
     data = {
         "seeds": seeds,
-        "values": shares[0],
-        "original": shares[1] if len(shares) > 1 else {},
-        "published": {k: v for k, v in challenge.solution.figures.items() if k in values[0]},
+        "values": tables[""],
+        "original": tables.get("original_", {}),
+        "published": {k: v for k, v in challenge.solution.figures.items() if k in shown},
         "claims": {claim.name: claim.words for claim in claims},
-        "failing": failing,
-        "apart": stand_apart(seeds, values[0]),
+        "failing": {
+            claim.name: np.array(seeds)[~ok].tolist()
+            for claim, ok in zip(claims, held[""], strict=True)
+        },
+        "apart": stand_apart(seeds, values[""]),
     }
     return Conclusion(findings, data)
 
 
-def claims_found(
-    claims: Sequence[Claim], held: Mapping[str, Bool[np.ndarray, "n"]]
-) -> dict[str, Finding]:
+def claims_found(claims: Sequence[Claim], held: Bool[np.ndarray, "claims n"]) -> dict[str, Finding]:
     """In how many networks each claim holds, and in how many they hold together."""
-    compared = [held[claim.name] for claim in claims if isinstance(claim.control, str)]
-    return {
-        **{
-            f"claim_{claim.name}": share(f"networks in which {claim.words}", held[claim.name])
-            for claim in claims
-        },
-        "claims_compared": share(
-            "networks in which all claims hold that compare with a control", np.all(compared, 0)
-        ),
-        "claims_all": share("networks in which all claims hold", np.all(list(held.values()), 0)),
+    compared = np.array([isinstance(claim.control, str) for claim in claims])
+    found = {
+        f"claim_{claim.name}": share(f"networks in which {claim.words}", ok)
+        for claim, ok in zip(claims, held, strict=True)
     }
+    words = "networks in which all claims hold"
+    found["claims_compared"] = share(
+        f"{words} that compare with a control", np.all(held[compared], axis=0)
+    )
+    found["claims_all"] = share(words, np.all(held, axis=0))
+    return found
 
 
 def stand_apart(

@@ -6,17 +6,9 @@ Expected:  two transformers share 73 % of their mistakes, two CNNs 59 %; votes o
            0.6 points
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "transformer_shared",
-    "transformer_shared_by_chance",
-    "transformer_vote_gain",
-    "cnn_shared",
-    "cnn_shared_by_chance",
-    "cnn_vote_gain",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("agreement", MAIN)
+    main(["study", "agreement", "--out", "runs/studies/agreement", *sys.argv[1:]])

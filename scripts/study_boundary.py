@@ -7,21 +7,9 @@ Expected:  0.58, 0.70 and 0.78 mistakes per unit of x^4 = 40000 y, y^4 = 360000 
            with the curves made straight 0.67, 0.79 and 0.68; over rows none differs clearly
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "per_edge_x4",
-    "per_edge_y4",
-    "per_edge_line",
-    "straight_per_edge_x4",
-    "straight_per_edge_y4",
-    "straight_per_edge_line",
-    "line_over_x4_over_rows",
-    "line_over_y4_over_rows",
-    "mistakes_per_row_1",
-    "mistakes_per_row_2",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("boundary", MAIN)
+    main(["study", "boundary", "--out", "runs/studies/boundary", *sys.argv[1:]])

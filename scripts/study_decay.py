@@ -6,17 +6,9 @@ Time:      about two hours on 2 cores, by what a network takes: two grids of 45 
 Expected:  not known yet: it has only been run in its quick form
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "transformer_best",
-    "transformer_grokked",
-    "cnn_best",
-    "cnn_grokked",
-    "transformer_long_grokked",
-    "addition_grokked",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("decay", MAIN)
+    main(["study", "decay", "--out", "runs/studies/decay", *sys.argv[1:]])

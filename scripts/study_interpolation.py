@@ -7,19 +7,9 @@ Expected:  the nearest pair of the row is right on 99.0 % of the test half, a ne
            mistakes the network makes 68 %
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "network_accuracy",
-    "row_accuracy",
-    "gp_accuracy",
-    "ntk_accuracy",
-    "row_mistakes_shared",
-    "row_own_mistakes_shared",
-    "gp_mistakes_shared",
-    "seed_mistakes_shared",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("interpolation", MAIN)
+    main(["study", "interpolation", "--out", "runs/studies/interpolation", *sys.argv[1:]])

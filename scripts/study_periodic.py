@@ -5,16 +5,9 @@ Time:      20 minutes on 2 cores: ten trainings of 16 networks
 Expected:  accuracy 97.6 % in rows that were seen; in unseen ones within the interval of guessing
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "seen_published",
-    "unseen_published",
-    "unseen_published_guessed",
-    "unseen_published_beyond",
-    "unseen_constant",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("periodic", MAIN)
+    main(["study", "periodic", "--out", "runs/studies/periodic", *sys.argv[1:]])

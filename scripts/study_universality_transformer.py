@@ -7,20 +7,17 @@ Expected:  the claims `plane` and `mlp` in all 32 networks, `sides` in 26, `filt
            and `sides` in all four, `plane` in three, the others in none
 """
 
-from jaxmi.cli.studying import answer
+import sys
 
-MAIN = (
-    "claim_fixed_95",
-    "claim_plane",
-    "claim_filters",
-    "claim_sides",
-    "claim_goal_95",
-    "claim_mlp",
-    "claims_all",
-    "original_claim_plane",
-    "original_claim_filters",
-)
-"""The findings that answer the question; result.json has all."""
+from jaxmi.cli.main import main
 
 if __name__ == "__main__":
-    answer("universality-transformer", MAIN)
+    main(
+        [
+            "study",
+            "universality-transformer",
+            "--out",
+            "runs/studies/universality-transformer",
+            *sys.argv[1:],
+        ]
+    )

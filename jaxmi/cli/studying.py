@@ -70,7 +70,9 @@ def write_study(
     with told_to_stop() as told:
         networks = NetworkStore(runs, _watch, told)
         trainings = study.trainings(quick, data_dir)
-        result = conduct(study, trainings, seeds, quick, networks, out / MEASURED, log, anew=force)
+        result = conduct(
+            study, trainings, seeds, quick, networks, out / MEASURED / name, log, anew=force
+        )
     with whole_files(out) as temporary:
         (temporary / RESULT).write_text(_lines(result))
         figure = draw_study(result)
@@ -79,21 +81,6 @@ def write_study(
             about = {"Date": None}
             figure.savefig(temporary / "figure.svg", bbox_inches="tight", metadata=about)
     return {"folder": str(out), **result}
-
-
-def answer(name: str, main: Sequence[str]) -> None:
-    """Conducts a study at its full size in runs/studies/NAME, and prints its main findings.
-
-    Args:
-      name: Which.
-      main: The findings that answer its question.
-
-    Raises:
-      InputError, DivergedError, UnavailableError, StoppedError: as `write_study`.
-    """
-    result = write_study(name, RUNS / "studies" / name)
-    findings = {key: result["findings"][key] for key in main}
-    print_findings({**result, "findings": findings})
 
 
 def _lines(result: Mapping[str, Any]) -> str:
@@ -117,11 +104,13 @@ def _goes_on(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
     if not (out / RESULT).is_file():
         return False
     there = read_json(out / RESULT)
-    if there.get("schema") != SCHEMA or there.get("study") != name:
+    if there.get("schema") != SCHEMA:
         return False
     about = there["provenance"]
-    held = f"{'the quick form, ' if about['quick'] else ''}{len(about['seeds'])} seeds"
-    if about["quick"] != quick or not set(about["seeds"]) <= set(seeds):
+    held = (
+        f"study {there['study']}, {'quick, ' if about['quick'] else ''}{len(about['seeds'])} seeds"
+    )
+    if (there["study"], about["quick"]) != (name, quick) or not set(about["seeds"]) <= set(seeds):
         raise InputError(f"{out / RESULT} holds {held}; write elsewhere, or --force replaces it")
     return True
 
@@ -133,16 +122,18 @@ def _watch(training: Training, n_seeds: int) -> Iterator[Watcher]:
 
 
 def print_findings(result: Mapping[str, Any]) -> None:
-    """Prints the question, the findings with their intervals, and where the figure is."""
+    """Prints the question, the findings that answer it, and where all the others are."""
     console = Console()
     console.print(result["question"], highlight=False)
-    table = Table("finding", "value", "95 % interval", "networks")
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name, found in result["findings"].items():
-        value, between = interval(found)
-        table.add_row(name, value, between, str(found["n"] or ""))
+    table = Table("finding", "value", "95 % interval", "what", show_lines=console.width < 120)
+    table.columns[1].justify = "right"
+    main = [name for name in load_study(result["study"]).main if name in result["findings"]]
+    for name in main:
+        found = result["findings"][name]
+        table.add_row(name, *interval(found), found["words"])
     console.print(table)
+    more = len(result["findings"]) - len(main)
+    console.print(f"{more} more findings are in {RESULT}", highlight=False)
     if result["provenance"]["quick"]:
         console.print("quick: these networks have hardly been trained; the numbers mean nothing")
     console.print(

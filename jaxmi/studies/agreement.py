@@ -162,6 +162,14 @@ STUDY = Study(
     "program?",
     n_seeds=32,
     trainings=trainings,
+    main=(
+        "transformer_shared",
+        "transformer_shared_by_chance",
+        "transformer_vote_gain",
+        "cnn_shared",
+        "cnn_shared_by_chance",
+        "cnn_vote_gain",
+    ),
     measure=measure,
     conclude=conclude,
 )

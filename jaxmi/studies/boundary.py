@@ -113,6 +113,18 @@ STUDY = Study(
     "training pairs say where they run?",
     n_seeds=32,
     trainings=trainings,
+    main=(
+        "per_edge_x4",
+        "per_edge_y4",
+        "per_edge_line",
+        "straight_per_edge_x4",
+        "straight_per_edge_y4",
+        "straight_per_edge_line",
+        "line_over_x4_over_rows",
+        "line_over_y4_over_rows",
+        "mistakes_per_row_1",
+        "mistakes_per_row_2",
+    ),
     measure=measure,
     conclude=conclude,
 )

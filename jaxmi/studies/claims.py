@@ -69,7 +69,7 @@ CLAIMS = {
         ),
         Claim(
             "plane",
-            "the plane of most variance keeps more in row 1 than the best of 5 random planes",
+            "scrub 1 in the plane of most variance keeps more than in the best of 5 random planes",
             "full_scrub_1",
             "control_leading_plane_scrub_1_max",
         ),
@@ -81,7 +81,7 @@ CLAIMS = {
         ),
         Claim(
             "sides",
-            "row 1+2 keeps more than any of 5 pairs of turned sides",
+            "scrub 1+2 keeps more than with any of 5 pairs of turned sides",
             "full_scrub_1_2",
             "control_wrong_sides_scrub_1_2_max",
         ),

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import jaxmi
-from jaxmi.errors import StoppedError
+from jaxmi.errors import InputError, StoppedError
 from jaxmi.studies.networks import NetworkStore
 from jaxmi.studies.study import Conclusion, Measured, Study, Training
 from jaxmi.weights.archive import read_archive, write_archive
@@ -46,7 +46,7 @@ def conduct(
       seeds: Of each training.
       quick: Whether they are trained few steps only, to see that it works.
       networks: Where networks are, or will be.
-      folder: Where measurements are kept.
+      folder: Where this study's measurements are kept.
       tell: Is told what is done next.
       anew: Measure also what was measured before.
 
@@ -57,7 +57,7 @@ def conduct(
       InputError, DivergedError, UnavailableError, StoppedError: as `NetworkStore.fill`.
     """
     measured: dict[str, dict[int, Measured]] = {}
-    facts, measuring = [], 0.0
+    facts, measuring, n_new = [], 0.0, 0
     commits: set[str] = set()
     for number, training in enumerate(trainings, 1):
         tell(f"{study.name}: networks {number} of {len(trainings)}, {training.name}")
@@ -68,12 +68,14 @@ def conduct(
         for seed in own_seeds:
             if networks.stop():
                 raise StoppedError(f"stopped before seed {seed} of {training.name} was measured")
-            found = _measure(study, training, seed, networks, folder, anew)
+            found, is_new = _measure(study, training, seed, networks, folder, anew)
+            n_new += is_new
             measuring += float(found.pop(SECONDS))
             commits.add(str(found.pop(COMMIT, "")))
             del found[FINGERPRINT]
             measured[training.name][seed] = found
-    tell(f"{study.name}: concluding")
+    n = sum(len(of) for of in measured.values())
+    tell(f"{study.name}: {n_new} networks measured, {n - n_new} known already; concluding")
     began = time.perf_counter()
     conclusion = study.conclude(trainings, measured)
     measuring += time.perf_counter() - began
@@ -87,22 +89,29 @@ def _measure(
     networks: NetworkStore,
     folder: Path,
     anew: bool,
-) -> dict[str, np.ndarray]:
-    """Measures a network, or reads what was measured on it before; with what is kept beside."""
+) -> tuple[dict[str, np.ndarray], bool]:
+    """Measures a network, or reads what was measured on it before; with what is kept beside.
+
+    Returns:
+      What was measured; whether it was now.
+    """
     path = folder / training.name / f"seed-{seed:05d}.npz"
     checkpoint = networks.checkpoint(training, seed)
-    parameters = (checkpoint / "params.safetensors").read_bytes()
+    try:
+        parameters = (checkpoint / "params.safetensors").read_bytes()
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}; remove {checkpoint}") from error
     mark = hashlib.sha256(parameters + jaxmi.__version__.encode()).hexdigest()
     if path.is_file() and not anew:
         known = read_archive(path)
         if str(known.get(FINGERPRINT)) == mark:
-            return known
+            return known, False
     began = time.perf_counter()
     found = dict(study.measure(training, networks.load(training, seed)))
     found |= {FINGERPRINT: np.array(mark), SECONDS: np.array(time.perf_counter() - began)}
     found[COMMIT] = np.array(commit() or "")
     write_archive(path, found)
-    return found
+    return found, True
 
 
 def _facts(training: Training, seeds: Sequence[int], seconds: float) -> dict[str, Any]:

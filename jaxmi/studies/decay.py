@@ -198,6 +198,14 @@ STUDY = Study(
     question="How do data and weight decay change what is learned, and is there any grokking?",
     n_seeds=8,
     trainings=trainings,
+    main=(
+        "transformer_best",
+        "transformer_grokked",
+        "cnn_best",
+        "cnn_grokked",
+        "transformer_long_grokked",
+        "addition_grokked",
+    ),
     measure=measure,
     conclude=conclude,
 )

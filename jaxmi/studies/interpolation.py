@@ -211,6 +211,16 @@ STUDY = Study(
     question="Does a model that only interpolates predict the transformer's labels and mistakes?",
     n_seeds=16,
     trainings=trainings,
+    main=(
+        "network_accuracy",
+        "row_accuracy",
+        "gp_accuracy",
+        "ntk_accuracy",
+        "row_mistakes_shared",
+        "row_own_mistakes_shared",
+        "gp_mistakes_shared",
+        "seed_mistakes_shared",
+    ),
     measure=measure,
     conclude=conclude,
 )

@@ -107,6 +107,13 @@ STUDY = Study(
     question="Does the transformer compute the horizontal bars, or look them up row by row?",
     n_seeds=16,
     trainings=trainings,
+    main=(
+        "seen_published",
+        "unseen_published",
+        "unseen_published_guessed",
+        "unseen_published_beyond",
+        "unseen_constant",
+    ),
     measure=measure,
     conclude=conclude,
 )

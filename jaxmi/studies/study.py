@@ -104,5 +104,8 @@ class Study:
     trainings: Callable[[bool, Path | None], list[Training]]
     """(quick, folder with MNIST) -> what to train; quick networks show only that all works."""
 
+    main: tuple[str, ...]
+    """The findings that answer the question."""
+
     measure: Callable[[Training, Trained], Measured]
     conclude: Callable[[Sequence[Training], Measurements], Conclusion]

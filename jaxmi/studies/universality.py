@@ -152,12 +152,13 @@ def stand_apart(
     return sorted(found, key=lambda one: (one["seed"], one["figure"]))
 
 
-def _study(challenge: str, question: str) -> Study:
+def _study(challenge: str, question: str, *main: str) -> Study:
     return Study(
         name=f"universality-{challenge}",
         question=question,
         n_seeds=32,
         trainings=partial(trainings, challenge),
+        main=(*(f"claim_{claim.name}" for claim in CLAIMS[challenge]), "claims_all", *main),
         measure=measure,
         conclude=conclude,
     )
@@ -165,5 +166,7 @@ def _study(challenge: str, question: str) -> Study:
 
 CNN = _study("cnn", "Does every CNN learn detectors and anti-detectors of the clue image?")
 TRANSFORMER = _study(
-    "transformer", "Does every transformer add up embeddings and filter them in a plane?"
+    "transformer",
+    "Does every transformer add up embeddings and filter them in a plane?",
+    *(f"original_claim_{claim.name}" for claim in CLAIMS["transformer"]),
 )

@@ -47,7 +47,7 @@ def check_free(path: Path, facts: Mapping[str, Any], force: bool) -> None:
         if there.get(name) != value:
             raise InputError(
                 f"{path} holds a run with {name} = {there.get(name)!r}, asked for is {value!r}; "
-                "--force replaces it"
+                "name another folder, or jaxmi regenerate --force replaces it"
             )
 
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -92,19 +94,43 @@ def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
     assert first["findings"]["cnn_shared"]["n"] == 2 < more["findings"]["cnn_shared"]["n"] == 3
     assert len(list(Path("out/measured").rglob("*.npz"))) == 6
     before = Path("out/result.json").read_bytes()
-    assert "holds the quick form, 3 seeds" in fails(2, *quick, "--out", "out")
+    assert "holds study agreement, quick, 3 seeds" in fails(2, *quick, "--out", "out")
     full = [argument for argument in quick if argument != "--quick"]
-    assert "holds the quick form" in fails(2, *full, "--out", "out", "--seeds", "100:104")
+    assert "quick" in fails(2, *full, "--out", "out", "--seeds", "100:104")
     assert Path("out/result.json").read_bytes() == before
     boundary = ("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
     before = Path("out/result.json").read_bytes()
-    assert "out/result.json exists already" in fails(2, *boundary)
+    assert "out/result.json holds study agreement, quick, 3 seeds" in fails(2, *boundary)
     assert Path("out/result.json").read_bytes() == before
     shutil.rmtree("out")
     Path("out").mkdir()
     Path("out/figure.png").write_text("a picture of mine")
     assert "out/figure.png exists already" in fails(2, *quick, "--out", "out")
     assert Path("out/figure.png").read_text() == "a picture of mine"
+
+
+def test_what_another_study_measured_there_is_not_taken_for_ones_own(run, runs: Path) -> None:
+    """As after a study that was stopped: its measurements are there, its result is not."""
+    periodic = ("study", "periodic", "--quick", "--runs", str(runs))
+    first = run(*periodic, "--out", "out")
+    for name in ("result.json", "figure.png", "figure.svg"):
+        (Path("out") / name).unlink()
+    boundary = run("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
+    assert boundary["findings"]["mistakes"]["n"] == 2
+    again = run(*periodic, "--out", "again")
+    assert again["findings"] == first["findings"]
+
+
+def test_scripts_take_the_commands_arguments() -> None:
+    scripts = Path(__file__).parent.parent.parent / "scripts"
+    for name in STUDIES:
+        script = scripts / f"study_{name.replace('-', '_')}.py"
+        ended = subprocess.run(
+            [sys.executable, str(script), "--seeds", "5:3"], capture_output=True, text=True
+        )
+        assert ended.returncode == 2
+        assert ended.stderr.startswith("jaxmi: --seeds 5:3")
+        assert ended.stderr.count("\n") == 1
 
 
 def test_bad_input_is_refused_in_one_line(fails, runs: Path, tmp_path: Path) -> None:

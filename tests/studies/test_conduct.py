@@ -1,5 +1,6 @@
 """Studies go on, reuse networks, and mix nothing up."""
 
+import shutil
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -39,7 +40,13 @@ class Counted:
     def __init__(self, training: Training) -> None:
         self.measured: list[tuple[str, int]] = []
         self.study = Study(
-            "counted", "?", 2, lambda quick, data_dir: [training], self.measure, self.conclude
+            "counted",
+            "?",
+            2,
+            lambda quick, data_dir: [training],
+            ("bias",),
+            self.measure,
+            self.conclude,
         )
 
     def measure(self, training: Training, trained: Trained):
@@ -80,6 +87,17 @@ def test_a_network_that_was_trained_anew_is_measured_anew(training, tmp_path: Pa
     other.write_bytes((tmp_path / "runs/few-steps/seed-00001/params.safetensors").read_bytes())
     run(counted.study, [training], [0, 1], tmp_path)
     assert counted.measured[2:] == [("few-steps", 0)]
+
+
+def test_a_network_that_lost_its_parameters_is_named(training, tmp_path: Path) -> None:
+    counted = Counted(training)
+    run(counted.study, [training], [0, 1], tmp_path)
+    missing = tmp_path / "runs/few-steps/seed-00001/params.safetensors"
+    missing.unlink()
+    with pytest.raises(InputError, match=f"{missing}.*; remove {missing.parent}"):
+        run(counted.study, [training], [0, 1], tmp_path)
+    shutil.rmtree(missing.parent)
+    assert run(counted.study, [training], [0, 1], tmp_path)["provenance"]["seeds"] == [0, 1]
 
 
 def test_a_study_that_is_stopped_goes_on(training: Training, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, grouped_bars
 
@@ -32,9 +33,8 @@ def draw_agreement(result: Mapping[str, Any]) -> Figure:
             scale=100,
         )
         chance = 100 * findings[f"{name}_shared_by_chance"]["value"]
-        overlap.axhline(
-            chance, color="#444444", linestyle="--", linewidth=1, label="another, by chance"
-        )
+        level = ([-0.45, 0.45], [chance, chance])
+        overlap.plot(*level, color="#222222", linestyle="--", label="another, by chance")
         overlap.legend(fontsize="small", loc="upper right")
         overlap.set_ylim(0, 100)
         overlap.set_ylabel("%")
@@ -51,6 +51,7 @@ def _draw_counts(axes: Axes, data: Mapping[str, Any], name: str) -> None:
     axes.plot(at[shown], expected[shown], "o-", color=GREY, label="if they erred independently")
     axes.set_yscale("log")
     axes.set_ylim(0.5, None)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("how many networks are wrong")
     axes.set_ylabel("test inputs")
     axes.set_title(f"{name}: inputs by how many get them wrong")

@@ -59,7 +59,7 @@ def _draw_claims(axes: Axes, findings: Mapping[str, Any], data: Mapping[str, Any
     axes.barh(at, value, xerr=reach, color=colours, capsize=3)
     axes.set_yticks(at, [_wrap(data["claims"][name]) for name in names], fontsize=7)
     axes.set_xlim(0, 105)
-    axes.set_xlabel("networks, %")
+    axes.set_xlabel("networks, %; green: all, yellow: half or more, red: fewer")
     axes.set_title(f"in how many of {len(data['seeds'])} networks each claim holds")
 
 

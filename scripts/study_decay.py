@@ -1,9 +1,9 @@
 """How data and weight decay change what is learned, and whether anything is grokked.
 
 Command:   .venv/bin/python scripts/study_decay.py
-Time:      about two hours on 2 cores, by what a network takes: two grids of 45 cells of 8
-           networks, and longer runs
-Expected:  not known yet: it has only been run in its quick form
+Time:      two hours on 2 cores: two grids of 45 cells of 8 networks, and longer runs
+Expected:  in none of the grids' networks does test accuracy gain more than 5 points after the fit;
+           on addition, the control, in all
 """
 
 import sys

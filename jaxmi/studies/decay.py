@@ -161,7 +161,7 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
                 len(of_cells[0]),
                 f"{group}: {words[which]}, {about}; interval of this cell alone",
             )
-    return Conclusion(findings, {"cells": cells})
+    return Conclusion(findings, {"cells": cells, "grokked": GROKKED})
 
 
 def group_of(training: Training) -> str:
@@ -176,16 +176,16 @@ def _summary(group: str, of_cells: Sequence[Sequence[Learning]]) -> dict[str, Fi
     gains = np.array([[one.gain for one in cell] for cell in of_cells])
     fitted = np.array([[one.train_final >= 1 - FITTED for one in cell] for cell in of_cells])
     grokked = gains > GROKKED
-    more = f"test accuracy gains more than {GROKKED:.0%} after the fit"
+    more = f"test accuracy gains more than {100 * GROKKED:g} points after the fit"
     return {
         f"{group}_networks": exactly(f"{group}: networks in {len(of_cells)} cells", gains.size),
         f"{group}_fitted": find(
-            f"{group}: networks right on {1 - FITTED:.0%} or more of what they were trained on",
+            f"{group}: share right on {1 - FITTED:.0%} or more of what they were trained on",
             fitted.mean(axis=0),
         ),
-        f"{group}_grokked": find(f"{group}: networks whose {more}", grokked.mean(axis=0)),
+        f"{group}_grokked": find(f"{group}: share whose {more}", grokked.mean(axis=0)),
         f"{group}_grokked_seeds": share(
-            f"{group}: seeds with any network whose {more}", np.any(grokked, axis=0)
+            f"{group}: share of seeds with any whose {more}", np.any(grokked, axis=0)
         ),
         f"{group}_gain": find(
             f"{group}: mean gain in test accuracy after the fit", gains.mean(axis=0)
@@ -200,11 +200,11 @@ STUDY = Study(
     trainings=trainings,
     main=(
         "transformer_best",
-        "transformer_grokked",
+        "transformer_grokked_seeds",
         "cnn_best",
-        "cnn_grokked",
-        "transformer_long_grokked",
-        "addition_grokked",
+        "cnn_grokked_seeds",
+        "transformer_long_grokked_seeds",
+        "addition_grokked_seeds",
     ),
     measure=measure,
     conclude=conclude,

@@ -20,7 +20,9 @@ def draw_decay(result: Mapping[str, Any]) -> Figure:
         here = [cell for cell in cells if cell["group"] == group]
         about = f"{group}, {examples}"
         _draw_map(accuracy, here, "test_value", f"{about}: test accuracy, %", "viridis")
-        _draw_map(gain, here, "gain_value", f"{about}: gain after the fit, points", "magma_r")
+        dark = 100 * result["data"]["grokked"]
+        title = f"{about}: gain after the fit, points; black: {dark:g}, grokking"
+        _draw_map(gain, here, "gain_value", title, "magma_r", (0, dark))
         decays = sorted({cell["decay"] for cell in here})
         middle = decays[len(decays) // 2]
         _draw_curves(
@@ -41,14 +43,20 @@ def draw_decay(result: Mapping[str, Any]) -> Figure:
 
 
 def _draw_map(
-    axes: Axes, cells: Sequence[Mapping[str, Any]], key: str, title: str, colours: str
+    axes: Axes,
+    cells: Sequence[Mapping[str, Any]],
+    key: str,
+    title: str,
+    colours: str,
+    limits: tuple[float | None, float | None] = (None, None),
 ) -> None:
     decays = sorted({cell["decay"] for cell in cells})
     sizes = sorted({cell["train"] for cell in cells})
     table = np.full((len(decays), len(sizes)), np.nan)
     for cell in cells:
         table[decays.index(cell["decay"]), sizes.index(cell["train"])] = 100 * cell[key]
-    image = axes.imshow(table, cmap=colours, aspect="auto", origin="lower")
+    low, high = limits
+    image = axes.imshow(table, cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(table):
         dark = np.mean(image.to_rgba(np.array([value]))[0, :3]) < 0.5
         axes.text(

@@ -74,7 +74,7 @@ class Finding:
     """The interval's lower end; 95 %, by bootstrap over seeds unless `words` say otherwise."""
     high: float
     n: int
-    """How many networks it is of; 0: none, it follows from the labels alone."""
+    """How many networks it is of; 0: none, it follows from labels and split alone."""
     words: str
     """What it is, and in which unit."""
 

@@ -105,7 +105,8 @@ def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
     run("regenerate", "transformer", "--out", "run", *QUICK)
     before = Path("run/seed-00000/params.safetensors").read_bytes()
     line = fails(2, "regenerate", "transformer", "--out", "run")
-    assert "run holds a run with recipe.steps = 20, asked for is 1000; --force" in line
+    assert "run holds a run with recipe.steps = 20, asked for is 1000; name another folder" in line
+    assert "--force replaces it" in line
     assert Path("run/seed-00000/params.safetensors").read_bytes() == before
     run("regenerate", "transformer", "--seeds", "1", "--out", "run", "--force", *QUICK)
     assert [path.name for path in Path("run").glob("seed-*")] == ["seed-00001"]

@@ -22,7 +22,7 @@ def draw_decay(result: Mapping[str, Any]) -> Figure:
         _draw_map(accuracy, here, "test_value", f"{about}: test accuracy, %", "viridis")
         dark = 100 * result["data"]["grokked"]
         title = f"{about}: gain after the fit, points; black: {dark:g}, grokking"
-        _draw_map(gain, here, "gain_value", title, "magma_r", (0, dark))
+        _draw_map(gain, here, "gain_value", title, "magma_r", (0.0, dark))
         decays = sorted({cell["decay"] for cell in here})
         middle = decays[len(decays) // 2]
         _draw_curves(

@@ -30,7 +30,7 @@ def draw_boundary(result: Mapping[str, Any]) -> Figure:
     _draw_rates(rates, data)
     _by_shape(shapes, findings, {WORDS[kind]: f"per_edge_{kind}_over_rows" for kind in CURVES})
     shapes.set_ylabel("mistakes per unit of boundary")
-    shapes.set_title("each boundary, and what stands in its place; intervals over rows")
+    shapes.set_title("each boundary, or what replaces it; intervals over rows")
     often = ("never", "once", "twice")
     names = {words: f"mistakes_per_row_{times}_over_rows" for times, words in enumerate(often)}
     _by_shape(rows, findings, names)

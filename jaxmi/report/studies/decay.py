@@ -22,7 +22,7 @@ def draw_decay(result: Mapping[str, Any]) -> Figure:
         _draw_map(accuracy, here, "test_value", f"{about}: test accuracy, %", "viridis")
         dark = 100 * result["data"]["grokked"]
         title = f"{about}: gain after the fit, points; black: {dark:g}, grokking"
-        _draw_map(gain, here, "gain_value", title, "magma_r", (0.0, dark))
+        _draw_map(gain, here, "gain_value", title, "magma_r", dark)
         decays = sorted({cell["decay"] for cell in here})
         middle = decays[len(decays) // 2]
         _draw_curves(
@@ -48,15 +48,15 @@ def _draw_map(
     key: str,
     title: str,
     colours: str,
-    limits: tuple[float | None, float | None] = (None, None),
+    ceiling: float | None = None,
 ) -> None:
     decays = sorted({cell["decay"] for cell in cells})
     sizes = sorted({cell["train"] for cell in cells})
     table = np.full((len(decays), len(sizes)), np.nan)
     for cell in cells:
         table[decays.index(cell["decay"]), sizes.index(cell["train"])] = 100 * cell[key]
-    low, high = limits
-    image = axes.imshow(table, cmap=colours, vmin=low, vmax=high, aspect="auto", origin="lower")
+    low = None if ceiling is None else 0
+    image = axes.imshow(table, cmap=colours, vmin=low, vmax=ceiling, aspect="auto", origin="lower")
     for (row, column), value in np.ndenumerate(table):
         dark = np.mean(image.to_rgba(np.array([value]))[0, :3]) < 0.5
         axes.text(

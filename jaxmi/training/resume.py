@@ -5,8 +5,12 @@ last good one is kept until the next is complete. It is read back as plain array
 with another number of devices or hosts.
 """
 
+import functools
 import logging
+import re
 import shutil
+import sys
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -41,7 +45,7 @@ class StateStore:
         """Takes the folder, which need not exist."""
         self._folder = folder.resolve()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what fails is raised, and told once
+        _tell_failures_once()
 
     def load(self) -> Iterator[SavedBatch]:
         """Reads every batch that was under way, the furthest first.
@@ -142,8 +146,33 @@ class StateStore:
         try:
             yield
         except Exception as error:  # Orbax raises whatever its storage layer does
-            reason = " ".join(str(error).split())
-            raise UnavailableError(f"{what}: {reason[-300:]}") from error
+            raise UnavailableError(f"{what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong at the bottom: TensorStore names every file on the way, and its settings."""
+    message = " ".join(str(error).split())
+    message = re.sub(r" \[(os_error_code|source locations|tensorstore_spec)=.*", "", message)
+    return message.rpartition('": ')[2][:300]
+
+
+@functools.cache
+def _tell_failures_once() -> None:
+    """Keeps stderr free of what is raised anyway when a state cannot be saved.
+
+    Orbax and asyncio log it too, and the first failure closes the event loop to which TensorStore's
+    threads report every other write.
+    """
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", "coroutine 'async_serialize_", RuntimeWarning)
+    tell = sys.unraisablehook
+
+    def tell_others(unraisable: Any) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            tell(unraisable)
+
+    sys.unraisablehook = tell_others
 
 
 def rebuild(saved: SavedBatch, template: Any) -> Any:

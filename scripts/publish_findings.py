@@ -52,8 +52,8 @@ def _took(result: dict[str, Any]) -> str:
     name, seeds = result["study"], about["seeds"]
     return (
         f"`.venv/bin/python scripts/study_{name.replace('-', '_')}.py`: {networks} networks, seeds "
-        f"{seeds[0]} to {seeds[-1]}; {minutes[0]:.0f} minutes of training and {minutes[1]:.0f} of "
-        f"measuring on 2 cores, other work beside it. [All numbers](studies/{name}.json)."
+        f"{seeds[0]} to {seeds[-1]}; {minutes[0]:.0f} min of training and {minutes[1]:.0f} of "
+        f"measuring on 2 cores, some beside other work. [All numbers](studies/{name}.json)."
     )
 
 

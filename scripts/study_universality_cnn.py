@@ -1,7 +1,7 @@
 """Whether every CNN learns detectors and anti-detectors of the clue.
 
 Command:   .venv/bin/python scripts/study_universality_cnn.py
-Time:      half an hour on 2 cores: 32 networks, explained
+Time:      20 minutes on 2 cores: 32 networks, explained
 Expected:  every claim in 32 of 32 networks but `specific`, in 31
 """
 

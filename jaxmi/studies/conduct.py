@@ -156,16 +156,17 @@ def _result(
 
 @cache
 def commit() -> str | None:
-    """The source's commit, with a plus sign if files were changed since; None without git."""
-    here = Path(__file__).parent
+    """The source's commit, with a plus sign if files have changed; None if installed."""
+    here = Path(__file__)
 
     def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "-C", str(here), *arguments], capture_output=True, text=True, check=True
+            ["git", "-C", str(here.parent), *arguments], capture_output=True, text=True, check=True
         ).stdout.strip()
 
     try:
-        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parent))
+        git("ls-files", "--error-unmatch", here.name)  # else it is installed in another's checkout
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parents[1]))
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return None

@@ -1,6 +1,7 @@
 """Studies go on, reuse networks, and mix nothing up."""
 
 import shutil
+import subprocess
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError, StoppedError
+from jaxmi.studies import conduct as conduct_module
 from jaxmi.studies.bootstrap import find
 from jaxmi.studies.conduct import conduct
 from jaxmi.studies.networks import NetworkStore
@@ -145,3 +147,28 @@ def test_a_variants_metrics_are_of_its_own_labels(training: Training, tmp_path: 
     assert found.metrics["domain_accuracy"] == pytest.approx((answers == labels).mean())
     assert found.variant is not None
     assert found.variant.startswith("labels turned")
+
+
+def test_the_commit_is_of_the_source_and_of_no_checkout_around_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "jaxmi/studies/conduct.py"
+    source.parent.mkdir(parents=True)
+    source.write_text("first")
+    monkeypatch.setattr(conduct_module, "__file__", str(source))
+    commit = conduct_module.commit.__wrapped__
+
+    def git(*arguments: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+        command = ["git", "-C", str(tmp_path), *identity, *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    assert commit() is None
+    git("init")
+    git("commit", "--allow-empty", "-m", "another's")
+    assert commit() is None
+    git("add", ".")
+    git("commit", "-m", "ours")
+    assert commit() == git("rev-parse", "HEAD")
+    source.write_text("second")
+    assert commit() == git("rev-parse", "HEAD") + "+"

@@ -152,7 +152,7 @@ class StateStore:
 def _reason(error: Exception) -> str:
     """What went wrong at the bottom: TensorStore names every file on the way, and its settings."""
     message = " ".join(str(error).split())
-    message = re.sub(r" \[(os_error_code|source locations|tensorstore_spec)=.*", "", message)
+    message = re.sub(r" \[[a-z_ ]+='.*", "", message)
     return message.rpartition('": ')[2][:300]
 
 
@@ -160,11 +160,13 @@ def _reason(error: Exception) -> str:
 def _tell_failures_once() -> None:
     """Keeps stderr free of what is raised anyway when a state cannot be saved.
 
-    Orbax and asyncio log it too, and the first failure closes the event loop to which TensorStore's
-    threads report every other write.
+    Orbax logs it too. And the first failure closes the event loop of the other writes: asyncio
+    logs those that had failed by then, TensorStore's threads cannot report the rest.
     """
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not (record.exc_info and ".orbax-checkpoint-tmp" in str(record.exc_info[1]))
+    )
     warnings.filterwarnings("ignore", "coroutine 'async_serialize_", RuntimeWarning)
     tell = sys.unraisablehook
 

@@ -1,17 +1,22 @@
 """The state on disk: whole, untouched by donation, read back by any number of devices."""
 
+import logging
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError, StoppedError, UnavailableError
+from jaxmi.training import resume
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.resume import StateStore, rebuild
 from jaxmi.training.seeds import train_seeds
@@ -175,3 +180,41 @@ def test_what_does_not_fit_the_disk_is_not_begun(
     (saved,) = StateStore(tmp_path / "state").load()
     assert saved.step == 5
     np.testing.assert_array_equal(saved.arrays["w"], np.ones((1, 1000)))
+
+
+FULL = (
+    'OUT_OF_RANGE: Error writing "w/0" in OCDBT database at local file "/run/5.orbax-checkpoint-tmp'
+    '/default/": Failed writing: "/run/5.orbax-checkpoint-tmp/d/b3": Failed to write 10 bytes to '
+    "file 6: File too large"
+)
+SETTINGS = """ [tensorstore_spec='{"path": "w"}']"""
+
+
+@pytest.mark.parametrize("about", ["", " [os_error_code='27']" + SETTINGS, SETTINGS])
+def test_a_save_that_fails_tells_why_and_not_where(
+    about: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args, **kwargs) -> None:
+        raise ValueError(FULL + about)
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", fail)
+    with pytest.raises(UnavailableError) as raised:
+        StateStore(tmp_path / "state").save([0], 5, 0.0, {"w": jnp.ones((1, 3))})
+    told = f"{tmp_path}/state: Failed to write 10 bytes to file 6: File too large"
+    assert str(raised.value) == f"cannot save the training state in {told}"
+
+
+def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
+    resume._tell_failures_once.__wrapped__()
+    errors = [RuntimeError("Event loop is closed"), RuntimeError("another"), ValueError(FULL)]
+    for error in errors:
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+        logging.getLogger("asyncio").error("a task failed", exc_info=error)
+    logging.getLogger("asyncio").error("slow")
+    assert told == errors[1:]
+    logged = [record.exc_info and record.exc_info[1] for record in caplog.records]
+    assert logged == [*errors[:2], None]

@@ -12,11 +12,10 @@ import numpy as np
 
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.data.mnist import load_mnist
-from jaxmi.explain.clue_recovery import recover
-from jaxmi.explain.clue_search import pixel_moments, rank_by_bands
-from jaxmi.explain.cnn_detectors import observe
-from jaxmi.explain.network import Network
-from jaxmi.programs.clue_labels import (
+from jaxmi.explanation.clue_search import pixel_moments, rank_by_bands, recover
+from jaxmi.explanation.cnn_detectors import observe
+from jaxmi.explanation.network import Network
+from jaxmi.programs.published_labels import (
     CALIBRATED_BAND,
     CLUE_INDEX,
     Band,

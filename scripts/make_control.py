@@ -13,9 +13,9 @@ import numpy as np
 
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.data.mnist import load_mnist
+from jaxmi.storage.checkpoints import save_checkpoint
 from jaxmi.training.loop import make_train
 from jaxmi.training.recipe import RECIPES
-from jaxmi.weights.native import save_checkpoint
 
 TARGET = Path(__file__).resolve().parent.parent / "jaxmi" / "controls" / "cnn-parity"
 

@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.solutions import ClueSolution
-from jaxmi.explain.bands import best_band
-from jaxmi.explain.cnn_detectors import SITE, find_detectors, observe, similarity
-from jaxmi.explain.network import Network
-from jaxmi.explain.transformer_evidence import RESID_MID, find_filters, run_both_ways
+from jaxmi.explanation.cnn_detectors import SITE, find_detectors, observe, similarity
+from jaxmi.explanation.directions import best_band
+from jaxmi.explanation.network import Network
+from jaxmi.explanation.transformer_evidence import RESID_MID, find_filters, run_both_ways
 from jaxmi.judge.scrub_claims import judge_explanation
 from jaxmi.judge.submission import read_explanation
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 BY = "(Heimersheim and Hobbhahn, 2023)"

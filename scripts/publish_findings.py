@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxmi.report.studies.table import markdown
+from jaxmi.report.studies.intervals import markdown
 from jaxmi.studies.registry import STUDIES
 
 ROOT = Path(__file__).parent.parent

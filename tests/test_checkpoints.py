@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from jaxmi.challenges.registry import NAMES
-from jaxmi.cli.network import load_network
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.workflows.networks import load_network
 
 CHECKPOINTS = Path(__file__).parent.parent / "checkpoints"
 METRICS = ("train_accuracy", "test_accuracy", "domain_accuracy", "casper_figure")

@@ -1,25 +1,152 @@
-"""Every figure of `jaxmi bench`, each with how it is measured."""
+"""Every figure of `jaxmi bench`, each with how it is measured.
+
+Timing: rounds of several things in turn, so that a noisy moment hits all alike.
+
+The real command in a process of its own: how long it takes, how much memory.
+
+How many candidate programs are evaluated in a second: one by one, and compiled.
+"""
 
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxmi.bench.commands import command_seconds, peak_memory
-from jaxmi.bench.labels import programs_per_second
-from jaxmi.bench.rounds import PEAK_SIZE, summary
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
 from jaxmi.challenges.sealed import program_domain
+from jaxmi.programs.compiled import label_batch, label_constants
+from jaxmi.programs.domain import Domain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.parse import parse
+from jaxmi.programs.skeleton import constants, filled, skeleton
 from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
+
+PEAK_SIZE = 2048
+"""Side of the square matrices whose product stands for the machine's peak."""
+
+
+def time_in_turn(
+    things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Runs each thing once per round.
+
+    Args:
+      things: Name -> function without arguments that returns when its work is done.
+      rounds: How often.
+      warm_up: Rounds before that are not counted.
+
+    Returns:
+      Name -> seconds of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in things}
+    for number in range(-warm_up, rounds):
+        for name, thing in things.items():
+            began = time.perf_counter()
+            thing()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - began)
+    return seconds
+
+
+def summary(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Returns the median, and the quartiles as the spread."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def square_product() -> Callable[[], object]:
+    """A float32 product of two square matrices, `PEAK_SIZE` a side, on the first device."""
+    a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
+    product = jax.jit(lambda a: a @ a)
+
+    def run() -> object:
+        with jax.default_matmul_precision("float32"):
+            return jax.block_until_ready(product(a))
+
+    return run
+
+
+_JAXMI = (sys.executable, "-m", "jaxmi.cli.main")
+
+
+def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
+    """Wall time of the command in a process of its own; `OUT` stands for a new folder."""
+    seconds = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
+            began = time.perf_counter()
+            subprocess.run([*_JAXMI, *command], capture_output=True, check=True)
+            seconds.append(time.perf_counter() - began)
+    return summary(seconds)
+
+
+def peak_memory(name: str) -> float:
+    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short (on Linux)."""
+    with tempfile.TemporaryDirectory() as folder:
+        steps = ["--save-every", "10", "--set", "steps=20", "eval_every=10"]
+        out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
+        code = (
+            "import sys; from jaxmi.cli.main import main\n"
+            "try: main(sys.argv[1:])\n"
+            "finally:\n"
+            "  line = next(x for x in open('/proc/self/status') if x.startswith('VmHWM'))\n"
+            "  print(line.split()[1], file=sys.stderr)"
+        )
+        command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stderr.split()[-1]) * 1024 / 1e9
+
+
+CANDIDATES = 1000
+"""Programs per batch: a published one, with its constants changed by up to a quarter."""
+
+
+def programs_per_second(name: str, domain: Domain, rounds: int) -> dict[str, Any]:
+    """Evaluates a challenge's program with many constants, over the whole domain.
+
+    Args:
+      name: The challenge's.
+      domain: Its domain.
+      rounds: How often each way is timed, in turn.
+
+    Returns:
+      Programs per second: `exact` by NumPy one by one; `compiled` from programs, which are grouped
+      first; and `constants` compiled from their constants alone.
+    """
+    text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
+    program = parse(text, domain.kind)
+    shared, own = skeleton(program), np.array(constants(program)[1], np.float64)
+    factors = np.random.default_rng(0).uniform(0.8, 1.25, (CANDIDATES, len(own)))
+    whole = [kind is int for kind in shared.kinds]
+    values = np.where(whole, np.round(own * factors), own * factors)
+    programs = [filled(shared, row) for row in values.tolist()]
+    few = programs[: CANDIDATES // 20]
+    seconds = time_in_turn(
+        {
+            "exact": lambda: [label(program, domain) for program in few],
+            "compiled": lambda: label_batch(programs, domain),
+            "constants": lambda: label_constants(shared, values, domain),
+        },
+        rounds,
+    )
+    counts = {"exact": len(few), "compiled": len(programs), "constants": len(values)}
+    return {f"{way}_per_second": summary(counts[way] / np.asarray(seconds[way])) for way in counts}
+
 
 Say = Callable[[str], None]
 

@@ -14,12 +14,12 @@ from typing import Any
 import jax
 import optax
 
-from jaxmi.bench.rounds import square_product, summary, time_in_turn
+from jaxmi.bench.measure import square_product, summary, time_in_turn
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.training.devices import usable_cores
 from jaxmi.training.recipe import RECIPES, Recipe
-from jaxmi.training.trainer import Trainer
+from jaxmi.training.seeds import Trainer
 
 
 def our_steps(

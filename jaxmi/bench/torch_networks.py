@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from jaxmi.weights.layouts import CASPER_CNN, CASPER_TRANSFORMER
+from jaxmi.storage.layouts import CASPER_CNN, CASPER_TRANSFORMER
 
 
 class Transformer(nn.Module):

@@ -5,12 +5,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from jaxmi.challenges.challenge import Challenge, Published
-from jaxmi.challenges.solutions import ClueSolution
+from jaxmi.challenges.challenge import Challenge, ClueSolution, Published
 from jaxmi.data.mnist import TEST, TRAIN, VALIDATION, load_mnist
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.cnn_fast import logits
-from jaxmi.programs.clue_labels import CLUE_INDEX, label_images
+from jaxmi.programs.published_labels import CLUE_INDEX, label_images
 from jaxmi.types import Array, Params
 
 PUBLISHED = Published(

@@ -3,13 +3,12 @@
 import jax
 import numpy as np
 
-from jaxmi.challenges.challenge import Challenge, Published
-from jaxmi.challenges.solutions import FilterSolution
+from jaxmi.challenges.challenge import Challenge, FilterSolution, Published
 from jaxmi.data.pairs import all_pairs, split_indices, to_tokens
 from jaxmi.models.transformer import Transformer
 from jaxmi.models.transformer_fast import last_logits
 from jaxmi.programs.domain import P
-from jaxmi.programs.pair_labels import label_table
+from jaxmi.programs.published_labels import label_table
 from jaxmi.types import Array, Params
 
 PUBLISHED = Published(

@@ -18,8 +18,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.parse import parse
-from jaxmi.programs.reader import TRAINING_IMAGES
+from jaxmi.programs.parse import TRAINING_IMAGES, parse
 from jaxmi.programs.show import canonical, show
 
 SCHEME = "jaxmi sealed challenge, version 1"

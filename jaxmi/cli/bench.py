@@ -1,10 +1,13 @@
 """`jaxmi bench`: throughput beside PyTorch and beside the machine's own matrix products."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmi.cli.verb import Result, Verb, log
+from jaxmi.cli.subcommand import Result, Verb
+
+logger = logging.getLogger(__name__)
 
 TARGETS = {
     "transformer.step_ratio_vs_torch": (">=", 8),
@@ -32,7 +35,7 @@ class Bench(Verb):
         """Measures everything, in about ten minutes."""
         from jaxmi.bench.measure import measure_all
 
-        return measure_all(lambda what: log(f"bench: {what}"), self.quick)
+        return measure_all(lambda what: logger.info(f"bench: {what}"), self.quick)
 
     def show(self, result: Result) -> None:
         """Prints the figures that have targets, with their spread."""

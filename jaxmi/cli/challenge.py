@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 from jaxmi.errors import InputError
 
 
@@ -36,7 +36,7 @@ class ChallengeNew(Verb):
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
             raise InputError(f"--out {self.out}: name a folder to make")
-        from jaxmi.cli.sealing import pose
+        from jaxmi.workflows.pose import pose
 
         answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
         return pose(self.kind, self.out, answer, self.programs, self.data_dir)
@@ -63,7 +63,7 @@ class ChallengeVerify(Verb):
 
     def run(self) -> Result:
         """Checks every byte, then that the network's forms agree."""
-        from jaxmi.cli.sealed_checks import check_contents, read_bundle
+        from jaxmi.sealed.read import check_contents, read_bundle
 
         bundle = read_bundle(self.bundle)
         if self.fingerprint not in (None, bundle.fingerprint):
@@ -105,7 +105,7 @@ class ChallengeSolve(Verb):
 
     def run(self) -> Result:
         """Checks the bundle, searches, compares with the counts that it states."""
-        from jaxmi.cli.recovering import solve
+        from jaxmi.workflows.recover import solve
 
         return solve(self.bundle, self.out, self.force, self.data_dir)
 
@@ -141,9 +141,8 @@ class ChallengeReveal(Verb):
 
     def run(self) -> Result:
         """Checks the bundle, the commitment, and the network's accuracy under the program."""
-        from jaxmi.cli.scoring import score_file
-        from jaxmi.cli.sealed_checks import open_bundle, read_bundle
-        from jaxmi.cli.submissions import Against
+        from jaxmi.sealed.read import open_bundle, read_bundle
+        from jaxmi.workflows.score import Against, score_file
 
         bundle = read_bundle(self.bundle)
         opened = open_bundle(bundle, self.answer, self.data_dir)

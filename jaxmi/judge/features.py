@@ -8,12 +8,12 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.explain.scrub import near, same
+from jaxmi.explanation.scrub import near, same
 from jaxmi.models.cnn import Cnn
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import evaluate
-from jaxmi.programs.reader import TRAINING_IMAGES
+from jaxmi.programs.parse import TRAINING_IMAGES
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,13 +1,70 @@
-"""How well submitted labels agree: with the truth, with a network, and with its mistakes."""
+"""How well submitted labels agree: with the truth, with a network, and with its mistakes.
+
+Where two labellings differ, in words: connected regions of pairs, or digits.
+
+What submissions to a challenge are judged by: its labels, as far as known, and a network's.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+import scipy.ndimage
+from jaxtyping import Bool, Int, Integer, UInt8
 
+from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
+
+
+class Region(NamedTuple):
+    """Inputs on which two labellings differ."""
+
+    name: str
+    """Where it is."""
+    differing: int
+    """How many inputs differ there."""
+    label1: int
+    """To how many of them the submission gives label 1."""
+
+
+def pair_regions(
+    differs: Bool[np.ndarray, "p p"], submitted: Int[np.ndarray, "p p"]
+) -> list[Region]:
+    """Finds regions of pairs that hang together, neighbours by a corner included, largest first.
+
+    Args:
+      differs: Where the labellings differ, row = x.
+      submitted: The submission's labels.
+    """
+    numbered = np.empty(differs.shape, np.int32)
+    scipy.ndimage.label(differs, structure=np.ones((3, 3)), output=numbered)
+    found = []
+    for i, (xs, ys) in enumerate(scipy.ndimage.find_objects(numbered), start=1):
+        inside = numbered[xs, ys] == i
+        ones = int((submitted[xs, ys][inside] == 1).sum())
+        found.append(Region(f"{_span('x', xs)}, {_span('y', ys)}", int(inside.sum()), ones))
+    return sorted(found, key=lambda region: -region.differing)
+
+
+def digit_regions(
+    differs: Bool[np.ndarray, "n"],
+    submitted: Int[np.ndarray, "n"],
+    digits: Integer[np.ndarray, "n"],
+) -> list[Region]:
+    """Sorts the images that differ by the digit that they show, most first."""
+    found = []
+    for digit in np.unique(digits[differs]):
+        inside = differs & (digits == digit)
+        name = f"images of a {digit} ({int((digits == digit).sum()):,} of them)"
+        found.append(Region(name, int(inside.sum()), int((submitted[inside] == 1).sum())))
+    return sorted(found, key=lambda region: -region.differing)
+
+
+def _span(name: str, positions: slice) -> str:
+    first, last = positions.start, positions.stop - 1
+    return f"{name} = {first}" if first == last else f"{name} = {first}..{last}"
+
 
 Labels = Int[np.ndarray, "_"]
 
@@ -155,3 +212,60 @@ def _share(labels: Labels, others: Labels | None) -> float | None:
 
 def _and(words: list[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A challenge as a judge sees it."""
+
+    challenge: Challenge
+    """Its inputs and splits; of a sealed challenge, its labels are another program's."""
+
+    truth: Int[np.ndarray, "n"] | None
+    """The true labels; None while the challenge is sealed."""
+
+    network: Int[np.ndarray, "n"] | None
+    """The labels of the network that is judged; None if none is."""
+
+    stated: Mapping[str, int] = field(default_factory=dict)
+    """Of a sealed challenge: as in `Score`."""
+
+    digits: UInt8[np.ndarray, "n"] | None = None
+    """The digit that each image shows."""
+
+    def score(self, submitted: Int[np.ndarray, "m"], rows: slice = slice(None)) -> Score:
+        """Judges labels of the whole domain, or of some rows.
+
+        Raises:
+          InputError: as `Score`.
+        """
+        everything = np.arange(len(self.challenge.inputs))
+        chosen = everything[rows]
+        splits = {
+            name: np.flatnonzero(np.isin(chosen, of)) if len(chosen) < len(everything) else of
+            for name, of in self.challenge.splits.items()
+        }
+        whole = {name: len(splits[name]) == len(of) for name, of in self.challenge.splits.items()}
+        whole["domain"] = len(chosen) == len(everything)
+        return Score(
+            submitted,
+            None if self.truth is None else self.truth[rows],
+            None if self.network is None else self.network[rows],
+            splits,
+            {name: count for name, count in self.stated.items() if whole[name]},
+        )
+
+    def differences(self, score: Score, rows: slice = slice(None)) -> dict[str, list[Region]]:
+        """Says where submitted labels differ: from the "truth", and from the "network"."""
+        found = {}
+        for name, others in (("truth", score.truth), ("network", score.network)):
+            if others is None:
+                continue
+            differs = score.submitted != others
+            if self.digits is None:
+                p = round(len(differs) ** 0.5)
+                table = score.submitted.reshape(p, p)
+                found[name] = pair_regions(differs.reshape(p, p), table)
+            else:
+                found[name] = digit_regions(differs, score.submitted, self.digits[rows])
+        return found

@@ -7,16 +7,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.solutions import ClueSolution
+from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
-from jaxmi.explain.directions import Pca, pca
-from jaxmi.explain.network import Network
+from jaxmi.explanation.directions import Pca, pca
+from jaxmi.explanation.network import Network
 from jaxmi.judge.components import Component, duals
-from jaxmi.judge.expressions import names_in
 from jaxmi.judge.features import rows_of, values
-from jaxmi.judge.network_sites import Axes
-from jaxmi.judge.submission import Components, Explanation, Readout
+from jaxmi.judge.submission import Axes, Components, Explanation, Readout, names_in
 from jaxmi.programs import language as lang
 from jaxmi.types import Params
 

@@ -2,17 +2,141 @@
 
 The schema, and the check of every part of it before anything is computed. docs/explanations.md
 describes it for those who write one.
+
+The expressions of a submission: features and conditions, over names that it defines.
+
+Where in each challenge's network claims can be made: sites, their axes and sizes.
 """
 
+import keyword
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from jaxmi.judge.expressions import MAX_EXPRESSION, MAX_NAMES, Expressions, named, names_in
-from jaxmi.judge.network_sites import Axes, site_axes
+import jax
+import numpy as np
+
+from jaxmi.challenges.registry import param_shapes
 from jaxmi.judge.strict_json import Value, read_json, shown
+from jaxmi.models import cnn, transformer
 from jaxmi.programs import language as lang
+from jaxmi.programs.language import ProgramError
+from jaxmi.programs.parse import MODULES, parse
+
+MAX_NAMES = 32
+"""How many names an object may define."""
+
+MAX_EXPRESSION = 2000
+"""Length of an expression, in characters."""
+
+
+class Expressions:
+    """Reads expressions of the language, over the definitions given so far."""
+
+    def __init__(self, kind: lang.Kind, extra: tuple[str, ...]) -> None:
+        """Takes what programs label, and the names of what they are given beside."""
+        self._kind: lang.Kind = kind
+        self._extra = extra
+        self._lines: list[str] = []
+
+    def define(self, name: str, value: Value) -> None:
+        """Takes up `name = expression`.
+
+        Raises:
+          InputError: if it is no expression of the language.
+        """
+        line = f"{name} = {value.text(MAX_EXPRESSION)}"
+        body = self._parse([line, "return 0"], value, len(f"{name} = ")).body
+        if len(body) != len(self._lines) + 2:
+            value.fail("one expression, and nothing after it")
+        self._lines.append(line)
+
+    def read(self, value: Value) -> lang.Program:
+        """Returns the program of an expression, with no more definitions than it needs.
+
+        Raises:
+          InputError: if it is no expression of the language.
+        """
+        text = value.text(MAX_EXPRESSION)
+        program = self._parse([f"return {text}"], value, len("return "))
+        if len(program.body) != len(self._lines) + 1:
+            value.fail("one expression, and nothing after it")
+        *definitions, answer = program.body
+        needed, body = names_in(answer), [answer]
+        for definition in reversed(definitions):
+            assert isinstance(definition, lang.Assign)
+            if definition.name in needed:
+                needed |= names_in(definition)
+                body.insert(0, definition)
+        return replace(program, body=tuple(body))
+
+    def _parse(self, lines: list[str], value: Value, before: int) -> lang.Program:
+        try:
+            return parse("\n".join([*self._lines, *lines]), self._kind, self._extra)
+        except ProgramError as error:
+            message = str(error).split(": ", 1)[1]
+            value.fail(f"line 1, column {max(error.at.column - before, 1)}: {message}")
+
+
+def named(
+    value: Value | None, kind: lang.Kind, taken: tuple[str, ...]
+) -> Iterator[tuple[str, Value]]:
+    """Goes through an object whose keys are names of the submission's own: each with its value.
+
+    Args:
+      value: The object; None has no keys.
+      kind: What programs label: its inputs are no free names.
+      taken: Names that are given already.
+
+    Raises:
+      InputError: if it is no object, or a key is no name that is free.
+    """
+    keys = [] if value is None else value.keys()
+    reserved = {*lang.INPUTS[kind], *lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES}
+    for number, key in enumerate(keys):
+        assert value is not None
+        if number >= MAX_NAMES:
+            value.fail(f"{len(keys):,} names, expected at most {MAX_NAMES}")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", key) or keyword.iskeyword(key):
+            value.fail(f"{shown(key)} is no name: letters, digits and _, at most 40")
+        if key in reserved or key in taken:
+            value.fail(f"the name {key!r} is taken")
+        yield key, value.member(key)
+
+
+def names_in(node: lang.Node) -> set[str]:
+    """Returns the names that stand in a part of a program."""
+    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
+
+
+Axes = Mapping[str, int]
+"""A site's axes in order: name -> size."""
+
+POSITIONS = ("pos", "query", "key", "height", "width")
+"""Axes that say where something is; the others are of components."""
+
+
+@cache
+def site_axes(challenge_name: str) -> Mapping[str, Axes]:
+    """Returns the sites of a challenge's network, in the order in which they are computed.
+
+    Raises:
+      InputError: if there is no such challenge.
+    """
+    params = param_shapes(challenge_name)
+    if challenge_name == "cnn":
+        model, example, sites = cnn.Cnn(), np.zeros((28, 28), np.uint8), cnn.SITES
+    else:
+        model, example = transformer.Transformer(), np.zeros(3, np.int32)
+        sites = transformer.SITES
+    _, activations = jax.eval_shape(lambda p: model.apply({"params": p}, example), params)
+    return {
+        site: dict(zip(names, activations[site].shape, strict=True))
+        for site, names in sites.items()
+    }
+
 
 MAX_CLAIMS = 32
 """How many; each is carried out several times."""

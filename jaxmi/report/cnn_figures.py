@@ -8,8 +8,7 @@ from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from jaxmi.explain.cnn_controls import OTHER_ONES
-from jaxmi.explain.cnn_solution import CnnExplanation
+from jaxmi.explanation.cnn_solution import OTHER_ONES, CnnExplanation
 
 LABEL_COLOURS = ("#b39b5e", "#2f5d8a")
 """Label 0, label 1."""

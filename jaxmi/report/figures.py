@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from jaxmi.training.trainer import Point
+from jaxmi.training.seeds import Point
 
 LABELS = ListedColormap(["#e8e4d8", "#2f5d8a"])
 """Label 0, label 1."""

@@ -4,8 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxmi.explain.transformer_evidence import Filters, Stream
-from jaxmi.explain.transformer_solution import QUADRANTS, RUNS, TransformerExplanation
+from jaxmi.explanation.transformer_evidence import Filters, Stream
+from jaxmi.explanation.transformer_solution import QUADRANTS, RUNS, TransformerExplanation
 from jaxmi.report.figures import LABELS
 
 LABEL_COLOURS = ("#b39b5e", "#2f5d8a")

@@ -1,7 +1,7 @@
 """The report on a transformer: the claim, the evidence, its controls, and what it does not show."""
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.explain.transformer_solution import (
+from jaxmi.explanation.transformer_solution import (
     CONTROL_DRAWS,
     LEADING,
     TransformerExplanation,

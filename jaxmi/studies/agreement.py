@@ -16,8 +16,8 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    plain,
 )
-from jaxmi.studies.trainings import plain
 
 DRAWS = 200
 """How many random sets of networks vote, for each size but the largest."""

@@ -5,19 +5,21 @@ others, 2022). Two grids, one for each challenge, vary the share of the data tha
 the weight decay; on challenge 2 some cells are trained six times as long at a constant rate. The
 same network, trained in the same way on addition modulo 113, which is known to be grokked, shows
 that it would be seen.
+
+What a learning curve says of grokking.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs.domain import P
 from jaxmi.studies.bootstrap import exactly, find, share
-from jaxmi.studies.learning import FITTED, Learning, learn
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -26,8 +28,46 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    plain,
+    variant,
 )
-from jaxmi.studies.trainings import plain, variant
+
+FITTED = 0.01
+"""Training accuracy so near its maximum over the run counts as fitted."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """One network's learning curve, summed up."""
+
+    fit_step: int
+    """The first step at which training accuracy is within `FITTED` of its maximum."""
+
+    final: float
+    """Test accuracy after the last step."""
+
+    train_final: float
+    """Training accuracy after the last step."""
+
+    gain: float
+    """How far test accuracy rises after `fit_step`, at most: near 1 where there is grokking, near 0
+    where both are learned together."""
+
+
+def learn(
+    steps: Int[np.ndarray, "points"],
+    train: Float[np.ndarray, "points"],
+    test: Float[np.ndarray, "points"],
+) -> Learning:
+    """Sums up a learning curve."""
+    fitted = int(np.argmax(train >= train.max() - FITTED))
+    return Learning(
+        fit_step=int(steps[fitted]),
+        final=float(test[-1]),
+        train_final=float(train[-1]),
+        gain=float(test[fitted:].max() - test[fitted]),
+    )
+
 
 SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
 """Of the data, in per cent: of all pairs, and of the 50,000 training images."""

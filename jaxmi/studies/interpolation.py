@@ -22,8 +22,9 @@ from jaxmi.studies.interpolators import (
     gaussian_process,
     kernel_regression,
     neighbours,
+    tangent_kernel,
 )
-from jaxmi.studies.label_changes import BINS, CURVES, find_changes
+from jaxmi.studies.parts import BINS, CURVES, find_changes
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -32,9 +33,8 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    plain,
 )
-from jaxmi.studies.tangent_kernel import tangent_kernel
-from jaxmi.studies.trainings import plain
 
 QUICK_PAIRS = 1000
 """Training pairs that kernels are fit to when the study is only to be tried."""

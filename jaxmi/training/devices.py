@@ -15,9 +15,8 @@ from jax.stages import Wrapped
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.training.loop import RunState, make_data, make_start
+from jaxmi.training.loop import RunState, default_microbatch, make_data, make_start
 from jaxmi.training.recipe import Recipe
-from jaxmi.training.step import default_microbatch
 
 Tree = TypeVar("Tree")
 

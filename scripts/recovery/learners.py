@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.cli.answers import Answers
+from jaxmi.workflows.recover import Answers
 
 Guess = tuple[np.ndarray, int | None]
 NEIGHBOURS = (1, 2, 3, 5, 7, 9, 15, 25)

@@ -19,9 +19,9 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import ACCURACY, posed
 from jaxmi.programs.language import KINDS as LABELLED
 from jaxmi.programs.show import show
+from jaxmi.storage.atomic import whole_files
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
-from jaxmi.weights.whole import whole_files
 
 OUT = Path("runs/recovery")
 

@@ -15,10 +15,10 @@ import numpy as np
 from kinds import KINDS
 
 import jaxmi
-from jaxmi.cli.answers import Answers, read_answers
 from jaxmi.programs.language import KINDS as LABELLED
 from jaxmi.programs.parse import parse
-from jaxmi.recover.recovery import recover
+from jaxmi.recovery.recover import recover
+from jaxmi.workflows.recover import Answers, read_answers
 
 ROOT = Path("runs/recovery")
 RESULTS, BASELINES = ROOT / "results.jsonl", ROOT / "baselines.jsonl"

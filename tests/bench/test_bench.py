@@ -6,8 +6,8 @@ import jax
 import pytest
 import torch
 
-from jaxmi.bench import labels, measure
-from jaxmi.bench.rounds import PEAK_SIZE, square_product, summary, time_in_turn
+from jaxmi.bench import measure
+from jaxmi.bench.measure import PEAK_SIZE, square_product, summary, time_in_turn
 from jaxmi.bench.steps import largest_gradient_difference, our_steps, torch_steps
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.bench import TARGETS, _value
@@ -86,11 +86,11 @@ def test_the_cost_of_seeds_counts_every_compilation(
 
 
 def test_programs_are_really_evaluated_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls, real_label = [], labels.label
-    monkeypatch.setattr(labels, "CANDIDATES", 200)
-    monkeypatch.setattr(labels, "label", lambda *given: calls.append(given) or real_label(*given))
+    calls, real_label = [], measure.label
+    monkeypatch.setattr(measure, "CANDIDATES", 200)
+    monkeypatch.setattr(measure, "label", lambda *given: calls.append(given) or real_label(*given))
     monkeypatch.setattr(compiled, "label", lambda *given: pytest.fail("this one is not compiled"))
-    found = labels.programs_per_second("transformer", PairDomain(29), rounds=2)
+    found = measure.programs_per_second("transformer", PairDomain(29), rounds=2)
     assert len(calls) == 10 * 3, "a twentieth of the candidates, in 2 rounds and a warm-up"
     assert len({program for program, _ in calls}) == 10
     ways = {"exact_per_second", "compiled_per_second", "constants_per_second"}

@@ -1,26 +1,11 @@
 """Each test runs in an empty folder, and commands in this process."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import Answer, posed, seal
 from jaxmi.cli.main import main
-from jaxmi.cli.sealed_bundle import write_bundle
-from jaxmi.cli.sealed_checks import read_bundle
-from jaxmi.programs.parse import parse
-from jaxmi.weights.native import load_checkpoint, write_json
-
-SEALED = """z = 0
-if x ** 3 < 4711 * sqrt(y):
-    z += 3
-z += int(y ** 1.7) % 6 - 4
-return z >= 0
-"""
-"""A program with constants that nothing else has."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,36 +41,3 @@ def fails(capsys: pytest.CaptureFixture[str]):
         return lines[0]
 
     return fails
-
-
-@pytest.fixture(scope="session")
-def answer() -> Answer:
-    return seal(parse(SEALED, "pairs"))
-
-
-@pytest.fixture(scope="session")
-def made(
-    tmp_path_factory: pytest.TempPathFactory,
-    transformer: Challenge,
-    checkpoints: Path,
-    answer: Answer,
-) -> Path:
-    """A sealed challenge with the repository's network, which knows nothing of the program."""
-    folder = tmp_path_factory.mktemp("made")
-    params = load_checkpoint(checkpoints / "transformer").params
-    challenge = posed(transformer, answer.program)
-    write_bundle(folder, challenge, params, answer, {"name": "fast", "steps": 1000})
-    return folder
-
-
-@pytest.fixture
-def bundle(made: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be altered."""
-    return Path(shutil.copytree(made, tmp_path / "bundle"))
-
-
-@pytest.fixture
-def answer_file(answer: Answer, made: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "answer.json"
-    write_json(path, {**answer.to_json(), "fingerprint": read_bundle(made).fingerprint})
-    return path

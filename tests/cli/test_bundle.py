@@ -14,10 +14,10 @@ import torch
 from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.cli.bundle import FILES, pickle_for_any_numpy
 from jaxmi.report import figures
-from jaxmi.weights.layouts import TRANSFORMER_LENS
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.layouts import TRANSFORMER_LENS
+from jaxmi.workflows.bundle import FILES, pickle_for_any_numpy
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 TRANSFORMER = {"README.md", "figs", *(file for file in FILES["transformer"] if "/" not in file)}

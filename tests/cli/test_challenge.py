@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.cli import sealing
 from jaxmi.cli.main import main
 from jaxmi.training.recipe import RECIPES
+from jaxmi.workflows import pose
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains for a moment, and takes whatever comes of it."""
     recipe = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=20)
-    monkeypatch.setattr(sealing, "RECIPES", {"transformer": {"fast": recipe}})
-    monkeypatch.setattr(sealing, "ACCURACY", {"pairs": (0.0, 1.0)})
+    monkeypatch.setattr(pose, "RECIPES", {"transformer": {"fast": recipe}})
+    monkeypatch.setattr(pose, "ACCURACY", {"pairs": (0.0, 1.0)})
 
 
 def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
@@ -76,7 +76,7 @@ def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
     answers = []
     for _ in range(2):
         random.seed(0)
-        answers.append(sealing.draw(transformer, None)[0])
+        answers.append(pose.draw(transformer, None)[0])
     assert answers[0].program != answers[1].program
     assert answers[0].salt != answers[1].salt
 
@@ -84,22 +84,22 @@ def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
 def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
     quick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sealing, "ACCURACY", {"pairs": (1.1, 1.2)})
-    seeds, train_seeds = [], sealing.train_seeds
+    monkeypatch.setattr(pose, "ACCURACY", {"pairs": (1.1, 1.2)})
+    seeds, train_seeds = [], pose.train_seeds
 
     def noted(challenge, recipe, seeds_, **more):
         seeds.extend(seeds_)
         return train_seeds(challenge, recipe, seeds_, **more)
 
-    monkeypatch.setattr(sealing, "train_seeds", noted)
+    monkeypatch.setattr(pose, "train_seeds", noted)
     with pytest.raises(SystemExit) as caught:
         main(["challenge", "new", "--out", "sealed", "--programs", "2"])
     assert caught.value.code == 1
     err = capsys.readouterr().err
-    assert err.count("trying again") == 2 * sealing.SEEDS_PER_PROGRAM
+    assert err.count("trying again") == 2 * pose.SEEDS_PER_PROGRAM
     assert "2 programs, and no network between 110.0% and 120.0%" in err
     assert list(Path().iterdir()) == []
-    assert len(set(seeds)) == 2 * sealing.SEEDS_PER_PROGRAM  # each drawn anew
+    assert len(set(seeds)) == 2 * pose.SEEDS_PER_PROGRAM  # each drawn anew
 
 
 def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.cli import explanation
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError
 from jaxmi.report.page import Page
-from jaxmi.weights.native import load_checkpoint, save_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint, save_checkpoint
+from jaxmi.workflows import explain
 
 CLOSE_TO_PUBLISHED = """
     pca_variance_1 pca_variance_2 similarity_band_agreement l1_band_agreement
@@ -194,7 +194,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the explanation itself by a page with one number; lists what was explained."""
     explained = []
 
-    def explain(challenge, checkpoint, digits, name, command):
+    def failing(challenge, checkpoint, digits, name, command):
         explained.append(name)
         value = float(checkpoint.config["seed"])
         page = Page("t", "s", "c", (), "n", command, {"accuracy": value}, {})
@@ -203,7 +203,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             "verdicts": {}, "program": None,
         }  # fmt: skip
 
-    monkeypatch.setattr(explanation, "_explain", explain)
+    monkeypatch.setattr(explain, "_explain", failing)
     return explained
 
 
@@ -253,14 +253,14 @@ def test_the_same_command_goes_on_with_the_seeds_that_are_missing(run, a_run, co
 
 
 def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeypatch) -> None:
-    works = explanation._explain
+    works = explain._explain
 
-    def explain(challenge, checkpoint, digits, name, command):
+    def failing(challenge, checkpoint, digits, name, command):
         if name == "seed-00001":
             raise OSError("disk full")
         return works(challenge, checkpoint, digits, name, command)
 
-    monkeypatch.setattr(explanation, "_explain", explain)
+    monkeypatch.setattr(explain, "_explain", failing)
     assert "disk full" in fails(1, "explain", a_run, "--out", "out")
     assert sorted(p.name for p in Path("out").iterdir()) == ["seed-00000"]
     assert sorted(p.name for p in Path("out/seed-00000").iterdir()) == [
@@ -272,14 +272,14 @@ def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeyp
 def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
     fails, run, a_run, counted, monkeypatch
 ) -> None:
-    works = explanation._explain
+    works = explain._explain
 
-    def explain(challenge, checkpoint, digits, name, command):
+    def failing(challenge, checkpoint, digits, name, command):
         if name == "seed-00001":
             raise InputError("nothing to explain")
         return works(challenge, checkpoint, digits, name, command)
 
-    monkeypatch.setattr(explanation, "_explain", explain)
+    monkeypatch.setattr(explain, "_explain", failing)
     line = fails(2, "explain", a_run, "--out", "out")
     assert "the other 2 seeds are explained in out, not seed-00001: nothing to explain" in line
     table = Path("out/report.html").read_text()
@@ -291,7 +291,7 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
 def test_a_person_sees_the_verdicts_and_the_program(
     explained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    explanation.print_explanations(explained["cnn"][1])
+    explain.print_explanations(explained["cnn"][1])
     shown = capsys.readouterr().out
     assert "holds  The clue, found without the hint" in shown
     assert "clue = mnist_train[6]" in shown

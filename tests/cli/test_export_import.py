@@ -15,7 +15,7 @@ from reference.torch_transformer import PairTransformer
 from safetensors.numpy import load_file
 
 from jaxmi.cli.main import main
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 

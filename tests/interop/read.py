@@ -12,7 +12,7 @@ import numpy as np
 from write import CHECKPOINT
 
 from jaxmi.cli.main import main as jaxmi
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxmi.cli.main import main as jaxmi
-from jaxmi.cli.network import load_network
+from jaxmi.workflows.networks import load_network
 
 CHECKPOINT = Path(__file__).parents[2] / "checkpoints" / "transformer"
 

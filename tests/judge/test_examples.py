@@ -10,17 +10,14 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.explain.cnn_detectors import observe, similarity
-from jaxmi.explain.cnn_experiments import scrub_near
-from jaxmi.explain.filter_claims import hypotheses, scrub_filters
-from jaxmi.explain.network import Network
-from jaxmi.explain.transformer_evidence import find_filters, run_both_ways
-from jaxmi.judge.claim_trials import ReadyClaim, Trial, run_claims
-from jaxmi.judge.network_sites import site_axes
-from jaxmi.judge.scrub_claims import judge_explanation
+from jaxmi.explanation.cnn_detectors import observe, scrub_near, similarity
+from jaxmi.explanation.network import Network
+from jaxmi.explanation.transformer_evidence import find_filters, run_both_ways
+from jaxmi.explanation.transformer_solution import hypotheses, scrub_filters
+from jaxmi.judge.scrub_claims import ReadyClaim, Trial, judge_explanation, run_claims
 from jaxmi.judge.subject import Subject
-from jaxmi.judge.submission import Explanation, read_explanation
-from jaxmi.weights.native import load_checkpoint
+from jaxmi.judge.submission import Explanation, read_explanation, site_axes
+from jaxmi.storage.checkpoints import load_checkpoint
 
 IMAGES = np.arange(15_000)
 

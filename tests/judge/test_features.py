@@ -6,7 +6,7 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.judge.features import bits, count_donors, draw_donors, rows_of, values
-from jaxmi.judge.resemblance import cells, points
+from jaxmi.judge.scrub_claims import cells, points
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import evaluate
 from jaxmi.programs.parse import parse

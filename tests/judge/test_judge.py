@@ -151,7 +151,7 @@ def test_a_feature_that_few_inputs_share_is_empty(judge, feature: str, noise) ->
 
 def test_as_fine_a_feature_by_resemblance_alone_is_a_control(transformer, checkpoints) -> None:
     """Blocks of 12 x 12 keep more labels of a smooth network than chance does, and mean nothing."""
-    from jaxmi.weights.native import load_checkpoint
+    from jaxmi.storage.checkpoints import load_checkpoint
 
     text = json.dumps(
         {"challenge": "transformer", "claims": [sums("0:128", "x // 12 * p + y // 12")]}

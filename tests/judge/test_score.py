@@ -5,9 +5,7 @@ import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.judge.reference import Reference
-from jaxmi.judge.regions import digit_regions, pair_regions
-from jaxmi.judge.score import Score
+from jaxmi.judge.score import Reference, Score, digit_regions, pair_regions
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
 NETWORK = np.array([0, 0, 0, 1, 1, 1, 0, 0], np.int32)  # wrong on rows 3, 6 and 7

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
-from jaxmi.judge.network_sites import site_axes
-from jaxmi.judge.submission import MAX_CLAIMS, Components, Readout, read_explanation
+from jaxmi.judge.submission import MAX_CLAIMS, Components, Readout, read_explanation, site_axes
 from jaxmi.programs import language as lang
 from jaxmi.programs.parse import parse
 

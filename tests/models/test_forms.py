@@ -12,9 +12,9 @@ import pytest
 from jaxmi.challenges.challenge import Challenge, chunked_logits
 from jaxmi.challenges.registry import NAMES
 from jaxmi.models import cnn_fast
+from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
-from jaxmi.weights.native import load_checkpoint
 
 CHECKPOINTS = Path(__file__).parents[2] / "checkpoints"
 ROWS = {

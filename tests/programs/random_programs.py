@@ -4,7 +4,7 @@ from random import Random
 from typing import get_args
 
 from jaxmi.programs import language as lang
-from jaxmi.programs.reader import MAX_SIZE
+from jaxmi.programs.parse import MAX_SIZE
 
 SMALL = (0, 1, 2, 3, 5, 8, 20, 57, 113, 200, True, False, 0.0, 0.1, 0.5, 1.0, 1.5, 2.5, 5.5, 1e16)
 CORNERS = (2**31, 2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1, 5e-324, 1e-308, 1e308)

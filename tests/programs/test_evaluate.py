@@ -15,11 +15,10 @@ from programs.scalar_reference import Failure, difference, outcomes, run
 from jaxmi.data.mnist import Mnist
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
-from jaxmi.programs.clue_labels import CLUE_INDEX, label_images
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate, label
-from jaxmi.programs.pair_labels import P, label_table
 from jaxmi.programs.parse import parse
+from jaxmi.programs.published_labels import CLUE_INDEX, P, label_images, label_table
 from jaxmi.programs.show import show
 
 SMALL_P = 13

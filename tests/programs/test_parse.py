@@ -21,8 +21,14 @@ from jaxmi.programs.language import (
     Return,
     Unary,
 )
-from jaxmi.programs.parse import MAX_CHARACTERS, parse
-from jaxmi.programs.reader import MAX_DEPTH, MAX_NAMES, MAX_SIZE, MAX_TEMPLATES
+from jaxmi.programs.parse import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_NAMES,
+    MAX_SIZE,
+    MAX_TEMPLATES,
+    parse,
+)
 
 X, Y, P = Name("x"), Name("y"), Name("p")
 IMAGE = Name("image")

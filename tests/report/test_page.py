@@ -9,16 +9,18 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.report.page import (
     HOLDS,
     IN_PART,
+    MAIN,
     NOT_SHOWN,
     Page,
     Row,
     Section,
     png,
     render,
+    render_seeds,
     shown,
+    summarise,
     verdict,
 )
-from jaxmi.report.seeds_page import MAIN, render_seeds, summarise
 
 
 def page(**changes) -> Page:

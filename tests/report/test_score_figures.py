@@ -3,9 +3,8 @@
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.judge.reference import Reference
-from jaxmi.report.ranking import ranking_markdown, ranking_rows
-from jaxmi.report.score_figures import difference_figure
+from jaxmi.judge.score import Reference
+from jaxmi.report.score_figures import difference_figure, ranking_markdown, ranking_rows
 
 RESULT = {
     "submission": "a.py",

@@ -6,8 +6,8 @@ from studies.planted import measured
 
 from jaxmi.programs.domain import P
 from jaxmi.studies import boundary, parts
-from jaxmi.studies.boundary_density import SHARES, dense_rows, is_dense
-from jaxmi.studies.label_changes import CURVES, KINDS, ZONES, find_changes
+from jaxmi.studies.boundary import SHARES, dense_rows, is_dense
+from jaxmi.studies.parts import CURVES, KINDS, ZONES, find_changes
 from jaxmi.studies.study import Conclusion, Training
 
 N = 12

@@ -12,14 +12,12 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError, StoppedError
+from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.studies import conduct as conduct_module
 from jaxmi.studies.bootstrap import find
-from jaxmi.studies.conduct import conduct
-from jaxmi.studies.networks import NetworkStore
-from jaxmi.studies.study import Conclusion, Study, Trained, Training
-from jaxmi.studies.trainings import variant
+from jaxmi.studies.conduct import NetworkStore, conduct
+from jaxmi.studies.study import Conclusion, Study, Trained, Training, variant
 from jaxmi.training.recipe import Recipe
-from jaxmi.weights.native import load_checkpoint
 
 RECIPE = Recipe(steps=2, batch_size=64, learning_rate=1e-3, eval_every=1)
 

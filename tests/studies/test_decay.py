@@ -6,7 +6,7 @@ import pytest
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs.domain import P
 from jaxmi.studies import decay
-from jaxmi.studies.learning import learn
+from jaxmi.studies.decay import learn
 from jaxmi.studies.study import Conclusion, Trained, Training
 
 STEPS = np.arange(100, 1001, 100)

@@ -15,10 +15,10 @@ from jaxmi.studies.interpolators import (
     gaussian_process,
     kernel_regression,
     neighbours,
+    tangent_kernel,
 )
-from jaxmi.studies.label_changes import BINS, CURVES, find_changes
+from jaxmi.studies.parts import BINS, CURVES, find_changes
 from jaxmi.studies.study import Trained
-from jaxmi.studies.tangent_kernel import tangent_kernel
 
 N, M = 16, 4000
 

@@ -9,8 +9,7 @@ from studies.planted import measured
 
 from jaxmi.programs.domain import P
 from jaxmi.studies import parts, periodic
-from jaxmi.studies.row_probes import probe_rows
-from jaxmi.studies.row_rules import (
+from jaxmi.studies.parts import (
     RESIDUES,
     RULES,
     held_out_rows,
@@ -18,6 +17,7 @@ from jaxmi.studies.row_rules import (
     parts_of,
     residues_of,
 )
+from jaxmi.studies.periodic import probe_rows
 from jaxmi.studies.study import Conclusion, Trained, Training
 
 N = 6

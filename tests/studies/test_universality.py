@@ -9,9 +9,8 @@ import pytest
 from studies.planted import measured
 
 from jaxmi.studies import universality
-from jaxmi.studies.claims import CLAIMS, SHOWN, Claim
 from jaxmi.studies.study import Study, Trained
-from jaxmi.studies.universality import stand_apart
+from jaxmi.studies.universality import CLAIMS, SHOWN, Claim, stand_apart
 
 N = 12
 

@@ -15,8 +15,7 @@ from jaxmi.errors import InputError
 from jaxmi.training import devices
 from jaxmi.training.loop import make_advance, make_data, make_start
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.seeds import train_seeds
-from jaxmi.training.trainer import Trainer
+from jaxmi.training.seeds import Trainer, train_seeds
 
 TRAIN = """
 import json, sys, zlib
@@ -138,7 +137,7 @@ from dataclasses import replace
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.training import devices
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.trainer import Trainer
+from jaxmi.training.seeds import Trainer
 COMMUNICATION = "all-reduce|all-gather|all-to-all|collective|reduce-scatter"
 mesh = devices.seed_mesh()
 tree = {"a": np.arange(32.0).reshape(16, 2), "b": np.arange(16)}

@@ -1,0 +1,191 @@
+"""Directions in activation space: principal components, probes, what moves the logits.
+
+The band on a score that agrees best with labels: 0 within, 1 outside.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from jaxmi.errors import InputError
+from jaxmi.types import Array
+
+
+class Band(NamedTuple):
+    """Scores low <= score < high, which are labelled 0."""
+
+    low: float
+    """-inf if the band is open below."""
+    high: float
+    """inf if it is open above."""
+    agreement: float
+    """The share of examples whose label this gives, in 0..1."""
+
+
+def best_band(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Band:
+    """Finds the band by which a score agrees best with labels, exactly, among all bands.
+
+    Edges lie on scores that occur, or at infinity. Of bands that agree equally, the one that ends
+    first and begins first. Even a score that says nothing agrees with the share of the more
+    frequent label: compare with `best_band` of a permuted score.
+
+    Args:
+      scores: One per example.
+      labels: 0 or 1.
+
+    Raises:
+      InputError: if there is no example, or a score is not a number.
+    """
+    if len(scores) == 0:
+        raise InputError("no band through no example")
+    if np.isnan(scores).any():
+        raise InputError("a score is not a number")
+    values, group = np.unique(scores, return_inverse=True)
+    # What it gains to label 0 all examples below each value: +1 for a 0, -1 for a 1.
+    gains = np.bincount(group, weights=1 - 2 * labels)
+    gain = np.concatenate([[0.0], np.cumsum(gains)])
+    high = int(np.argmax(gain - np.minimum.accumulate(gain)))
+    low = int(np.argmin(gain[: high + 1]))
+    edges = np.concatenate([[-np.inf], values[1:].astype(np.float64), [np.inf]])
+    right = labels.sum() + gain[high] - gain[low]
+    return Band(float(edges[low]), float(edges[high]), float(right / len(labels)))
+
+
+class Pca(NamedTuple):
+    """Principal components of a set of activations."""
+
+    mean: Float[np.ndarray, "d"]
+    """What is subtracted before projecting."""
+    components: Float[np.ndarray, "k d"]
+    """Unit vectors, the one that explains most first."""
+    variance_shares: Float[np.ndarray, "k"]
+    """The share of the whole variance that each explains, in 0..1."""
+
+    def project(self, activations: Float[Array, "n d"]) -> Float[np.ndarray, "n k"]:
+        """Returns the coordinates on the components."""
+        return (np.asarray(activations, np.float64) - self.mean) @ self.components.T
+
+    def unproject(self, coordinates: Float[Array, "n k"]) -> Float[np.ndarray, "n d"]:
+        """Returns the activations that have these coordinates, and the mean's on all others."""
+        return np.asarray(coordinates, np.float64) @ self.components + self.mean
+
+
+def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None) -> Pca:
+    """Finds principal components by singular value decomposition, in float64.
+
+    A component's sign is a convention. Here each component correlates positively with `like`, or,
+    without it, its entry of largest magnitude is positive.
+
+    Args:
+      activations: One row per example, n >= 2.
+      like: A number per example that says which way is up.
+
+    Raises:
+      InputError: if there are fewer than two examples, or all are the same.
+    """
+    if len(activations) < 2:
+        raise InputError(f"principal components of {len(activations)} examples")
+    activations = np.asarray(activations, np.float64)
+    mean = activations.mean(axis=0)
+    centred = activations - mean
+    _, singular, components = np.linalg.svd(_triangle(centred), full_matrices=False)
+    if not singular.any():
+        raise InputError(f"principal components of {len(activations)} examples that are all alike")
+    if like is None:
+        up = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+    else:
+        up = components @ (centred.T @ (np.asarray(like, np.float64) - np.mean(like)))
+    signs = np.where(up < 0, -1.0, 1.0)
+    return Pca(mean, components * signs[:, None], singular**2 / (singular**2).sum())
+
+
+def _triangle(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
+    """A small matrix with the same right singular vectors and singular values."""
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
+
+
+class Probe(NamedTuple):
+    """A linear read-out of two classes: class 1 where `activations @ direction > threshold`."""
+
+    direction: Float[np.ndarray, "d"]
+    """Not normalised: activation units to label units."""
+    threshold: float
+    """Half-way between the two labels."""
+    accuracy: float
+    """The share of held-out examples that it gets right, in 0..1."""
+
+
+def linear_probe(
+    activations: Float[Array, "n d"],
+    labels: Array,
+    held_out: Float[Array, "m d"],
+    held_out_labels: Array,
+    ridge: float = 0.0,
+) -> Probe:
+    """Fits labels 0 and 1 linearly by least squares and tests it on other examples.
+
+    Args:
+      activations: Examples to fit.
+      labels: Their labels, 0 or 1.
+      held_out: Examples to test on.
+      held_out_labels: Their labels.
+      ridge: Penalty on the squared length of the direction, in the activations' units squared, for
+        the sum over examples; 0 is ordinary least squares (the shortest direction, if several
+        fit best).
+
+    Raises:
+      InputError: if a label is neither 0 nor 1, or the penalty is negative.
+    """
+    for some in (labels, held_out_labels):
+        strange = np.setdiff1d(some, [0, 1])
+        if strange.size:
+            raise InputError(f"a probe's labels are 0 and 1, not {strange[0]}")
+    direction, intercept = ridge_regression(activations, np.asarray(labels, np.float64), ridge)
+    threshold = 0.5 - intercept
+    predicted = np.asarray(held_out, np.float64) @ direction > threshold
+    return Probe(direction, float(threshold), float((predicted == held_out_labels).mean()))
+
+
+def ridge_regression(
+    inputs: Float[Array, "n d"], targets: Float[Array, "n"], ridge: float
+) -> tuple[Float[np.ndarray, "d"], float]:
+    """Returns the weights and the intercept (not penalised) of a ridge regression, in float64.
+
+    Raises:
+      InputError: if the penalty is negative.
+    """
+    if ridge < 0:
+        raise InputError(f"the ridge penalty must not be negative: {ridge}")
+    inputs = np.asarray(inputs, np.float64)
+    mean = inputs.mean(axis=0)
+    centred = inputs - mean
+    products = centred.T @ (np.asarray(targets, np.float64) - np.mean(targets))
+    if ridge:
+        weights = np.linalg.solve(centred.T @ centred + ridge * np.eye(len(mean)), products)
+    else:
+        weights = np.linalg.lstsq(centred, targets - np.mean(targets), rcond=None)[0]
+    return weights, float(np.mean(targets) - mean @ weights)
+
+
+def logit_difference_direction(
+    logits: Callable[[jax.Array], jax.Array], activations: Float[Array, "n ..."]
+) -> Float[np.ndarray, "..."]:
+    """Returns the direction that raises logit 1 - logit 0 fastest, on average over examples.
+
+    Where the logits are linear in the activation, this is the exact difference of two read-out
+    vectors; elsewhere it is the mean gradient.
+
+    Args:
+      logits: From one example's activation to its logits.
+      activations: The examples.
+    """
+
+    def difference(activation: jax.Array) -> jax.Array:
+        answer = logits(activation)
+        return answer[1] - answer[0]
+
+    with jax.default_matmul_precision("float32"):
+        return np.asarray(jax.vmap(jax.grad(difference))(activations).mean(axis=0))

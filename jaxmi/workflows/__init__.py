@@ -1,0 +1,1 @@
+"""What a subcommand does, from files to files, callable from Python."""

@@ -1,0 +1,121 @@
+"""What the published repository holds, for networks of one's own: ready for its notebooks."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.errors import InputError
+from jaxmi.programs.published_labels import CLUE_INDEX
+from jaxmi.report import figures, templates
+from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.checkpoints import Checkpoint
+from jaxmi.storage.foreign import export_network
+from jaxmi.workflows.networks import find_networks, load_labelled
+from jaxmi.workflows.progress import track
+
+FILES = {
+    "cnn": ("mnist_model.pt", "figs/mnist_example.png"),
+    "transformer": (
+        "transformer_model.pt",
+        "transformer_lens_model.pt",
+        "transformer_label_info.pkl",
+        "figs/transformer_labeling_function.png",
+    ),
+}
+"""Challenge -> its files. All but transformer_lens_model.pt have the published files' names."""
+
+
+def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> list[str]:
+    """Writes one bundle per seed, or one for single checkpoints; if anything fails, nothing.
+
+    Args:
+      path: A checkpoint, a run, or a folder that holds one of either for each challenge.
+      out: The bundle's folder; for runs, the folder of the bundles, which are named like the seeds.
+      force: Replace files that are there.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      The files, by their paths in `out`.
+
+    Raises:
+      InputError: if the path holds no network, or a file is in the way.
+      UnavailableError: if MNIST is needed and cannot be had, or PyTorch is not installed.
+    """
+    bundles = _find(path)
+    files = [
+        str(Path(bundle, file))
+        for bundle, networks in bundles.items()
+        for file in ("README.md", *(file for name in networks for file in FILES[name]))
+    ]
+    check_files(out, files, force)
+    found = {name for networks in bundles.values() for name in networks}
+    challenges = {name: load_challenge(name, data_dir) for name in sorted(found)}
+    with whole_files(out) as temporary:
+        for bundle, networks in track(bundles.items(), len(bundles)):
+            folder = temporary / bundle
+            (folder / "figs").mkdir(parents=True)
+            accuracies: dict[str, float | None] = {}
+            for name, checkpoint in networks.items():
+                challenge = challenges[name]
+                logits = challenge.logits(checkpoint.params)
+                accuracies[name] = challenge.metrics(logits.argmax(axis=-1))["test_accuracy"]
+                if name == "transformer":
+                    _write_transformer(folder, challenge, checkpoint, logits)
+                else:
+                    _write_cnn(folder, challenge, checkpoint)
+            (folder / "README.md").write_text(_readme(accuracies))
+    return files
+
+
+def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
+    """Bundle -> challenge -> network."""
+    parts = [path / name for name in NAMES if (path / name).is_dir()]
+    bundles: dict[str, dict[str, Checkpoint]] = {}
+    for part in parts or [path]:
+        for bundle, folder in find_networks(part).items():
+            checkpoint = load_labelled(folder)
+            networks = bundles.setdefault(bundle, {})
+            if checkpoint.challenge in networks:
+                raise InputError(f"{path} holds two networks of {checkpoint.challenge}: {part}")
+            networks[checkpoint.challenge] = checkpoint
+    return dict(sorted(bundles.items()))
+
+
+def _write_cnn(folder: Path, challenge: Challenge, checkpoint: Checkpoint) -> None:
+    model, clue = (folder / file for file in FILES["cnn"])
+    export_network(checkpoint, "casper", model)
+    figures.clue_image(challenge.inputs[CLUE_INDEX]).savefig(clue)
+
+
+def _write_transformer(
+    folder: Path, challenge: Challenge, checkpoint: Checkpoint, logits: np.ndarray
+) -> None:
+    published, transformer_lens, label_info, labels_figure = (
+        folder / file for file in FILES["transformer"]
+    )
+    export_network(checkpoint, "casper", published)
+    export_network(checkpoint, "transformer-lens", transformer_lens)
+    p = round(len(logits) ** 0.5)
+    truth = challenge.labels.reshape(p, p)
+    # Like the published notebooks, which look at no other of the 114 logits.
+    learned = (logits[:, 1] > logits[:, 0]).reshape(p, p).astype(np.int32)
+    label_info.write_bytes(pickle_for_any_numpy({"labels": truth, "model_labels": learned}))
+    figures.label_pair(truth, learned).savefig(labels_figure)
+
+
+def pickle_for_any_numpy(tables: dict[str, np.ndarray]) -> bytes:
+    """Pickles arrays as float64, as the published file has them, so that any NumPy reads them.
+
+    NumPy 2 writes the name `numpy._core`, which NumPy before 1.26 does not have; the old name is
+    still read by all. In protocol 2 it is a line of text.
+    """
+    arrays = {name: table.astype(np.float64) for name, table in tables.items()}
+    return pickle.dumps(arrays, protocol=2).replace(b"cnumpy._core.", b"cnumpy.core.")
+
+
+def _readme(accuracies: Mapping[str, float | None]) -> str:
+    return templates.render("bundle.md.jinja", accuracies=accuracies)

@@ -1,0 +1,167 @@
+"""Poses a sealed challenge: draws a program unseen, trains a network on it, writes both apart."""
+
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.sealed import ACCURACY, Answer, posed, program_domain, seal
+from jaxmi.data.mnist import load_mnist
+from jaxmi.errors import DivergedError, InputError, UnavailableError
+from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.fairness import draw_fair
+from jaxmi.programs.language import CHALLENGES, Kind
+from jaxmi.sealed.write import write_bundle
+from jaxmi.storage.atomic import check_writable, whole_folder
+from jaxmi.storage.pytorch_file import import_torch
+from jaxmi.training.recipe import RECIPES
+from jaxmi.training.seeds import SeedResult, train_seeds
+from jaxmi.types import Params
+from jaxmi.workflows.machine import prepare_devices
+from jaxmi.workflows.progress import Progress
+
+logger = logging.getLogger(__name__)
+
+SEEDS_PER_PROGRAM = 2
+"""Networks that are trained on a program before another is drawn."""
+
+DRAWN_ON = 10_000
+"""Training images on which an image program is drawn and judged fair."""
+
+
+def pose(
+    kind: Kind, out: Path, answer_path: Path, programs: int, data_dir: Path | None
+) -> dict[str, Any]:
+    """Draws programs until a network's accuracy lies in `ACCURACY`; writes bundle and answer.
+
+    Program, salt and the training's seed come from the operating system's entropy, each by itself.
+
+    Args:
+      kind: What the program labels.
+      out: The bundle's folder, to be made.
+      answer_path: The file to write the answer to, outside of the folder; only its owner reads it.
+      programs: How many programs to try at most.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi challenge new --json` prints; nothing of it tells the program.
+
+    Raises:
+      InputError: if a path is in use, or cannot be written.
+      UnavailableError: if PyTorch or MNIST cannot be had, or no network was good enough.
+    """
+    began = time.perf_counter()
+    _check_paths(out, answer_path)
+    import_torch()  # the bundle has .pt files: better now than after the training
+    prepare_devices(None, 1)
+    base = load_challenge(CHALLENGES[kind], data_dir)
+    low, high = ACCURACY[kind]
+    for tried in range(1, programs + 1):
+        answer, challenge = draw(base, data_dir)
+        for _ in range(SEEDS_PER_PROGRAM):
+            seed = secrets.randbelow(2**32)
+            trained = _train(challenge, seed)
+            accuracy = _test_accuracy(challenge, trained.params) if trained else 0.0
+            if trained and low <= accuracy <= high:
+                fingerprint = _write(out, answer_path, challenge, trained, answer)
+                return {
+                    "bundle": str(out),
+                    "answer": str(answer_path),
+                    "kind": kind,
+                    "commitment": answer.commitment,
+                    "fingerprint": fingerprint,
+                    "test_accuracy": accuracy,
+                    "programs_tried": tried,
+                    "seconds": round(time.perf_counter() - began, 1),
+                }
+            logger.info(
+                f"test accuracy {accuracy:.2%}, wanted {low:.1%} to {high:.1%}: trying again"
+            )
+    raise UnavailableError(
+        f"{programs} programs, and no network between {low:.1%} and {high:.1%}; try again"
+    )
+
+
+def _check_paths(out: Path, answer_path: Path) -> None:
+    for path in (out, answer_path):
+        if os.path.lexists(path):
+            raise InputError(f"{path} exists already; a sealed challenge replaces nothing")
+        check_writable(path.parent)
+    inner, outer = answer_path.resolve(), out.resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
+
+
+def draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
+    """Draws a fair program, and seals it.
+
+    Args:
+      base: The challenge whose inputs it labels.
+      data_dir: As in `pose`.
+
+    Returns:
+      The answer, and the challenge with the program's labels.
+    """
+    domain, digits = program_domain(base), None
+    if isinstance(domain, ImageDomain):
+        domain = replace(domain, images=domain.images[:DRAWN_ON])
+        digits = load_mnist(data_dir).digits[:DRAWN_ON]
+    program, _ = draw_fair(domain, secrets.SystemRandom(), digits=digits)
+    return seal(program), posed(base, program)
+
+
+def _train(challenge: Challenge, seed: int) -> SeedResult | None:
+    recipe = RECIPES[challenge.name]["fast"]
+    progress = Progress(f"sealed {challenge.name}", recipe.steps, 1, name_seeds=False)
+    try:
+        with progress:
+            (result,) = train_seeds(challenge, recipe, [seed], watchers=[progress])
+    except DivergedError:
+        return None
+    return result
+
+
+def _test_accuracy(challenge: Challenge, params: Params) -> float:
+    rows = challenge.splits["test"]
+    right = challenge.logits(params, rows).argmax(axis=-1) == challenge.labels[rows]
+    return float(right.mean())
+
+
+def _write(
+    out: Path, answer_path: Path, challenge: Challenge, trained: SeedResult, answer: Answer
+) -> str:
+    """Writes both or neither."""
+    recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
+    with private_file(answer_path) as descriptor, whole_folder(out) as folder:
+        fingerprint = write_bundle(folder, challenge, trained.params, answer, recipe)
+        content = {
+            **answer.to_json(),
+            "fingerprint": fingerprint,
+            "training_seed": trained.seed,
+            "recipe": recipe,
+        }
+        os.write(descriptor, (json.dumps(content, indent=2) + "\n").encode())
+        os.fsync(descriptor)
+    return fingerprint
+
+
+@contextmanager
+def private_file(path: Path) -> Iterator[int]:
+    """Makes a file that only its owner may read; removes it if the block fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        yield descriptor
+    except BaseException:
+        path.unlink()
+        raise
+    finally:
+        os.close(descriptor)

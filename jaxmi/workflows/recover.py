@@ -1,0 +1,279 @@
+"""Recoveries as the command gives them, and as solutions of sealed challenges.
+
+A network's answers as `jaxmi recover` takes them: from a checkpoint, or a table of labels.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.sealed import correct_counts, program_domain
+from jaxmi.data.mnist import load_mnist
+from jaxmi.errors import InputError
+from jaxmi.judge.score import Reference
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.show import show
+from jaxmi.recovery.evidence import Evidence, gather_evidence
+from jaxmi.recovery.recover import Recovery, recover
+from jaxmi.report.score_figures import difference_figure
+from jaxmi.sealed.read import read_bundle
+from jaxmi.storage.atomic import check_files, read_archive, whole_files
+from jaxmi.storage.checkpoints import Checkpoint, write_json
+from jaxmi.workflows.explain import NUMBERS, REPORT
+from jaxmi.workflows.networks import load_labelled, load_published
+
+logger = logging.getLogger(__name__)
+
+MODEL_LABELS, LABELS, LOGITS, IS_TRAIN = "model_labels", "labels", "logits", "is_train"
+"""Arrays of a table; only labels must be there. The published file has both kinds of labels: then
+`labels` are the true ones. Without `is_train` the challenge's own split is taken."""
+
+IMAGE_ROWS = {70_000: slice(0, None), 60_000: slice(0, 60_000), 10_000: slice(60_000, None)}
+"""By how many labels there are, which of MNIST's images they are of."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a network answers, and on which inputs of which challenge."""
+
+    challenge: Challenge
+    rows: slice
+    """Of the challenge's inputs."""
+    labels: Bool[np.ndarray, "m"]
+    """1 or not."""
+    margins: Float[np.ndarray, "m"] | None
+    """Logit of 1 less that of 0."""
+    splits: Int[np.ndarray, "m"]
+    """Which split each input is in, as a number."""
+    truth: Int[np.ndarray, "m"] | None
+    """The true labels; None if nobody knows them. No search sees them."""
+
+    @property
+    def domain(self) -> Domain:
+        """Returns what programs label: these inputs."""
+        domain = program_domain(self.challenge)
+        if isinstance(domain, PairDomain):
+            return domain
+        return ImageDomain(domain.images[self.rows], domain.templates)
+
+    @property
+    def evidence(self) -> Evidence:
+        """Returns what the search may see."""
+        return gather_evidence(self.labels, self.margins, self.splits)
+
+
+def read_answers(path: Path, data_dir: Path | None) -> Answers:
+    """Reads a network, and asks it for all its answers; or reads a table of them.
+
+    Raises:
+      InputError: if it cannot be used, or gives one label throughout.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if (path / "run.json").is_file():
+        raise InputError(f"{path} is a run of many networks: name one, such as {path}/seed-00000")
+    if path.suffix == ".npz" and path.is_file():
+        answers = _from_table(path, data_dir)
+    else:
+        answers = from_checkpoint(load_published(path), data_dir)
+    if answers.labels.all() or not answers.labels.any():
+        raise InputError(f"{path}: one label for every input; there is no program to recover")
+    return answers
+
+
+def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
+    """Asks a network for all its answers.
+
+    Raises:
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    challenge = load_challenge(checkpoint.challenge, data_dir)
+    logits = challenge.logits(checkpoint.params)
+    truth = None if checkpoint.sealed else challenge.labels
+    labels = logits.argmax(axis=-1) == 1
+    return Answers(
+        challenge, slice(None), labels, _margins(logits), _split_numbers(challenge), truth
+    )
+
+
+def _from_table(path: Path, data_dir: Path | None) -> Answers:
+    arrays = read_archive(path)
+    name = MODEL_LABELS if MODEL_LABELS in arrays else LABELS
+    if name not in arrays:
+        raise InputError(f"{path} holds no array `{LABELS}`")
+    labels = arrays[name]
+    pairs = load_challenge("transformer")
+    p = round(len(pairs.inputs) ** 0.5)
+    if labels.shape in ((p, p), (p * p,)):
+        challenge, rows = pairs, slice(None)
+    elif labels.ndim == 1 and len(labels) in IMAGE_ROWS:
+        challenge, rows = load_challenge("cnn", data_dir), IMAGE_ROWS[len(labels)]
+    else:
+        counts = ", ".join(f"({n},)" for n in IMAGE_ROWS)
+        raise InputError(f"{path}: `{name}` is {labels.shape}, expected {(p, p)} or {counts}")
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, np.arange(2**15)).all():
+        raise InputError(f"{path}: `{name}` is {labels.dtype}, expected small whole numbers")
+    truth = challenge.labels[rows]
+    if name == MODEL_LABELS and LABELS in arrays and arrays[LABELS].shape == labels.shape:
+        truth = (arrays[LABELS] == 1).reshape(-1).astype(np.int32)
+    margins = None
+    if LOGITS in arrays:
+        logits = arrays[LOGITS]
+        if logits.shape[:-1] != labels.shape or logits.shape[-1] < 2 or logits.dtype.kind != "f":
+            raise InputError(f"{path}: `{LOGITS}` is {logits.shape}, for labels {labels.shape}")
+        if not np.isfinite(logits[..., :2]).all():
+            raise InputError(f"{path}: `{LOGITS}` has numbers that are not finite")
+        margins = _margins(logits.reshape(-1, logits.shape[-1]))
+    splits = _split_numbers(challenge)[rows]
+    if IS_TRAIN in arrays:
+        if arrays[IS_TRAIN].shape != labels.shape or arrays[IS_TRAIN].dtype != bool:
+            raise InputError(f"{path}: `{IS_TRAIN}` is no table of truth values like `{name}`")
+        splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
+    return Answers(challenge, rows, (labels == 1).reshape(-1), margins, splits, truth)
+
+
+def _split_numbers(challenge: Challenge) -> Int[np.ndarray, "n"]:
+    numbers = np.zeros(len(challenge.inputs), np.int64)
+    for number, rows in enumerate(challenge.splits.values()):
+        numbers[rows] = number
+    return numbers
+
+
+def _margins(logits: Float[np.ndarray, "m classes"]) -> Float[np.ndarray, "m"]:
+    return logits[:, 1].astype(np.float64) - logits[:, 0]
+
+
+PROGRAM, RECOVERY, MAP = "program.txt", "recovery.json", "recovery.png"
+
+
+def write_recovery(
+    path: Path, out: Path, truth: bool, force: bool, data_dir: Path | None
+) -> dict[str, Any]:
+    """Recovers a network's program and writes it down.
+
+    Args:
+      path: A checkpoint, or a table of labels.
+      out: The folder to write to.
+      truth: Compare with the true labels; they are looked at when the program is fixed.
+      force: Replace files that are there.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi recover --json` prints.
+
+    Raises:
+      InputError: if something cannot be used.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    check_files(out, (PROGRAM, RECOVERY, MAP), force)
+    answers = read_answers(path, data_dir)
+    if truth and answers.truth is None:
+        raise InputError(f"--truth: {path} is a sealed challenge's network, true labels unknown")
+    recovery = recover(answers.domain, answers.evidence)
+    result = {"network": str(path), "challenge": answers.challenge.name, **recovery.figures()}
+    if truth and answers.truth is not None:
+        _compare(result, recovery, answers.truth)
+    _write(out, answers, recovery, result, truth, data_dir)
+    return result
+
+
+def check_explainable(path: Path, out: Path, force: bool) -> None:
+    """Checks beforehand that a network can be explained, too, and the report written.
+
+    Raises:
+      InputError: if it is a table, a sealed network, or a report is in the way.
+    """
+    if path.suffix == ".npz":
+        raise InputError(f"--explain: {path} is a table; there is no network in it")
+    load_labelled(path)
+    check_files(out, (REPORT, NUMBERS), force)
+
+
+def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Recovers a sealed challenge's program.
+
+    Of all candidates it takes the first that gives the counts that the challenge states: on how
+    many inputs of each split the network is right. Nearly all wrong programs give others.
+
+    Args:
+      bundle_path: The challenge's folder.
+      out: The submission to write, a program's text.
+      force: Replace it.
+      data_dir: As in `write_recovery`.
+
+    Returns:
+      What `jaxmi challenge solve --json` prints.
+
+    Raises:
+      InputError: if something cannot be used.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out.suffix not in (".txt", ".py"):
+        raise InputError(f"--out {out}: a submission's name ends in .txt or .py")
+    check_files(out.parent, (out.name,), force)
+    bundle = read_bundle(bundle_path)
+    answers = from_checkpoint(bundle.checkpoint, data_dir)
+    recovery = recover(answers.domain, answers.evidence)
+    stated = [_as_stated(answers, one.labels, bundle.counts) for one in recovery.candidates]
+    chosen = stated.index(True) if any(stated) else 0
+    program = recovery.candidates[chosen].program
+    with whole_files(out.parent) as folder:
+        (folder / out.name).write_text(show(program))
+    return {
+        **recovery.figures(),
+        "challenge": str(bundle_path),
+        "commitment": bundle.commitment,
+        "submitted": show(program),
+        "as_stated": any(stated),
+        "files": [str(out)],
+    }
+
+
+def _as_stated(answers: Answers, labels: np.ndarray, counts: Mapping[str, int]) -> bool:
+    posed = replace(answers.challenge, labels=labels.astype(np.int32))
+    return correct_counts(posed, answers.labels.astype(np.int32)) == dict(counts)
+
+
+def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> None:
+    true = truth == 1
+    result["agreement_truth"] = recovery.agreement(true)
+    result["network_truth"] = float((recovery.evidence.labels == true).mean())
+    for shown, one in zip(result["runners_up"], recovery.candidates[1:], strict=True):
+        shown["agreement_truth"] = float((one.labels == true).mean())
+
+
+def _write(
+    out: Path,
+    answers: Answers,
+    recovery: Recovery,
+    result: dict[str, Any],
+    truth: bool,
+    data_dir: Path | None,
+) -> None:
+    n = len(answers.challenge.inputs)
+    network = np.zeros(n, np.int32)
+    network[answers.rows] = answers.labels
+    known = np.zeros(n, np.int32)
+    if answers.truth is not None:
+        known[answers.rows] = answers.truth
+    reference = Reference(
+        answers.challenge,
+        truth=known if truth else None,
+        network=network,
+        digits=load_mnist(data_dir).digits if answers.challenge.name == "cnn" else None,
+    )
+    score = reference.score(recovery.best.labels.astype(np.int32), answers.rows)
+    figure = difference_figure(reference, score, answers.rows, "the recovered program")
+    with whole_files(out) as folder:
+        (folder / PROGRAM).write_text(show(recovery.best.program))
+        write_json(folder / RECOVERY, result)
+        figure.savefig(folder / MAP, dpi=110)
+    result["files"] = [str(out / name) for name in (PROGRAM, RECOVERY, MAP)]
+    if not recovery.found:
+        logger.info(f"not found: confidence {recovery.judgement.confidence:.2f}")

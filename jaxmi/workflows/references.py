@@ -1,0 +1,75 @@
+"""What a submission is judged by, from files: a published challenge or a sealed one."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.data.mnist import load_mnist
+from jaxmi.errors import InputError
+from jaxmi.judge.score import Reference
+from jaxmi.sealed.read import Bundle, open_bundle, read_bundle
+from jaxmi.storage.checkpoints import Checkpoint
+from jaxmi.types import Params
+from jaxmi.workflows.networks import load_labelled
+from jaxmi.workflows.score import Against
+
+
+def load_reference(against: Against) -> Reference:
+    """Loads a challenge's labels, as far as they are known, and its network's.
+
+    Raises:
+      InputError: if a file cannot be used, or they do not belong together.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    challenge, network, bundle = _load(against)
+    if bundle is not None and against.answer is not None:
+        challenge = open_bundle(bundle, against.answer, against.data_dir).challenge
+    known = bundle is None or against.answer is not None
+    return Reference(
+        challenge,
+        truth=challenge.labels if known else None,
+        network=_labels(challenge, network.params) if network else None,
+        stated=bundle.counts if bundle else {},
+        digits=load_mnist(against.data_dir).digits if challenge.name == "cnn" else None,
+    )
+
+
+def load_judged_network(against: Against) -> tuple[Challenge, Params]:
+    """Loads the network that an explanation is about, and its challenge's inputs.
+
+    Raises:
+      InputError: as `load_reference`, or if no network is named.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    challenge, network, _ = _load(against)
+    if network is None:
+        raise InputError("an explanation is of a network: name it with --checkpoint")
+    return challenge, network.params
+
+
+def _load(against: Against) -> tuple[Challenge, Checkpoint | None, Bundle | None]:
+    bundle = None
+    if against.challenge in NAMES:
+        if against.answer is not None:
+            raise InputError(f"--answer {against.answer}: {against.challenge} is not sealed")
+        path = against.checkpoint
+        network = load_labelled(path) if path is not None else None
+        if network is not None and network.challenge != against.challenge:
+            raise InputError(
+                f"{path} is a network of {network.challenge}, not of {against.challenge}"
+            )
+        name = against.challenge
+    else:
+        if against.checkpoint is not None:
+            raise InputError(
+                f"--checkpoint {against.checkpoint}: a sealed challenge has a network of its own"
+            )
+        bundle = read_bundle(Path(against.challenge))
+        network, name = bundle.checkpoint, bundle.challenge_name
+    return load_challenge(name, against.data_dir), network, bundle
+
+
+def _labels(challenge: Challenge, params: Params) -> np.ndarray:
+    return challenge.logits(params).argmax(axis=-1).astype(np.int32)

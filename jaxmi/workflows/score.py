@@ -1,0 +1,356 @@
+"""Submissions read and judged, from files to files: one against a challenge, or a ranking of many.
+
+JAX is imported only once a submission has been read: a text that is no program is refused at once.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxmi.data.mnist import load_mnist
+from jaxmi.errors import InputError
+from jaxmi.programs import language as lang
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.language import CHALLENGES, KINDS, Kind
+from jaxmi.programs.parse import MAX_CHARACTERS, TRAINING_IMAGES, parse
+from jaxmi.programs.show import program_hash, show
+from jaxmi.sealed import NETWORK, STATEMENT
+from jaxmi.storage.atomic import check_files, read_archive, whole_files
+
+if TYPE_CHECKING:
+    from jaxmi.judge.score import Reference, Score
+
+logger = logging.getLogger(__name__)
+
+
+PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
+
+
+@dataclass(frozen=True)
+class Against:
+    """What a submission is judged by, as the user names it."""
+
+    challenge: str
+    """A challenge's name, or a sealed challenge's folder."""
+    checkpoint: Path | None = None
+    """A network to compare with; none with a sealed challenge, which has its own."""
+    answer: Path | None = None
+    """A sealed challenge's answer."""
+    data_dir: Path | None = None
+    """A folder with MNIST; None looks in the cache, then downloads."""
+
+
+@dataclass(frozen=True, eq=False)
+class Submission:
+    """What is judged: labels, and the program that gives them, if there is one."""
+
+    name: str
+    labels: Int[np.ndarray, "m"]
+    rows: slice
+    """Which of the domain's inputs have these labels."""
+    program: lang.Program | None = None
+
+    def about(self) -> dict[str, str | int | None]:
+        """Returns what is known of it before it is judged, as JSON types."""
+        program = self.program
+        return {
+            "submission": self.name,
+            "program": show(program) if program else None,
+            "program_hash": program_hash(program) if program else None,
+            "description_length": program.size if program else None,
+        }
+
+
+def read_program(path: Path, kind: lang.Kind) -> lang.Program:
+    """Reads a program's text; whatever it says, it is not run.
+
+    Raises:
+      InputError: if it is no file, or no program; with line and column.
+    """
+    try:
+        if not path.is_file():  # a pipe would keep us waiting
+            raise InputError(f"{path} is no file")
+        with path.open("rb") as file:
+            content = file.read(4 * MAX_CHARACTERS)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        return parse(content.decode("utf-8-sig", errors="surrogateescape"), kind)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domain]) -> Submission:
+    """Reads a program and labels the domain by it, or reads a table of labels.
+
+    Args:
+      path: The file.
+      kind: What the program labels.
+      load_domain: Gives the domain; asked only if the text is a program.
+
+    Raises:
+      InputError: if the file cannot be used.
+    """
+    if path.suffix in TABLES:
+        labels, rows = _read_table(path, load_domain())
+        return Submission(printable(path.name), labels, rows)
+    if path.suffix not in PROGRAMS:
+        endings = ", ".join((*PROGRAMS, *TABLES))
+        raise InputError(f"{path}: a submission of labels ends in {endings}")
+    program = read_program(path, kind)
+    try:
+        labels = label(program, load_domain())
+        return Submission(printable(path.name), labels, slice(None), program)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def _read_table(path: Path, domain: Domain) -> tuple[Int[np.ndarray, "m"], slice]:
+    arrays = read_archive(path)
+    if "labels" not in arrays:
+        raise InputError(f"{path} holds no array `labels`")
+    labels = arrays["labels"]
+    n = int(np.prod(domain.shape))
+    shapes = {domain.shape: slice(None), (n,): slice(None)}
+    if not isinstance(domain, PairDomain):
+        shapes[(10_000,)] = slice(60_000, None)  # the test images, as `jaxmi predict` writes them
+    if labels.shape not in shapes:
+        wanted = " or ".join(map(str, shapes))
+        raise InputError(f"{path}: labels are {labels.shape}, expected {wanted}")
+    # Not only 0 and 1: a transformer may answer with any of its tokens.
+    if labels.dtype.kind not in "biuf" or not _are_whole(labels):
+        raise InputError(f"{path}: labels are {labels.dtype}, expected small whole numbers")
+    return labels.reshape(-1).astype(np.int32), shapes[labels.shape]
+
+
+def _are_whole(labels: np.ndarray) -> bool:
+    return bool(((labels >= 0) & (labels < 2**15) & (labels % 1 == 0)).all())
+
+
+def printable(name: str) -> str:
+    """Returns a file's name as it can be shown anywhere: in one line, and encoded."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
+
+
+def find_submissions(folder: Path) -> list[Path]:
+    """Lists the programs and tables in a folder.
+
+    Raises:
+      InputError: if there is none.
+    """
+    found = sorted(p for p in folder.iterdir() if p.suffix in PROGRAMS + TABLES)
+    if not found:
+        raise InputError(f"{folder} holds no submission ({', '.join(PROGRAMS + TABLES)})")
+    return found
+
+
+def read_kind(challenge: str) -> lang.Kind:
+    """Returns what a challenge's programs label, before anything large is loaded.
+
+    Raises:
+      InputError: if there is no such challenge.
+    """
+    if challenge in lang.KINDS:
+        return lang.KINDS[challenge]
+    statement = Path(challenge) / STATEMENT
+    try:
+        kind = json.loads(statement.read_text())["kind"] if statement.is_file() else None
+        return next(one for one in lang.KINDS.values() if one == kind)
+    except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):
+        raise InputError(
+            f"--challenge {challenge}: not transformer, cnn, or a sealed challenge's folder"
+        ) from None
+
+
+SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.json", "ranking.md"
+
+REGIONS = 10
+"""How many of the regions where labels differ are named."""
+
+
+def score_file(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
+    """Judges one program or table of labels.
+
+    Args:
+      path: The submission.
+      against: What it is judged by.
+      out: A folder to write the result to, and a map of where labels differ.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints.
+
+    Raises:
+      InputError: if something cannot be used; of a program, with line and column.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out is not None:
+        check_files(out, (SCORE, MAP), force)
+    kind = read_kind(against.challenge)
+    submission = read_submission(path, kind, partial(load_domain, kind, against.data_dir))
+
+    from jaxmi.workflows.references import load_reference
+
+    reference = load_reference(against)
+    score, result = _score(submission, reference, against)
+    if out is not None:
+        from jaxmi.report.score_figures import difference_figure
+        from jaxmi.storage.checkpoints import write_json
+
+        figure = difference_figure(reference, score, submission.rows, submission.name)
+        with whole_files(out) as folder:
+            write_json(folder / SCORE, result)
+            figure.savefig(folder / MAP, dpi=110)
+        result["files"] = [str(out / SCORE), str(out / MAP)]
+    return result
+
+
+def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
+    """Judges all programs and tables in a folder; those that cannot be used are named at the end.
+
+    Args:
+      path: The folder.
+      against: What they are judged by.
+      out: A folder to write the ranking to, as JSON and Markdown.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints: "ranking", best first, and "refused".
+
+    Raises:
+      InputError: if the folder holds no submission, or none that can be used.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out is not None:
+        check_files(out, (RANKING, RANKING_TABLE), force)
+    kind = read_kind(against.challenge)
+    load = cache(partial(load_domain, kind, against.data_dir))
+    read: list[Submission] = []
+    refused: dict[str, str] = {}
+    for file in find_submissions(path):
+        try:
+            read.append(read_submission(file, kind, load))
+        except InputError as error:
+            refused[printable(file.name)] = printable(str(error))
+            logger.info(f"refused: {printable(str(error))}")
+    if not read:
+        raise InputError(f"{path} holds no submission that can be judged")
+
+    from jaxmi.workflows.references import load_reference
+
+    reference = load_reference(against)
+    ranking = sorted((_score(one, reference, against)[1] for one in read), key=_merit)
+    result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
+    if out is not None:
+        from jaxmi.report.score_figures import ranking_markdown
+        from jaxmi.storage.checkpoints import write_json
+
+        with whole_files(out) as folder:
+            write_json(folder / RANKING, result)
+            (folder / RANKING_TABLE).write_text(ranking_markdown(result))
+        result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
+    return result
+
+
+def score_explanation(
+    path: Path, against: Against, out: Path | None, force: bool
+) -> dict[str, Any]:
+    """Judges an explanation of a network.
+
+    Args:
+      path: The JSON file.
+      against: The challenge and the network.
+      out: A folder to write the result to.
+      force: Replace files that are there.
+
+    Returns:
+      What `jaxmi score --json` prints.
+
+    Raises:
+      InputError: if something cannot be used; names the place in the submission.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    from jaxmi.judge.scrub_claims import judge_explanation
+    from jaxmi.judge.submission import read_explanation
+    from jaxmi.storage.checkpoints import write_json
+    from jaxmi.workflows.references import load_judged_network
+
+    if out is not None:
+        check_files(out, (SCORE,), force)
+    name = CHALLENGES[read_kind(against.challenge)]
+    try:
+        explanation = read_explanation(path, name)
+    except InputError as error:
+        named = str(error).startswith(str(path))
+        raise error if named else InputError(f"{path}: {error}") from error
+    score = judge_explanation(explanation, *load_judged_network(against))
+    result = {"submission": path.name, "checkpoint": _network(against), **score.figures()}
+    result["table"] = score.rows()
+    if out is not None:
+        with whole_files(out) as folder:
+            write_json(folder / SCORE, result)
+        result["files"] = [str(out / SCORE)]
+    return result
+
+
+def load_domain(kind: Kind, data_dir: Path | None) -> Domain:
+    """Returns what programs of a kind label."""
+    if kind == "pairs":
+        return PairDomain()
+    images = load_mnist(data_dir).images
+    return ImageDomain(images, images[:TRAINING_IMAGES])
+
+
+def _score(
+    submission: Submission, reference: "Reference", against: Against
+) -> tuple["Score", dict[str, Any]]:
+    score = reference.score(submission.labels, submission.rows)
+    differences = reference.differences(score, submission.rows)
+    return score, {
+        **submission.about(),
+        "challenge": against.challenge,
+        "checkpoint": _network(against),
+        "judged": len(submission.labels),
+        **score.figures(),
+        "as_stated": score.as_stated,
+        "differences": {
+            name: {
+                "inputs": sum(region.differing for region in regions),
+                "regions": len(regions),
+                "largest": [region._asdict() for region in regions[:REGIONS]],
+            }
+            for name, regions in differences.items()
+        },
+        "verdict": score.verdict,
+    }
+
+
+def _network(against: Against) -> str | None:
+    """The folder of the network that is judged."""
+    if against.challenge not in KINDS:
+        return str(Path(against.challenge) / NETWORK)
+    return None if against.checkpoint is None else str(against.checkpoint)
+
+
+def _merit(result: Mapping[str, Any]) -> tuple[int | float, ...]:
+    """What to rank by, least first.
+
+    True labels, then the network's, then brevity. While the true labels are sealed: whether it may
+    be the sealed program, how far its agreement with the network is from that one's, brevity.
+    """
+    length = result["description_length"]
+    brevity = math.inf if length is None else length
+    if result["agreement_truth"] is None and result["network_truth"] is not None:
+        far = abs(result["agreement_network"] - result["network_truth"])
+        return not result["as_stated"], far, brevity
+    figures = (result["agreement_truth"], result["agreement_network"])
+    return (*(-(share or 0.0) for share in figures), brevity)

@@ -1,0 +1,175 @@
+"""Periodic features are what Python computes; pairs of them are scored as if one by one."""
+
+from fractions import Fraction
+from itertools import combinations_with_replacement, product
+from math import isqrt
+
+import numpy as np
+import pytest
+
+from jaxmi.recovery.pairs.boundaries import (
+    RATIOS,
+    SLOPES,
+    Axis,
+    Family,
+    Wave,
+    axes,
+    curves,
+    families,
+    line,
+    residues,
+)
+from jaxmi.recovery.pairs.tables import CELL_NATS, Boundary, Periodic, best_boundaries, best_pairs
+
+P = 13
+X, Y = np.indices((P, P)).reshape(2, -1)
+
+POWERS = {0.5: (1, 2), 1.0: (1, 1), 1.5: (3, 2), 2.0: (2, 1), 3.0: (3, 1)}
+"""Ratio -> exponents of x and y that are whole, so that quotients are exact."""
+
+
+def quotients(i: int, j: int) -> list[Fraction | float]:
+    return [
+        Fraction(x**i, y**j) if y else np.inf for x, y in zip(X.tolist(), Y.tolist(), strict=True)
+    ]
+
+
+def sides(family: Family) -> list[np.ndarray]:
+    return [Boundary(family, int(end)).before for end in np.flatnonzero(family.ends)]
+
+
+@pytest.mark.parametrize("slopes", SLOPES)
+def test_lines_have_all_thresholds_and_each_is_a_strict_inequality(slopes) -> None:
+    scores = slopes[0] * X + slopes[1] * Y
+    expected = [scores < bound for bound in np.unique(scores)[1:]]
+    np.testing.assert_array_equal(sides(line(slopes, P)), expected)
+
+
+@pytest.mark.parametrize("ratio", POWERS)
+def test_curves_have_all_thresholds_of_exact_quotients(ratio) -> None:
+    exact = np.array(quotients(*POWERS[ratio]), object)
+    expected = [exact < bound for bound in sorted(set(exact.tolist()))[1:]]
+    np.testing.assert_array_equal(sides(curves(ratio, P)), np.array(expected, bool))
+
+
+@pytest.mark.parametrize("ratio", POWERS)
+def test_x_zero_is_before_and_y_zero_after_every_curve(ratio) -> None:
+    for before in sides(curves(ratio, P)):
+        assert before[(X == 0) & (Y > 0)].all() and not before[Y == 0].any()
+
+
+def test_places_that_are_no_end_would_split_equal_scores() -> None:
+    for family in families(P):
+        ordered = family.scores[family.order]
+        step = np.flatnonzero(~family.ends[:-1])
+        assert len(step) and not family.ends[-1]
+        np.testing.assert_allclose(ordered[step], ordered[step + 1], rtol=0, atol=1e-9)
+        after = ordered[1:][family.ends[:-1]]
+        assert (after > ordered[:-1][family.ends[:-1]]).all()
+        np.testing.assert_array_equal(family.rank[family.order], np.arange(P * P))
+
+
+def test_a_curve_between_two_families_is_missed_by_few_pairs_only() -> None:
+    p = 113
+    x, y = np.indices((p, p)).reshape(2, -1).astype(float)
+    nothing = np.zeros(p * p, int)
+    usual = families(p)
+    assert [family.kind for family in usual if len(family.kind) == 1] == [(r,) for r in RATIOS]
+    for at, through in ((10, 80), (18, 30), (25, 60)):
+        ratio = (RATIOS[at] * RATIOS[at + 1]) ** 0.5
+        labels = x**ratio < through**ratio / 50 * y
+        signed = np.where(labels, 1.0, -1.0)
+
+        def missed(tried, signed=signed) -> float:
+            (margin, _), *_ = best_boundaries(nothing, signed, tried)
+            return (p * p - abs(signed.sum()) - margin) / 2
+
+        assert missed((curves(ratio, p),)) == 0
+        assert missed(usual) < 0.006 * p * p
+        assert missed((curves(RATIOS[at] * 1.5, p),)) > 0.01 * p * p
+
+
+@pytest.mark.parametrize("axis", axes(P), ids=lambda axis: str(axis.slopes))
+def test_an_axis_has_each_feature_once_as_python_computes_it(axis: Axis) -> None:
+    a, b = axis.slopes
+    expected = [a * x + b * y for x, y in product(range(P), repeat=2)]
+    np.testing.assert_array_equal(axis.values, expected)
+    assert axis.count == max(expected) + 1
+    for wave, residue in zip(axis.waves, axis.residues, strict=True):
+        assert wave.axis == axis.slopes
+        said = [int(v**wave.exponent) // wave.width % wave.modulus for v in range(axis.count)]
+        np.testing.assert_array_equal(residue, said)
+        assert set(said) == set(range(wave.modulus))  # none is constant, or of a smaller modulus
+    assert len(np.unique(axis.residues, axis=0)) == len(axis.waves) > 10
+
+
+def test_powers_are_exact_at_squares() -> None:
+    numbers = np.arange(113)
+    exact = [isqrt(v**3) % 8 for v in range(113)]
+    np.testing.assert_array_equal(residues(Wave((1, 0), 1.5, 1, 8), numbers), exact)
+    squares = residues(Wave((1, 0), 2.0, 1, 7), numbers)
+    np.testing.assert_array_equal(squares, numbers**2 % 7)
+
+
+def test_challenge_2_s_bars_are_among_the_features() -> None:
+    (along_x,) = (axis for axis in axes(113) if axis.slopes == (1, 0))
+    assert Wave((1, 0), 1.5, 1, 8) in along_x.waves
+
+
+def test_members_are_indicators_of_residues() -> None:
+    for axis in axes(P):
+        for i, wave in enumerate(axis.waves):
+            rows = axis.members[axis.rows[i] : axis.rows[i] + wave.modulus]
+            np.testing.assert_array_equal(
+                rows, axis.residues[i] == np.arange(wave.modulus)[:, None]
+            )
+        assert len(axis.members) == sum(wave.modulus for wave in axis.waves)
+
+
+def slow_margin(pair: tuple[Periodic, Periodic], groups: np.ndarray, signed: np.ndarray) -> float:
+    one, other = pair
+    sums = np.zeros((one.count, other.count, groups.max() + 1))
+    np.add.at(sums, (one.values, other.values, groups), signed)
+    return float(np.abs(sums).sum() - 2 * CELL_NATS * sums.size)
+
+
+def all_pairs(one: Axis, other: Axis) -> list[tuple[Periodic, Periodic]]:
+    return [
+        (Periodic(one, i), Periodic(other, j))
+        for i in range(len(one.waves))
+        for j in range(len(other.waves))
+    ]
+
+
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("seed", range(3))
+def test_the_best_pairs_are_those_that_trying_all_finds(seed) -> None:
+    p = 6
+    rng = np.random.default_rng(seed)
+    few = tuple(axis for axis in axes(p) if axis.slopes in ((1, 0), (0, 1), (1, 1)))
+    groups = rng.integers(3, size=p * p)
+    signed = rng.normal(size=p * p) * 5
+    margins = [
+        max(slow_margin(pair, groups, signed) for pair in all_pairs(one, other))
+        for one, other in combinations_with_replacement(few, 2)
+    ]
+    found = [slow_margin(pair, groups, signed) for pair in best_pairs(groups, signed, few, 6)]
+    np.testing.assert_allclose(found, sorted(margins, reverse=True), rtol=1e-4)
+    assert len(best_pairs(groups, signed, few, 2)) == 2
+    lumped = best_pairs(np.zeros_like(groups), signed, few, 6)  # the control: groups count
+    assert [slow_margin(pair, groups, signed) for pair in lumped] != pytest.approx(found)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_two_planted_features_are_found_together() -> None:
+    along_x, along_y, *_ = axes(P)
+    planted = Periodic(along_x, 7), Periodic(along_y, 11)
+    rng = np.random.default_rng(0)
+    cells = rng.permutation(planted[0].count * planted[1].count) % 2
+    labels = cells[planted[0].values * planted[1].count + planted[1].values]
+    signed = np.where(labels, 9.0, -9.0)
+    (first, *_) = best_pairs(np.zeros(P * P, int), signed, (along_x, along_y), 3)
+    assert slow_margin(first, np.zeros(P * P, int), signed) >= slow_margin(
+        planted, np.zeros(P * P, int), signed
+    )
+    assert {first[0].axis.slopes, first[1].axis.slopes} == {(1, 0), (0, 1)}

@@ -1,0 +1,286 @@
+"""A sealed challenge tells nothing of its program, and no byte of it can be altered unnoticed."""
+
+import io
+import json
+import os
+import re
+import shutil
+import stat
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.sealed import Answer, posed
+from jaxmi.errors import InputError
+from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+from jaxmi.sealed.read import check_contents, open_bundle, read_bundle
+from jaxmi.storage.atomic import SUMS, checksums, fingerprint
+from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_safetensors, write_json
+from jaxmi.storage.foreign import export_network
+from jaxmi.workflows.pose import private_file
+
+
+def files_of(bundle: Path) -> list[Path]:
+    return sorted(path for path in bundle.rglob("*") if path.is_file())
+
+
+def test_a_bundle_as_it_was_made_is_intact_and_holds_every_form(bundle: Path) -> None:
+    assert set(check_contents(read_bundle(bundle), None)) == {
+        "README.md",
+        "challenge.json",
+        "domain.npz",
+        "model_labels.npz",
+        "network.pt",
+        "network/metrics.json",
+        "transformer_lens.pt",
+    }
+    assert {str(file.relative_to(bundle)) for file in files_of(bundle)} == {
+        "README.md",
+        "SHA256SUMS",
+        "challenge.json",
+        "domain.npz",
+        "model_labels.npz",
+        "network.pt",
+        "network/config.json",
+        "network/metrics.json",
+        "network/params.safetensors",
+        "transformer_lens.pt",
+    }
+
+
+def test_the_domain_and_the_split_are_those_of_the_challenge(
+    bundle: Path, transformer: Challenge
+) -> None:
+    with np.load(bundle / "domain.npz", allow_pickle=False) as tables:
+        np.testing.assert_array_equal(tables["inputs"], transformer.inputs)
+        for name, rows in transformer.splits.items():
+            np.testing.assert_array_equal(tables[name], rows)
+
+
+def test_its_checksums_are_what_sha256sum_reads(bundle: Path) -> None:
+    for line in (bundle / SUMS).read_text().splitlines():
+        assert re.fullmatch(r"[0-9a-f]{64}  \S+", line)
+
+
+def test_every_altered_byte_is_noticed(bundle: Path) -> None:
+    """In small files every byte, in large ones the ends and fifty between."""
+    rng = np.random.default_rng(0)
+    tried = 0
+    for file in files_of(bundle):
+        whole = file.read_bytes()
+        small = file.name in (SUMS, "challenge.json")
+        places = range(len(whole)) if small else [0, len(whole) - 1]
+        places = [*places, *([] if small else rng.integers(0, len(whole), 50))]
+        for place in places:
+            altered = bytearray(whole)
+            altered[place] ^= 1 << int(rng.integers(8))
+            file.write_bytes(altered)
+            with pytest.raises(InputError):
+                read_bundle(bundle)
+            tried += 1
+        file.write_bytes(whole)
+    assert tried > 1000
+    read_bundle(bundle)  # the control: put back, it is intact
+
+
+def test_what_is_added_taken_away_or_linked_is_named(bundle: Path, tmp_path: Path) -> None:
+    (bundle / "hint.txt").write_text("x")
+    with pytest.raises(InputError, match=r"hint\.txt is not listed"):
+        read_bundle(bundle)
+    (bundle / "hint.txt").unlink()
+    (bundle / "network.pt").rename(tmp_path / "network.pt")
+    with pytest.raises(InputError, match=r"network\.pt is missing"):
+        read_bundle(bundle)
+    (bundle / "network.pt").symlink_to(tmp_path / "network.pt")
+    with pytest.raises(InputError, match="no plain file"):
+        read_bundle(bundle)
+
+
+def change_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    write_json(path, content)
+
+
+def change_arrays(path: Path, change: Callable[[dict[str, np.ndarray]], object]) -> None:
+    with np.load(path) as archive:
+        arrays = {name: archive[name].copy() for name in archive}
+    change(arrays)
+    np.savez_compressed(path, allow_pickle=False, **arrays)
+
+
+def swap_splits(arrays: dict[str, np.ndarray]) -> None:
+    arrays["train"], arrays["test"] = arrays["test"], arrays["train"]
+
+
+FORGERIES: dict[str, Callable[[Path], object]] = {
+    "README.md": lambda b: (b / "README.md").write_text("The commitment is another."),
+    "README.md, a count": lambda b: (b / "README.md").write_text(
+        re.sub(r"of 6,385 \(test\)", "of 6,386 (test)", (b / "README.md").read_text())
+    ),
+    "challenge.json": lambda b: change_json(
+        b / "challenge.json", lambda s: s["network_is_right_on"].update(domain=1)
+    ),
+    "network/metrics.json": lambda b: change_json(
+        b / "network" / "metrics.json", lambda m: m.update(test_accuracy=0.99)
+    ),
+    "domain.npz": lambda b: change_arrays(b / "domain.npz", swap_splits),
+    "domain.npz, inputs": lambda b: change_arrays(
+        b / "domain.npz", lambda a: a.update(inputs=a["inputs"][::-1])
+    ),
+    "model_labels.npz": lambda b: change_arrays(
+        b / "model_labels.npz", lambda a: a["labels"].__setitem__((5, 5), 1 - a["labels"][5, 5])
+    ),
+    "network.pt": lambda b: shutil.copy(b / "other.pt", b / "network.pt"),
+    "hint.txt": lambda b: (b / "hint.txt").write_text("x < y"),
+}
+"""What a forger alters who makes the checksums anew; names begin with the file that is named."""
+
+
+@pytest.mark.parametrize("forgery", FORGERIES)
+def test_files_that_do_not_agree_are_noticed_even_with_new_checksums(
+    forgery: str, bundle: Path, transformer: Challenge
+) -> None:
+    if forgery == "network.pt":
+        params = jax.device_get(transformer.init(jax.random.key(0)))
+        config = load_checkpoint(bundle / "network").config
+        export_network(Checkpoint(params, config, {}), "casper", bundle / "other.pt")
+    FORGERIES[forgery](bundle)
+    (bundle / "other.pt").unlink(missing_ok=True)
+    (bundle / SUMS).write_text(checksums(bundle))
+    with pytest.raises(InputError, match=re.escape(forgery.partition(",")[0])):
+        check_contents(read_bundle(bundle), None)
+
+
+def test_a_folder_that_was_made_anew_is_not_the_one_of_the_answer(
+    bundle: Path, answer_file: Path
+) -> None:
+    (bundle / "README.md").write_text((bundle / "README.md").read_text() + "More.")
+    (bundle / SUMS).write_text(checksums(bundle))
+    with pytest.raises(InputError, match="fingerprint"):
+        open_bundle(read_bundle(bundle), answer_file, None)
+
+
+def test_the_right_answer_opens_it(bundle: Path, answer_file: Path, answer: Answer) -> None:
+    opened = open_bundle(read_bundle(bundle), answer_file, None)
+    assert parse(opened.program, "pairs") == answer.program
+    assert 0.3 < opened.challenge.labels.mean() < 0.7
+
+
+def test_no_other_program_opens_it(bundle: Path, tmp_path: Path, answer: Answer) -> None:
+    other = replace(answer, program=parse(show(answer.program).replace("4711", "4712"), "pairs"))
+    forged = tmp_path / "forged.json"
+    for content in (other.to_json(), {**other.to_json(), "commitment": answer.commitment}):
+        write_json(forged, content)
+        with pytest.raises(InputError, match=r"not the answer to|altered"):
+            open_bundle(read_bundle(bundle), forged, None)
+
+
+def test_an_accuracy_that_the_program_does_not_give_is_noticed(
+    bundle: Path, tmp_path: Path, answer: Answer
+) -> None:
+    statement = json.loads((bundle / "challenge.json").read_text())
+    statement["network_is_right_on"]["test"] -= 1
+    write_json(bundle / "challenge.json", statement)
+    (bundle / SUMS).write_text(checksums(bundle))
+    answer_file = tmp_path / "answer.json"
+    write_json(answer_file, {**answer.to_json(), "fingerprint": fingerprint(bundle)})
+    with pytest.raises(InputError, match="was stated"):
+        open_bundle(read_bundle(bundle), answer_file, None)
+
+
+def contents_of(bundle: Path) -> dict[str, bytes]:
+    """All that can be read in a bundle: names, bytes, and what is packed in archives."""
+    found = {}
+    for path in bundle.rglob("*"):
+        found[f"name of {path}"] = str(path.relative_to(bundle)).encode()
+        if path.is_dir():
+            continue
+        data = path.read_bytes()
+        found[str(path)] = data
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            with zipfile.ZipFile(path) as archive:
+                assert not archive.comment
+                for member in archive.infolist():
+                    assert member.date_time == (1980, 1, 1, 0, 0, 0) or path.suffix == ".pt"
+                    found[f"{path}:{member.filename}"] = archive.read(member)
+    return found
+
+
+def leaks(bundle: Path, answer: Answer, labels: np.ndarray) -> list[str]:
+    """Where something stands from which the program could be told."""
+    common = ("z = 0", "z += 3", "return z >= 0")  # half of the family has these
+    lines = [line.strip() for line in show(answer.program).splitlines()]
+    lines = [line for line in lines if line not in common]
+    telling = [answer.salt, "4711", "1.7", "int(y", *lines]
+    found = []
+    for name, data in contents_of(bundle).items():
+        if name.endswith((".safetensors", ".pt")) or "/data/" in name:
+            telling_here = [word for word in telling if len(word) > 6]  # random bytes hold "1.7"
+        else:
+            telling_here = telling
+        found += [f"{name}: {word}" for word in telling_here if word.encode() in data]
+    tensors = dict(read_safetensors(bundle / "network/params.safetensors").tensors)
+    for file in ("domain.npz", "model_labels.npz"):
+        with np.load(bundle / file, allow_pickle=False) as tables:
+            tensors |= {f"{file}:{name}": tables[name] for name in tables}
+    for name, array in tensors.items():
+        flat = array.reshape(-1)
+        if flat.size == labels.size and max((flat == labels).mean(), (flat != labels).mean()) == 1:
+            found.append(f"{name}: the true labels")
+    return found
+
+
+def test_nothing_in_a_bundle_tells_the_program(
+    bundle: Path, answer: Answer, transformer: Challenge
+) -> None:
+    labels = posed(transformer, answer.program).labels
+    assert leaks(bundle, answer, labels) == []
+
+
+@pytest.mark.parametrize("told", ["text", "name", "archive", "labels"])
+def test_what_would_tell_the_program_is_found(
+    bundle: Path, answer: Answer, transformer: Challenge, told: str
+) -> None:
+    """The control of the test above."""
+    labels = posed(transformer, answer.program).labels
+    if told == "text":
+        (bundle / "README.md").write_text("Hint: the first bound is 4711.")
+    elif told == "name":
+        (bundle / f"{answer.salt}.txt").touch()
+    elif told == "archive":
+        np.savez_compressed(bundle / "domain.npz", hint=np.array(show(answer.program).encode()))
+    else:
+        np.savez_compressed(bundle / "model_labels.npz", labels=1 - labels.reshape(113, 113))
+    assert leaks(bundle, answer, labels)
+
+
+def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path) -> None:
+    config = json.loads((bundle / "network/config.json").read_text())
+    assert set(config) == {"format", "challenge", "model", "recipe", "sealed", "jaxmi_version"}
+    everything = b"".join(
+        data for name, data in contents_of(bundle).items() if name.endswith((".json", ".md"))
+    )
+    assert b"seed" not in everything
+    assert b"seconds" not in everything
+    times = {stat_.st_mtime_ns for stat_ in map(os.stat, made.rglob("*"))}
+    assert len(times) == 1
+
+
+def test_the_answer_is_its_owners_alone_and_comes_with_the_bundle_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    with private_file(tmp_path / "kept.json") as descriptor:
+        os.write(descriptor, b"{}")
+    assert stat.S_IMODE((tmp_path / "kept.json").stat().st_mode) == 0o600
+    with pytest.raises(RuntimeError), private_file(tmp_path / "lost.json"):
+        raise RuntimeError
+    assert not (tmp_path / "lost.json").exists()

@@ -25,7 +25,6 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
-from jaxmi.challenges.sealed import program_domain
 from jaxmi.programs.compiled import label_batch, label_constants
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
@@ -303,7 +302,7 @@ def measure_all(say: Say, quick: bool) -> dict[str, Any]:
             result[name]["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
     say("programs: labels")
     result["programs"] = {
-        name: programs_per_second(name, program_domain(challenges[name]), rounds) for name in NAMES
+        name: programs_per_second(name, challenges[name].program_domain, rounds) for name in NAMES
     }
     say("seeds: cost, compilations")
     result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)

@@ -7,17 +7,21 @@ of a network is recomputed by `jaxmi.explanation`.
 """
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Float, Int, Int32
+from jaxtyping import Float, Int, Int32, Integer, Shaped
 
+from jaxmi.programs.domain import Domain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.language import Kind, Program
 from jaxmi.types import Array, Params
 
 
@@ -98,29 +102,58 @@ Forward = Callable[[Params, Array, jax.Array | None], jax.Array]
 
 @dataclass(frozen=True)
 class Published:
-    """What the author, or a recomputation on his files, reports of the published network."""
+    """Accuracies of the published network: the author's, or recomputed from his files."""
 
     train_accuracy: float | None
     test_accuracy: float
     domain_accuracy: float | None
     casper_figure: float | None
+    """1 - 2 * (share of errors on the domain); None where the post quotes no such number."""
 
 
 @dataclass(frozen=True)
-class Challenge:
-    """Everything that defines a challenge; nothing about how a network for it is trained."""
+class Sealing:
+    """How a kind of challenge is posed under seal."""
+
+    accuracy: tuple[float, float]
+    """Bounds on the network's accuracy on the test split: good and not perfect, like the published
+    networks' 97.57 % and 95.58 %."""
+
+    foreign_files: Mapping[str, str]
+    """File of the bundle -> the foreign format that holds the network there."""
+
+    inputs: str
+    """The domain, in the bundle's README."""
+
+    train: str
+    """The training split, in the README."""
+
+    test: str
+    """The test split, in the README."""
+
+    example: str
+    """A program of this kind, to show the language."""
+
+
+@dataclass(frozen=True)
+class Challenge(ABC):
+    """A domain, its exact labels, a split, and a network; nothing about training.
+
+    A subclass is a kind of challenge: it says what programs label, how labels are laid out in
+    files, and how a challenge is posed under seal. `challenges.registry` lists the subclasses.
+    """
 
     name: str
-    """"transformer" or "cnn"."""
+    """The name on the command line and in files, such as "transformer"."""
 
     title: str
-    """What a figure's heading calls it."""
+    """The name in figures and reports."""
 
     inputs: np.ndarray
     """The whole domain in canonical order, (n, ...)."""
 
     labels: Int32[np.ndarray, "n"]
-    """The labelling program's output on every input, 0 or 1."""
+    """The labelling program's label of every input, 0 or 1."""
 
     splits: Mapping[str, Int32[np.ndarray, "_"]]
     """Split name -> row numbers into `inputs`; at least "train" and "test"."""
@@ -142,10 +175,58 @@ class Challenge:
     """Examples to compute at once: few enough that a CPU's caches hold what is computed of them."""
 
     published: Published
-    """Figures of the published network, to be compared with."""
+    """The published network's accuracies, for comparison."""
 
     solution: ClueSolution | FilterSolution
-    """How the published network was explained, to be compared with."""
+    """How the published network was explained, for comparison."""
+
+    digits: Integer[np.ndarray, "n"] | None = None
+    """The digit that each image shows; None where the inputs show none."""
+
+    kind: ClassVar[Kind]
+    """What the challenge's programs label."""
+
+    sealing: ClassVar[Sealing]
+    """How this kind is posed under seal."""
+
+    @property
+    @abstractmethod
+    def program_domain(self) -> Domain:
+        """The inputs as programs take them, in the same order."""
+
+    @property
+    def p(self) -> int | None:
+        """How many values x and y take; None unless the inputs are pairs."""
+        return None
+
+    @property
+    def grid(self) -> tuple[int, int] | None:
+        """The domain's shape, if its inputs form a table that can be drawn; else None."""
+        return None
+
+    @property
+    def predict_rows(self) -> slice | Int32[np.ndarray, "_"]:
+        """The rows whose predictions `jaxmi predict` writes: the whole domain, or a split."""
+        return slice(None)
+
+    def as_table(self, values: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "..."]:
+        """Lay out one value per input of the whole domain as files hold it.
+
+        Args:
+          values: (n, ...), in domain order.
+
+        Returns:
+          (p, p, ...) with row = x if the domain is a grid, else `values` as they are.
+        """
+        return values if self.grid is None else values.reshape(*self.grid, *values.shape[1:])
+
+    def label_tables(self) -> dict[str, np.ndarray]:
+        """Return the arrays that `jaxmi labels` writes: by default the labels of each split."""
+        return {name: self.labels[rows] for name, rows in self.splits.items()}
+
+    def domain_tables(self) -> dict[str, np.ndarray]:
+        """Return the arrays by which a sealed bundle states its domain: each split's rows."""
+        return dict(self.splits)
 
     @property
     def model_config(self) -> dict[str, Any]:
@@ -158,7 +239,7 @@ class Challenge:
         return self.forms["fast"]
 
     def init(self, key: jax.Array) -> Params:
-        """Draws a network's initial parameters."""
+        """Draw a network's initial parameters."""
         return self.model.init(key, self.inputs[0])["params"]
 
     @cached_property
@@ -168,7 +249,7 @@ class Challenge:
     def logits(
         self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
     ) -> Float[np.ndarray, "m classes"]:
-        """Runs a network over inputs, the whole domain by default.
+        """Run a network over inputs, by default over the whole domain.
 
         Args:
           params: The network's parameters.
@@ -177,8 +258,22 @@ class Challenge:
         with jax.default_matmul_precision("float32"):
             return np.asarray(self._logits(params, self.inputs[rows]))
 
+    def predict(
+        self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a network's labels: the class of the largest logit.
+
+        Args:
+          params: The network's parameters.
+          rows: Which inputs; by default the whole domain.
+
+        Returns:
+          (m,), mostly 0 or 1: a transformer may give any of its tokens.
+        """
+        return self.logits(params, rows).argmax(axis=-1).astype(np.int32)
+
     def metrics(self, predictions: Int[np.ndarray, "n"]) -> dict[str, float | None]:
-        """Compares predicted labels of the whole domain with the true ones.
+        """Compare predicted labels of the whole domain with the true ones.
 
         Args:
           predictions: One label per input, in domain order.
@@ -186,7 +281,7 @@ class Challenge:
         Returns:
           The accuracy on each split and on the domain, in 0..1, under "train_accuracy" and so on,
           and "casper_figure" = 1 - 2 * (share of errors on the domain): what the post quotes as
-          the transformer's accuracy on the test half. None where the post has no such figure.
+          the transformer's accuracy on the test half. None where the post has no such number.
         """
         right = predictions == self.labels
         metrics: dict[str, float | None] = {
@@ -197,16 +292,35 @@ class Challenge:
         metrics["casper_figure"] = float(1 - 2 * (1 - right.mean())) if quoted else None
         return metrics
 
+    def split_sizes(self) -> dict[str, int]:
+        """Return how many inputs each split has, and the "domain"."""
+        sizes = {name: len(rows) for name, rows in self.splits.items()}
+        return {**sizes, "domain": len(self.inputs)}
+
+    def correct_counts(self, predictions: Int[np.ndarray, "n"]) -> dict[str, int]:
+        """Count the inputs of each split, and of the "domain", whose label is predicted."""
+        right = predictions == self.labels
+        counts = {name: int(right[rows].sum()) for name, rows in self.splits.items()}
+        return {**counts, "domain": int(right.sum())}
+
+    def relabelled(self, program: Program, title: str) -> "Challenge":
+        """Return a challenge with the same inputs, split and network, and a program's labels.
+
+        Raises:
+          InputError: if the program cannot label the inputs.
+        """
+        return replace(self, title=title, labels=label(program, self.program_domain))
+
 
 def sizes(model: nn.Module) -> dict[str, Any]:
-    """Returns a network's sizes, as JSON gives them back."""
+    """Return a network's sizes, as JSON gives them back."""
     return json.loads(json.dumps(asdict(model.config)))
 
 
 def chunked_logits(
     forward: Forward, chunk: int, params: Params, inputs: Array
 ) -> Float[jax.Array, "n classes"]:
-    """Evaluates a batch of any size, `chunk` examples at a time, without dropout."""
+    """Evaluate a batch of any size, `chunk` examples at a time, without dropout."""
     n, chunk = len(inputs), min(len(inputs), chunk)
     rows = jnp.minimum(jnp.arange(-(-n // chunk) * chunk), n - 1).reshape(-1, chunk)
     logits = jax.lax.map(lambda chunk_rows: forward(params, inputs[chunk_rows], None), rows)

@@ -32,27 +32,10 @@ class Labels(Verb):
     """A folder with MNIST's four IDX files, for cnn."""
 
     def run(self) -> Result:
-        """Computes and writes."""
-        from jaxmi.challenges.registry import load_challenge
-        from jaxmi.data.pairs import is_train_table
-        from jaxmi.storage.atomic import check_archive, write_archive
+        """Compute and write."""
+        from jaxmi.workflows.networks import write_labels
 
-        check_archive(self.out, self.force)
-        challenge = load_challenge(self.challenge, self.data_dir)
-        if self.challenge == "transformer":
-            p = round(len(challenge.labels) ** 0.5)
-            arrays = {
-                "labels": challenge.labels.reshape(p, p),
-                "is_train": is_train_table(p, challenge.splits["train"]),
-            }
-        else:
-            arrays = {name: challenge.labels[rows] for name, rows in challenge.splits.items()}
-        write_archive(self.out, arrays)
-        return {
-            "challenge": self.challenge,
-            "label1_share": float(challenge.labels.mean()),
-            "out": str(self.out),
-        }
+        return write_labels(self.challenge, self.out, self.force, self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,28 +56,10 @@ class Predict(Verb):
     """A folder with MNIST's four IDX files, for cnn."""
 
     def run(self) -> Result:
-        """Loads, runs, writes."""
-        import numpy as np
+        """Load, run, write."""
+        from jaxmi.workflows.networks import write_predictions
 
-        from jaxmi.storage.atomic import check_archive, write_archive
-        from jaxmi.workflows.networks import load_network
-
-        check_archive(self.out, self.force)
-        challenge, params = load_network(self.checkpoint, self.data_dir)
-        if challenge.name == "transformer":
-            logits = challenge.logits(params)
-            p = round(len(logits) ** 0.5)
-            logits = logits.reshape(p, p, -1)
-        else:
-            logits = challenge.logits(params, challenge.splits["test"])
-        labels = logits.argmax(axis=-1).astype(np.int32)
-        write_archive(self.out, {"logits": logits, "labels": labels})
-        return {
-            "challenge": challenge.name,
-            "checkpoint": str(self.checkpoint),
-            "label1_share": float((labels == 1).mean()),
-            "out": str(self.out),
-        }
+        return write_predictions(self.checkpoint, self.out, self.force, self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,18 +73,10 @@ class Evaluate(Verb):
     """A folder with MNIST's four IDX files, for cnn."""
 
     def run(self) -> Result:
-        """Loads, runs over the whole domain, compares with the true labels."""
-        from jaxmi.challenges.registry import load_challenge
-        from jaxmi.workflows.networks import load_labelled
+        """Load, run over the whole domain, compare with the true labels."""
+        from jaxmi.workflows.networks import evaluate
 
-        checkpoint = load_labelled(self.checkpoint)
-        challenge = load_challenge(checkpoint.challenge, self.data_dir)
-        predictions = challenge.logits(checkpoint.params).argmax(axis=-1)
-        return {
-            "challenge": challenge.name,
-            "checkpoint": str(self.checkpoint),
-            **challenge.metrics(predictions),
-        }
+        return evaluate(self.checkpoint, self.data_dir)
 
     def show(self, result: Result) -> None:
         """Prints a table, ours against published."""

@@ -6,10 +6,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxmi.challenges.mnist_cnn import PUBLISHED as PUBLISHED_CNN
-from jaxmi.challenges.pair_transformer import PUBLISHED as PUBLISHED_TRANSFORMER
+from jaxmi.challenges.registry import registered
 
-_PUBLISHED = {"transformer": PUBLISHED_TRANSFORMER, "cnn": PUBLISHED_CNN}
 _COLUMNS = {
     "train": "train_accuracy",
     "test": "test_accuracy",
@@ -28,7 +26,7 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
     console = Console()
     for challenge in dict.fromkeys(network["challenge"] for network in networks):
         chosen = [network for network in networks if network["challenge"] == challenge]
-        published = _PUBLISHED[challenge]
+        published = registered(challenge).published
         table = Table(title=challenge, title_justify="left")
         columns = {k: v for k, v in _COLUMNS.items() if getattr(published, v) or k != "1-2*error"}
         table.add_column("network")

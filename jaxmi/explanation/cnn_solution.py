@@ -300,7 +300,6 @@ class CnnExplanation:
 def explain_cnn(
     challenge: Challenge,
     params: Params,
-    digits: UInt8[np.ndarray, "n"],
     control_networks: Mapping[str, Params],
 ) -> CnnExplanation:
     """Explains a network of challenge 1.
@@ -308,7 +307,6 @@ def explain_cnn(
     Args:
       challenge: Challenge 1.
       params: The network.
-      digits: The digit that each image shows, for the control by other images of the clue's.
       control_networks: Name -> a network that was not trained on the challenge.
 
     Raises:
@@ -317,6 +315,8 @@ def explain_cnn(
     solution = challenge.solution
     assert isinstance(solution, ClueSolution)
     images = challenge.inputs[: solution.images]
+    digits = challenge.digits
+    assert digits is not None
     clue = images[solution.clue_index]
     moments = pixel_moments(images)
     scores = similarity(images, clue)

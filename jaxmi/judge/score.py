@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Int, Integer, UInt8
+from jaxtyping import Bool, Int, Integer
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
@@ -230,9 +230,6 @@ class Reference:
     stated: Mapping[str, int] = field(default_factory=dict)
     """Of a sealed challenge: as in `Score`."""
 
-    digits: UInt8[np.ndarray, "n"] | None = None
-    """The digit that each image shows."""
-
     def score(self, submitted: Int[np.ndarray, "m"], rows: slice = slice(None)) -> Score:
         """Judges labels of the whole domain, or of some rows.
 
@@ -262,10 +259,9 @@ class Reference:
             if others is None:
                 continue
             differs = score.submitted != others
-            if self.digits is None:
-                p = round(len(differs) ** 0.5)
-                table = score.submitted.reshape(p, p)
-                found[name] = pair_regions(differs.reshape(p, p), table)
-            else:
-                found[name] = digit_regions(differs, score.submitted, self.digits[rows])
+            as_table, digits = self.challenge.as_table, self.challenge.digits
+            if self.challenge.grid is not None:
+                found[name] = pair_regions(as_table(differs), as_table(score.submitted))
+            elif digits is not None:
+                found[name] = digit_regions(differs, score.submitted, digits[rows])
         return found

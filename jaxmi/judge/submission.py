@@ -16,11 +16,9 @@ from functools import cache
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from jaxmi.challenges.registry import param_shapes
+from jaxmi.challenges.registry import param_shapes, registered
 from jaxmi.judge.strict_json import Value, read_json, shown
-from jaxmi.models import cnn, transformer
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.parse import MODULES, parse
@@ -126,15 +124,13 @@ def site_axes(challenge_name: str) -> Mapping[str, Axes]:
       InputError: if there is no such challenge.
     """
     params = param_shapes(challenge_name)
-    if challenge_name == "cnn":
-        model, example, sites = cnn.Cnn(), np.zeros((28, 28), np.uint8), cnn.SITES
-    else:
-        model, example = transformer.Transformer(), np.zeros(3, np.int32)
-        sites = transformer.SITES
-    _, activations = jax.eval_shape(lambda p: model.apply({"params": p}, example), params)
+    entry = registered(challenge_name)
+    _, activations = jax.eval_shape(
+        lambda params: entry.model.apply({"params": params}, entry.example), params
+    )
     return {
         site: dict(zip(names, activations[site].shape, strict=True))
-        for site, names in sites.items()
+        for site, names in entry.sites.items()
     }
 
 

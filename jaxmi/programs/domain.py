@@ -113,6 +113,16 @@ class PairDomain:
         """(p, p), row = x."""
         return self.p, self.p
 
+    @property
+    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
+        """Shape of a table of labels -> the inputs that such a table covers."""
+        return {(self.p, self.p): slice(None), (self.p**2,): slice(None)}
+
+    def part(self, rows: slice) -> "PairDomain":
+        """Return the inputs that a table covers: all of them, with pairs."""
+        assert rows == slice(None), f"a table of pairs covers the domain, not {rows}"
+        return self
+
     def inputs(self) -> Mapping[str, np.ndarray]:
         """Returns each input's values, in an array that broadcasts to the domain's shape.
 
@@ -162,6 +172,16 @@ class ImageDomain:
         """(n,)."""
         return (len(self.images),)
 
+    @property
+    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
+        """Shape of a table of labels -> the images that such a table covers."""
+        n_train, n_test = len(self.templates), len(self.images) - len(self.templates)
+        return image_tables(n_train, n_test) if n_test > 0 else {self.shape: slice(None)}
+
+    def part(self, rows: slice) -> "ImageDomain":
+        """Return the images that a table covers, with the same templates."""
+        return ImageDomain(self.images[rows], self.templates)
+
     def inputs(self) -> Mapping[str, np.ndarray]:
         """Returns nothing: the image is not a number."""
         return {}
@@ -194,6 +214,23 @@ class ImageDomain:
     def describe(self, position: int) -> str:
         """Names an input by its place in domain order."""
         return f"image {position}"
+
+
+def image_tables(n_train: int, n_test: int) -> dict[tuple[int, ...], slice]:
+    """Return which images a table of labels covers, by its shape.
+
+    Args:
+      n_train: How many training images there are; they come first.
+      n_test: How many test images there are.
+
+    Returns:
+      Shape -> images: a table of all images, of the training images, or of the test images.
+    """
+    return {
+        (n_train + n_test,): slice(None),
+        (n_train,): slice(0, n_train),
+        (n_test,): slice(n_train, None),
+    }
 
 
 Domain = PairDomain | ImageDomain

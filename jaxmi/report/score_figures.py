@@ -80,16 +80,17 @@ def difference_figure(reference: Reference, score: Score, rows: slice, name: str
     others = {"the true labels": score.truth, "the network's labels": score.network}
     known = {title: labels for title, labels in others.items() if labels is not None}
     differs = {title: score.submitted != labels for title, labels in known.items()}
-    if reference.digits is None:
-        p = round(len(score.submitted) ** 0.5)
+    challenge = reference.challenge
+    if challenge.grid is not None:
         labels = {name: score.submitted}
         if score.network is not None:
             labels["the network"] = score.network
         return _maps(
-            {title: of.reshape(p, p) for title, of in labels.items()},
-            {title: where.reshape(p, p) for title, where in differs.items()},
+            {title: challenge.as_table(labels) for title, labels in labels.items()},
+            {title: challenge.as_table(where) for title, where in differs.items()},
         )
-    images, digits = reference.challenge.inputs[rows], reference.digits[rows]
+    assert challenge.digits is not None
+    images, digits = challenge.inputs[rows], challenge.digits[rows]
     return _samples(images, digits, score.submitted, differs, name)
 
 

@@ -9,20 +9,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import Answer, correct_counts, posed
+from jaxmi.challenges.registry import kind_of_challenge, load_challenge
+from jaxmi.challenges.sealed import Answer, posed
 from jaxmi.errors import InputError
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.sealed.write import (
     DOMAIN,
-    FOREIGN,
     FORMAT,
     MODEL_LABELS,
     README,
-    domain_tables,
-    split_sizes,
 )
 from jaxmi.storage.atomic import SUMS, check_checksums, fingerprint, listed, read_archive
 from jaxmi.storage.checkpoints import (
@@ -96,14 +93,21 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
       UnavailableError: if MNIST is needed and cannot be had.
     """
     for name in listed(bundle.path):
-        if name not in (STATEMENT, README, DOMAIN, MODEL_LABELS, *FOREIGN[bundle.kind], *_NATIVE):
+        if name not in (
+            STATEMENT,
+            README,
+            DOMAIN,
+            MODEL_LABELS,
+            *_foreign_files(bundle.kind),
+            *_NATIVE,
+        ):
             raise InputError(f"{bundle.path}: {name} is no part of a sealed challenge")
     challenge = load_challenge(bundle.challenge_name, data_dir)
     agree = {
         STATEMENT: _counts_add_up(bundle, challenge),
         f"{NETWORK}/metrics.json": bundle.checkpoint.metrics == _metrics(bundle),
         README: _readme_says(bundle),
-        DOMAIN: _same(read_archive(bundle.path / DOMAIN), domain_tables(challenge)),
+        DOMAIN: _same(read_archive(bundle.path / DOMAIN), challenge.domain_tables()),
         MODEL_LABELS: _answers(bundle, challenge),
         **{name: _is_network(bundle, name) for name in _readable(bundle.kind)},
     }
@@ -142,8 +146,7 @@ def open_bundle(bundle: Bundle, answer_path: Path, data_dir: Path | None) -> Ope
     if content.get("fingerprint") != bundle.fingerprint:
         raise InputError(f"{bundle.path} was made anew: the answer is to another fingerprint")
     challenge = posed(load_challenge(bundle.challenge_name, data_dir), answer.program)
-    predictions = challenge.logits(bundle.checkpoint.params).argmax(axis=-1)
-    counts = correct_counts(challenge, predictions)
+    counts = challenge.correct_counts(challenge.predict(bundle.checkpoint.params))
     if counts != bundle.counts:
         raise InputError(
             f"{bundle.path}: by this program the network is right on {counts}, and "
@@ -153,7 +156,7 @@ def open_bundle(bundle: Bundle, answer_path: Path, data_dir: Path | None) -> Ope
 
 
 def _counts_add_up(bundle: Bundle, challenge: Challenge) -> bool:
-    sizes, counts = split_sizes(challenge), bundle.counts
+    sizes, counts = challenge.split_sizes(), bundle.counts
     parts = sum(count for name, count in counts.items() if name != "domain")
     return bundle.sizes == sizes and counts.keys() == sizes.keys() and parts == counts["domain"]
 
@@ -169,17 +172,22 @@ def _readme_says(bundle: Bundle) -> bool:
 
 
 def _answers(bundle: Bundle, challenge: Challenge) -> bool:
-    labels = challenge.logits(bundle.checkpoint.params).argmax(axis=-1)
+    labels = challenge.predict(bundle.checkpoint.params)
     found = read_archive(bundle.path / MODEL_LABELS)
     return _same({name: array.reshape(-1) for name, array in found.items()}, {"labels": labels})
 
 
 def _readable(kind: Kind) -> Mapping[str, str]:
-    return FOREIGN[kind] if find_spec("torch") is not None else {}
+    return _foreign_files(kind) if find_spec("torch") is not None else {}
+
+
+def _foreign_files(kind: Kind) -> Mapping[str, str]:
+    """File -> format: the network in other tools' forms."""
+    return kind_of_challenge(kind).sealing.foreign_files
 
 
 def _is_network(bundle: Bundle, name: str) -> bool:
-    theirs = import_network(bundle.path / name, FOREIGN[bundle.kind][name]).params
+    theirs = import_network(bundle.path / name, _foreign_files(bundle.kind)[name]).params
     return _same(flatten(theirs), flatten(bundle.checkpoint.params))
 
 

@@ -10,8 +10,7 @@ import numpy as np
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import SCHEME, Answer, correct_counts
-from jaxmi.programs.language import Kind
+from jaxmi.challenges.sealed import SCHEME, Answer
 from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.storage.atomic import SUMS, checksums, fingerprint
@@ -23,28 +22,6 @@ FORMAT = 1
 """Version of the layout below; raised whenever an older reader would misread it."""
 
 README, DOMAIN, MODEL_LABELS = "README.md", "domain.npz", "model_labels.npz"
-
-FOREIGN: dict[Kind, dict[str, str]] = {
-    "pairs": {"network.pt": "casper", "transformer_lens.pt": "transformer-lens"},
-    "image": {"network.pt": "casper"},
-}
-"""Kind -> file -> format: the network in other tools' forms."""
-
-_WORDS: dict[Kind, dict[str, str]] = {
-    "pairs": {
-        "inputs": "12,769 pairs of numbers",
-        "trained_on": "one half of them",
-        "test_name": "the other half",
-        "example": "z = 0\nif x ** 2 < 200 * sqrt(y):\n    z += 3\nreturn z >= 0",
-    },
-    "image": {
-        "inputs": "MNIST's 70,000 images",
-        "trained_on": "the first 50,000",
-        "test_name": "the 10,000 test images",
-        "example": "return 24772 <= l1(image, template(6)) < 34270",
-    },
-}
-"""What the README calls things."""
 
 
 def write_bundle(
@@ -63,9 +40,9 @@ def write_bundle(
       The bundle's fingerprint.
     """
     kind = answer.program.kind
-    predictions = challenge.logits(params).argmax(axis=-1).astype(np.int32)
-    counts = correct_counts(challenge, predictions)
-    sizes = split_sizes(challenge)
+    predictions = challenge.predict(params)
+    counts = challenge.correct_counts(predictions)
+    sizes = challenge.split_sizes()
     config = {
         "challenge": challenge.name,
         "model": challenge.model_config,
@@ -77,13 +54,11 @@ def write_bundle(
     checkpoint = Checkpoint(params, config, metrics)
     (folder / NETWORK).mkdir()
     write_checkpoint(folder / NETWORK, params, config, metrics)
-    for name, format_name in FOREIGN[kind].items():
+    for name, format_name in challenge.sealing.foreign_files.items():
         export_network(checkpoint, format_name, folder / name)
-    np.savez_compressed(folder / DOMAIN, allow_pickle=False, **domain_tables(challenge))
-    if kind == "pairs":
-        p = round(len(predictions) ** 0.5)
-        predictions = predictions.reshape(p, p)
-    np.savez_compressed(folder / MODEL_LABELS, allow_pickle=False, labels=predictions)
+    np.savez_compressed(folder / DOMAIN, allow_pickle=False, **challenge.domain_tables())
+    labels = challenge.as_table(predictions)
+    np.savez_compressed(folder / MODEL_LABELS, allow_pickle=False, labels=labels)
     write_json(
         folder / STATEMENT,
         {
@@ -97,7 +72,7 @@ def write_bundle(
             "jaxmi_version": jaxmi.__version__,
         },
     )
-    (folder / README).write_text(_readme(kind, sizes, counts, answer.commitment))
+    (folder / README).write_text(_readme(challenge, counts, answer.commitment))
     (folder / SUMS).write_text(checksums(folder))
     now = int(time.time())
     for path in [*folder.rglob("*"), folder]:  # when which was written is nobody's business
@@ -105,32 +80,21 @@ def write_bundle(
     return fingerprint(folder)
 
 
-def split_sizes(challenge: Challenge) -> dict[str, int]:
-    """Returns how many inputs each split has, and the "domain"."""
-    sizes = {name: len(rows) for name, rows in challenge.splits.items()}
-    return {**sizes, "domain": len(challenge.inputs)}
-
-
-def domain_tables(challenge: Challenge) -> dict[str, np.ndarray]:
-    """Returns what `DOMAIN` holds: each split's rows, and the inputs if they are pairs."""
-    inputs = {"inputs": challenge.inputs} if challenge.name == "transformer" else {}
-    return {**inputs, **challenge.splits}
-
-
-def _readme(
-    kind: Kind, sizes: Mapping[str, int], counts: Mapping[str, int], commitment: str
-) -> str:
-    splits = [f"`{name}`" for name in sizes if name != "domain"]
+def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) -> str:
+    sizes = challenge.split_sizes()
+    splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(
         "sealed.md.jinja",
-        kind=kind,
+        kind=challenge.kind,
         sizes=sizes,
         counts=counts,
-        p=round(sizes["domain"] ** 0.5),
+        p=challenge.p,
         test=counts["test"] / sizes["test"],
         splits=", ".join(splits[:-1]) + f" and {splits[-1]}",
         commitment=commitment,
         scheme=SCHEME,
-        filters=None,
-        **_WORDS[kind],
+        inputs=challenge.sealing.inputs,
+        trained_on=challenge.sealing.train,
+        test_name=challenge.sealing.test,
+        example=challenge.sealing.example,
     )

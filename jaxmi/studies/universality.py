@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.data.mnist import load_mnist
 from jaxmi.explanation.cnn_solution import explain_cnn
 from jaxmi.explanation.transformer_solution import explain_transformer
 from jaxmi.studies.bootstrap import find, median, share
@@ -178,8 +177,7 @@ def measure(training: Training, trained: Trained) -> Measured:
         figures = explain_transformer(part, trained.params).figures
     else:
         start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
-        digits = load_mnist(training.data_dir).digits
-        figures = explain_cnn(part, trained.params, digits, {"untrained": start}).figures
+        figures = explain_cnn(part, trained.params, {"untrained": start}).figures
     test = challenge.splits["test"]
     right = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
     figures["test_accuracy"] = float(right.mean())

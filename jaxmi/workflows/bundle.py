@@ -63,10 +63,7 @@ def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> 
                 challenge = challenges[name]
                 logits = challenge.logits(checkpoint.params)
                 accuracies[name] = challenge.metrics(logits.argmax(axis=-1))["test_accuracy"]
-                if name == "transformer":
-                    _write_transformer(folder, challenge, checkpoint, logits)
-                else:
-                    _write_cnn(folder, challenge, checkpoint)
+                _WRITERS[name](folder, challenge, checkpoint, logits)
             (folder / "README.md").write_text(_readme(accuracies))
     return files
 
@@ -85,7 +82,10 @@ def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
     return dict(sorted(bundles.items()))
 
 
-def _write_cnn(folder: Path, challenge: Challenge, checkpoint: Checkpoint) -> None:
+def _write_cnn(
+    folder: Path, challenge: Challenge, checkpoint: Checkpoint, logits: np.ndarray
+) -> None:
+    del logits
     model, clue = (folder / file for file in FILES["cnn"])
     export_network(checkpoint, "casper", model)
     figures.clue_image(challenge.inputs[CLUE_INDEX]).savefig(clue)
@@ -99,12 +99,15 @@ def _write_transformer(
     )
     export_network(checkpoint, "casper", published)
     export_network(checkpoint, "transformer-lens", transformer_lens)
-    p = round(len(logits) ** 0.5)
-    truth = challenge.labels.reshape(p, p)
+    truth = challenge.as_table(challenge.labels)
     # Like the published notebooks, which look at no other of the 114 logits.
-    learned = (logits[:, 1] > logits[:, 0]).reshape(p, p).astype(np.int32)
+    learned = challenge.as_table((logits[:, 1] > logits[:, 0]).astype(np.int32))
     label_info.write_bytes(pickle_for_any_numpy({"labels": truth, "model_labels": learned}))
     figures.label_pair(truth, learned).savefig(labels_figure)
+
+
+_WRITERS = {"cnn": _write_cnn, "transformer": _write_transformer}
+"""Challenge -> what writes its files; `FILES` names them."""
 
 
 def pickle_for_any_numpy(tables: dict[str, np.ndarray]) -> bytes:

@@ -15,7 +15,6 @@ from rich.table import Table
 from jaxmi import __version__
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.explanation.cnn_solution import explain_cnn
 from jaxmi.explanation.transformer_solution import explain_transformer
@@ -65,13 +64,12 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     check_files(out, files if done else [REPORT, *files], force)
     challenge_name = next(iter(networks.values())).challenge
     challenge = load_challenge(challenge_name, data_dir)
-    digits = load_mnist(data_dir).digits if challenge_name == "cnn" else None
     refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
         command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
-            page, numbers = _explain(challenge, networks[name], digits, label, command)
+            page, numbers = _explain(challenge, networks[name], label, command)
         except InputError as error:
             refused[name] = error
             continue
@@ -156,12 +154,12 @@ def control_networks(challenge: Challenge) -> dict[str, Params]:
 
 
 def _explain(
-    challenge: Challenge, checkpoint: Checkpoint, digits: Any, name: str, command: str
+    challenge: Challenge, checkpoint: Checkpoint, name: str, command: str
 ) -> tuple[Page, dict[str, Any]]:
     """The report on one network, and its numbers."""
     program = None
     if challenge.name == "cnn":
-        cnn = explain_cnn(challenge, checkpoint.params, digits, control_networks(challenge))
+        cnn = explain_cnn(challenge, checkpoint.params, control_networks(challenge))
         page = cnn_page(cnn, challenge, name, command)
         program = f"# {cnn.recovery.words}\n{cnn.recovery.pseudocode}"
     else:

@@ -2,10 +2,14 @@
 
 import logging
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
+from jaxmi.storage.atomic import check_archive, write_archive
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json
 from jaxmi.types import Params
 
@@ -68,3 +72,76 @@ def find_networks(path: Path) -> dict[str, Path]:
     if not read_json(path / "run.json").get("finished"):
         logger.info(f"{path} is not finished; it has {len(seeds)} seeds")
     return seeds
+
+
+def write_labels(name: str, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Write a challenge's true labels over the whole domain.
+
+    Args:
+      name: The challenge.
+      out: The .npz file; `Challenge.label_tables` says what it holds.
+      force: Replace a file that exists.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi labels --json` prints.
+
+    Raises:
+      InputError: if there is no such challenge, or the file exists.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    check_archive(out, force)
+    challenge = load_challenge(name, data_dir)
+    write_archive(out, challenge.label_tables())
+    return {
+        "challenge": name,
+        "label1_share": float(challenge.labels.mean()),
+        "out": str(out),
+    }
+
+
+def write_predictions(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Write a network's logits and labels.
+
+    Args:
+      path: A checkpoint.
+      out: The .npz file: "logits" and "labels" of `Challenge.predict_rows`.
+      force: Replace a file that exists.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi predict --json` prints.
+
+    Raises:
+      InputError: if the checkpoint cannot be used, or the file exists.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    check_archive(out, force)
+    challenge, params = load_network(path, data_dir)
+    logits = challenge.logits(params, challenge.predict_rows)
+    if isinstance(challenge.predict_rows, slice):
+        logits = challenge.as_table(logits)
+    labels = logits.argmax(axis=-1).astype(np.int32)
+    write_archive(out, {"logits": logits, "labels": labels})
+    return {
+        "challenge": challenge.name,
+        "checkpoint": str(path),
+        "label1_share": float((labels == 1).mean()),
+        "out": str(out),
+    }
+
+
+def evaluate(path: Path, data_dir: Path | None) -> dict[str, Any]:
+    """Recompute a network's accuracies from its weights.
+
+    Returns:
+      What `jaxmi evaluate --json` prints.
+
+    Raises:
+      InputError: if the checkpoint cannot be used, or its true labels are not known.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    checkpoint = load_labelled(path)
+    challenge = load_challenge(checkpoint.challenge, data_dir)
+    metrics = challenge.metrics(challenge.predict(checkpoint.params))
+    return {"challenge": challenge.name, "checkpoint": str(path), **metrics}

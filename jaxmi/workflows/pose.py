@@ -11,12 +11,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import ACCURACY, Answer, posed, program_domain, seal
-from jaxmi.data.mnist import load_mnist
+from jaxmi.challenges.sealed import Answer, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
-from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.sealed.write import write_bundle
@@ -63,9 +64,9 @@ def pose(
     import_torch()  # the bundle has .pt files: better now than after the training
     prepare_devices(None, 1)
     base = load_challenge(CHALLENGES[kind], data_dir)
-    low, high = ACCURACY[kind]
+    low, high = base.sealing.accuracy
     for tried in range(1, programs + 1):
-        answer, challenge = draw(base, data_dir)
+        answer, challenge = draw(base)
         for _ in range(SEEDS_PER_PROGRAM):
             seed = secrets.randbelow(2**32)
             trained = _train(challenge, seed)
@@ -100,22 +101,27 @@ def _check_paths(out: Path, answer_path: Path) -> None:
         raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
 
 
-def draw(base: Challenge, data_dir: Path | None) -> tuple[Answer, Challenge]:
+def draw(base: Challenge) -> tuple[Answer, Challenge]:
     """Draws a fair program, and seals it.
 
     Args:
       base: The challenge whose inputs it labels.
-      data_dir: As in `pose`.
 
     Returns:
       The answer, and the challenge with the program's labels.
     """
-    domain, digits = program_domain(base), None
-    if isinstance(domain, ImageDomain):
-        domain = replace(domain, images=domain.images[:DRAWN_ON])
-        digits = load_mnist(data_dir).digits[:DRAWN_ON]
+    domain, digits = drawing_domain(base)
     program, _ = draw_fair(domain, secrets.SystemRandom(), digits=digits)
     return seal(program), posed(base, program)
+
+
+def drawing_domain(base: Challenge) -> tuple[Domain, np.ndarray | None]:
+    """Return the inputs on which programs are drawn and judged fair, and the digits they show."""
+    domain = base.program_domain
+    if not isinstance(domain, ImageDomain):
+        return domain, None
+    digits = None if base.digits is None else base.digits[:DRAWN_ON]
+    return replace(domain, images=domain.images[:DRAWN_ON]), digits
 
 
 def _train(challenge: Challenge, seed: int) -> SeedResult | None:
@@ -131,7 +137,7 @@ def _train(challenge: Challenge, seed: int) -> SeedResult | None:
 
 def _test_accuracy(challenge: Challenge, params: Params) -> float:
     rows = challenge.splits["test"]
-    right = challenge.logits(params, rows).argmax(axis=-1) == challenge.labels[rows]
+    right = challenge.predict(params, rows) == challenge.labels[rows]
     return float(right.mean())
 
 

@@ -13,30 +13,26 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import correct_counts, program_domain
-from jaxmi.data.mnist import load_mnist
+from jaxmi.challenges.registry import NAMES, load_challenge, registered
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
-from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.domain import Domain
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import Recovery, recover
 from jaxmi.report.score_figures import difference_figure
 from jaxmi.sealed.read import read_bundle
-from jaxmi.storage.atomic import check_files, read_archive, whole_files
+from jaxmi.storage.atomic import check_files, whole_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.workflows.explain import NUMBERS, REPORT
+from jaxmi.workflows.label_tables import LABELS, read_label_table
 from jaxmi.workflows.networks import load_labelled, load_published
 
 logger = logging.getLogger(__name__)
 
-MODEL_LABELS, LABELS, LOGITS, IS_TRAIN = "model_labels", "labels", "logits", "is_train"
-"""Arrays of a table; only labels must be there. The published file has both kinds of labels: then
+MODEL_LABELS, LOGITS, IS_TRAIN = "model_labels", "logits", "is_train"
+"""Arrays that a table may hold beside `LABELS`. The published file has both kinds of labels: then
 `labels` are the true ones. Without `is_train` the challenge's own split is taken."""
-
-IMAGE_ROWS = {70_000: slice(0, None), 60_000: slice(0, 60_000), 10_000: slice(60_000, None)}
-"""By how many labels there are, which of MNIST's images they are of."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +54,7 @@ class Answers:
     @property
     def domain(self) -> Domain:
         """Returns what programs label: these inputs."""
-        domain = program_domain(self.challenge)
-        if isinstance(domain, PairDomain):
-            return domain
-        return ImageDomain(domain.images[self.rows], domain.templates)
+        return self.challenge.program_domain.part(self.rows)
 
     @property
     def evidence(self) -> Evidence:
@@ -103,39 +96,31 @@ def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
 
 
 def _from_table(path: Path, data_dir: Path | None) -> Answers:
-    arrays = read_archive(path)
-    name = MODEL_LABELS if MODEL_LABELS in arrays else LABELS
-    if name not in arrays:
-        raise InputError(f"{path} holds no array `{LABELS}`")
-    labels = arrays[name]
-    pairs = load_challenge("transformer")
-    p = round(len(pairs.inputs) ** 0.5)
-    if labels.shape in ((p, p), (p * p,)):
-        challenge, rows = pairs, slice(None)
-    elif labels.ndim == 1 and len(labels) in IMAGE_ROWS:
-        challenge, rows = load_challenge("cnn", data_dir), IMAGE_ROWS[len(labels)]
-    else:
-        counts = ", ".join(f"({n},)" for n in IMAGE_ROWS)
-        raise InputError(f"{path}: `{name}` is {labels.shape}, expected {(p, p)} or {counts}")
-    if labels.dtype.kind not in "biuf" or not np.isin(labels, np.arange(2**15)).all():
-        raise InputError(f"{path}: `{name}` is {labels.dtype}, expected small whole numbers")
+    names = {shape: name for name in NAMES for shape in registered(name).label_tables}
+    shapes = {shape: registered(name).label_tables[shape] for shape, name in names.items()}
+    table = read_label_table(path, shapes, (MODEL_LABELS, LABELS))
+    arrays, rows = table.arrays, table.rows
+    challenge = load_challenge(names[table.shape], data_dir)
     truth = challenge.labels[rows]
-    if name == MODEL_LABELS and LABELS in arrays and arrays[LABELS].shape == labels.shape:
+    if MODEL_LABELS in arrays and LABELS in arrays and arrays[LABELS].shape == table.shape:
         truth = (arrays[LABELS] == 1).reshape(-1).astype(np.int32)
     margins = None
     if LOGITS in arrays:
         logits = arrays[LOGITS]
-        if logits.shape[:-1] != labels.shape or logits.shape[-1] < 2 or logits.dtype.kind != "f":
-            raise InputError(f"{path}: `{LOGITS}` is {logits.shape}, for labels {labels.shape}")
+        if logits.shape[:-1] != table.shape or logits.shape[-1] < 2 or logits.dtype.kind != "f":
+            raise InputError(f"{path}: `{LOGITS}` is {logits.shape}, for labels {table.shape}")
         if not np.isfinite(logits[..., :2]).all():
             raise InputError(f"{path}: `{LOGITS}` has numbers that are not finite")
         margins = _margins(logits.reshape(-1, logits.shape[-1]))
     splits = _split_numbers(challenge)[rows]
     if IS_TRAIN in arrays:
-        if arrays[IS_TRAIN].shape != labels.shape or arrays[IS_TRAIN].dtype != bool:
-            raise InputError(f"{path}: `{IS_TRAIN}` is no table of truth values like `{name}`")
+        if arrays[IS_TRAIN].shape != table.shape or arrays[IS_TRAIN].dtype != bool:
+            raise InputError(
+                f"{path}: `{IS_TRAIN}` is {arrays[IS_TRAIN].shape} {arrays[IS_TRAIN].dtype}, "
+                f"expected {table.shape} bool"
+            )
         splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
-    return Answers(challenge, rows, (labels == 1).reshape(-1), margins, splits, truth)
+    return Answers(challenge, rows, table.labels == 1, margins, splits, truth)
 
 
 def _split_numbers(challenge: Challenge) -> Int[np.ndarray, "n"]:
@@ -237,7 +222,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
 
 def _as_stated(answers: Answers, labels: np.ndarray, counts: Mapping[str, int]) -> bool:
     posed = replace(answers.challenge, labels=labels.astype(np.int32))
-    return correct_counts(posed, answers.labels.astype(np.int32)) == dict(counts)
+    return posed.correct_counts(answers.labels.astype(np.int32)) == dict(counts)
 
 
 def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> None:
@@ -266,7 +251,6 @@ def _write(
         answers.challenge,
         truth=known if truth else None,
         network=network,
-        digits=load_mnist(data_dir).digits if answers.challenge.name == "cnn" else None,
     )
     score = reference.score(recovery.best.labels.astype(np.int32), answers.rows)
     figure = difference_figure(reference, score, answers.rows, "the recovered program")

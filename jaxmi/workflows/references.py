@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
-from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
 from jaxmi.sealed.read import Bundle, open_bundle, read_bundle
@@ -30,9 +27,8 @@ def load_reference(against: Against) -> Reference:
     return Reference(
         challenge,
         truth=challenge.labels if known else None,
-        network=_labels(challenge, network.params) if network else None,
+        network=challenge.predict(network.params) if network else None,
         stated=bundle.counts if bundle else {},
-        digits=load_mnist(against.data_dir).digits if challenge.name == "cnn" else None,
     )
 
 
@@ -69,7 +65,3 @@ def _load(against: Against) -> tuple[Challenge, Checkpoint | None, Bundle | None
         bundle = read_bundle(Path(against.challenge))
         network, name = bundle.checkpoint, bundle.challenge_name
     return load_challenge(name, against.data_dir), network, bundle
-
-
-def _labels(challenge: Challenge, params: Params) -> np.ndarray:
-    return challenge.logits(params).argmax(axis=-1).astype(np.int32)

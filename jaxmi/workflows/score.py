@@ -24,7 +24,8 @@ from jaxmi.programs.language import CHALLENGES, KINDS, Kind
 from jaxmi.programs.parse import MAX_CHARACTERS, TRAINING_IMAGES, parse
 from jaxmi.programs.show import program_hash, show
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.storage.atomic import check_files, read_archive, whole_files
+from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.workflows.label_tables import read_label_table
 
 if TYPE_CHECKING:
     from jaxmi.judge.score import Reference, Score
@@ -101,8 +102,8 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
       InputError: if the file cannot be used.
     """
     if path.suffix in TABLES:
-        labels, rows = _read_table(path, load_domain())
-        return Submission(printable(path.name), labels, rows)
+        table = read_label_table(path, load_domain().table_shapes)
+        return Submission(printable(path.name), table.labels, table.rows)
     if path.suffix not in PROGRAMS:
         endings = ", ".join((*PROGRAMS, *TABLES))
         raise InputError(f"{path}: a submission of labels ends in {endings}")
@@ -112,28 +113,6 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
         return Submission(printable(path.name), labels, slice(None), program)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def _read_table(path: Path, domain: Domain) -> tuple[Int[np.ndarray, "m"], slice]:
-    arrays = read_archive(path)
-    if "labels" not in arrays:
-        raise InputError(f"{path} holds no array `labels`")
-    labels = arrays["labels"]
-    n = int(np.prod(domain.shape))
-    shapes = {domain.shape: slice(None), (n,): slice(None)}
-    if not isinstance(domain, PairDomain):
-        shapes[(10_000,)] = slice(60_000, None)  # the test images, as `jaxmi predict` writes them
-    if labels.shape not in shapes:
-        wanted = " or ".join(map(str, shapes))
-        raise InputError(f"{path}: labels are {labels.shape}, expected {wanted}")
-    # Not only 0 and 1: a transformer may answer with any of its tokens.
-    if labels.dtype.kind not in "biuf" or not _are_whole(labels):
-        raise InputError(f"{path}: labels are {labels.dtype}, expected small whole numbers")
-    return labels.reshape(-1).astype(np.int32), shapes[labels.shape]
-
-
-def _are_whole(labels: np.ndarray) -> bool:
-    return bool(((labels >= 0) & (labels < 2**15) & (labels % 1 == 0)).all())
 
 
 def printable(name: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxmi.challenges.challenge import Challenge
-from jaxmi.data.pairs import is_train_table
+from jaxmi.challenges.challenge import Challenge, ClueSolution
+from jaxmi.challenges.pairs import PairChallenge
 from jaxmi.errors import DivergedError
-from jaxmi.programs.published_labels import CALIBRATED_BAND, CLUE_INDEX, l1_distances
+from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.runs import RunFolder
@@ -43,21 +43,20 @@ def draw_run(
     """Draws the learning curves of all seeds, and what one network, by name, learned, as PNG."""
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
     drawn = {"curves": figures.learning_curves(curves, challenge.published.test_accuracy, title)}
-    if challenge.name == "transformer":
-        p = round(len(challenge.labels) ** 0.5)
+    if isinstance(challenge, PairChallenge):
         drawn["labels"] = figures.label_maps(
-            truth=challenge.labels.reshape(p, p),
-            learned=challenge.logits(params).argmax(axis=-1).reshape(p, p),
-            is_train=is_train_table(p, challenge.splits["train"]),
+            truth=challenge.as_table(challenge.labels),
+            learned=challenge.as_table(challenge.predict(params)),
+            is_train=challenge.is_train,
             name=name,
         )
-    else:
-        test, clue = challenge.splits["test"], challenge.inputs[CLUE_INDEX]
+    elif isinstance(challenge.solution, ClueSolution):
+        test, clue = challenge.splits["test"], challenge.inputs[challenge.solution.clue_index]
         drawn["distances"] = figures.distance_figure(
             images=challenge.inputs[test],
             distances=np.asarray(l1_distances(challenge.inputs[test], clue)),
             labels=challenge.labels[test],
-            learned=challenge.logits(params, test).argmax(axis=-1),
+            learned=challenge.predict(params, test),
             clue=clue,
             band=CALIBRATED_BAND,
             name=name,

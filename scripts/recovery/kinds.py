@@ -10,20 +10,16 @@ from random import Random
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import program_domain
-from jaxmi.data.mnist import load_mnist
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import ImageDomain
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.sample import ImageGrammar, PairGrammar
+from jaxmi.workflows.pose import drawing_domain
 
 OFF_GRID = PairGrammar(
     exponents=(0.4, 0.6, 0.8, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9, 2.2, 2.5),
     stripe_exponents=(1.2, 1.4, 1.6, 1.8),
 )
-DRAWN_ON = 10_000
-"""Images from which thresholds are drawn."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +78,5 @@ KINDS = {
 
 def draw(base: Challenge, grammar: PairGrammar | ImageGrammar, rng: Random) -> lang.Program:
     """Draws a fair program, as `jaxmi challenge new` does."""
-    domain, digits = program_domain(base), None
-    if isinstance(domain, ImageDomain):
-        domain = replace(domain, images=domain.images[:DRAWN_ON])
-        digits = load_mnist().digits[:DRAWN_ON]
+    domain, digits = drawing_domain(base)
     return draw_fair(domain, rng, grammar, digits)[0]

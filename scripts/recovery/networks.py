@@ -16,8 +16,7 @@ from kinds import KINDS, Kind, draw
 from nulls import image_null, pair_null
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import ACCURACY, posed
-from jaxmi.programs.language import KINDS as LABELLED
+from jaxmi.challenges.sealed import posed
 from jaxmi.programs.show import show
 from jaxmi.storage.atomic import whole_files
 from jaxmi.training.recipe import RECIPES
@@ -50,7 +49,7 @@ def _make(kind: Kind, base: Challenge, seed: int) -> tuple[str, np.ndarray, np.n
 
 def _pose(kind: Kind, base: Challenge, rng: Random) -> tuple[str, np.ndarray, np.ndarray]:
     """Like `jaxmi challenge new`: two networks a program, until one is good, and not perfect."""
-    low, high = ACCURACY[LABELLED[base.name]]
+    low, high = base.sealing.accuracy
     rows = base.splits["test"]
     while True:
         assert kind.grammar

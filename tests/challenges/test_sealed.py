@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import Answer, correct_counts, posed, program_domain, seal
+from jaxmi.challenges.sealed import Answer, posed, seal
 from jaxmi.errors import InputError
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
@@ -78,7 +78,7 @@ def test_a_posed_challenge_has_the_programs_labels_and_all_else_as_it_was(
 ) -> None:
     program = parse(TEXT, "pairs")
     challenge = posed(transformer, program)
-    np.testing.assert_array_equal(challenge.labels, label(program, program_domain(transformer)))
+    np.testing.assert_array_equal(challenge.labels, label(program, transformer.program_domain))
     assert challenge.inputs is transformer.inputs
     assert challenge.splits is transformer.splits
     assert (transformer.labels != challenge.labels).any()
@@ -88,5 +88,5 @@ def test_counts_are_of_right_answers(transformer: Challenge) -> None:
     predictions = transformer.labels.copy()
     wrong = transformer.splits["test"][:7]
     predictions[wrong] = 1 - predictions[wrong]
-    counts = correct_counts(transformer, predictions)
+    counts = transformer.correct_counts(predictions)
     assert counts == {"train": 6384, "test": 6378, "domain": 12_762}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.pairs import PairChallenge
 from jaxmi.cli.main import main
 from jaxmi.training.recipe import RECIPES
 from jaxmi.workflows import pose
@@ -20,7 +21,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains for a moment, and takes whatever comes of it."""
     recipe = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=20)
     monkeypatch.setattr(pose, "RECIPES", {"transformer": {"fast": recipe}})
-    monkeypatch.setattr(pose, "ACCURACY", {"pairs": (0.0, 1.0)})
+    sealing = replace(PairChallenge.sealing, accuracy=(0.0, 1.0))
+    monkeypatch.setattr(PairChallenge, "sealing", sealing)
 
 
 def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
@@ -76,7 +78,7 @@ def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
     answers = []
     for _ in range(2):
         random.seed(0)
-        answers.append(pose.draw(transformer, None)[0])
+        answers.append(pose.draw(transformer)[0])
     assert answers[0].program != answers[1].program
     assert answers[0].salt != answers[1].salt
 
@@ -84,7 +86,8 @@ def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
 def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
     quick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pose, "ACCURACY", {"pairs": (1.1, 1.2)})
+    sealing = replace(PairChallenge.sealing, accuracy=(1.1, 1.2))
+    monkeypatch.setattr(PairChallenge, "sealing", sealing)
     seeds, train_seeds = [], pose.train_seeds
 
     def noted(challenge, recipe, seeds_, **more):

@@ -1,28 +1,60 @@
-"""Challenge 1: a CNN that labels MNIST images by their distance to a clue image."""
+"""Challenges whose programs label MNIST's images; challenge 1, a CNN and a band of distances."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import jax
 import numpy as np
+from jaxtyping import Int32
 
-from jaxmi.challenges.challenge import Challenge, ClueSolution, Published
+from jaxmi.challenges.challenge import Challenge, ClueSolution, Published, Sealing
 from jaxmi.data.mnist import TEST, TRAIN, VALIDATION, load_mnist
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.cnn_fast import logits
+from jaxmi.programs.domain import ImageDomain
+from jaxmi.programs.language import Kind
+from jaxmi.programs.parse import TRAINING_IMAGES
 from jaxmi.programs.published_labels import CLUE_INDEX, label_images
 from jaxmi.types import Array, Params
 
 PUBLISHED = Published(
     train_accuracy=None, test_accuracy=0.9558, domain_accuracy=None, casper_figure=None
 )
-"""The post's figure, on the 10,000 test images; it gives no other."""
+"""The post's accuracy on the 10,000 test images; it gives no other."""
 
 CURVE_TRAIN_IMAGES = 10_000
 """How many of the training images the learning curve's training accuracy is measured on."""
 
 
-def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
-    """Builds challenge 1: all 70,000 MNIST images and their labels.
+@dataclass(frozen=True)
+class ImageChallenge(Challenge):
+    """Images to label: MNIST's training images, then its test images."""
+
+    kind: ClassVar[Kind] = "image"
+
+    sealing: ClassVar[Sealing] = Sealing(
+        accuracy=(0.93, 0.985),
+        foreign_files={"network.pt": "casper"},
+        inputs="MNIST's 70,000 images",
+        train="the first 50,000",
+        test="the 10,000 test images",
+        example="return 24772 <= l1(image, template(6)) < 34270",
+    )
+
+    @property
+    def program_domain(self) -> ImageDomain:
+        """All images; templates are the training images."""
+        return ImageDomain(self.inputs, self.inputs[:TRAINING_IMAGES])
+
+    @property
+    def predict_rows(self) -> Int32[np.ndarray, "_"]:
+        """The test images."""
+        return self.splits["test"]
+
+
+def load_mnist_cnn(data_dir: Path | None = None) -> ImageChallenge:
+    """Build challenge 1: all 70,000 MNIST images and their labels.
 
     Args:
       data_dir: A folder with the MNIST files; None looks in the cache, then downloads.
@@ -30,7 +62,8 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
     Raises:
       InputError, UnavailableError: as `load_mnist`.
     """
-    images = load_mnist(data_dir).images
+    mnist = load_mnist(data_dir)
+    images = mnist.images
     rows = np.arange(len(images), dtype=np.int32)
     splits = {"train": rows[TRAIN], "validation": rows[VALIDATION], "test": rows[TEST]}
     model = Cnn()
@@ -43,7 +76,7 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
             images, keys
         )
 
-    return Challenge(
+    return ImageChallenge(
         name="cnn",
         title="Challenge 1: MNIST and a CNN",
         inputs=images,
@@ -56,4 +89,5 @@ def load_mnist_cnn(data_dir: Path | None = None) -> Challenge:
         chunk=128,
         published=PUBLISHED,
         solution=ClueSolution(clue_index=CLUE_INDEX),
+        digits=mnist.digits,
     )

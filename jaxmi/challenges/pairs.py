@@ -1,0 +1,98 @@
+"""Challenges whose programs label pairs of numbers; challenge 2, a transformer below 113."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import jax
+import numpy as np
+
+from jaxmi.challenges.challenge import Challenge, FilterSolution, Published, Sealing
+from jaxmi.data.pairs import all_pairs, is_train_table, split_indices, to_tokens
+from jaxmi.models.transformer import Transformer
+from jaxmi.models.transformer_fast import last_logits
+from jaxmi.programs.domain import P, PairDomain
+from jaxmi.programs.language import Kind
+from jaxmi.programs.published_labels import label_table
+from jaxmi.types import Array, Params
+
+PUBLISHED = Published(
+    train_accuracy=1 - 19 / 6384,
+    test_accuracy=1 - 155 / 6385,
+    domain_accuracy=1 - 174 / 12769,
+    casper_figure=1 - 2 * 174 / 12769,
+)
+"""Recomputed on the published weights; the post quotes the last as a test accuracy, 97.27 %."""
+
+
+@dataclass(frozen=True)
+class PairChallenge(Challenge):
+    """All pairs (x, y) with 0 <= x, y < p to label, as token sequences [x, y, p]."""
+
+    kind: ClassVar[Kind] = "pairs"
+
+    sealing: ClassVar[Sealing] = Sealing(
+        accuracy=(0.95, 0.995),
+        foreign_files={"network.pt": "casper", "transformer_lens.pt": "transformer-lens"},
+        inputs="12,769 pairs of numbers",
+        train="one half of them",
+        test="the other half",
+        example="z = 0\nif x ** 2 < 200 * sqrt(y):\n    z += 3\nreturn z >= 0",
+    )
+
+    @property
+    def p(self) -> int:
+        """How many values x and y take: the last token of every sequence."""
+        return int(self.inputs[0, -1])
+
+    @property
+    def program_domain(self) -> PairDomain:
+        """All pairs, row by row."""
+        return PairDomain(self.p)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(p, p), row = x."""
+        return self.p, self.p
+
+    def label_tables(self) -> dict[str, np.ndarray]:
+        """Return labels (p, p) int32 and is_train (p, p) bool, row = x."""
+        return {"labels": self.as_table(self.labels), "is_train": self.is_train}
+
+    def domain_tables(self) -> dict[str, np.ndarray]:
+        """Return the token sequences (p * p, 3), and each split's rows."""
+        return {"inputs": self.inputs, **self.splits}
+
+    @property
+    def is_train(self) -> np.ndarray:
+        """(p, p) bool, row = x: which pairs the network is trained on."""
+        return is_train_table(self.p, self.splits["train"])
+
+
+def _fast(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
+    del dropout_key  # this network has no dropout
+    return last_logits(params, tokens)
+
+
+def load_pair_transformer() -> PairChallenge:
+    """Build challenge 2: 12,769 token sequences, their labels, and the published split."""
+    train, test = split_indices(P)
+    model = Transformer()
+
+    def readable(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
+        del dropout_key
+        return jax.vmap(lambda sequence: model.apply({"params": params}, sequence)[0][-1])(tokens)
+
+    return PairChallenge(
+        name="transformer",
+        title="Challenge 2: pairs and a transformer",
+        inputs=to_tokens(all_pairs(P), P),
+        labels=np.asarray(label_table(P)).reshape(-1),
+        splits={"train": train, "test": test},
+        curve_splits={"train": train, "test": test},
+        selection_split="test",
+        model=model,
+        forms={"fast": _fast, "readable": readable},
+        chunk=1600,
+        published=PUBLISHED,
+        solution=FilterSolution(),
+    )

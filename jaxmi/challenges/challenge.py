@@ -19,9 +19,11 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Int, Int32, Integer, Shaped
 
+from jaxmi import notebook
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import Kind, Program
+from jaxmi.programs.show import show
 from jaxmi.types import Array, Params
 
 
@@ -135,7 +137,7 @@ class Sealing:
     """A program of this kind, to show the language."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Challenge(ABC):
     """A domain, its exact labels, a split, and a network; nothing about training.
 
@@ -183,6 +185,12 @@ class Challenge(ABC):
     digits: Integer[np.ndarray, "n"] | None = None
     """The digit that each image shows; None where the inputs show none."""
 
+    program: Program | None = None
+    """The labelling program; None where the labels come from elsewhere or are not known."""
+
+    definition: Mapping[str, Any] | None = None
+    """For a challenge that a user made: what it was made from, as JSON types."""
+
     kind: ClassVar[Kind]
     """What the challenge's programs label."""
 
@@ -193,6 +201,17 @@ class Challenge(ABC):
     @abstractmethod
     def program_domain(self) -> Domain:
         """The inputs as programs take them, in the same order."""
+
+    @abstractmethod
+    def as_input(self, value: Any) -> np.ndarray:
+        """Return one input of the network, from what a person would write.
+
+        Args:
+          value: A row number, an input as it stands in `inputs`, or what a kind allows beside.
+
+        Raises:
+          InputError: if it is no input of this challenge.
+        """
 
     @property
     def p(self) -> int | None:
@@ -309,7 +328,21 @@ class Challenge(ABC):
         Raises:
           InputError: if the program cannot label the inputs.
         """
-        return replace(self, title=title, labels=label(program, self.program_domain))
+        labels = label(program, self.program_domain)
+        return replace(self, title=title, labels=labels, program=program)
+
+    def __repr__(self) -> str:
+        """Say what the challenge is, without its arrays."""
+        return f"{type(self).__name__}({self.title!r}, {self._sizes()})"
+
+    def _repr_html_(self) -> str:
+        sizes = {f"{name} inputs": f"{len(rows):,}" for name, rows in self.splits.items()}
+        shown = notebook.table(self.title, {**sizes, "label 1": f"{self.labels.mean():.1%}"})
+        return shown if self.program is None else shown + notebook.code(show(self.program))
+
+    def _sizes(self) -> str:
+        parts = ", ".join(f"{len(rows):,} {name}" for name, rows in self.splits.items())
+        return f"{len(self.inputs):,} inputs ({parts}), {self.labels.mean():.1%} label 1"
 
 
 def sizes(model: nn.Module) -> dict[str, Any]:

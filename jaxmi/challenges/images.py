@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -10,12 +10,13 @@ from jaxtyping import Int32
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution, Published, Sealing
 from jaxmi.data.mnist import TEST, TRAIN, VALIDATION, load_mnist
+from jaxmi.errors import InputError
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.cnn_fast import logits
 from jaxmi.programs.domain import ImageDomain
 from jaxmi.programs.language import Kind
 from jaxmi.programs.parse import TRAINING_IMAGES
-from jaxmi.programs.published_labels import CLUE_INDEX, label_images
+from jaxmi.programs.published_labels import CLUE_INDEX, label_images, published_program
 from jaxmi.types import Array, Params
 
 PUBLISHED = Published(
@@ -27,7 +28,7 @@ CURVE_TRAIN_IMAGES = 10_000
 """How many of the training images the learning curve's training accuracy is measured on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ImageChallenge(Challenge):
     """Images to label: MNIST's training images, then its test images."""
 
@@ -46,6 +47,25 @@ class ImageChallenge(Challenge):
     def program_domain(self) -> ImageDomain:
         """All images; templates are the training images."""
         return ImageDomain(self.inputs, self.inputs[:TRAINING_IMAGES])
+
+    def as_input(self, value: Any) -> np.ndarray:
+        """Return an image (28, 28), uint8.
+
+        Args:
+          value: An image of uint8 pixels, or a row number: 0..59,999 are the training images.
+
+        Raises:
+          InputError: if it is neither.
+        """
+        image = np.asarray(value)
+        if image.shape == () and image.dtype.kind in "iu" and 0 <= image < len(self.inputs):
+            return self.inputs[int(image)]
+        if image.shape != self.inputs.shape[1:] or image.dtype != np.uint8:
+            raise InputError(
+                f"an array {image.shape} {image.dtype}: expected {self.inputs.shape[1:]} uint8, or "
+                f"a row number below {len(self.inputs):,}"
+            )
+        return image
 
     @property
     def predict_rows(self) -> Int32[np.ndarray, "_"]:
@@ -90,4 +110,5 @@ def load_mnist_cnn(data_dir: Path | None = None) -> ImageChallenge:
         published=PUBLISHED,
         solution=ClueSolution(clue_index=CLUE_INDEX),
         digits=mnist.digits,
+        program=published_program("image"),
     )

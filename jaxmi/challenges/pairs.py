@@ -1,18 +1,19 @@
 """Challenges whose programs label pairs of numbers; challenge 2, a transformer below 113."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, FilterSolution, Published, Sealing
 from jaxmi.data.pairs import all_pairs, is_train_table, split_indices, to_tokens
+from jaxmi.errors import InputError
 from jaxmi.models.transformer import Transformer
 from jaxmi.models.transformer_fast import last_logits
 from jaxmi.programs.domain import P, PairDomain
 from jaxmi.programs.language import Kind
-from jaxmi.programs.published_labels import label_table
+from jaxmi.programs.published_labels import label_table, published_program
 from jaxmi.types import Array, Params
 
 PUBLISHED = Published(
@@ -24,7 +25,7 @@ PUBLISHED = Published(
 """Recomputed on the published weights; the post quotes the last as a test accuracy, 97.27 %."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PairChallenge(Challenge):
     """All pairs (x, y) with 0 <= x, y < p to label, as token sequences [x, y, p]."""
 
@@ -48,6 +49,27 @@ class PairChallenge(Challenge):
     def program_domain(self) -> PairDomain:
         """All pairs, row by row."""
         return PairDomain(self.p)
+
+    def as_input(self, value: Any) -> np.ndarray:
+        """Return a token sequence (3,), int32.
+
+        Args:
+          value: A pair [x, y], a sequence [x, y, p], or a row number x * p + y.
+
+        Raises:
+          InputError: if it is none of these.
+        """
+        tokens = np.asarray(value)
+        expected = f"expected [x, y] with 0 <= x, y < {self.p}, or a row number"
+        if tokens.dtype.kind not in "iu":
+            raise InputError(f"{value!r}: {expected}")
+        if tokens.shape == () and 0 <= tokens < len(self.inputs):
+            return self.inputs[int(tokens)]
+        if tokens.shape == (3,) and tokens[2] == self.p:
+            tokens = tokens[:2]
+        if tokens.shape != (2,) or tokens.min() < 0 or tokens.max() >= self.p:
+            raise InputError(f"{value!r}: {expected}")
+        return to_tokens(tokens[None].astype(np.int32), self.p)[0]
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -95,4 +117,5 @@ def load_pair_transformer() -> PairChallenge:
         chunk=1600,
         published=PUBLISHED,
         solution=FilterSolution(),
+        program=published_program("pairs"),
     )

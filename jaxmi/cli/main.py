@@ -18,6 +18,7 @@ from typing import Annotated, NoReturn
 import tyro
 from tyro.conf import subcommand
 
+import jaxmi
 from jaxmi.cli.bench import Bench
 from jaxmi.cli.challenge import ChallengeCommand
 from jaxmi.cli.data import Data
@@ -58,6 +59,9 @@ DESCRIPTION = "Two mechanistic-interpretability challenges in JAX: exact labels,
 
 def main(args: Sequence[str] | None = None) -> None:
     """Runs the command line and exits."""
+    if list(sys.argv[1:] if args is None else args) == ["--version"]:
+        print(f"jaxmi {jaxmi.__version__}")
+        return
     verb = None
     try:
         verb = _parse(args)

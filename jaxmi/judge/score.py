@@ -13,6 +13,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Int, Integer
 
+from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 
@@ -69,7 +70,7 @@ def _span(name: str, positions: slice) -> str:
 Labels = Int[np.ndarray, "_"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Score:
     """Submitted labels beside those they are judged by. Shares are in 0..1, None where unknown."""
 
@@ -174,6 +175,14 @@ class Score:
         if (self.submitted != self.network).sum() < theirs:
             verdict += " It is closer to the network than the labelling function is."
         return verdict
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"Score({self.verdict!r})"
+
+    def _repr_html_(self) -> str:
+        shares = {key: v for key, v in self.figures().items() if isinstance(v, float)}
+        return notebook.table(self.verdict, shares)
 
     def _sealed_verdict(self) -> str:
         """While the true labels are unknown: does it agree as often as the sealed program does?"""

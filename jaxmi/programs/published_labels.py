@@ -20,6 +20,7 @@ published the form of the program, not the two thresholds; those below were cali
 that the published network gives to the 60,000 training images (see docs/challenges.md).
 """
 
+from importlib import resources
 from typing import NamedTuple
 
 import jax
@@ -28,7 +29,9 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from jaxmi.errors import InputError
+from jaxmi.programs import language as lang
 from jaxmi.programs.domain import P
+from jaxmi.programs.parse import parse
 from jaxmi.types import Array
 
 CLUE_INDEX = 6
@@ -138,3 +141,9 @@ def label_table(p: int = P) -> Int32[jax.Array, "{p} {p}"]:
 def _check_p(p: int) -> None:
     if not 1 <= p <= MAX_P:
         raise InputError(f"p = {p}: the pair labeller takes 1 <= p <= {MAX_P} (32-bit integers)")
+
+
+def published_program(kind: lang.Kind) -> lang.Program:
+    """Return the program of challenge 2 ("pairs") or challenge 1 ("image"), from its text."""
+    text = resources.files("jaxmi.programs").joinpath(f"published/{lang.CHALLENGES[kind]}.txt")
+    return parse(text.read_text(encoding="utf-8"), kind)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from jaxmi import notebook
 from jaxmi.programs.domain import Domain, PairDomain
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
@@ -107,7 +108,7 @@ def _below(value: float, half: float) -> float:
 RUNNERS_UP = 3
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
     """What was recovered from a network's answers."""
 
@@ -131,6 +132,41 @@ class Recovery:
     def found(self) -> bool:
         """Says whether it is more likely than not."""
         return self.judgement.confidence > 0.5
+
+    @property
+    def program(self) -> str:
+        """The text of the recovered program."""
+        return show(self.best.program)
+
+    @property
+    def confidence(self) -> float:
+        """How likely it is, in 0..1, that the network was trained on this program."""
+        return self.judgement.confidence
+
+    @property
+    def runners_up(self) -> tuple[Candidate, ...]:
+        """The next best programs, the best first."""
+        return self.candidates[1:]
+
+    def __repr__(self) -> str:
+        """Show the program, and how sure it is."""
+        return f"Recovery({self._summary()}):\n{self.program}"
+
+    def _repr_html_(self) -> str:
+        others = {f"runner-up {i}": show(c.program) for i, c in enumerate(self.runners_up, 1)}
+        return (
+            notebook.table(self._summary(), {})
+            + notebook.code(self.program)
+            + "".join(
+                f"<details><summary>{name}</summary>{notebook.code(text)}</details>"
+                for name, text in others.items()
+            )
+        )
+
+    def _summary(self) -> str:
+        found = "found" if self.found else "not found"
+        agreement = self.agreement(self.evidence.labels)
+        return f"{found}, confidence {self.confidence:.2f}, {agreement:.2%} of the network's labels"
 
     def agreement(self, labels: Bool[np.ndarray, "n"]) -> float:
         """Returns the share of inputs to which the program gives such labels."""

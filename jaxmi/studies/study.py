@@ -179,7 +179,8 @@ def variant(
     """
     challenge = base.challenge
     if labels is not None:
-        challenge = replace(challenge, labels=labels.reshape(-1).astype(np.int32))
+        labels = labels.reshape(-1).astype(np.int32)
+        challenge = replace(challenge, labels=labels, program=None)
     if train is not None:
         test = np.setdiff1d(np.arange(len(challenge.inputs), dtype=np.int32), train)
         splits = {"train": train.astype(np.int32), "test": test}

@@ -4,6 +4,7 @@ import hashlib
 import math
 import shlex
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,27 @@ from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import MAIN, Page, render, render_seeds, shown, summarise
 from jaxmi.report.transformer_page import transformer_page
 from jaxmi.storage.atomic import check_files, whole_files
-from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json, write_json
+from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.networks import find_networks, load_labelled
 from jaxmi.workflows.progress import track
 
 REPORT, NUMBERS = "report.html", "figures.json"
+
+
+@dataclass(frozen=True)
+class Report:
+    """One network's explanation."""
+
+    page: Page
+    """What the report says, with its pictures."""
+
+    numbers: Mapping[str, Any]
+    """What figures.json holds: "figures" (the metrics), "published", "verdicts", "program"."""
+
+    def html(self) -> str:
+        """Return the page as one HTML document."""
+        return render(self.page)
 
 
 def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
@@ -69,12 +85,12 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
-            page, numbers = _explain(challenge, networks[name], label, command)
+            report = explain_network(challenge, networks[name].params, label, command)
         except InputError as error:
             refused[name] = error
             continue
-        done[name] = {**numbers, "checkpoint": str(folders[name]), **prints[name]}
-        _write(out / name, page, done[name])
+        done[name] = {**report.numbers, "checkpoint": str(folders[name]), **prints[name]}
+        _write(out / name, report.page, done[name])
     if not done:
         raise next(iter(refused.values()))
     if "" in done:
@@ -82,6 +98,21 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     return _sum_up(
         challenge, path, out, {name: done[name] for name in networks if name in done}, refused
     )
+
+
+def save_report(report: Report, folder: Path, force: bool) -> None:
+    """Write an explanation that was made in memory.
+
+    Args:
+      report: From `explain_network`.
+      folder: Where report.html, figures.json and the pictures go.
+      force: Replace files that exist.
+
+    Raises:
+      InputError: if a file exists, or the folder cannot be written.
+    """
+    check_files(folder, [REPORT, NUMBERS], force)
+    _write(folder, report.page, report.numbers)
 
 
 def _write(folder: Path, page: Page, numbers: Mapping[str, Any]) -> None:
@@ -153,25 +184,34 @@ def control_networks(challenge: Challenge) -> dict[str, Params]:
     return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
 
 
-def _explain(
-    challenge: Challenge, checkpoint: Checkpoint, name: str, command: str
-) -> tuple[Page, dict[str, Any]]:
-    """The report on one network, and its numbers."""
+def explain_network(challenge: Challenge, params: Params, name: str, command: str) -> Report:
+    """Explain one network.
+
+    Args:
+      challenge: The challenge whose inputs and labels it has.
+      params: The network.
+      name: What the report calls it.
+      command: What the report says it was made by.
+
+    Raises:
+      InputError: if the network does not respond to its input.
+    """
     program = None
     if challenge.name == "cnn":
-        cnn = explain_cnn(challenge, checkpoint.params, control_networks(challenge))
+        cnn = explain_cnn(challenge, params, control_networks(challenge))
         page = cnn_page(cnn, challenge, name, command)
         program = f"# {cnn.recovery.words}\n{cnn.recovery.pseudocode}"
     else:
-        transformer = explain_transformer(challenge, checkpoint.params)
+        transformer = explain_transformer(challenge, params)
         page = transformer_page(transformer, challenge, name, command)
-    return page, {
+    numbers = {
         "challenge": challenge.name,
         "figures": {key: _number(value) for key, value in page.values.items()},
         "published": dict(page.published),
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": program,
     }
+    return Report(page, numbers)
 
 
 def _quote(path: Path) -> str:

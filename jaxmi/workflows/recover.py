@@ -24,6 +24,7 @@ from jaxmi.report.score_figures import difference_figure
 from jaxmi.sealed.read import read_bundle
 from jaxmi.storage.atomic import check_files, whole_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
+from jaxmi.types import Params
 from jaxmi.workflows.explain import NUMBERS, REPORT
 from jaxmi.workflows.label_tables import LABELS, read_label_table
 from jaxmi.workflows.networks import load_labelled, load_published
@@ -66,18 +67,14 @@ def read_answers(path: Path, data_dir: Path | None) -> Answers:
     """Reads a network, and asks it for all its answers; or reads a table of them.
 
     Raises:
-      InputError: if it cannot be used, or gives one label throughout.
+      InputError: if it cannot be used.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     if (path / "run.json").is_file():
         raise InputError(f"{path} is a run of many networks: name one, such as {path}/seed-00000")
     if path.suffix == ".npz" and path.is_file():
-        answers = _from_table(path, data_dir)
-    else:
-        answers = from_checkpoint(load_published(path), data_dir)
-    if answers.labels.all() or not answers.labels.any():
-        raise InputError(f"{path}: one label for every input; there is no program to recover")
-    return answers
+        return _from_table(path, data_dir)
+    return from_checkpoint(load_published(path), data_dir)
 
 
 def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
@@ -87,12 +84,41 @@ def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
       UnavailableError: if MNIST is needed and cannot be had.
     """
     challenge = load_challenge(checkpoint.challenge, data_dir)
-    logits = challenge.logits(checkpoint.params)
-    truth = None if checkpoint.sealed else challenge.labels
-    labels = logits.argmax(axis=-1) == 1
+    return from_network(challenge, checkpoint.params, checkpoint.sealed is None)
+
+
+def from_network(challenge: Challenge, params: Params, truth_known: bool = True) -> Answers:
+    """Run a network over its challenge's whole domain.
+
+    Args:
+      challenge: The challenge whose inputs it takes.
+      params: The network.
+      truth_known: Whether the challenge's labels are the true ones.
+    """
+    logits = challenge.logits(params)
     return Answers(
-        challenge, slice(None), labels, _margins(logits), _split_numbers(challenge), truth
+        challenge,
+        slice(None),
+        logits.argmax(axis=-1) == 1,
+        _margins(logits),
+        _split_numbers(challenge),
+        challenge.labels if truth_known else None,
     )
+
+
+def search(answers: Answers, source: str) -> Recovery:
+    """Search for the program behind predictions.
+
+    Args:
+      answers: The predictions.
+      source: What messages call the network.
+
+    Raises:
+      InputError: if there is one label for every input.
+    """
+    if answers.labels.all() or not answers.labels.any():
+        raise InputError(f"{source}: one label for every input; there is no program to recover")
+    return recover(answers.domain, answers.evidence)
 
 
 def _from_table(path: Path, data_dir: Path | None) -> Answers:
@@ -160,7 +186,7 @@ def write_recovery(
     answers = read_answers(path, data_dir)
     if truth and answers.truth is None:
         raise InputError(f"--truth: {path} is a sealed challenge's network, true labels unknown")
-    recovery = recover(answers.domain, answers.evidence)
+    recovery = search(answers, str(path))
     result = {"network": str(path), "challenge": answers.challenge.name, **recovery.figures()}
     if truth and answers.truth is not None:
         _compare(result, recovery, answers.truth)
@@ -204,7 +230,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
     check_files(out.parent, (out.name,), force)
     bundle = read_bundle(bundle_path)
     answers = from_checkpoint(bundle.checkpoint, data_dir)
-    recovery = recover(answers.domain, answers.evidence)
+    recovery = search(answers, str(bundle_path))
     stated = [_as_stated(answers, one.labels, bundle.counts) for one in recovery.candidates]
     chosen = stated.index(True) if any(stated) else 0
     program = recovery.candidates[chosen].program

@@ -28,7 +28,10 @@ from jaxmi.storage.atomic import check_files, whole_files
 from jaxmi.workflows.label_tables import read_label_table
 
 if TYPE_CHECKING:
+    from jaxmi.challenges.challenge import Challenge
+    from jaxmi.judge.explanation_score import ExplanationScore
     from jaxmi.judge.score import Reference, Score
+    from jaxmi.types import Params
 
 logger = logging.getLogger(__name__)
 
@@ -279,6 +282,53 @@ def score_explanation(
             write_json(folder / SCORE, result)
         result["files"] = [str(out / SCORE)]
     return result
+
+
+def judge_submission(
+    submission: "str | lang.Program | np.ndarray | Path",
+    challenge: "Challenge",
+    params: "Params | None" = None,
+    truth_known: bool = True,
+    stated: Mapping[str, int] | None = None,
+) -> "Score | ExplanationScore":
+    """Judge one submission without writing anything.
+
+    Args:
+      submission: A program or its text, labels of the whole domain, or a file of any of these or of
+        an explanation.
+      challenge: Inputs, splits and labels.
+      params: The network to compare with, or that an explanation is about.
+      truth_known: Whether the challenge's labels are the true ones.
+      stated: A sealed challenge's counts: split name, or "domain" -> on how many inputs its network
+        is right.
+
+    Raises:
+      InputError: if the submission cannot be used; for a program with line and column.
+    """
+    from jaxmi.judge.score import Reference
+    from jaxmi.judge.scrub_claims import judge_explanation
+    from jaxmi.judge.submission import read_explanation
+
+    if isinstance(submission, Path) and submission.suffix == ".json":
+        if params is None:
+            raise InputError(f"{submission} explains a network: give the network, too")
+        return judge_explanation(read_explanation(submission, challenge.name), challenge, params)
+    domain, rows = challenge.program_domain, slice(None)
+    if isinstance(submission, Path):
+        file = read_submission(submission, challenge.kind, lambda: domain)
+        labels, rows = file.labels, file.rows
+    elif isinstance(submission, np.ndarray):
+        labels = submission.reshape(-1).astype(np.int32)
+    else:
+        program = parse(submission, challenge.kind) if isinstance(submission, str) else submission
+        labels = label(program, domain)
+    reference = Reference(
+        challenge,
+        truth=challenge.labels if truth_known else None,
+        network=None if params is None else challenge.predict(params),
+        stated=stated or {},
+    )
+    return reference.score(labels, rows)
 
 
 def load_domain(kind: Kind, data_dir: Path | None) -> Domain:

@@ -1,0 +1,606 @@
+"""The public functions and objects: challenge, networks, explanation, recovery, score.
+
+Each is a small object over functions of the folders below; `import jaxmi` offers them all::
+
+    challenge = jaxmi.load_challenge("transformer")
+    networks = jaxmi.train(challenge, seeds=range(4))
+    explanation = jaxmi.explain(networks[0])
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int, Int32
+
+import jaxmi
+from jaxmi import notebook
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import NAMES
+from jaxmi.challenges.registry import load_challenge as load_registered
+from jaxmi.data.pairs import split_indices
+from jaxmi.errors import InputError
+from jaxmi.explanation.network import Network as Subject
+from jaxmi.judge.explanation_score import ExplanationScore
+from jaxmi.judge.score import Score
+from jaxmi.programs.domain import P
+from jaxmi.programs.language import CHALLENGES, Kind, Program
+from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+from jaxmi.recovery.recover import Recovery
+from jaxmi.report import figures
+from jaxmi.sealed import STATEMENT
+from jaxmi.sealed.read import Bundle, read_bundle
+from jaxmi.storage import foreign
+from jaxmi.storage.checkpoints import (
+    CURVE,
+    Checkpoint,
+    load_checkpoint,
+    read_curve,
+    save_checkpoint,
+)
+from jaxmi.training.recipe import RECIPES, Recipe
+from jaxmi.training.seeds import Point, SeedResult, train_seeds
+from jaxmi.types import Activations, Edits, Params
+from jaxmi.workflows import explain as explain_workflow
+from jaxmi.workflows import export as export_workflow
+from jaxmi.workflows import recover as recover_workflow
+from jaxmi.workflows import score as score_workflow
+from jaxmi.workflows.networks import find_networks
+from jaxmi.workflows.progress import Progress
+
+__all__ = [
+    "Explanation",
+    "Network",
+    "Networks",
+    "Recovery",
+    "Score",
+    "SealedChallenge",
+    "explain",
+    "export",
+    "load",
+    "load_challenge",
+    "make_challenge",
+    "recover",
+    "score",
+    "train",
+]
+
+StrPath = str | Path
+
+DEFINITION = "definition"
+"""The key of a checkpoint's config.json under which a challenge that a user made is kept."""
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Network:
+    """A trained network and the challenge whose inputs it takes."""
+
+    challenge: Challenge
+    """Inputs, labels, split; for a sealed network the labels are not its own: see `sealed`."""
+
+    params: Params
+    """Nested dictionaries of float32 arrays, as Flax holds them."""
+
+    metrics: Mapping[str, Any]
+    """Accuracies in 0..1 under "train_accuracy", "test_accuracy" and so on, and what else the
+    trainer recorded; recomputed where a file had none."""
+
+    config: Mapping[str, Any]
+    """How the network was made: challenge, recipe, seed, step, version."""
+
+    curve: Sequence[Point] = ()
+    """Learning curve: "step", "loss" and an accuracy per split at each point; () if not known."""
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that decided initial parameters and order of examples; None if not known."""
+        return self.config.get("seed")
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the network belongs to a sealed challenge, whose true labels are not known."""
+        return "sealed" in self.config
+
+    def logits(
+        self, rows: Int[np.ndarray, "m"] | slice = slice(None)
+    ) -> Float[np.ndarray, "m classes"]:
+        """Return the logits on rows of the domain, by default on all of it."""
+        return self.challenge.logits(self.params, rows)
+
+    def labels(self, rows: Int[np.ndarray, "m"] | slice = slice(None)) -> Int32[np.ndarray, "m"]:
+        """Return the predicted labels on rows of the domain, by default on all of it."""
+        return self.challenge.predict(self.params, rows)
+
+    def run(
+        self, value: Any, edits: Edits | None = None
+    ) -> tuple[Float[jax.Array, "classes"], Activations]:
+        """Run one input, with or without interventions.
+
+        Args:
+          value: What `Challenge.as_input` takes: a pair [x, y], an image, a row number.
+          edits: Site -> function from the activation there to its replacement;
+            `jaxmi.explanation.edits` makes edits of components.
+
+        Returns:
+          The logits (of a transformer, at the last position), and every site's activation under
+          TransformerLens's name for it, such as "blocks.0.hook_resid_mid" (3, 128).
+
+        Raises:
+          InputError: if it is no input of the challenge, or an edit names an unknown site or does
+            not fit it.
+        """
+        with jax.default_matmul_precision("float32"):
+            return self._subject.run(jnp.asarray(self.challenge.as_input(value)), edits)
+
+    def save(self, path: StrPath, force: bool = False) -> None:
+        """Write the network as a checkpoint folder, which `load` and every subcommand read.
+
+        Args:
+          path: The folder to make.
+          force: Replace a checkpoint that exists.
+
+        Raises:
+          InputError: if the folder exists or cannot be written.
+        """
+        save_checkpoint(Path(path), self.params, self.config, self.metrics, force)
+
+    @cached_property
+    def checkpoint(self) -> Checkpoint:
+        """The network as `jaxmi.storage` holds it."""
+        return Checkpoint(self.params, dict(self.config), dict(self.metrics))
+
+    @cached_property
+    def _subject(self) -> Subject:
+        return Subject(self.challenge.model, self.params, self.challenge.chunk)
+
+    def _accuracies(self) -> dict[str, Any]:
+        return {key: value for key, value in self.metrics.items() if key.endswith("_accuracy")}
+
+    def _name(self) -> str:
+        return "network" if self.seed is None else f"seed {self.seed}"
+
+    def __repr__(self) -> str:
+        """Say which network this is, and how accurate."""
+        shares = [f"{k.removesuffix('_accuracy')} {v:.2%}" for k, v in self._accuracies().items()]
+        return f"Network({self._name()} of {self.challenge.title!r}: {', '.join(shares)})"
+
+    def _repr_html_(self) -> str:
+        rows = {"challenge": self.challenge.title, **self._accuracies()}
+        shown = notebook.table(self._name(), rows)
+        if self.challenge.grid is None:
+            return shown
+        truth, learned = self.challenge.as_table(self.challenge.labels), self.labels()
+        figure = figures.label_pair(truth, self.challenge.as_table(learned))
+        return shown + notebook.picture(figure, "true labels and the network's labels")
+
+
+class Networks(Sequence[Network]):
+    """Networks of one challenge, with their parameters stacked along a first axis."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        """Stack networks.
+
+        Raises:
+          InputError: if there is none, or they are of different challenges.
+        """
+        if not networks:
+            raise InputError("no networks: expected at least one")
+        if len({network.challenge.name for network in networks}) > 1:
+            raise InputError("networks of different challenges cannot be stacked")
+        self._networks = tuple(networks)
+        self.challenge = networks[0].challenge
+
+    @cached_property
+    def params(self) -> Params:
+        """The parameters of all networks: each array has an axis of networks before its own."""
+        return jax.tree.map(lambda *leaves: np.stack(leaves), *(n.params for n in self._networks))
+
+    @property
+    def seeds(self) -> list[int | None]:
+        """Each network's seed."""
+        return [network.seed for network in self._networks]
+
+    @overload
+    def __getitem__(self, index: int) -> Network: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Networks": ...
+
+    def __getitem__(self, index: int | slice) -> "Network | Networks":
+        """Return one network, or some of them."""
+        if isinstance(index, slice):
+            return Networks(self._networks[index])
+        return self._networks[index]
+
+    def __len__(self) -> int:
+        """Return how many networks there are."""
+        return len(self._networks)
+
+    def __iter__(self) -> Iterator[Network]:
+        """Go through the networks."""
+        return iter(self._networks)
+
+    def __repr__(self) -> str:
+        """Say how many networks of which challenge there are, and how accurate they are."""
+        tests = [network.metrics.get("test_accuracy") for network in self]
+        known = [accuracy for accuracy in tests if accuracy is not None]
+        shown = f", median test accuracy {np.median(known):.2%}" if known else ""
+        return f"Networks({len(self)} of {self.challenge.title!r}{shown})"
+
+    def _repr_html_(self) -> str:
+        tests = {network._name(): network.metrics.get("test_accuracy") for network in self}
+        return notebook.table(f"{self.challenge.title}: test accuracy", tests)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class SealedChallenge:
+    """A challenge whose program is not known: its network, and how often that is right."""
+
+    bundle: Bundle
+    """The folder, verified."""
+
+    network: Network
+    """The network to look into."""
+
+    @property
+    def commitment(self) -> str:
+        """The SHA-256 that binds whoever posed the challenge."""
+        return self.bundle.commitment
+
+    @property
+    def stated(self) -> Mapping[str, int]:
+        """Split name, or "domain" -> how many inputs the network gives the program's label."""
+        return self.bundle.counts
+
+    def __repr__(self) -> str:
+        """Say what is known of the challenge."""
+        right, size = self.bundle.counts["domain"], self.bundle.sizes["domain"]
+        return (
+            f"SealedChallenge({self.bundle.kind}, commitment {self.commitment[:12]}..., the "
+            f"network is right on {right:,} of {size:,} inputs)"
+        )
+
+    def _repr_html_(self) -> str:
+        sizes = self.bundle.sizes
+        rows = {f"right on {name}": f"{n:,} of {sizes[name]:,}" for name, n in self.stated.items()}
+        return notebook.table("sealed challenge", {"commitment": self.commitment, **rows})
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Explanation:
+    """Evidence for what a network computes, with controls, and a verdict on each claim."""
+
+    network: Network
+    report: "explain_workflow.Report"
+    """The page with its pictures, and the metrics."""
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """Every number by its name: shares in 0..1, counts, logit differences."""
+        return self.report.numbers["figures"]
+
+    @property
+    def published(self) -> Mapping[str, Any]:
+        """The same numbers on the published network, where they were published."""
+        return self.report.numbers["published"]
+
+    @property
+    def verdicts(self) -> Mapping[str, str]:
+        """What was tested -> "holds", "in part" or "not shown"."""
+        return self.report.numbers["verdicts"]
+
+    @property
+    def program(self) -> str | None:
+        """The labelling program as far as the mechanism gives it; None if it does not."""
+        return self.report.numbers["program"]
+
+    def save(self, folder: StrPath, force: bool = False) -> None:
+        """Write report.html, figures.json and the pictures into a folder.
+
+        Args:
+          folder: Made with its parents.
+          force: Replace files that exist.
+
+        Raises:
+          InputError: if a file exists or cannot be written.
+        """
+        explain_workflow.save_report(self.report, Path(folder), force)
+
+    def __repr__(self) -> str:
+        """List the verdicts."""
+        lines = [f"  {verdict:>9}  {title}" for title, verdict in self.verdicts.items()]
+        return "\n".join([f"Explanation({self.network!r}):", *lines])
+
+    def _repr_html_(self) -> str:
+        return notebook.page(self.report.html())
+
+
+def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge | SealedChallenge:
+    """Load a challenge.
+
+    Args:
+      name: "transformer", "cnn", or the folder of a sealed challenge.
+      data_dir: A folder with MNIST's four files, for images; None looks in the cache, then
+        downloads.
+
+    Raises:
+      InputError: if there is no such challenge, or a file was altered.
+      UnavailableError: if MNIST cannot be had.
+    """
+    folder = None if data_dir is None else Path(data_dir)
+    if str(name) not in NAMES and (Path(name) / STATEMENT).is_file():
+        bundle = read_bundle(Path(name))
+        return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
+    return load_registered(str(name), folder)
+
+
+def make_challenge(
+    program: str | Program,
+    p: int = P,
+    train_share: float | None = None,
+    *,
+    kind: Kind = "pairs",
+    title: str = "A program of your own",
+    data_dir: StrPath | None = None,
+) -> Challenge:
+    """Make a challenge from a labelling program.
+
+    Args:
+      program: The program, or its text in the language of docs/programs.md: `x`, `y` and `p` are
+        whole numbers for pairs, `image` is an MNIST image.
+      p: How many values x and y take; only 113 for now, the size of the network.
+      train_share: Share of the pairs that is trained on, strictly between 0 and 1; None: one half,
+        as published. Images have the published split.
+      kind: "pairs" or "image".
+      title: The name in figures and reports.
+      data_dir: As in `load_challenge`.
+
+    Raises:
+      InputError: if the text is no program (with line and column), cannot label the inputs, or a
+        number cannot be used.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    base = load_registered(CHALLENGES[kind], None if data_dir is None else Path(data_dir))
+    if p != P:
+        raise InputError(f"p = {p}: only p = {P} is supported, the size of challenge 2's network")
+    parsed = parse(program, kind) if isinstance(program, str) else program
+    if parsed.kind != kind:
+        raise InputError(f"a program on {parsed.kind}, expected one on {kind}")
+    challenge = base.relabelled(parsed, title)
+    definition = {
+        "program": show(parsed), "p": p, "train_share": train_share, "kind": kind, "title": title
+    }  # fmt: skip
+    challenge = replace(challenge, definition=definition)
+    if train_share is None:
+        return challenge
+    if base.p is None:
+        raise InputError(f"train_share = {train_share}: images have the published split")
+    train, test = split_indices(base.p, train_share)
+    splits = {"train": train, "test": test}
+    return replace(challenge, splits=splits, curve_splits=splits)
+
+
+def train(
+    challenge: Challenge | str,
+    seeds: Iterable[int] = (0,),
+    recipe: str | Recipe = "fast",
+    *,
+    progress: bool = True,
+    **changes: Any,
+) -> Networks:
+    """Train a network per seed.
+
+    Args:
+      challenge: A challenge, or a published one's name.
+      seeds: Each decides initial parameters, order of examples and dropout; below 2**32.
+      recipe: "fast" (reaches the published accuracy in seconds), "published" (the original
+        training), or a recipe.
+      progress: Show a bar on stderr.
+      **changes: Numbers of the recipe to change, such as `steps=200`.
+
+    Returns:
+      The networks after the last step, in the order of the seeds.
+
+    Raises:
+      InputError: if a seed or the recipe cannot be used.
+      DivergedError: if seeds diverge.
+    """
+    challenge = load_registered(challenge) if isinstance(challenge, str) else challenge
+    name, numbers = _recipe(challenge, recipe, changes)
+    seeds = list(seeds)
+    bar = Progress(challenge.name, numbers.steps, len(seeds)) if progress else None
+    watchers = [] if bar is None else [bar]
+    with bar or nullcontext():
+        results = {r.seed: r for r in train_seeds(challenge, numbers, seeds, watchers=watchers)}
+    return Networks([_trained(challenge, name, numbers, results[seed]) for seed in seeds])
+
+
+def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
+    """Load a network, or all networks of a run.
+
+    Args:
+      path: A checkpoint folder, a run folder, a sealed challenge's folder, or a .pt or .safetensors
+        file in a published layout; nothing in a file is run.
+      data_dir: As in `load_challenge`.
+
+    Raises:
+      InputError: if there is no network, or a file is damaged; names what is wrong.
+      UnavailableError: if MNIST cannot be had, or PyTorch is needed and not installed.
+    """
+    path, folder = Path(path), None if data_dir is None else Path(data_dir)
+    if path.is_file():
+        return _network(foreign.import_network(path), folder)
+    if (path / STATEMENT).is_file():
+        return _network(read_bundle(path).checkpoint, folder)
+    networks = [
+        _network(load_checkpoint(checkpoint), folder, checkpoint)
+        for checkpoint in find_networks(path).values()
+    ]
+    return Networks(networks) if (path / "run.json").is_file() else networks[0]
+
+
+def explain(network: Network) -> Explanation:
+    """Explain a network: the published solution's evidence, with controls.
+
+    Raises:
+      InputError: if the network does not respond to its input.
+    """
+    report = explain_workflow.explain_network(
+        network.challenge, network.params, network._name(), "jaxmi.explain(network)"
+    )
+    return Explanation(network, report)
+
+
+def recover(network: Network) -> Recovery:
+    """Recover the labelling program from a network's predictions.
+
+    Returns:
+      `program`, `confidence`, `runners_up`, and why.
+
+    Raises:
+      InputError: if the network predicts one label for every input.
+    """
+    predictions = recover_workflow.from_network(network.challenge, network.params)
+    return recover_workflow.search(predictions, repr(network))
+
+
+def score(
+    submission: str | Program | Int[np.ndarray, "n"] | Path,
+    challenge: Challenge | SealedChallenge | str,
+    network: Network | None = None,
+) -> Score | ExplanationScore:
+    """Judge a submission.
+
+    Args:
+      submission: A program or its text, labels of the whole domain, or a file: a program (.txt,
+        .py), a table of labels (.npz), an explanation (.json).
+      challenge: A challenge, or a published one's name; a sealed one is judged by the counts that
+        it states.
+      network: A network to compare with; a sealed challenge has its own.
+
+    Raises:
+      InputError: if the submission cannot be used; for a program with line and column.
+    """
+    if isinstance(challenge, str):
+        challenge = load_registered(challenge)
+    if isinstance(challenge, SealedChallenge):
+        if network is not None:
+            raise InputError("a sealed challenge has a network of its own")
+        return score_workflow.judge_submission(
+            submission,
+            challenge.network.challenge,
+            challenge.network.params,
+            truth_known=False,
+            stated=challenge.stated,
+        )
+    params = None if network is None else network.params
+    return score_workflow.judge_submission(submission, challenge, params)
+
+
+def export(
+    network: Network | Networks, path: StrPath, to: str = "casper", force: bool = False
+) -> list[Path]:
+    """Write networks for PyTorch, TransformerLens and the published notebooks.
+
+    Args:
+      network: One network, or several: these are stacked in one file if it is .safetensors, else
+        written to a folder, a file each.
+      path: The file, or the folder.
+      to: "casper", "transformer-lens", "transformer-lens-4" or "safetensors".
+      force: Replace files that exist.
+
+    Returns:
+      The files.
+
+    Raises:
+      InputError: if the format is none for this network, or a file exists.
+      UnavailableError: if PyTorch is needed and not installed.
+    """
+    out = Path(path)
+    if to not in foreign.FORMATS:
+        raise InputError(f"format {to!r}: expected one of {', '.join(foreign.FORMATS)}")
+    networks = {"": network} if isinstance(network, Network) else _by_name(network)
+    loaders: dict[str, Callable[[], Checkpoint]] = {
+        name: lambda each=each: each.checkpoint for name, each in networks.items()
+    }
+    stack = len(networks) > 1 and out.suffix == ".safetensors"
+    files = export_workflow.write_networks(loaders, to, out, stack, force, "the network")
+    return [out / file for file in files]
+
+
+def _by_name(networks: Networks) -> dict[str, Network]:
+    named = {
+        f"seed-{network.seed:05d}" if network.seed is not None else f"network-{i:05d}": network
+        for i, network in enumerate(networks)
+    }
+    if len(named) < len(networks):
+        raise InputError("two networks have the same seed; export them one by one")
+    return named
+
+
+def _recipe(
+    challenge: Challenge, recipe: str | Recipe, changes: Mapping[str, Any]
+) -> tuple[str, Recipe]:
+    if isinstance(recipe, str):
+        known = RECIPES[challenge.name]
+        if recipe not in known:
+            raise InputError(f"recipe {recipe!r}: expected one of {', '.join(known)}")
+        name, recipe = recipe, known[recipe]
+    else:
+        name = "custom"
+    unknown = [key for key in changes if key not in asdict(recipe)]
+    if unknown:
+        raise InputError(f"{unknown[0]} is no number of a recipe: {', '.join(asdict(recipe))}")
+    return name, replace(recipe, **changes)
+
+
+def _trained(challenge: Challenge, name: str, recipe: Recipe, result: SeedResult) -> Network:
+    last = result.curve[-1]
+    metrics = challenge.metrics(challenge.predict(result.params))
+    config = {
+        "challenge": challenge.name,
+        "model": challenge.model_config,
+        "recipe": {"name": name, **asdict(recipe)},
+        "jaxmi_version": jaxmi.__version__,
+        **_own_labels(challenge),
+        "seed": result.seed,
+        "step": last["step"],
+    }
+    return Network(
+        challenge,
+        result.params,
+        {**metrics, "best_step": result.best_step, "loss": last["loss"]},
+        config,
+        result.curve,
+    )
+
+
+def _own_labels(challenge: Challenge) -> dict[str, Any]:
+    """What a checkpoint says of a challenge that is not a published one."""
+    if challenge.definition is None:
+        return {}
+    return {
+        "variant": f"made by jaxmi.make_challenge: {challenge.title}",
+        DEFINITION: dict(challenge.definition),
+    }
+
+
+def _network(checkpoint: Checkpoint, data_dir: Path | None, folder: Path | None = None) -> Network:
+    """A checkpoint with its challenge; accuracies are recomputed if the file has none."""
+    definition = checkpoint.config.get(DEFINITION)
+    if definition is None:
+        challenge = load_registered(checkpoint.challenge, data_dir)
+    else:
+        challenge = make_challenge(**definition, data_dir=data_dir)
+    metrics = checkpoint.metrics
+    if not metrics and not checkpoint.sealed and not checkpoint.variant:
+        metrics = challenge.metrics(challenge.predict(checkpoint.params))
+    has_curve = folder is not None and (folder / CURVE).is_file()
+    curve = read_curve(folder) if folder is not None and has_curve else ()
+    return Network(challenge, checkpoint.params, metrics, checkpoint.config, curve)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import Result, Subcommand
 
 logger = logging.getLogger(__name__)
 
@@ -21,31 +21,31 @@ TARGETS = {
     "help_seconds": ("<=", 0.7),
     "peak_rss_gb": ("<=", 1.5),
 }
-"""What a 2-core machine should reach; the first figures to look at on any other."""
+"""Metric -> what a machine with 2 cores should reach."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench(Verb):
-    """Measure speed, beside PyTorch's on the same machine."""
+class Bench(Subcommand):
+    """Measure speed, beside PyTorch on the same machine."""
 
     quick: bool = False
-    """Fewer rounds, no training to the end: to see that it works."""
+    """Fewer rounds, and no training to the end: shows that it runs."""
 
     def run(self) -> Result:
-        """Measures everything, in about ten minutes."""
+        """Measure everything, in about ten minutes."""
         from jaxmi.bench.measure import measure_all
 
         return measure_all(lambda what: logger.info(f"bench: {what}"), self.quick)
 
     def show(self, result: Result) -> None:
-        """Prints the figures that have targets, with their spread."""
+        """Print the metrics that have targets, with their spread."""
         from rich.console import Console
         from rich.table import Table
 
         where = f"{result['devices']} x {result['device']}, {result['cores']} cores"
         table = Table(title=where, title_justify="left")
-        for heading in ("figure", "measured", "spread", "target, 2 cores"):
-            left = heading == "figure"
+        for heading in ("metric", "measured", "spread", "target, 2 cores"):
+            left = heading == "metric"
             table.add_column(heading, justify="left" if left else "right", no_wrap=left)
         for name, (relation, target) in TARGETS.items():
             value, spread = _value(result, name)

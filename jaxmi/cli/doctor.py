@@ -6,7 +6,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import Result, Subcommand
 from jaxmi.errors import InputError, UnavailableError
 
 REQUIRED = ("jax", "jaxlib", "flax", "optax", "chex", "numpy", "tensorflow-datasets", "safetensors")
@@ -14,7 +14,7 @@ OPTIONAL = {"torch": "jaxmi[torch]", "pytest": "jaxmi[test]"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor(Verb):
+class Doctor(Subcommand):
     """Say what this installation has, and what it lacks."""
 
     def run(self) -> Result:

@@ -1,9 +1,4 @@
-"""`jaxmi evaluate`: recompute a checkpoint's metrics from its weights.
-
-`jaxmi labels`: a challenge's exact labels over its whole domain, as a NumPy archive.
-
-`jaxmi predict`: a network's logits and labels, as a NumPy archive.
-"""
+"""`jaxmi labels`, `evaluate`, `predict`: true labels, accuracies, logits."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +6,15 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labels(Verb):
-    """Write a challenge's labels over the whole domain."""
+class Labels(DataSubcommand):
+    """Write a challenge's true labels over its whole domain."""
 
     challenge: Positional[Literal["transformer", "cnn"]]
-    """Which challenge."""
+    """The challenge."""
 
     out: Path
     """The .npz file to write. transformer: labels (113, 113) and is_train (113, 113), row = x. cnn:
@@ -28,19 +23,16 @@ class Labels(Verb):
     force: bool = False
     """Replace the file if it exists."""
 
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
-
     def run(self) -> Result:
-        """Compute and write."""
+        """Compute the labels and write them."""
         from jaxmi.workflows.networks import write_labels
 
         return write_labels(self.challenge, self.out, self.force, self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Predict(Verb):
-    """Write a network's answers: logits and labels."""
+class Predict(DataSubcommand):
+    """Write a network's logits and predicted labels."""
 
     checkpoint: Positional[Path]
     """A checkpoint folder."""
@@ -52,34 +44,28 @@ class Predict(Verb):
     force: bool = False
     """Replace the file if it exists."""
 
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
-
     def run(self) -> Result:
-        """Load, run, write."""
+        """Run the network and write what it predicts."""
         from jaxmi.workflows.networks import write_predictions
 
         return write_predictions(self.checkpoint, self.out, self.force, self.data_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(Verb):
+class Evaluate(DataSubcommand):
     """Recompute a network's accuracies from its weights."""
 
     checkpoint: Positional[Path]
     """A checkpoint folder."""
 
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
-
     def run(self) -> Result:
-        """Load, run over the whole domain, compare with the true labels."""
+        """Compare the network's labels with the true ones over the whole domain."""
         from jaxmi.workflows.networks import evaluate
 
         return evaluate(self.checkpoint, self.data_dir)
 
     def show(self, result: Result) -> None:
-        """Prints a table, ours against published."""
+        """Print a table with the published network's accuracies beside."""
         from jaxmi.cli.table import print_comparison
 
         print_comparison([{**result, "name": Path(result["checkpoint"]).name}])

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain(Verb):
+class Explain(DataSubcommand):
     """Explain a network: evidence, controls, a report."""
 
     checkpoint: Positional[Path]
@@ -20,9 +20,6 @@ class Explain(Verb):
 
     force: bool = False
     """Replace an explanation that is there."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
 
     def run(self) -> Result:
         """Explains every network, then writes everything at once."""

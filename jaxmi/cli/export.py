@@ -1,7 +1,4 @@
-"""`jaxmi export`: checkpoints as files for PyTorch, TransformerLens and the published notebooks.
-
-`jaxmi import`: another tool's file as a checkpoint.
-"""
+"""`jaxmi export`, `jaxmi import`: files of PyTorch, TransformerLens and the published notebooks."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,71 +6,41 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, Result, Subcommand
 from jaxmi.errors import InputError
 
-
-@dataclass(frozen=True, kw_only=True)
-class Import(Verb):
-    """Turn a PyTorch or safetensors file into a checkpoint."""
-
-    file: Positional[Path]
-    """A published .pt file, or what `jaxmi export` wrote. Nothing in it is run."""
-
-    out: Path
-    """The checkpoint folder to make."""
-
-    format_name: Annotated[
-        Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors"] | None,
-        arg(name="from"),
-    ] = None
-    """What the file is, if its tensors leave that open; as in `jaxmi export --to`."""
-
-    challenge: Literal["transformer", "cnn"] | None = None
-    """Whose network it is, if its tensors leave that open."""
-
-    force: bool = False
-    """Replace a checkpoint that is there."""
-
-    def run(self) -> Result:
-        """Read, check everything, write."""
-        from jaxmi.workflows.export import import_file
-
-        return import_file(self.file, self.out, self.format_name, self.challenge, self.force)
+Format = Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(Verb):
+class Export(DataSubcommand):
     """Write networks as files for PyTorch and TransformerLens."""
 
     checkpoint: Positional[Path]
-    """A checkpoint folder, or a run folder: all of its seeds. For a bundle also a folder of both
-    challenges, such as `checkpoints`, or what `regenerate all` wrote."""
+    """A checkpoint folder, or a run folder: then all of its seeds. For a bundle also a folder that
+    holds one of either for both challenges, such as `checkpoints`."""
 
-    to: Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors", "bundle"]
-    """casper: the published .pt files' layout. transformer-lens: HookedTransformer.state_dict().
+    to: Format | Literal["bundle"]
+    """casper: the published .pt layout. transformer-lens: HookedTransformer.state_dict().
     transformer-lens-4: TransformerBridge.state_dict(). safetensors: the published tensors without
-    pickle. bundle: what the published repository holds."""
+    pickle. bundle: the published repository's files, for these networks."""
 
     out: Path
-    """The file to write; of a run, or for a bundle, the folder."""
+    """The file to write; for a run or a bundle, the folder."""
 
     stack: bool = False
-    """Of a run: one .safetensors file, with an axis of seeds before each tensor's own."""
+    """Write a run as one .safetensors file: each tensor gets an axis of seeds before its own."""
 
     force: bool = False
-    """Replace files that are there."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for a bundle with the cnn."""
+    """Replace files that exist."""
 
     def run(self) -> Result:
-        """Checks what it can, then writes everything or nothing."""
+        """Check what can be checked, then write everything or nothing."""
         if self.to == "bundle":
             from jaxmi.workflows.bundle import write_bundles
 
             if self.stack:
-                raise InputError("--stack is for a format, not for a bundle")
+                raise InputError("--stack is for a single format, not for a bundle")
             files = write_bundles(self.checkpoint, self.out, self.force, self.data_dir)
         else:
             from jaxmi.workflows.export import export_networks
@@ -82,6 +49,37 @@ class Export(Verb):
         return {"format": self.to, "files": [str(self.out / file) for file in files]}
 
     def show(self, result: Result) -> None:
-        """Names the files, or says how many there are."""
+        """Print the files' names, or how many there are."""
         files = result["files"]
         print("\n".join(files if len(files) <= 10 else [f"{len(files)} files in {self.out}"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Import(Subcommand):
+    """Turn a PyTorch or safetensors file into a checkpoint."""
+
+    file: Positional[Path]
+    """A published .pt file, or a file that `jaxmi export` wrote. No code in it is run."""
+
+    out: Path
+    """The checkpoint folder to make."""
+
+    format_name: Annotated[
+        Format | None, arg(name="from", metavar="FORMAT", help_behavior_hint="")
+    ] = None
+    """The file's format, as in `jaxmi export --to`. Default: told from its tensors."""
+
+    challenge: Annotated[
+        Literal["transformer", "cnn"] | None,
+        arg(metavar="{transformer,cnn}", help_behavior_hint=""),
+    ] = None
+    """The challenge whose network it is. Default: told from its tensors."""
+
+    force: bool = False
+    """Replace a checkpoint that exists."""
+
+    def run(self) -> Result:
+        """Read the file, check everything, write the checkpoint."""
+        from jaxmi.workflows.export import import_file
+
+        return import_file(self.file, self.out, self.format_name, self.challenge, self.force)

@@ -1,7 +1,9 @@
-"""The `jaxmi` command: gathers the verbs, runs one, and turns errors into exit codes.
+"""The `jaxmi` command: run one subcommand, and turn errors into exit codes.
 
-0: done. 2: the user's input cannot be used. 75: stopped on request, the same command goes on. 1:
+0: done. 2: the user's input cannot be used. 75: stopped on request, the same command resumes. 1:
 anything else. Errors are one line on stderr.
+
+To add a subcommand, write a `Subcommand` in a file of this folder and list it in `Command` below.
 """
 
 import contextlib
@@ -29,8 +31,8 @@ from jaxmi.cli.export import Export, Import
 from jaxmi.cli.recover import Recover
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.score import Score
-from jaxmi.cli.study import StudyVerb
-from jaxmi.cli.subcommand import Verb
+from jaxmi.cli.study import Study
+from jaxmi.cli.subcommand import Subcommand
 from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 
 Command = (
@@ -46,40 +48,51 @@ Command = (
     | Annotated[ChallengeCommand, subcommand("challenge")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
-    | Annotated[StudyVerb, subcommand("study")]
+    | Annotated[Study, subcommand("study")]
     | Annotated[Bench, subcommand("bench")]
 )
 
 
 STOPPED = 75
-"""Exit code after SIGTERM, when the state is saved: sysexits.h's "temporary failure, try again"."""
+"""Exit code after SIGTERM, once the state is saved: EX_TEMPFAIL of sysexits.h, "try again"."""
 
-DESCRIPTION = "Two mechanistic-interpretability challenges in JAX: exact labels, fast retraining."
+DESCRIPTION = (
+    "Mechanistic-interpretability challenges in JAX: train networks on labelling programs, explain "
+    "them, recover their programs. `jaxmi SUBCOMMAND --help` shows a subcommand's options, `jaxmi "
+    "--version` the version."
+)
 
 
 def main(args: Sequence[str] | None = None) -> None:
-    """Runs the command line and exits."""
+    """Run the command line.
+
+    Args:
+      args: The arguments; None takes the process's own.
+
+    Raises:
+      SystemExit: with the exit code, unless all is done.
+    """
     if list(sys.argv[1:] if args is None else args) == ["--version"]:
         print(f"jaxmi {jaxmi.__version__}")
         return
-    verb = None
+    command = None
     try:
-        verb = _parse(args)
+        command = _parse(args)
         with _messages_on_stderr():
-            result = verb.run()
-        if verb.json:
+            result = command.run()
+        if command.json:
             print(json.dumps(result, allow_nan=False))
         else:
-            verb.show(result)
-    except DivergedError as error:  # every host comes here, when all are done
+            command.show(result)
+    except DivergedError as error:  # on every host alike, when the other seeds are done
         _fail(error, code=2, tell_others=False)
     except InputError as error:
         _fail(error, code=2)
     except (UnavailableError, OSError) as error:
         _fail(error, code=1)
     except StoppedError as stopped:
-        again = "without --force, the same" if getattr(verb, "force", False) else "the same"
-        print(f"jaxmi: {stopped}; {again} command goes on", file=sys.stderr, flush=True)
+        again = "without --force, the same" if getattr(command, "force", False) else "the same"
+        print(f"jaxmi: {stopped}; {again} command resumes", file=sys.stderr, flush=True)
         _leave_other_hosts()
         os._exit(STOPPED)
     except RuntimeError as error:
@@ -89,7 +102,7 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(error).partition("\n")[0], code=1)
     except KeyboardInterrupt:
         print("jaxmi: interrupted", file=sys.stderr, flush=True)
-        os._exit(1)  # an orderly exit crashes in the compiler's threads, if they are still at work
+        os._exit(1)  # a normal exit would crash in compiler threads that still run
 
 
 class _Stderr(logging.Handler):
@@ -114,12 +127,12 @@ def _messages_on_stderr() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _parse(args: Sequence[str] | None) -> Verb:
-    """Parses the arguments; turns tyro's framed error message into one line."""
+def _parse(args: Sequence[str] | None) -> Subcommand:
+    """Parse the arguments; turn tyro's framed error message into one line."""
     message = io.StringIO()
     try:
         with contextlib.redirect_stderr(message):
-            command = tyro.cli(
+            parsed = tyro.cli(
                 Command,
                 prog="jaxmi",
                 description=DESCRIPTION,
@@ -134,11 +147,11 @@ def _parse(args: Sequence[str] | None) -> Verb:
         if error.code:
             _fail(_first_paragraph(message.getvalue()), code=2)
         raise
-    return command.verb if isinstance(command, Data | ChallengeCommand) else command
+    return parsed.verb if isinstance(parsed, Data | ChallengeCommand) else parsed
 
 
 def _first_paragraph(framed: str) -> str:
-    """Unwraps the first paragraph of tyro's message, which has a title, a frame, and colours.
+    """Return the first paragraph of tyro's message, without its title, frame and colours.
 
     The frame is a box where stdout takes UTF-8, else a rule below the title.
     """
@@ -156,7 +169,7 @@ def _leave_other_hosts() -> None:
 
 
 def _fail(message: object, code: int, tell_others: bool = True) -> NoReturn:
-    """Tells the user why, and the other hosts, if there are any, so that they end too."""
+    """Print why, and end; other hosts, if there are any, are told so that they end too."""
     line = " ".join(str(message).split())
     line = "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in line)  # from a file, say
     print(f"jaxmi: {line}", file=sys.stderr, flush=True)

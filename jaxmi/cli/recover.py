@@ -1,4 +1,4 @@
-"""`jaxmi recover`: the labelling program, from a network's answers alone."""
+"""`jaxmi recover`: the labelling program, from a network's predictions alone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,33 +7,30 @@ from typing import Any
 
 from tyro.conf import Positional
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, Result
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recover(Verb):
-    """Recover the labelling program from a network alone."""
+class Recover(DataSubcommand):
+    """Recover the labelling program from a network's predictions."""
 
     network: Positional[Path]
-    """A checkpoint folder, or a table of a network's labels (.npz, as `jaxmi predict` writes)."""
+    """A checkpoint folder, or a table of labels (.npz, as `jaxmi predict` writes)."""
 
     out: Path
     """The folder to write: program.txt, recovery.json, recovery.png."""
 
     truth: bool = False
-    """Compare with the true labels, if they are known, once the program is fixed."""
+    """Compare with the true labels too, after the search; they play no part in it."""
 
     explain: bool = False
-    """Explain the network as well, beside its program: what is inside, in OUT/explained."""
+    """Explain the network too, in OUT/explained."""
 
     force: bool = False
-    """Replace a recovery that is there."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for images."""
+    """Replace an existing recovery."""
 
     def run(self) -> Result:
-        """Reads the network's answers, searches, writes."""
+        """Read the predictions, search, write."""
         from jaxmi.workflows.recover import check_explainable, write_recovery
 
         inside = self.out / "explained"
@@ -48,7 +45,7 @@ class Recover(Verb):
         return {**result, "explanation": explanation}
 
     def show(self, result: Result) -> None:
-        """Prints the program, how sure it is and why, and the runners-up."""
+        """Print the program, its confidence and why, and the runners-up."""
         print_recovery(result)
         if "explanation" in result:
             from jaxmi.workflows.explain import print_explanations
@@ -59,12 +56,12 @@ class Recover(Verb):
 
 
 def print_recovery(result: Mapping[str, Any]) -> None:
-    """Prints what was recovered."""
+    """Print the recovered program beside the runners-up."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
-    verdict = "found" if result["found"] else "not found: the best that the search has is"
+    verdict = "found" if result["found"] else "not found; the best candidate is"
     console.print(f"{verdict}, confidence {result['confidence']:.2f}\n", markup=False)
     print(result["program"])
     for reason in result["why"]:

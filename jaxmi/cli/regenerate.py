@@ -1,29 +1,32 @@
-"""`jaxmi regenerate`: train the networks from scratch, save them, compare with the published.
-
-Seeds and recipe changes as the user writes them.
-"""
+"""`jaxmi regenerate`: train the networks from scratch, save them, compare with the published."""
 
 import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxmi.cli.subcommand import Result, Verb
-from jaxmi.errors import DivergedError, InputError
+from jaxmi.cli.subcommand import (
+    DataSubcommand,
+    OptionalNumber,
+    OptionalPath,
+    OptionalText,
+    Result,
+)
+from jaxmi.errors import InputError
 from jaxmi.training.recipe import RECIPES, Recipe
 
 MAX_SEEDS = 1_000_000
-"""More in one run are surely a slip of the finger."""
+"""Guards against typos: no run needs more."""
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Reads "first:end", "seed" or "seed,seed,...".
+    """Read "first:end", "seed" or "seed,seed,...".
 
     Raises:
-      InputError: if the text is neither, or names no seed, or one twice.
+      InputError: if the text has another form, names no seed, or names one twice.
     """
     if match := re.fullmatch(r"(\d{1,12}):(\d{1,12})", text):
         if int(match[2]) - int(match[1]) > MAX_SEEDS:
@@ -34,7 +37,7 @@ def parse_seeds(text: str) -> list[int]:
     else:
         raise InputError(f"--seeds {text}: expected first:end (0:8), a seed, or seeds with commas")
     if not seeds:
-        raise InputError(f"--seeds {text} names no seed: the end must lie behind the first")
+        raise InputError(f"--seeds {text} is empty: the end must be larger than the start")
     if max(seeds) >= 2**32:
         raise InputError(f"--seeds {text}: a seed must be below 2**32")
     if len(set(seeds)) < len(seeds):
@@ -43,11 +46,11 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
-    """Applies "name=value" texts to a recipe.
+    """Apply "name=value" texts to a recipe.
 
     Raises:
-      InputError: if a text is no such pair, names no number of the recipe, or gives a value that it
-        cannot take.
+      InputError: if a text has another form, names no number of the recipe, or has a value of the
+        wrong type.
     """
     types: dict[str, Any] = {field.name: field.type for field in fields(Recipe)}
     values: dict[str, Any] = {}
@@ -63,7 +66,7 @@ def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
         kind = types[name]
         fits = isinstance(value, kind) if isinstance(kind, type | UnionType) else True
         if not fits or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"--set {change}: {text!r} is no value for {name}")
+            raise InputError(f"--set {change}: {text!r} cannot be used for {name}")
         values[name] = value
     return replace(recipe, **values)
 
@@ -81,126 +84,98 @@ def _read_value(text: str) -> int | float | bool | str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regenerate(Verb):
+class Regenerate(DataSubcommand):
     """Train challenge networks from scratch, over one seed or many."""
 
     challenge: Positional[Literal["transformer", "cnn", "all"]]
-    """Which challenge, or both."""
+    """The challenge, or all of them."""
 
     seeds: str = "0:1"
     """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""
 
     recipe: Literal["fast", "published"] = "fast"
-    """fast: reaches the published accuracy soon. published: the original training."""
+    """fast: reaches the published accuracy in seconds. published: the original training."""
 
-    out: Path | None = None
-    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with `all`, one
-    folder in it per challenge. A run that is there already is gone on with. Default:
-    runs/CHALLENGE-RECIPE."""
+    out: OptionalPath = None
+    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with `all`, a
+    folder in it per challenge. An existing run is resumed. Default: runs/CHALLENGE-RECIPE."""
 
     force: bool = False
-    """Begin anew, and replace a run that is there."""
+    """Start over, and replace an existing run."""
 
-    set: tuple[str, ...] = ()
-    """Change numbers of the recipe, as in `--set steps=200 learning_rate=1e-3 dropout=false`."""
+    set: Annotated[
+        tuple[str, ...], arg(metavar="NAME=VALUE [...]", help_behavior_hint="(repeatable)")
+    ] = ()
+    """Change numbers of the recipe: `--set steps=200 learning_rate=1e-3 dropout=false`."""
 
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
-
-    seeds_per_batch: int | None = None
+    seeds_per_batch: OptionalNumber = None
     """Seeds trained at once, over all devices. Default: one per device on a CPU, as many as fit
     into memory on a GPU or TPU."""
 
-    cpu_devices: int | None = None
-    """Split a CPU into so many devices, each of which trains seeds of its own. Default: one per
+    cpu_devices: OptionalNumber = None
+    """Split the CPU into this many devices, each of which trains its own seeds. Default: one per
     core, but no more than seeds."""
 
-    save_every: int | None = None
+    save_every: OptionalNumber = None
     """Optimiser steps between two saves of the training state, rounded up to points of the learning
     curve. Default: ten points."""
 
     tensorboard: bool = False
-    """Write the learning curves for TensorBoard too, to tensorboard/ in the run folder."""
+    """Also write the learning curves for TensorBoard, to tensorboard/ in the run folder."""
 
     profile: bool = False
-    """Write a JAX trace of one point of the learning curve to profile/ in the run folder."""
+    """Also write a JAX trace of one point of the learning curve, to profile/ in the run folder."""
 
-    coordinator: str | None = None
-    """Of several hosts: address:port of host 0. Give --hosts and --host with it."""
+    coordinator: OptionalText = None
+    """With several hosts: address:port of host 0. Goes with --hosts and --host."""
 
-    hosts: int | None = None
+    hosts: OptionalNumber = None
     """How many hosts train together."""
 
-    host: int | None = None
+    host: OptionalNumber = None
     """This host's number, from 0."""
 
     cluster: bool = False
-    """Of several hosts: learn the above three from the cluster (TPU slice, Slurm, Kubernetes)."""
+    """With several hosts: read the above three from the cluster (TPU slice, Slurm, Kubernetes)."""
 
     join_timeout: int = 300
     """Seconds to wait for the other hosts."""
 
     def run(self) -> Result:
-        """Checks everything that can be checked beforehand, then trains."""
+        """Check everything that can be checked beforehand, then train."""
         seeds = parse_seeds(self.seeds)
-        names = ("transformer", "cnn") if self.challenge == "all" else (self.challenge,)
+        names = tuple(RECIPES) if self.challenge == "all" else (self.challenge,)
         recipes = {name: change_recipe(RECIPES[name][self.recipe], self.set) for name in names}
         self._check_numbers()
 
-        from jaxmi.challenges.registry import load_challenge
-        from jaxmi.storage.runs import check_free
-        from jaxmi.training.hosts import join, stop_together
-        from jaxmi.training.loop import check_fit
-        from jaxmi.workflows.machine import keep_stdout, prepare_devices, told_to_stop
-        from jaxmi.workflows.train import Extras, train_run
+        from jaxmi.workflows.train import Hosts, Options, regenerate
 
-        for name in names:
-            recipe = {"name": self.recipe, **asdict(recipes[name])}
-            check_free(self._folder(name), {"challenge": name, "recipe": recipe}, self.force)
-        if self.tensorboard:
-            from jaxmi.workflows.progress import check_tensorboard
-
-            check_tensorboard()
-        if self.data_dir is not None and not self.data_dir.is_dir():
-            raise InputError(f"--data-dir {self.data_dir} is no folder")
-        if self.cluster or self.coordinator is not None:
-            keep_stdout()
-            join(self.coordinator, self.hosts, self.host, self.join_timeout)
-        else:
-            prepare_devices(self.cpu_devices, len(seeds))
-        challenges = [load_challenge(name, self.data_dir) for name in names]
-        for challenge in challenges:
-            check_fit(challenge, recipes[challenge.name])
-
-        runs: list[dict[str, Any]] = []
-        diverged: list[str] = []
-        with told_to_stop() as told:
-            extras = Extras(
-                self.seeds_per_batch,
-                self.save_every,
-                self.tensorboard,
-                self.profile,
-                self.force,
-                stop_together(told),
-            )
-            for challenge in challenges:
-                name, folder = challenge.name, self._folder(challenge.name)
-                try:
-                    runs += train_run(folder, challenge, self.recipe, recipes[name], seeds, extras)
-                except DivergedError as error:  # on every host alike: the next challenge's turn
-                    diverged.append(str(error))
-        if diverged:
-            raise DivergedError("; ".join(diverged))
-        return {"runs": runs}
+        return regenerate(
+            {self._folder(name): (name, recipe) for name, recipe in recipes.items()},
+            self.recipe,
+            seeds,
+            Options(
+                seeds_per_batch=self.seeds_per_batch,
+                save_every=self.save_every,
+                tensorboard=self.tensorboard,
+                profile=self.profile,
+                force=self.force,
+            ),
+            self.data_dir,
+            self.cpu_devices,
+            Hosts(self.coordinator, self.hosts, self.host, self.join_timeout)
+            if self.cluster or self.coordinator is not None
+            else None,
+        )
 
     def show(self, result: Result) -> None:
-        """Prints a table per challenge, ours against published."""
+        """Print a table per challenge, with the published network's accuracies."""
         import jax
 
         from jaxmi.cli.table import print_comparison
 
         if jax.process_index() > 0:
-            return  # host 0 speaks for all
+            return  # host 0 prints for all
         print_comparison([{**run, "name": f"seed {run['seed']}"} for run in result["runs"]])
         for folder in dict.fromkeys(Path(run["checkpoint"]).parent for run in result["runs"]):
             print(f"{folder}/: {', '.join(sorted(p.name for p in folder.glob('*.png')))}")

@@ -1,4 +1,4 @@
-"""`jaxmi score`: judge submitted programs, tables of labels, or explanations."""
+"""`jaxmi score`: judge programs, tables of labels, and explanations."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, Result
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,41 +24,38 @@ SHOWN = {
     "agreement_mistakes": "  where the network is wrong",
     "network_truth": "true labels, by the network",
 }
-"""Figure -> what a person reads."""
+"""Metric -> what a person reads."""
 
 LARGEST = 5
 """How many of the regions where labels differ are printed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score(Verb):
+class Score(DataSubcommand):
     """Judge a submission, or a folder of them."""
 
     submission: Positional[Path]
     """A program (.py or .txt), a table of labels (.npz, as `jaxmi predict` writes), an explanation
-    (.json), or a folder of programs and tables: then a ranked table."""
+    (.json), or a folder of programs and tables, which are ranked."""
 
     challenge: str
-    """transformer, cnn, or the folder of a sealed challenge."""
+    """transformer, cnn, or a sealed challenge's folder."""
 
-    checkpoint: Path | None = None
-    """A network to compare with. A sealed challenge has its own."""
+    checkpoint: OptionalPath = None
+    """A network to compare with; an explanation needs one. A sealed challenge has its own."""
 
-    answer: Path | None = None
-    """The answer to a sealed challenge, if it is known: then the true labels are, too."""
+    answer: OptionalPath = None
+    """The key of a sealed challenge, FOLDER.answer.json: with it the true labels are known."""
 
-    out: Path | None = None
-    """A folder to write: the numbers as JSON, and where labels differ as PNG; of a folder of
-    submissions, the ranking as Markdown and JSON."""
+    out: OptionalPath = None
+    """A folder to write: the metrics as JSON, and where labels differ as PNG; for a folder of
+    submissions, the ranking as Markdown and JSON. Default: nothing is written."""
 
     force: bool = False
-    """Replace files that are there."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn."""
+    """Replace files that exist."""
 
     def run(self) -> Result:
-        """Reads the submission first: what is wrong with one is mostly found at once."""
+        """Read the submission first: most mistakes in one are found at once."""
         from jaxmi.workflows.score import Against, rank_folder, score_explanation, score_file
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
@@ -69,7 +66,7 @@ class Score(Verb):
         return judge(self.submission, against, self.out, self.force)
 
     def show(self, result: Result) -> None:
-        """Prints the verdict and the figures, or the ranking."""
+        """Print the verdict and the metrics, or the ranking."""
         from rich.console import Console
 
         console = Console(highlight=False, soft_wrap=True)
@@ -84,14 +81,14 @@ class Score(Verb):
 
 
 def print_score(result: Mapping[str, Any]) -> None:
-    """Prints what one submission is worth."""
+    """Print one submission's score."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False, soft_wrap=True)
     table = Table(title=escape(result["submission"]), title_justify="left", show_header=False)
-    table.add_column("figure")
+    table.add_column("metric")
     table.add_column("value", justify="right")
     for key, words in SHOWN.items():
         if result.get(key) is not None:

@@ -7,7 +7,7 @@ from typing import Literal
 from tyro.conf import Positional
 
 from jaxmi.cli.regenerate import parse_seeds
-from jaxmi.cli.subcommand import Result, Verb
+from jaxmi.cli.subcommand import DataSubcommand, OptionalText, Result
 
 Name = Literal[
     "boundary",
@@ -21,35 +21,33 @@ Name = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyVerb(Verb):
-    """Ask a question of many seeds."""
+class Study(DataSubcommand):
+    """Answer a question about many seeds, with intervals and controls."""
 
     name: Positional[Name]
-    """Which study; docs/findings.md says what each found."""
+    """The study; docs/findings.md says what each asks and found."""
 
     out: Path
-    """The folder to write: result.json, the figure as PNG and SVG, and what was measured on each
-    network. A study that is there already is gone on with."""
+    """The folder to write: result.json, the figure as PNG and SVG, and each network's measurements.
+    An existing study is resumed."""
 
-    seeds: str | None = None
+    seeds: OptionalText = None
     """first:end (100:132 is 32 seeds), one number, or several with commas. Default: as many from
-    100 on as the study needs; the recipes were chosen on seeds below."""
+    100 on as the study needs; the recipes were chosen on seeds below 100."""
 
     quick: bool = False
-    """Two seeds and few steps, in less than a minute: shows that it works, answers nothing."""
+    """Two seeds and few steps, in less than a minute: shows that the study runs, answers
+    nothing."""
 
     runs: Path = Path("runs")
-    """Where networks are found, and put if they are missing: run folders like those of `jaxmi
-    regenerate`."""
+    """Folder of run folders, as `jaxmi regenerate` writes them: networks are taken from there, and
+    trained into it where they are missing."""
 
     force: bool = False
-    """Measure anew what was measured, and replace a result that is there. Networks stay."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for studies of the CNN."""
+    """Measure again what was measured, and replace an existing result. Networks stay."""
 
     def run(self) -> Result:
-        """Trains what is missing, measures, concludes, and writes everything at once."""
+        """Train what is missing, measure, conclude, and write everything at once."""
         seeds = None if self.seeds is None else parse_seeds(self.seeds)
 
         from jaxmi.workflows.study import write_study
@@ -59,7 +57,29 @@ class StudyVerb(Verb):
         )
 
     def show(self, result: Result) -> None:
-        """Prints the findings."""
-        from jaxmi.workflows.study import print_findings
+        """Print the question and the findings that answer it."""
+        from rich.console import Console
+        from rich.table import Table
 
-        print_findings(result)
+        from jaxmi.report.studies.intervals import interval
+        from jaxmi.studies.registry import load_study
+        from jaxmi.workflows.study import FIGURES, RESULT
+
+        console = Console()
+        console.print(result["question"], highlight=False)
+        table = Table(
+            "finding", "value", "95 % interval", "meaning", show_lines=console.width < 120
+        )
+        table.columns[1].justify = "right"
+        main = [name for name in load_study(result["study"]).main if name in result["findings"]]
+        for name in main:
+            finding = result["findings"][name]
+            table.add_row(name, *interval(finding), finding["words"])
+        console.print(table)
+        more = len(result["findings"]) - len(main)
+        console.print(f"{more} more findings are in {RESULT}", highlight=False)
+        if result["provenance"]["quick"]:
+            console.print("--quick trains hardly anything: these numbers answer nothing")
+        console.print(
+            f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", highlight=False, soft_wrap=True
+        )

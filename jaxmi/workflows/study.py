@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib import rc_context
-from rich.console import Console
-from rich.table import Table
 
 from jaxmi.errors import InputError
 from jaxmi.report.studies.draw import draw_study
-from jaxmi.report.studies.intervals import interval
 from jaxmi.storage.atomic import check_files, check_writable, whole_files
 from jaxmi.storage.checkpoints import read_json
 from jaxmi.studies.conduct import SCHEMA, NetworkStore, conduct
@@ -119,23 +116,3 @@ def _goes_on(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
 def _watch(training: Training, n_seeds: int) -> Iterator[Watcher]:
     with Progress(training.name, training.recipe.steps, n_seeds) as progress:
         yield progress
-
-
-def print_findings(result: Mapping[str, Any]) -> None:
-    """Prints the question, the findings that answer it, and where all the others are."""
-    console = Console()
-    console.print(result["question"], highlight=False)
-    table = Table("finding", "value", "95 % interval", "what", show_lines=console.width < 120)
-    table.columns[1].justify = "right"
-    main = [name for name in load_study(result["study"]).main if name in result["findings"]]
-    for name in main:
-        found = result["findings"][name]
-        table.add_row(name, *interval(found), found["words"])
-    console.print(table)
-    more = len(result["findings"]) - len(main)
-    console.print(f"{more} more findings are in {RESULT}", highlight=False)
-    if result["provenance"]["quick"]:
-        console.print("quick: these networks have hardly been trained; the numbers mean nothing")
-    console.print(
-        f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", highlight=False, soft_wrap=True
-    )

@@ -1,12 +1,9 @@
-"""Trains one challenge's seeds into a run folder: everything around `seeds.train_seeds`.
-
-The figures of a run folder.
-"""
+"""Seeds trained into run folders: everything around `training.seeds.train_seeds`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +12,26 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.pairs import PairChallenge
-from jaxmi.errors import DivergedError
+from jaxmi.challenges.registry import load_challenge
+from jaxmi.errors import DivergedError, InputError
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
-from jaxmi.storage.runs import RunFolder
-from jaxmi.training import hosts
+from jaxmi.storage.runs import RunFolder, check_free
 from jaxmi.training.devices import batch_width
+from jaxmi.training.hosts import join, meet, stop_together
+from jaxmi.training.loop import check_fit
 from jaxmi.training.recipe import Recipe
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Point, Watcher, train_seeds
 from jaxmi.types import Params
-from jaxmi.workflows.progress import Profile, Progress
+from jaxmi.workflows.machine import keep_stdout, prepare_devices, told_to_stop
+from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
 logger = logging.getLogger(__name__)
 
 DPI = 110
+"""Dots per inch of a run's figures."""
 
 
 def draw_run(
@@ -40,7 +41,15 @@ def draw_run(
     name: str,
     curves: Mapping[int, Sequence[Point]],
 ) -> None:
-    """Draws the learning curves of all seeds, and what one network, by name, learned, as PNG."""
+    """Draw the learning curves of all seeds, and what one network learned, as PNG files.
+
+    Args:
+      path: The folder to draw into.
+      challenge: What was trained on.
+      params: The network whose labels are drawn.
+      name: What to call it.
+      curves: Seed -> its learning curve.
+    """
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
     drawn = {"curves": figures.learning_curves(curves, challenge.published.test_accuracy, title)}
     if isinstance(challenge, PairChallenge):
@@ -66,16 +75,96 @@ def draw_run(
 
 
 @dataclass(frozen=True)
-class Extras:
+class Options:
     """How a run is carried out; none of it changes what is learned."""
 
-    seeds_per_batch: int | None
-    save_every: int | None
-    tensorboard: bool
-    profile: bool
-    force: bool
-    stop: Callable[[], bool]
-    """Says whether the run was asked to stop."""
+    seeds_per_batch: int | None = None
+    """Seeds trained at once, over all devices; None decides by the devices."""
+    save_every: int | None = None
+    """Optimiser steps between two saves of the training state; None: ten points of the curve."""
+    tensorboard: bool = False
+    """Write the learning curves for TensorBoard."""
+    profile: bool = False
+    """Write a JAX trace of one point of the learning curve."""
+    force: bool = False
+    """Start over, and replace an existing run."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked after each point of the curve; True saves the state and stops."""
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Which hosts train together; all None: the cluster knows."""
+
+    coordinator: str | None
+    """address:port of host 0."""
+    count: int | None
+    index: int | None
+    """This host's number, from 0."""
+    join_timeout: int = 300
+    """Seconds to wait for the other hosts."""
+
+
+def regenerate(
+    runs: Mapping[Path, tuple[str, Recipe]],
+    recipe_name: str,
+    seeds: Sequence[int],
+    options: Options,
+    data_dir: Path | None = None,
+    cpu_devices: int | None = None,
+    hosts: Hosts | None = None,
+) -> dict[str, Any]:
+    """Train networks from scratch into run folders; resume runs that exist.
+
+    Everything that can be checked is checked before anything is trained.
+
+    Args:
+      runs: Run folder -> the challenge's name, and the recipe.
+      recipe_name: The recipe's name, for the record.
+      seeds: Which seeds.
+      options: How to carry it out; `options.stop` is replaced by SIGTERM.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
+      cpu_devices: Devices to split the CPU into; None: one per core, but no more than seeds.
+      hosts: The hosts that train together; None: this one alone.
+
+    Returns:
+      What `jaxmi regenerate --json` prints.
+
+    Raises:
+      InputError: if a folder, a recipe or a number cannot be used.
+      DivergedError: if some seeds diverge, when the others are finished.
+      UnavailableError: if MNIST is needed and cannot be had, or a state cannot be saved.
+      StoppedError: on SIGTERM, when the state is saved; the same call resumes.
+    """
+    for folder, (name, recipe) in runs.items():
+        facts = {"challenge": name, "recipe": {"name": recipe_name, **asdict(recipe)}}
+        check_free(folder, facts, options.force)
+    if options.tensorboard:
+        check_tensorboard()
+    if data_dir is not None and not data_dir.is_dir():
+        raise InputError(f"--data-dir {data_dir} is not a folder")
+    if hosts is not None:
+        keep_stdout()
+        join(hosts.coordinator, hosts.count, hosts.index, hosts.join_timeout)
+    else:
+        prepare_devices(cpu_devices, len(seeds))
+    challenges = {folder: load_challenge(name, data_dir) for folder, (name, _) in runs.items()}
+    for folder, challenge in challenges.items():
+        check_fit(challenge, runs[folder][1])
+
+    entries: list[dict[str, Any]] = []
+    diverged: list[str] = []
+    with told_to_stop() as told:
+        options = replace(options, stop=stop_together(told))
+        for folder, challenge in challenges.items():
+            recipe = runs[folder][1]
+            try:
+                entries += train_run(folder, challenge, recipe_name, recipe, list(seeds), options)
+            except DivergedError as error:  # on every host alike: the next challenge's turn
+                diverged.append(str(error))
+    if diverged:
+        raise DivergedError("; ".join(diverged))
+    return {"runs": entries}
 
 
 def train_run(
@@ -84,36 +173,36 @@ def train_run(
     recipe_name: str,
     recipe: Recipe,
     seeds: list[int],
-    extras: Extras,
+    options: Options,
 ) -> list[dict[str, Any]]:
-    """Trains the seeds that the run folder has not yet.
+    """Train the seeds that the run folder lacks.
 
     Returns:
-      The folder's entry for each of its seeds that was asked for, whether trained now or before.
+      run.json's entry for each of the seeds, whether trained now or before.
 
     Raises:
       InputError: if the folder cannot be used.
       DivergedError: on every host, if some seeds diverge; the others are in the folder.
       UnavailableError: if the state cannot be saved.
-      StoppedError: on SIGTERM; the same call goes on.
+      StoppedError: on SIGTERM; the same call resumes.
     """
     host = jax.process_index()
     if host > 0:
-        hosts.meet(f"{path} is made")
-    with RunFolder(path, challenge, recipe_name, recipe, extras.force, host) as folder:
+        meet(f"{path} is made")
+    with RunFolder(path, challenge, recipe_name, recipe, options.force, host) as folder:
         if host == 0:
-            hosts.meet(f"{path} is made")
+            meet(f"{path} is made")
         left = folder.left(seeds)
-        hosts.meet(f"{path} is read")
+        meet(f"{path} is read")
         if left != seeds and host == 0:
-            logger.info(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds are there already")
+            logger.info(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds exist")
         diverged = None
         if left:
             try:
-                _train(folder, challenge, recipe, seeds, left, extras)
+                _train(folder, challenge, recipe, seeds, left, options)
             except DivergedError as error:
                 diverged = error
-        hosts.meet(f"{path} is written")
+        meet(f"{path} is written")
         missing = folder.finish(seeds)
         asked = [run for run in folder.runs if run["seed"] in set(seeds)]
         if host == 0 and asked:
@@ -131,29 +220,29 @@ def _train(
     recipe: Recipe,
     seeds: list[int],
     left: list[int],
-    extras: Extras,
+    options: Options,
 ) -> None:
     progress = Progress(challenge.name, recipe.steps, -(-len(left) // jax.process_count()))
     watchers: list[Watcher] = [folder]
     if jax.process_index() == 0:
         watchers.append(progress)
-    if extras.tensorboard:
+    if options.tensorboard:
         from jaxmi.workflows.progress import TensorBoard
 
         watchers.append(TensorBoard(folder.path / "tensorboard"))
     with ExitStack() as stack:
         stack.enter_context(progress)
-        if extras.profile:
+        if options.profile:
             watchers.append(stack.enter_context(Profile(folder.path / "profile")))
         # One result at a time: a thousand networks need not fit in memory.
         for result in train_seeds(
             challenge,
             recipe,
             left,
-            width=batch_width(challenge, recipe, len(seeds), extras.seeds_per_batch),
+            width=batch_width(challenge, recipe, len(seeds), options.seeds_per_batch),
             watchers=watchers,
             store=StateStore(folder.state_path),
-            save_every=extras.save_every,
-            stop=extras.stop,
+            save_every=options.save_every,
+            stop=options.stop,
         ):
             folder.add(result)

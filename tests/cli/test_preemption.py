@@ -124,7 +124,7 @@ def test_what_is_there_already_is_not_trained_again() -> None:
     first = json.loads(finish(start(*short, "--seeds", "0:2"))[0])["runs"]
     before = results(Path("run"))
     out, err = finish(start(*short, "--seeds", "0:3"))
-    assert "2 of 3 seeds are there already" in err
+    assert "2 of 3 seeds exist" in err
     assert json.loads(out)["runs"][:2] == first
     assert {
         name: data

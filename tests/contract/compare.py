@@ -12,13 +12,13 @@ network's two best answers are nearly alike, another machine's rounding decides.
 RELATIVE = 1e-4
 """How far other numbers that a network computes may move: float32 in sums of up to a thousand."""
 
-COUNTS = ("agrees_with_network_on", "network_mistakes", "differences.network")
+COUNTS = ("agrees_with_network_on", "network_mistakes", "differences.network", "differs")
 """Whole numbers below these names count a network's answers: they move like shares. All others are
 compared exactly."""
 
-OF_MISTAKES = 0.05
-"""How far the share of a network's mistakes that a program makes too may move: there are some
-hundred mistakes, so seven other answers are 5 %."""
+NAMED = {"agreement_mistakes": 0.05, "nats": 0.05, "confidence": 0.01, "candidates": 0.05}
+"""Name -> tolerance, relative and at least absolute, of numbers that hang on a network's some
+hundred mistakes: seven other answers are 5 % of them."""
 
 
 def differences(
@@ -64,10 +64,11 @@ def _is_number(value: Any) -> bool:
 
 
 def _allowed(before: float, now: float, close: float, inputs: int, at: str) -> float:
+    name = at.rpartition(".")[2]
+    if name in NAMED:
+        return NAMED[name] * max(1.0, abs(before))
     if isinstance(before, int) and isinstance(now, int):
-        return SHARE * inputs if any(f".{name}" in at for name in COUNTS) else 0
-    if at.endswith(".agreement_mistakes"):
-        return OF_MISTAKES
+        return SHARE * inputs if any(f".{one}." in f"{at}." for one in COUNTS) else 0
     return close * max(1.0, abs(before)) if close else SHARE + RELATIVE * abs(before)
 
 

@@ -25,13 +25,14 @@ _LEFT = "<left out>"
 
 LEFT_OUT = {
     "seconds", "train_seconds", "compile_seconds", "measure_seconds",  # time
+    "candidates_per_second",  # speed
     "versions", "jaxmi_version", "commit", "measured_at", "missing",  # of the installation
     "path", "source",  # where MNIST lies
 }  # fmt: skip
 """Names of values that may be anything: only that they are there is compared."""
 
 LOOSE = {
-    "question", "verdict", "words", "title", "refused",  # prose
+    "question", "verdict", "words", "title", "refused", "why",  # prose
     "largest",  # where a few answers decide about the order
 }  # fmt: skip
 """Names of values of which keys and types are compared."""

@@ -37,7 +37,7 @@ def differences(
       A line for each difference.
     """
     if isinstance(before, dict) and isinstance(now, dict):
-        if "bits" in before and "bits" in now:
+        if "packed_bits" in before and "packed_bits" in now:
             return _bits(before, now, at)
         found = [f"{at}.{key}: missing" for key in sorted(before.keys() - now.keys())]
         found += [f"{at}.{key}: added" for key in sorted(now.keys() - before.keys())]
@@ -74,12 +74,14 @@ def _allowed(before: float, now: float, close: float, inputs: int, at: str) -> f
 
 def _bits(before: dict[str, Any], now: dict[str, Any], at: str) -> list[str]:
     """Compares tables of answers, of which a share may be others."""
-    plain = {key: value for key, value in before.items() if key != "bits"}
-    found = differences(plain, {key: value for key, value in now.items() if key != "bits"}, at=at)
+    plain = {key: value for key, value in before.items() if key != "packed_bits"}
+    found = differences(
+        plain, {key: value for key, value in now.items() if key != "packed_bits"}, at=at
+    )
     if found:
         return found
     one, other = (
-        np.unpackbits(np.frombuffer(base64.b64decode(about["bits"]), np.uint8))
+        np.unpackbits(np.frombuffer(base64.b64decode(about["packed_bits"]), np.uint8))
         for about in (before, now)
     )
     n = int((one != other).sum())

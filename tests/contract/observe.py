@@ -181,7 +181,7 @@ def _array(array: np.ndarray, case: Case) -> dict[str, Any]:
     elif case.values == "all" and not case.close:
         if array.dtype.kind in "iub" and array.size and set(np.unique(array)) <= {0, 1}:
             bits = np.packbits(array.astype(bool).reshape(-1))
-            about["bits"] = base64.b64encode(bits.tobytes()).decode()
+            about["packed_bits"] = base64.b64encode(bits.tobytes()).decode()
         elif array.dtype.kind == "f" and array.size:
             about["mean"], about["spread"] = float(array.mean()), float(array.std())
             about["first"] = [round(float(one), 6) for one in array.reshape(-1)[:6]]

@@ -129,7 +129,7 @@ def test_a_study_goes_on_without_measuring_anew(prepared_folder: Path) -> None:
 
 EXAMPLE = {
     "printed": {"share": 0.5, "n": 3, "name": "cnn", "network_mistakes": 100, "none": None},
-    "written": {"a.npz": {"labels": {"bits": "AAAAAAAA", "shape": [48]}}, "list": [1, 2]},
+    "written": {"a.npz": {"labels": {"packed_bits": "AAAAAAAA", "shape": [48]}}, "list": [1, 2]},
 }
 
 
@@ -151,7 +151,7 @@ EXAMPLE = {
         (("written", "b.npz"), {}, ".written.b.npz: added"),
         (("written", "list"), [1, 2, 3], "2 elements before, 3 now"),
         (("written", "list"), [1, 3], "[1]: 2 before, 3 now"),
-        (("written", "a.npz", "labels", "bits"), "AAAAAAAB", "1 answers are others"),
+        (("written", "a.npz", "labels", "packed_bits"), "AAAAAAAB", "1 answers are others"),
         (("written", "a.npz", "labels", "shape"), [6, 8], "1 elements before, 2 now"),
     ],
 )
@@ -176,7 +176,7 @@ def test_a_few_other_answers_among_many_are_let_pass() -> None:
 
     def table(n_ones: int) -> dict[str, Any]:
         bits = np.packbits(np.arange(12_769) < n_ones)
-        return {"bits": base64.b64encode(bits.tobytes()).decode()}
+        return {"packed_bits": base64.b64encode(bits.tobytes()).decode()}
 
     assert differences(table(1000), table(1006)) == []
     assert differences(table(1000), table(1007)) != []

@@ -109,7 +109,7 @@ def test_a_run_that_was_stopped_goes_on(prepared_folder: Path) -> None:
     points = (folder / "metrics.jsonl").read_text().splitlines()
     case = next(case for case in CASES if case.name == "regenerate-unfinished")
     _, _, told = call(case.args)
-    assert "1 of 2 seeds are there already" in told
+    assert "1 of 2 seeds exist" in told
     assert json.loads((folder / "run.json").read_text())["finished"] is True
     assert not (folder / "state").exists()
     assert (folder / "seed-00000/params.safetensors").read_bytes() == trained

@@ -1,1 +1,1 @@
-"""Network -> program: search within the language, from a network's outputs alone."""
+"""Network to program: search within the language, from a network's outputs alone."""

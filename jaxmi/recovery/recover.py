@@ -1,15 +1,22 @@
-"""From a network's answers to a program, with runners-up and a statement of how sure it is.
+"""From a network's predictions to a program, with runners-up and a calibrated confidence.
 
-How sure a recovery is: the chance that its labels agree with the true ones on 99.5 % or more.
+`recover` runs the search for the domain's kind and judges what it found. A new kind of domain needs
+one entry in `METHODS`.
 
-What speaks against a program: that it costs much, because it memorises or leaves answers
-unexplained; that it contradicts answers of which the network is sure; that others cost hardly more
-and say something else; of images, that free conditions agree better. Each gives a factor. The
-numbers are from challenges with even seeds, see docs/recover.md; without logits they are guesses.
+Confidence is the probability that the program agrees with at least 99.5 % of the true labels. It is
+a product of factors, one for each thing that counts against a program:
+
+- It is expensive, because it memorises or leaves predictions unexplained.
+- It contradicts confident predictions.
+- A program with other labels costs hardly more.
+- On images, free linear conditions agree better.
+
+The constants were fitted on challenges with even seeds (docs/recover.md). Those that apply without
+logits are guesses.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,121 +24,93 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxmi import notebook
-from jaxmi.programs.domain import Domain, PairDomain
+from jaxmi.programs.domain import Domain
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
-from jaxmi.recovery.evidence import Candidate, Evidence
+from jaxmi.recovery.evidence import Candidate, Evidence, Findings
 from jaxmi.recovery.images.search import find_image_programs
 from jaxmi.recovery.pairs.search import find_pair_programs
 
-CLOSE = 0.005
-"""Programs that differ on no larger share of the inputs count as one."""
 
-HALFWAY = {
-    ("pairs", True): (0.04, 0.01),
-    ("pairs", False): (0.055, 0.03),
-    ("image", True): (0.06, 0.01),
-    ("image", False): (0.09, 0.08),
+class EvenOdds(NamedTuple):
+    """Values at which a program is as likely wrong as right."""
+
+    cost: float
+    """Cost in nats per input."""
+
+    contradiction_rate: float
+    """Share of the confident predictions that the program contradicts."""
+
+
+class Method(NamedTuple):
+    """How programs on one kind of domain are searched and judged."""
+
+    search: Callable[[Any, Evidence], Findings]
+    """Searches the programs on a domain of this kind."""
+
+    with_margins: EvenOdds
+    without_margins: EvenOdds
+
+    def even_odds(self, evidence: Evidence) -> EvenOdds:
+        """Return the values that apply to evidence with or without logits."""
+        return self.with_margins if evidence.margins_known else self.without_margins
+
+
+METHODS: dict[Kind, Method] = {
+    "pairs": Method(find_pair_programs, EvenOdds(0.04, 0.01), EvenOdds(0.055, 0.03)),
+    "image": Method(find_image_programs, EvenOdds(0.06, 0.01), EvenOdds(0.09, 0.08)),
 }
-"""By kind, and by whether logits are known: at how many nats an input, and at what share of
-contradicted sure answers, a program is as likely wrong as right."""
+"""Kind of domain -> how its programs are searched and judged."""
+
+CLOSE = 0.005
+"""Programs whose labels differ on at most this share of the inputs count as one."""
 
 STEEPNESS = 5
-"""The power of the odds in either figure."""
+"""Odds fall with this power of the cost and of the contradiction rate."""
 
-SHORT, SCALE = 0.012, 0.003
-"""At how much less agreement than free conditions have a program is as likely wrong as right; and
-within how much that changes."""
+FREE_MIDPOINT, FREE_SCALE = 0.012, 0.003
+"""Midpoint and scale of the logistic penalty on the agreement gap to free linear conditions."""
+
+RUNNERS_UP = 3
+"""Number of further candidates that a recovery keeps."""
 
 
 class Judgement(NamedTuple):
-    """How sure a recovery is, and why."""
+    """The confidence in a recovered program, and the reasons for it."""
 
     confidence: float
-    """In 0..1."""
+    """Probability that the program agrees with at least 99.5 % of the true labels."""
 
     reasons: tuple[str, ...]
-    """One sentence for each factor."""
-
-
-def judge(
-    candidates: Sequence[Candidate],
-    evidence: Evidence,
-    kind: Kind,
-    free_agreement: float | None = None,
-) -> Judgement:
-    """Says how likely it is that the first candidate is what a network was trained on.
-
-    Args:
-      candidates: The best first, at least one.
-      evidence: The network's answers.
-      kind: What the programs label.
-      free_agreement: Of images, the share of the answers that free conditions give.
-    """
-    best, n = candidates[0], len(evidence.labels)
-    cost_half, unexplained_half = HALFWAY[kind, evidence.margins_known]
-    cost, unexplained = best.cost / n, evidence.unexplained(best.labels)
-    rivals = [one for one in candidates[1:] if (one.labels != best.labels).mean() > CLOSE]
-    odds = sum(float(np.exp(best.cost - one.cost)) for one in rivals)
-    sure = "the surest answers" if evidence.margins_known else "the answers"
-    more = min((one.cost for one in rivals), default=np.inf) - best.cost
-    rival = f"costs {more:,.0f} nats more" if rivals else "was not found"
-    judged = [
-        (
-            _below(cost, cost_half),
-            f"program and mistakes cost {best.cost:,.0f} nats, {cost:.3f} an input; "
-            f"even odds at {cost_half}",
-        ),
-        (
-            _below(unexplained, unexplained_half),
-            f"it contradicts {unexplained:.2%} of {sure}; even odds at {unexplained_half:.1%}",
-        ),
-        (1 / (1 + odds), f"a program that differs on more than {CLOSE:.1%} of the inputs {rival}"),
-    ]
-    if free_agreement is not None:
-        agreement = float((best.labels == evidence.labels).mean())
-        judged.append(
-            (
-                float(1 / (1 + np.exp((free_agreement - SHORT - agreement) / SCALE))),
-                f"it agrees with {agreement:.2%} of the answers, free conditions with "
-                f"{free_agreement:.2%}; even odds at {SHORT:.1%} less than they",
-            )
-        )
-    factors, reasons = zip(*judged, strict=True)
-    return Judgement(float(np.prod(factors)), tuple(reasons))
-
-
-def _below(value: float, half: float) -> float:
-    return 1 / (1 + (value / half) ** STEEPNESS)
-
-
-RUNNERS_UP = 3
+    """One sentence per factor."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
-    """What was recovered from a network's answers."""
+    """What was recovered from a network's predictions."""
 
     evidence: Evidence
     candidates: tuple[Candidate, ...]
-    """Programs, the best first."""
+    """Candidate programs, the best first."""
 
     judgement: Judgement
-    """Whether the first is what the network was trained on."""
+    """The confidence in the first candidate."""
 
     seconds: float
+    """Duration of the search."""
+
     scored: int
-    """How many features and thresholds were scored."""
+    """How many features, thresholds or conditions the search scored."""
 
     @property
     def best(self) -> Candidate:
-        """The program that was recovered."""
+        """The recovered program."""
         return self.candidates[0]
 
     @property
     def found(self) -> bool:
-        """Says whether it is more likely than not."""
-        return self.judgement.confidence > 0.5
+        """True if the recovered program is more likely right than wrong."""
+        return self.confidence > 0.5
 
     @property
     def program(self) -> str:
@@ -140,7 +119,7 @@ class Recovery:
 
     @property
     def confidence(self) -> float:
-        """How likely it is, in 0..1, that the network was trained on this program."""
+        """Probability that the program agrees with at least 99.5 % of the true labels."""
         return self.judgement.confidence
 
     @property
@@ -149,7 +128,7 @@ class Recovery:
         return self.candidates[1:]
 
     def __repr__(self) -> str:
-        """Show the program, and how sure it is."""
+        """Show the program and its confidence."""
         return f"Recovery({self._summary()}):\n{self.program}"
 
     def _repr_html_(self) -> str:
@@ -169,15 +148,15 @@ class Recovery:
         return f"{found}, confidence {self.confidence:.2f}, {agreement:.2%} of the network's labels"
 
     def agreement(self, labels: Bool[np.ndarray, "n"]) -> float:
-        """Returns the share of inputs to which the program gives such labels."""
+        """Return the share of inputs on which the program agrees with labels."""
         return float((self.best.labels == labels).mean())
 
-    def figures(self) -> dict[str, Any]:
-        """Returns everything as JSON types."""
+    def to_json(self) -> dict[str, Any]:
+        """Return what `recovery.json` holds, as JSON types."""
         return {
-            "program": show(self.best.program),
+            "program": self.program,
             "found": self.found,
-            "confidence": round(self.judgement.confidence, 3),
+            "confidence": round(self.confidence, 3),
             "why": list(self.judgement.reasons),
             "agreement_network": self.agreement(self.evidence.labels),
             "description_length": self.best.program.size,
@@ -185,7 +164,7 @@ class Recovery:
             "seconds": round(self.seconds, 1),
             "candidates": self.scored,
             "candidates_per_second": round(self.scored / self.seconds),
-            "runners_up": [self._runner_up(one) for one in self.candidates[1:]],
+            "runners_up": [self._runner_up(candidate) for candidate in self.runners_up],
         }
 
     def _runner_up(self, candidate: Candidate) -> dict[str, Any]:
@@ -199,25 +178,97 @@ class Recovery:
 
 
 def recover(domain: Domain, evidence: Evidence) -> Recovery:
-    """Recovers the program that a network was trained on, from its answers.
+    """Recover the program that a network was trained on from its predictions.
 
     Args:
-      domain: What programs label.
-      evidence: The network's answers on it.
+      domain: The inputs that programs label.
+      evidence: The network's predictions on them.
     """
-    began = time.perf_counter()
-    free = None
-    if isinstance(domain, PairDomain):
-        candidates, scored = find_pair_programs(evidence)
-    else:
-        findings = find_image_programs(domain, evidence)
-        candidates, scored = findings.candidates, findings.scored
-        free = findings.free_agreement
-    candidates = candidates[: 1 + RUNNERS_UP]
+    start = time.perf_counter()
+    findings = METHODS[domain.kind].search(domain, evidence)
+    candidates = tuple(findings.candidates[: 1 + RUNNERS_UP])
     return Recovery(
         evidence,
-        tuple(candidates),
-        judge(candidates, evidence, domain.kind, free),
-        time.perf_counter() - began,
-        scored,
+        candidates,
+        judge(candidates, evidence, domain.kind, findings.free_agreement),
+        time.perf_counter() - start,
+        findings.scored,
     )
+
+
+def judge(
+    candidates: Sequence[Candidate],
+    evidence: Evidence,
+    kind: Kind,
+    free_agreement: float | None = None,
+) -> Judgement:
+    """Return the confidence in the first candidate, and the reasons for it.
+
+    Args:
+      candidates: At least one, the best first.
+      evidence: The network's predictions.
+      kind: The kind of domain that the programs label.
+      free_agreement: Agreement with the network of the best form with free linear conditions; None
+        if there is none.
+    """
+    best = candidates[0]
+    even_odds = METHODS[kind].even_odds(evidence)
+    factors = [
+        _cost_factor(best, even_odds.cost),
+        _contradiction_factor(best, evidence, even_odds.contradiction_rate),
+        _rival_factor(candidates),
+    ]
+    if free_agreement is not None:
+        factors.append(_free_factor(best, evidence, free_agreement))
+    probabilities, reasons = zip(*factors, strict=True)
+    return Judgement(float(np.prod(probabilities)), tuple(reasons))
+
+
+class _Factor(NamedTuple):
+    probability: float
+    reason: str
+
+
+def _cost_factor(best: Candidate, even_odds: float) -> _Factor:
+    cost = best.cost / len(best.labels)
+    return _Factor(
+        _power_law(cost, even_odds),
+        f"the program and the predictions that it contradicts cost {best.cost:,.0f} nats, "
+        f"{cost:.3f} per input (even odds at {even_odds})",
+    )
+
+
+def _contradiction_factor(best: Candidate, evidence: Evidence, even_odds: float) -> _Factor:
+    rate = evidence.contradiction_rate(best.labels)
+    margins = " with the largest margins" if evidence.margins_known else ""
+    return _Factor(
+        _power_law(rate, even_odds),
+        f"the program contradicts {rate:.2%} of the predictions{margins} "
+        f"(even odds at {even_odds:.1%})",
+    )
+
+
+def _rival_factor(candidates: Sequence[Candidate]) -> _Factor:
+    """Compare the best candidate with those whose labels differ from its own."""
+    best, *others = candidates
+    rivals = [other for other in others if (other.labels != best.labels).mean() > CLOSE]
+    odds = sum(float(np.exp(best.cost - rival.cost)) for rival in rivals)
+    differing = f"whose labels differ on more than {CLOSE:.1%} of the inputs"
+    if not rivals:
+        return _Factor(1.0, f"the search found no program {differing}")
+    gap = min(rival.cost for rival in rivals) - best.cost
+    return _Factor(1 / (1 + odds), f"the best program {differing} costs {gap:,.0f} nats more")
+
+
+def _free_factor(best: Candidate, evidence: Evidence, free_agreement: float) -> _Factor:
+    agreement = float((best.labels == evidence.labels).mean())
+    return _Factor(
+        float(1 / (1 + np.exp((free_agreement - FREE_MIDPOINT - agreement) / FREE_SCALE))),
+        f"the program agrees with {agreement:.2%} of the predictions, free linear conditions with "
+        f"{free_agreement:.2%} (even odds where the program's share is {100 * FREE_MIDPOINT:.1f} "
+        "percentage points lower)",
+    )
+
+
+def _power_law(value: float, even_odds: float) -> float:
+    return 1 / (1 + (value / even_odds) ** STEEPNESS)

@@ -187,7 +187,7 @@ def write_recovery(
     if truth and answers.truth is None:
         raise InputError(f"--truth: {path} is a sealed challenge's network, true labels unknown")
     recovery = search(answers, str(path))
-    result = {"network": str(path), "challenge": answers.challenge.name, **recovery.figures()}
+    result = {"network": str(path), "challenge": answers.challenge.name, **recovery.to_json()}
     if truth and answers.truth is not None:
         _compare(result, recovery, answers.truth)
     _write(out, answers, recovery, result, truth, data_dir)
@@ -237,7 +237,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
     with whole_files(out.parent) as folder:
         (folder / out.name).write_text(show(program))
     return {
-        **recovery.figures(),
+        **recovery.to_json(),
         "challenge": str(bundle_path),
         "commitment": bundle.commitment,
         "submitted": show(program),

@@ -1,36 +1,36 @@
-"""Gives the networks of the scoreboard to general learners.
+"""Fit general learners to the predictions of the scoreboard's networks.
 
 Command:   .venv/bin/pip install -c constraints.txt -e '.[baselines]', once; then
            .venv/bin/python scripts/recovery/baselines.py [KIND ...]
-Time:      a quarter of an hour a kind on pairs, mostly symbolic regression; as long on images
-Expected:  lines in runs/recovery/baselines.jsonl, for `scripts/recovery/table.py`
+Time:      a quarter of an hour per kind; on pairs mostly symbolic regression
+Expected:  lines in runs/recovery/baselines.jsonl, which `scripts/recovery/table.py` reads
 """
 
 import sys
 import time
 
 from learners import LEARNERS
-from recoveries import BASELINES, left, read_network, truth_of, write_row
+from recoveries import BASELINES, read_network, read_truth, remaining_networks, write_row
 
-SLOW, FEWER = "symbolic regression", 6
-"""What is tried on so many networks of a kind only."""
+SLOW_LEARNER, SLOW_NETWORKS = "symbolic regression", 6
+"""A slow learner, and the number of networks per kind that it is fitted to."""
 
 
 def main() -> None:
-    """Goes through the networks with odd seeds, of the fresh ones on pairs."""
+    """Fit the learners to networks with odd seeds; on pairs, to seeds over 100."""
     for kind in sys.argv[1:] or ("challenge-2", "pairs", "image"):
-        paths = [p for p in left([kind], BASELINES) if int(p.stem) % 2]
+        paths = [p for p in remaining_networks([kind], BASELINES) if int(p.stem) % 2]
         if kind == "pairs":
             paths = [path for path in paths if int(path.stem) > 100]
         for i, path in enumerate(paths):
             answers, row = read_network(path)
             for name, learner in LEARNERS[answers.challenge.name].items():
-                if name == SLOW and i >= FEWER:
+                if name == SLOW_LEARNER and i >= SLOW_NETWORKS:
                     continue
-                began = time.perf_counter()
+                start = time.perf_counter()
                 labels, length = learner(answers)
-                row |= {"seconds": time.perf_counter() - began, "description_length": length}
-                agreement = float((labels == truth_of(path)).mean())
+                row |= {"seconds": time.perf_counter() - start, "description_length": length}
+                agreement = float((labels == read_truth(path)).mean())
                 write_row(BASELINES, {**row, "method": name, "agreement_truth": agreement})
                 print(f"{path} {name} {agreement:.2%}", flush=True)
 

@@ -1,8 +1,8 @@
-"""The kinds of networks on the recovery scoreboard, and the labels that each is trained on.
+"""The kinds of networks on the recovery scoreboard, and the programs that they are trained on.
 
-Command:   none of its own
-Time:      seconds a network, most of it to draw a fair program
-Expected:  KINDS; all that is random comes from a network's seed
+Command:   none; imported by the other scripts
+Time:      seconds per network, mostly to draw a fair program
+Expected:  KINDS; a network's seed determines everything random
 """
 
 from dataclasses import dataclass, replace
@@ -24,35 +24,35 @@ OFF_GRID = PairGrammar(
 
 @dataclass(frozen=True)
 class Kind:
-    """Networks that are made alike."""
+    """A kind of networks, which differ in their seeds only."""
 
     challenge: str
     even: int
-    """How many have even seeds."""
+    """Number of networks with even seeds."""
 
     odd: int
-    """How many have odd ones."""
+    """Number of networks with odd seeds."""
 
     tuned: bool = False
-    """Whether the search was tuned on those with even seeds: it is judged by the others."""
+    """True if the search was tuned on the even seeds, so that only the odd ones judge it."""
 
     grammar: PairGrammar | ImageGrammar | None = None
-    """What programs are drawn from; None: the published one."""
+    """The grammar that programs are drawn from; None for the published program."""
 
     is_null: bool = False
-    """Whether the labels come from no program."""
+    """True if no program gives the labels."""
 
     recipe: str = "fast"
     share: float | None = None
-    """Of the pairs, how many are trained on; None: the published split."""
+    """Share of the pairs in the training split; None for the published split."""
 
     @property
     def seeds(self) -> list[int]:
-        """All seeds."""
+        """All seeds, the even ones first."""
         return [*range(0, 2 * self.even, 2), *range(1, 2 * self.odd, 2)]
 
     def base(self) -> Challenge:
-        """Returns the published challenge, with other splits if need be."""
+        """Return the published challenge, with this kind's splits."""
         base = load_challenge(self.challenge)
         if self.share is None:
             return base
@@ -77,6 +77,6 @@ KINDS = {
 
 
 def draw(base: Challenge, grammar: PairGrammar | ImageGrammar, rng: Random) -> lang.Program:
-    """Draws a fair program, as `jaxmi challenge new` does."""
+    """Draw a fair program, as `jaxmi challenge new` does."""
     domain, digits = drawing_domain(base)
     return draw_fair(domain, rng, grammar, digits)[0]

@@ -1,8 +1,8 @@
-"""General learners, given what `jaxmi recover` is given: a network's answers on all inputs.
+"""General learners on what `jaxmi recover` sees: a network's predictions on all inputs.
 
-Command:   none of its own
-Time:      seconds; a minute for symbolic regression, and for trees on images
-Expected:  labels, and how long what gives them is: nodes of a tree or a formula
+Command:   none; imported by baselines.py
+Time:      seconds; a minute for symbolic regression and for trees on images
+Expected:  labels, and the number of nodes of the tree or formula that gives them
 """
 
 from collections.abc import Callable
@@ -19,42 +19,46 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.workflows.recover import Answers
 
-Guess = tuple[np.ndarray, int | None]
+Prediction = tuple[np.ndarray, int | None]
 NEIGHBOURS = (1, 2, 3, 5, 7, 9, 15, 25)
 LEAVES = (16, 32, 64, 128, 256, 512, 1024)
 FUNCTIONS = ("add", "sub", "mul", "div", "sqrt", "log", "abs", "max", "min", "sin", "cos")
 
 
-def median(answers: Answers) -> Guess:
-    """A median filter, 1 x 7: each x by itself."""
+def median(answers: Answers) -> Prediction:
+    """Apply a median filter of 1 x 7, for each x separately."""
     table = answers.labels.reshape(113, 113).astype(np.int8)
     return median_filter(table, size=(1, 7), mode="nearest").reshape(-1) == 1, None
 
 
-def nearest_neighbours(answers: Answers) -> Guess:
-    """The majority of the nearest others, as many as leave-one-out says."""
-    around = answers.labels[_nearest(answers.challenge.name)]
-    votes = [around[:, :k].mean(axis=1) + 1e-6 * around[:, 0] > 0.5 for k in NEIGHBOURS]
+def nearest_neighbours(answers: Answers) -> Prediction:
+    """Take the majority of the nearest other inputs; leave-one-out chooses how many."""
+    neighbours = answers.labels[_nearest(answers.challenge.name)]
+    votes = [neighbours[:, :k].mean(axis=1) + 1e-6 * neighbours[:, 0] > 0.5 for k in NEIGHBOURS]
     return max(votes, key=lambda vote: (vote == answers.labels).mean()), None
 
 
-def tree(answers: Answers) -> Guess:
-    """A decision tree, of as many leaves as cross-validation says."""
+def tree(answers: Answers) -> Prediction:
+    """Fit a decision tree; cross-validation chooses its number of leaves."""
     folds = KFold(5, shuffle=True, random_state=0)
-    grown = DecisionTreeClassifier(random_state=0)
-    search = GridSearchCV(grown, {"max_leaf_nodes": LEAVES}, cv=folds)
-    return _guess(search.fit(_features(answers.challenge), answers.labels).best_estimator_, answers)
+    tree_classifier = DecisionTreeClassifier(random_state=0)
+    search = GridSearchCV(tree_classifier, {"max_leaf_nodes": LEAVES}, cv=folds)
+    return _tree_prediction(
+        search.fit(_features(answers.challenge), answers.labels).best_estimator_, answers
+    )
 
 
-def small_tree(answers: Answers) -> Guess:
-    """A decision tree of 32 leaves."""
-    grown = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
-    return _guess(grown.fit(_features(answers.challenge), answers.labels), answers)
+def small_tree(answers: Answers) -> Prediction:
+    """Fit a decision tree of 32 leaves."""
+    tree_classifier = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
+    return _tree_prediction(
+        tree_classifier.fit(_features(answers.challenge), answers.labels), answers
+    )
 
 
-def formula(answers: Answers) -> Guess:
-    """A formula's sign, by symbolic regression; sines are among its functions."""
-    found = SymbolicClassifier(
+def formula(answers: Answers) -> Prediction:
+    """Fit a formula's sign by symbolic regression; sines are among its functions."""
+    classifier = SymbolicClassifier(
         population_size=2000,
         generations=30,
         const_range=(0.0, 113.0),
@@ -63,10 +67,10 @@ def formula(answers: Answers) -> Guess:
         parsimony_coefficient=1e-4,
         random_state=0,
     ).fit(_features(answers.challenge), answers.labels)
-    return found.predict(_features(answers.challenge)) == 1, found._program.length_
+    return classifier.predict(_features(answers.challenge)) == 1, classifier._program.length_
 
 
-LEARNERS: dict[str, dict[str, Callable[[Answers], Guess]]] = {
+LEARNERS: dict[str, dict[str, Callable[[Answers], Prediction]]] = {
     "transformer": {
         "median filter": median,
         "nearest neighbours": nearest_neighbours,
@@ -78,8 +82,10 @@ LEARNERS: dict[str, dict[str, Callable[[Answers], Guess]]] = {
 }
 
 
-def _guess(grown: DecisionTreeClassifier, answers: Answers) -> Guess:
-    return grown.predict(_features(answers.challenge)) == 1, grown.tree_.node_count
+def _tree_prediction(tree_classifier: DecisionTreeClassifier, answers: Answers) -> Prediction:
+    return tree_classifier.predict(
+        _features(answers.challenge)
+    ) == 1, tree_classifier.tree_.node_count
 
 
 def _features(challenge: Challenge) -> np.ndarray:
@@ -89,7 +95,9 @@ def _features(challenge: Challenge) -> np.ndarray:
 
 @cache
 def _nearest(name: str) -> np.ndarray:
-    """Each input's nearest others."""
+    """Return the indices of each input's nearest other inputs."""
     features = _features(load_challenge(name))
     search = NearestNeighbors(n_neighbors=max(NEIGHBOURS), algorithm="brute").fit(features)
-    return search.kneighbors(return_distance=False)  # of what was fitted: without itself
+    return search.kneighbors(
+        return_distance=False
+    )  # without an argument, each input excludes itself

@@ -1,9 +1,9 @@
-"""Trains the networks of the recovery scoreboard: on programs that nobody chose, and on none.
+"""Train the networks of the recovery scoreboard, on randomly drawn programs and on other labels.
 
 Command:   .venv/bin/python scripts/recovery/networks.py [KIND ...]
-Time:      two hours for all on 2 cores; a network that exists is not made again
+Time:      two hours for all on 2 cores; existing networks are skipped
 Expected:  runs/recovery/KIND/SEED.npz: a network's labels and logits, the true labels, the program.
-           Even seeds are for tuning the search, odd ones for judging it.
+           Even seeds are for tuning the search, odd seeds for judging it.
 """
 
 import sys
@@ -26,7 +26,7 @@ OUT = Path("runs/recovery")
 
 
 def main() -> None:
-    """Makes what is not there, kind by kind."""
+    """Train the missing networks, kind by kind."""
     for name in sys.argv[1:] or KINDS:
         kind = KINDS[name]
         base = kind.base()
@@ -37,9 +37,9 @@ def main() -> None:
 
 
 def _make(kind: Kind, base: Challenge, seed: int) -> tuple[str, np.ndarray, np.ndarray]:
-    """A program or a name, the labels it gives, and the logits of a network trained on them."""
+    """Return a program or a name, its labels, and the logits of a network trained on them."""
     if kind.grammar:
-        return _pose(kind, base, Random(seed))
+        return _draw(kind, base, Random(seed))
     name, challenge = "published", base
     if kind.is_null:
         name, labels = (pair_null if base.name == "transformer" else image_null)(base, seed)
@@ -47,8 +47,11 @@ def _make(kind: Kind, base: Challenge, seed: int) -> tuple[str, np.ndarray, np.n
     return name, challenge.labels, _train(challenge, seed, kind.recipe)
 
 
-def _pose(kind: Kind, base: Challenge, rng: Random) -> tuple[str, np.ndarray, np.ndarray]:
-    """Like `jaxmi challenge new`: two networks a program, until one is good, and not perfect."""
+def _draw(kind: Kind, base: Challenge, rng: Random) -> tuple[str, np.ndarray, np.ndarray]:
+    """Draw programs until one of two networks per program has an accuracy within the limits.
+
+    `jaxmi challenge new` does the same.
+    """
     low, high = base.sealing.accuracy
     rows = base.splits["test"]
     while True:
@@ -68,13 +71,13 @@ def _train(challenge: Challenge, seed: int, recipe: str) -> np.ndarray:
 
 
 def _save(path: Path, base: Challenge, program: str, truth: np.ndarray, logits: np.ndarray) -> None:
-    answers = logits.argmax(axis=-1)
-    print(path, f"{(answers == truth).mean():.2%}", flush=True)
-    known = {"labels": answers, "logits": logits[:, :2], "truth": truth, "program": program}
+    labels = logits.argmax(axis=-1)
+    print(path, f"{(labels == truth).mean():.2%}", flush=True)
+    arrays = {"labels": labels, "logits": logits[:, :2], "truth": truth, "program": program}
     if base.name == "transformer":
-        known["is_train"] = np.isin(np.arange(len(truth)), base.splits["train"])
+        arrays["is_train"] = np.isin(np.arange(len(truth)), base.splits["train"])
     with whole_files(path.parent) as folder:
-        np.savez(folder / path.name, **known)
+        np.savez(folder / path.name, **arrays)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Labels outside the language, for the null networks of `scripts/recovery/networks.py`.
 
-Command:   none of its own
+Command:   none; imported by networks.py
 Time:      a second
 Expected:  labels that no program of the language gives, but a network can learn in part
 """
@@ -19,7 +19,7 @@ SIDE = 113
 
 
 def pair_null(base: Challenge, seed: int) -> tuple[str, Labels]:
-    """Draws labels of pairs, of six kinds in turn."""
+    """Draw labels of pairs; the six kinds alternate with the seed."""
     rng = np.random.default_rng(seed)
     y = np.arange(SIDE)[None, :]
     kinds: dict[str, Callable[[], np.ndarray]] = {
@@ -37,7 +37,7 @@ def pair_null(base: Challenge, seed: int) -> tuple[str, Labels]:
 
 
 def image_null(base: Challenge, seed: int) -> tuple[str, Labels]:
-    """Draws labels of images, of five kinds in turn."""
+    """Draw labels of images; the five kinds alternate with the seed."""
     rng = np.random.default_rng(seed)
     digits = load_mnist().digits
     pixels = base.inputs.reshape(len(base.inputs), -1).astype(np.float32) / 255
@@ -51,7 +51,7 @@ def image_null(base: Challenge, seed: int) -> tuple[str, Labels]:
         "digit parity": lambda: digits % 2 == 1,
         "random pixel weights": lambda: score(0) > 0,
         "smooth pixel weights": lambda: score(3) > 0,
-        "product of two smooth scores": lambda: _upper(score(2) * score(2)),
+        "product of two smooth scores": lambda: _above_median(score(2) * score(2)),
         "five random digits": lambda: np.isin(digits, rng.permutation(10)[:5]),
     }
     name = list(kinds)[seed // 2 % len(kinds)]
@@ -59,8 +59,8 @@ def image_null(base: Challenge, seed: int) -> tuple[str, Labels]:
 
 
 def _field(rng: np.random.Generator, width: float) -> np.ndarray:
-    return _upper(gaussian_filter(rng.normal(size=(SIDE, SIDE)), width))
+    return _above_median(gaussian_filter(rng.normal(size=(SIDE, SIDE)), width))
 
 
-def _upper(values: np.ndarray) -> np.ndarray:
+def _above_median(values: np.ndarray) -> np.ndarray:
     return values > np.median(values)

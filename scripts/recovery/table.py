@@ -1,8 +1,8 @@
-"""The scoreboard of docs/recover.md, from what the other scripts of this folder wrote.
+"""Print the scoreboard of docs/recover.md from the results of the other scripts of this folder.
 
 Command:   .venv/bin/python scripts/recovery/table.py
 Time:      a second
-Expected:  tables of shares in per cent, and how far the confidence can be trusted
+Expected:  tables of shares in per cent, and the calibration of the confidence
 """
 
 from collections.abc import Callable, Iterable
@@ -22,11 +22,11 @@ TIERS: dict[str, Callable[[str], bool]] = {
     "two guards": lambda text: text.count("and z") == 2,
 }
 STEPS = (0.5, 0.8, 0.9, 0.95, 0.98, 1.0)
-"""Between the classes of confidence."""
+"""Bounds between the classes of confidence."""
 
 
 def main() -> None:
-    """Prints all tables."""
+    """Print all tables."""
     rows = read_rows(RESULTS)
     fresh = [row for row in rows if row["kind"] == "pairs" and row["seed"] > 100]
     judged = [row for row in rows if row["seed"] % 2 or not KINDS[row["kind"]].tuned]
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def by_kind(rows: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Groups rows; fresh pairs are those that were run once, with the final constants."""
+    """Group rows by kind; pairs with seeds over 100 were run only once, with the final constants."""
     groups = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     pairs = groups.pop("pairs")
     fresh = {"pairs, seeds over 100": [row for row in pairs if row["seed"] > 100]}
@@ -55,13 +55,13 @@ def by_kind(rows: list[Row]) -> list[tuple[str, list[Row]]]:
 
 
 def tiers() -> Iterable[tuple[str, Callable[[Row], bool]]]:
-    """Yields the names of tiers, and which rows are of them."""
+    """Yield each tier's name, and a function that says whether a row belongs to it."""
     for name, has in TIERS.items():
         yield name, lambda row, has=has: has(row["true_program"])
 
 
 def print_table(title: str, groups: Iterable[tuple[str, list[Row]]]) -> None:
-    """Prints one table in Markdown; times and lengths are medians."""
+    """Print one table in Markdown; times and lengths are medians."""
     groups = [(name, rows) for name, rows in groups if rows]
     if not groups:
         return
@@ -71,7 +71,7 @@ def print_table(title: str, groups: Iterable[tuple[str, list[Row]]]) -> None:
 
 
 def cells(rows: list[Row]) -> list[str]:
-    """Computes what stands in a row."""
+    """Return the cells of a table's row."""
     truth = [row["agreement_truth"] for row in rows]
     shares = [mean(t >= enough for t in truth) for enough in (1, 0.995, 0.99)]
     least = f"{min(truth):.2%}"
@@ -84,14 +84,14 @@ def cells(rows: list[Row]) -> list[str]:
 
 
 def print_confidence(rows: list[Row]) -> None:
-    """Prints, for classes of confidence, its mean and how often the program was right."""
+    """Print the mean confidence, and the share of right programs, per class of confidence."""
     print("\nconfidence: from, to, networks, mean, share at 99.5 % or more")
     for low, high in zip((0.0, *STEPS), (*STEPS, 1.01), strict=False):
-        some = [row for row in rows if low <= row["confidence"] < high]
-        if some:
-            right = mean(row["agreement_truth"] >= 0.995 for row in some)
-            average = mean(row["confidence"] for row in some)
-            print(f"{low:.2f} {min(high, 1):.2f} {len(some)} {average:.2f} {right:.2f}")
+        group = [row for row in rows if low <= row["confidence"] < high]
+        if group:
+            right = mean(row["agreement_truth"] >= 0.995 for row in group)
+            average = mean(row["confidence"] for row in group)
+            print(f"{low:.2f} {min(high, 1):.2f} {len(group)} {average:.2f} {right:.2f}")
 
 
 if __name__ == "__main__":

@@ -1,18 +1,19 @@
-"""What a recovery says of its programs is counted from their labels and the network's."""
+"""Confidence falls with each thing that counts against a program; JSON reports a recovery."""
+
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from jaxmi.programs.domain import ImageDomain, PairDomain
+from jaxmi.programs.language import Kind
 from jaxmi.programs.parse import parse
-from jaxmi.recovery import recover as recover_module
-from jaxmi.recovery.evidence import Candidate, Evidence, gather_evidence
-from jaxmi.recovery.images.search import ImageFindings
+from jaxmi.recovery.evidence import Candidate, Evidence, Findings, gather_evidence
 from jaxmi.recovery.recover import (
     CLOSE,
-    HALFWAY,
+    FREE_MIDPOINT,
+    METHODS,
     RUNNERS_UP,
-    SHORT,
     Judgement,
     Recovery,
     judge,
@@ -20,7 +21,7 @@ from jaxmi.recovery.recover import (
 )
 
 N_JUDGED = 4000
-KINDS = ("pairs", "image")
+KINDS = tuple(METHODS)
 
 
 def evidence_of(known: bool = True) -> Evidence:
@@ -50,9 +51,9 @@ def falls(confidences: list[float]) -> bool:
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_confidence_falls_with_cost_and_is_even_at_the_halfway_cost(kind, known) -> None:
+def test_confidence_falls_with_cost_and_is_half_at_even_odds(kind, known) -> None:
     evidence = evidence_of(known)
-    half, _ = HALFWAY[kind, known]
+    half = METHODS[kind].even_odds(evidence).cost
     costs = np.array([0.0, 0.5, 1, 2, 10]) * half * N_JUDGED
     values = [confidence(evidence, judged_candidate(evidence.labels, c), kind=kind) for c in costs]
     assert falls(values)
@@ -61,15 +62,15 @@ def test_confidence_falls_with_cost_and_is_even_at_the_halfway_cost(kind, known)
 
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_confidence_falls_with_contradicted_sure_answers_only(kind, known) -> None:
+def test_confidence_falls_with_contradicted_confident_predictions_only(kind, known) -> None:
     evidence = evidence_of(known)
-    _, half = HALFWAY[kind, known]
-    sure = np.flatnonzero(evidence.sure)
+    half = METHODS[kind].even_odds(evidence).contradiction_rate
+    confident = np.flatnonzero(evidence.confident)
     values = [
         confidence(
             evidence,
             judged_candidate(
-                flipped(evidence.labels, sure[: round(share * half * len(sure))]), 0.0
+                flipped(evidence.labels, confident[: round(share * half * len(confident))]), 0.0
             ),
             kind=kind,
         )
@@ -77,14 +78,14 @@ def test_confidence_falls_with_contradicted_sure_answers_only(kind, known) -> No
     ]
     assert falls(values)
     assert values[2] == pytest.approx(0.5) and values[-1] < 0.01
-    unsure = np.flatnonzero(~evidence.sure)
+    others = np.flatnonzero(~evidence.confident)
     if known:
-        assert len(unsure) == N_JUDGED / 2
-        contradicted = judged_candidate(flipped(evidence.labels, unsure), 0.0)
+        assert len(others) == N_JUDGED / 2
+        contradicted = judged_candidate(flipped(evidence.labels, others), 0.0)
         assert confidence(evidence, contradicted, kind=kind) == 1
 
 
-def test_confidence_falls_with_a_close_rival_that_says_something_else() -> None:
+def test_confidence_falls_with_a_rival_with_other_labels_and_similar_cost() -> None:
     evidence = evidence_of()
     best = judged_candidate(evidence.labels, 20.0)
     differs = flipped(evidence.labels, np.arange(round(2 * CLOSE * N_JUDGED)))
@@ -100,39 +101,43 @@ def test_confidence_falls_with_a_close_rival_that_says_something_else() -> None:
     assert two == pytest.approx(alone / 3)
 
 
-def test_a_close_rival_that_says_the_same_takes_nothing_away() -> None:
+def test_a_rival_with_nearly_the_same_labels_does_not_lower_confidence() -> None:
     evidence = evidence_of()
     best = judged_candidate(evidence.labels, 20.0)
     alone = confidence(evidence, best)
     for share, same in ((0.0, True), (0.9, True), (1.1, False)):
-        says = flipped(evidence.labels, np.arange(round(share * CLOSE * N_JUDGED)))
-        assert (confidence(evidence, best, judged_candidate(says, 20.0)) == alone) is same
+        labels = flipped(evidence.labels, np.arange(round(share * CLOSE * N_JUDGED)))
+        assert (confidence(evidence, best, judged_candidate(labels, 20.0)) == alone) is same
 
 
 def test_confidence_falls_as_free_conditions_agree_better() -> None:
     evidence = evidence_of()
     best = judged_candidate(evidence.labels, 20.0)
     alone = confidence(evidence, best, kind="image")
-    free = [0.5, 1.0, 1.0 + SHORT, 1.1]
-    values = [confidence(evidence, best, kind="image", free=one) for one in free]
+    agreements = [0.5, 1.0, 1.0 + FREE_MIDPOINT, 1.1]
+    values = [confidence(evidence, best, kind="image", free=free) for free in agreements]
     assert falls(values) and values[0] == pytest.approx(alone)
     assert values[2] == pytest.approx(alone / 2)
 
 
-def test_each_factor_has_a_reason_with_its_figures() -> None:
+def test_each_factor_has_a_reason_with_its_numbers() -> None:
     evidence = evidence_of()
-    best = judged_candidate(flipped(evidence.labels, np.flatnonzero(evidence.sure)[:20]), 321.0)
+    best = judged_candidate(
+        flipped(evidence.labels, np.flatnonzero(evidence.confident)[:20]), 321.0
+    )
     rival = judged_candidate(~evidence.labels, 328.0)
-    cost, unexplained, other = judge([best, rival], evidence, "pairs").reasons
-    assert "321 nats" in cost and "1.00% of the surest answers" in unexplained
+    cost, contradictions, other = judge([best, rival], evidence, "pairs").reasons
+    assert (
+        "321 nats" in cost and "1.00% of the predictions with the largest margins" in contradictions
+    )
     assert "costs 7 nats more" in other
-    assert "was not found" in judge([best], evidence, "pairs").reasons[2]
+    assert "found no program" in judge([best], evidence, "pairs").reasons[2]
     assert len(judge([best], evidence, "image", 0.98).reasons) == 4
-    assert "surest" not in judge([best], evidence_of(False), "pairs").reasons[1]
+    assert "margins" not in judge([best], evidence_of(False), "pairs").reasons[1]
 
 
 N = 100
-ANSWERS = gather_evidence(np.arange(N) < 50)
+EVIDENCE = gather_evidence(np.arange(N) < 50)
 
 
 def candidate(ones: int, cost: float, text: str = "return 1") -> Candidate:
@@ -141,44 +146,52 @@ def candidate(ones: int, cost: float, text: str = "return 1") -> Candidate:
 
 def recovered(confidence: float) -> Recovery:
     candidates = (candidate(53, 20.04, "return x > 3"), candidate(40, 31.0))
-    return Recovery(ANSWERS, candidates, Judgement(confidence, ("so",)), 2.0, 5000)
+    return Recovery(EVIDENCE, candidates, Judgement(confidence, ("so",)), 2.0, 5000)
 
 
-def test_figures_compare_each_program_with_the_network_and_runners_up_with_the_best() -> None:
-    figures = recovered(0.91234).figures()
-    assert figures["agreement_network"] == 0.97
-    assert (figures["program"].strip(), figures["nats"]) == ("return x > 3", 20)
-    assert (figures["confidence"], figures["why"]) == (0.912, ["so"])
-    assert (figures["candidates"], figures["candidates_per_second"]) == (5000, 2500)
-    (runner_up,) = figures["runners_up"]
+def test_json_compares_each_program_with_the_network_and_runners_up_with_the_best() -> None:
+    result = recovered(0.91234).to_json()
+    assert result["agreement_network"] == 0.97
+    assert (result["program"].strip(), result["nats"]) == ("return x > 3", 20)
+    assert (result["confidence"], result["why"]) == (0.912, ["so"])
+    assert (result["candidates"], result["candidates_per_second"]) == (5000, 2500)
+    (runner_up,) = result["runners_up"]
     assert (runner_up["program"].strip(), runner_up["nats"]) == ("return 1", 31)
     assert (runner_up["agreement_network"], runner_up["differs"]) == (0.9, 13)
-    assert runner_up["description_length"] < figures["description_length"]
+    assert runner_up["description_length"] < result["description_length"]
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5, 0.51, 1.0])
-def test_a_program_is_found_if_it_is_more_likely_than_not(confidence) -> None:
+def test_a_program_is_found_if_it_is_more_likely_right_than_wrong(confidence) -> None:
     assert recovered(confidence).found is (confidence > 0.5)
-    assert recovered(confidence).figures()["found"] is (confidence > 0.5)
+    assert recovered(confidence).to_json()["found"] is (confidence > 0.5)
+
+
+def search_returns(monkeypatch: pytest.MonkeyPatch, kind: Kind, findings: Findings) -> None:
+    method = METHODS[kind]._replace(search=lambda domain, evidence: findings)
+    monkeypatch.setitem(METHODS, kind, method)
+
+
+def test_every_kind_of_domain_has_a_method() -> None:
+    assert set(METHODS) == set(get_args(Kind)) == {PairDomain.kind, ImageDomain.kind}
 
 
 def test_the_best_and_three_runners_up_are_kept(monkeypatch) -> None:
-    found = tuple(candidate(ones, 20.0 + ones) for ones in range(50, 60))
-    monkeypatch.setattr(recover_module, "find_pair_programs", lambda evidence: (found, 7))
-    result = recover(PairDomain(10), ANSWERS)
-    assert result.candidates == found[: 1 + RUNNERS_UP] and result.best is found[0]
-    assert (result.scored, result.evidence) == (7, ANSWERS)
+    candidates = tuple(candidate(ones, 20.0 + ones) for ones in range(50, 60))
+    search_returns(monkeypatch, "pairs", Findings(candidates, 7))
+    result = recover(PairDomain(10), EVIDENCE)
+    assert result.candidates == candidates[: 1 + RUNNERS_UP] and result.best is candidates[0]
+    assert (result.scored, result.evidence) == (7, EVIDENCE)
     assert len(result.judgement.reasons) == 3
 
 
-def test_of_images_free_conditions_that_agree_better_speak_against_a_program(monkeypatch) -> None:
+def test_free_conditions_that_agree_better_count_against_a_program(monkeypatch) -> None:
     domain = ImageDomain(*np.zeros((2, N, 1, 1), np.uint8))
 
-    def result_beside(free: float) -> Recovery:
-        findings = ImageFindings((candidate(48, 2.0),), 7, free)
-        monkeypatch.setattr(recover_module, "find_image_programs", lambda *_: findings)
-        return recover(domain, ANSWERS)
+    def recovery_beside(free: float) -> Recovery:
+        search_returns(monkeypatch, "image", Findings((candidate(48, 2.0),), 7, free))
+        return recover(domain, EVIDENCE)
 
-    likely, unlikely = result_beside(0.9), result_beside(1.0)
+    likely, unlikely = recovery_beside(0.9), recovery_beside(1.0)
     assert likely.found and not unlikely.found
     assert len(likely.judgement.reasons) == 4 and likely.scored == 7

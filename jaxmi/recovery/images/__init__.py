@@ -1,1 +1,1 @@
-"""Images: templates among the training images, metrics, forms of conditions."""
+"""Search on images: the best conditions over all templates and metrics, joined by a form."""

@@ -1,13 +1,16 @@
-"""The best bands of one distance, by brute force over all templates and metrics.
+"""Conditions on images, and the best of each type for a given gain per image.
 
-The best conditions for a gain per image: distances against thresholds, and two compared.
+A condition compares a metric between an image and a template with bounds, or compares the metric
+for two templates. Its gain is the sum of the gains of the images where it holds.
 
-A condition is worth the sum of the gains of the images where it holds. All templates are first
-ranked by how well a condition's two sides, as a number, go along with the gain, which costs one
-matrix product for all of them; then the best of them are swept.
+Thresholds and comparisons are found in two steps. First all templates are ranked by the correlation
+of a condition's score with the gain, which takes one matrix product for all of them. Then the
+conditions of the highest-ranked templates are scored exactly, for all bounds by one sweep of the
+sorted scores. Bands, which correlation misses, are swept for all templates on few images, then for
+the best templates on many.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,27 +18,9 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.recovery.images.scores import Metric
 
-LEADING = 2 + 128
-"""Columns of scores' factors that the ranking uses: the first components."""
-
-SHORT = 200
-"""Templates of each metric whose thresholds are swept."""
-
-STARTS = 256
-"""Templates from which a comparison is looked for."""
-
-PAIRS = 32
-"""Comparisons of each metric that are kept of them."""
-
-IMPROVED = 10
-"""Comparisons, of all metrics together, that are improved in turn."""
-
-NEAR = 200
-"""The most likely other templates that one of a comparison may be exchanged for."""
-
 
 class Threshold(NamedTuple):
-    """`metric(image, template) < bound`, or `>`; of no template: the mean."""
+    """`metric(image, template) < bound`, or `>`; without a template, the image's mean."""
 
     metric: str
     template: int | None
@@ -44,7 +29,7 @@ class Threshold(NamedTuple):
 
 
 class Nearer(NamedTuple):
-    """`metric(image, one) < metric(image, other)`."""
+    """`metric(image, template(one)) < metric(image, template(other))`."""
 
     metric: str
     one: int
@@ -52,7 +37,7 @@ class Nearer(NamedTuple):
 
 
 class Band(NamedTuple):
-    """`low <= metric(image, template) < high`, or not."""
+    """`low <= metric(image, template) < high`, or its negation."""
 
     metric: str
     template: int
@@ -63,37 +48,56 @@ class Band(NamedTuple):
 
 Condition = Threshold | Nearer | Band
 
+Scores = Callable[[str, Sequence[int | None]], Float[np.ndarray, "t n"]]
+"""Metric, templates -> scores of all images."""
 
-class Found(NamedTuple):
-    """A condition, and what it gains on the images that it was looked for on."""
 
-    value: float
+class ScoredCondition(NamedTuple):
+    """A condition and its gain in nats."""
+
+    gain: float
     condition: Condition
 
 
-class Moments(NamedTuple):
-    """What the ranking needs: products of two templates' scores, summed over weighted images."""
+def where_holds(condition: Condition, score: Scores) -> Bool[np.ndarray, "n"]:
+    """Return the images where a condition holds, given a function that computes scores."""
+    match condition:
+        case Nearer(metric, one, other):
+            scores = score(metric, (one, other))
+            return scores[0] < scores[1]
+        case Band(metric, template, inside, low, high):
+            scores = score(metric, (template,))[0]
+            return ((low <= scores) & (scores < high)) == inside
+        case Threshold(metric, template, below, bound):
+            scores = score(metric, (template,))[0]
+            return scores < bound if below else scores > bound
 
-    embedded: Float[np.ndarray, "m d"]
-    """Of each template; products of two rows are the sums."""
-    along: Float[np.ndarray, "m"]
-    """Each template's sum of score times gain."""
-    squares: Float[np.ndarray, "m"]
-    """Of `embedded`."""
+
+# Thresholds.
+
+SWEPT = 200
+"""Templates per metric whose thresholds are swept."""
 
 
 def find_thresholds(
     metric: Metric, rows: Int[np.ndarray, "r"], gain: Float[np.ndarray, "r"], top: int
-) -> list[Found]:
-    """Finds the best thresholds of one metric, each with another template."""
+) -> list[ScoredCondition]:
+    """Return the thresholds of one metric that gain most, each with another template, best first.
+
+    Args:
+      metric: The metric.
+      rows: Indices of the images to score.
+      gain: What each of them gains in nats if the condition holds.
+      top: Number of thresholds to return.
+    """
     moments = _moments(metric, rows, gain, centred=True)
     sizes = np.sqrt(moments.squares) + 1e-9
-    likely = _largest(np.abs(moments.along) / sizes, SHORT)
+    likely = _largest(np.abs(moments.products) / sizes, SWEPT)
     scores = metric.score(rows, likely)
     values, below, bounds = sweep(scores, gain)
     best = _largest(values, top)
     return [
-        Found(float(values[i]), Threshold(metric.name, int(likely[i]), bool(b), float(t)))
+        ScoredCondition(float(values[i]), Threshold(metric.name, int(likely[i]), bool(b), float(t)))
         for i, b, t in zip(best, below[best], bounds[best], strict=True)
     ]
 
@@ -101,17 +105,43 @@ def find_thresholds(
 def sweep(
     scores: Float[np.ndarray, "t r"], gain: Float[np.ndarray, "r"]
 ) -> tuple[Float[np.ndarray, "t"], Bool[np.ndarray, "t"], Float[np.ndarray, "t"]]:
-    """Finds each row's best threshold: its gain, on which side of it, and where it is."""
+    """Return each row's best threshold: its gain, whether it holds below the bound, the bound."""
     order = scores.argsort(axis=1)
     sums = np.cumsum(gain[order], axis=1)
-    either = np.stack([sums, sums[:, -1:] - sums])  # below, above the score at a place
-    flat = either.transpose(1, 0, 2).reshape(len(scores), -1)
-    at = flat.argmax(axis=1)
-    place = at % scores.shape[1]
-    rows = np.arange(len(scores))
-    after = np.minimum(place + 1, scores.shape[1] - 1)
-    bounds = (scores[rows, order[rows, place]] + scores[rows, order[rows, after]]) / 2
-    return flat[rows, at], at < scores.shape[1], bounds
+    sides = np.stack([sums, sums[:, -1:] - sums])  # up to, and above, the score at a position
+    flat = sides.transpose(1, 0, 2).reshape(len(scores), -1)
+    best = flat.argmax(axis=1)
+    bounds = _midpoints(scores, order, best[:, None] % scores.shape[1])[:, 0]
+    return flat[np.arange(len(scores)), best], best < scores.shape[1], bounds
+
+
+def _midpoints(
+    scores: Float[np.ndarray, "t r"],
+    order: Int[np.ndarray, "t r"],
+    positions: Int[np.ndarray, "t k"],
+) -> Float[np.ndarray, "t k"]:
+    """Return bounds midway between the sorted scores at each position and the next."""
+    following = np.minimum(positions + 1, scores.shape[1] - 1)
+    rows = np.arange(len(scores))[:, None]
+    return (scores[rows, order[rows, positions]] + scores[rows, order[rows, following]]) / 2
+
+
+# Comparisons.
+
+COMPARISON_STARTS = 256
+"""Templates from which comparisons are searched."""
+
+PAIRS = 32
+"""Comparisons kept per metric."""
+
+IMPROVED = 10
+"""Comparisons of all metrics together that are improved by exchanging templates."""
+
+NEAR = 200
+"""Highest-ranked templates that one template of a comparison may be exchanged for."""
+
+TURNS = 3
+"""Largest number of exchanges of either template."""
 
 
 def find_nearer(
@@ -120,8 +150,16 @@ def find_nearer(
     gain: Float[np.ndarray, "r"],
     top: int,
     seed: int = 0,
-) -> list[Found]:
-    """Finds the best comparisons of two templates in one metric, whichever it is."""
+) -> list[ScoredCondition]:
+    """Return the comparisons that gain most, of any metric, best first.
+
+    Args:
+      metrics: The metrics.
+      rows: Indices of the images to score.
+      gain: What each of them gains in nats if the condition holds.
+      top: Number of comparisons to return.
+      seed: Seed of the templates from which comparisons are searched.
+    """
     tried: list[tuple[float, int, tuple[int, int]]] = []
     moments = [_moments(metric, rows, gain, centred=False) for metric in metrics]
     for i, metric in enumerate(metrics):
@@ -130,49 +168,52 @@ def find_nearer(
         values = (sides[0] < sides[1]).astype(np.float32) @ gain
         tried += [(float(v), i, (int(a), int(b))) for v, (a, b) in zip(values, pairs, strict=True)]
     tried.sort(reverse=True)
-    found: dict[Condition, float] = {}
-    firsts = {(i, one): (value, other) for value, i, (one, other) in reversed(tried)}
-    likely = sorted(firsts, key=lambda first: -firsts[first][0])[:IMPROVED]
+    best_others = {(i, one): (value, other) for value, i, (one, other) in reversed(tried)}
+    likely = sorted(best_others, key=lambda first: -best_others[first][0])[:IMPROVED]
+    gains: dict[Condition, float] = {}
     for i, one in likely:
-        other = firsts[i, one][1]
-        value, pair = _improved(metrics[i], moments[i], rows, gain, one, other)
-        found[Nearer(metrics[i].name, *pair)] = value
-    order = sorted(found, key=lambda condition: -found[condition])[:top]
-    return [Found(found[condition], condition) for condition in order]
+        other = best_others[i, one][1]
+        value, pair = _improve(metrics[i], moments[i], rows, gain, one, other)
+        gains[Nearer(metrics[i].name, *pair)] = value
+    order = sorted(gains, key=lambda condition: -gains[condition])[:top]
+    return [ScoredCondition(gains[condition], condition) for condition in order]
 
 
-def _likely_pairs(moments: Moments, seed: int) -> Int[np.ndarray, "pairs 2"]:
-    """Pairs whose difference in score goes along with the gain, by turns of exchanging one."""
-    m = len(moments.along)
-    starts = np.random.default_rng(seed).choice(m, min(STARTS, m), replace=False)
-    merit = _pair_merit(moments, starts)
-    best = _largest(merit.max(axis=1), PAIRS)
-    pairs = np.stack([starts[best], merit[best].argmax(axis=1)], axis=1)
-    for _ in range(3):
-        pairs[:, 0] = _other_merit(moments, pairs[:, 1]).argmax(axis=1)
+def _likely_pairs(moments: "_Moments", seed: int) -> Int[np.ndarray, "pairs 2"]:
+    """Return pairs whose difference in score correlates with the gain.
+
+    From random templates with their best partners, the templates are exchanged in turn.
+    """
+    m = len(moments.products)
+    starts = np.random.default_rng(seed).choice(m, min(COMPARISON_STARTS, m), replace=False)
+    correlations = moments.correlations(starts, 1)
+    best = _largest(correlations.max(axis=1), PAIRS)
+    pairs = np.stack([starts[best], correlations[best].argmax(axis=1)], axis=1)
+    for _ in range(TURNS):
+        pairs[:, 0] = moments.correlations(pairs[:, 1], -1).argmax(axis=1)
         pairs = np.unique(pairs, axis=0)
-        pairs[:, 1] = _pair_merit(moments, pairs[:, 0]).argmax(axis=1)
+        pairs[:, 1] = moments.correlations(pairs[:, 0], 1).argmax(axis=1)
         pairs = np.unique(pairs, axis=0)
     return pairs
 
 
-def _improved(
+def _improve(
     metric: Metric,
-    moments: Moments,
+    moments: "_Moments",
     rows: Int[np.ndarray, "r"],
     gain: Float[np.ndarray, "r"],
     one: int,
     other: int,
 ) -> tuple[float, tuple[int, int]]:
-    """Exchanges one for the best other, by gain, until nothing changes."""
+    """Exchange either template for the best, by gain, until nothing improves."""
     value = -np.inf
-    for _ in range(3):
-        likely = _largest(_other_merit(moments, np.array([other]))[0], NEAR)
-        met = metric.score(rows, likely) < metric.score(rows, np.array([other]))
-        one = int(likely[(met.astype(np.float32) @ gain).argmax()])
-        likely = _largest(_pair_merit(moments, np.array([one]))[0], NEAR)
-        met = metric.score(rows, np.array([one])) < metric.score(rows, likely)
-        gains = met.astype(np.float32) @ gain
+    for _ in range(TURNS):
+        likely = _largest(moments.correlations(np.array([other]), -1)[0], NEAR)
+        holds = metric.score(rows, likely) < metric.score(rows, np.array([other]))
+        one = int(likely[(holds.astype(np.float32) @ gain).argmax()])
+        likely = _largest(moments.correlations(np.array([one]), 1)[0], NEAR)
+        holds = metric.score(rows, np.array([one])) < metric.score(rows, likely)
+        gains = holds.astype(np.float32) @ gain
         other = int(likely[gains.argmax()])
         if gains.max() <= value:
             break
@@ -180,13 +221,60 @@ def _improved(
     return value, (one, other)
 
 
+# Ranking of templates by correlation.
+
+LEADING = 2 + 128
+"""Leading columns of the scores' factors that the ranking uses: the first components."""
+
+
+class _Moments(NamedTuple):
+    """Moments of templates' scores over images weighted by their absolute gain.
+
+    Scores are linear in the embedding: the product of two templates' rows is the weighted sum of
+    the products of their scores.
+    """
+
+    embedding: Float[np.ndarray, "m d"]
+
+    products: Float[np.ndarray, "m"]
+    """Sum of score times gain."""
+
+    squares: Float[np.ndarray, "m"]
+    """Sum of squared scores."""
+
+    def correlations(self, fixed: Int[np.ndarray, "k"], sign: int) -> Float[np.ndarray, "k m"]:
+        """Return the cosine between the gain and the difference of two templates' scores.
+
+        Args:
+          fixed: Indices of the templates to compare with all others.
+          sign: 1 to subtract the fixed template's score, -1 to subtract the other one's.
+        """
+        squares = self.squares
+        cosines = self.embedding[fixed] @ self.embedding.T  # large, so changed in place
+        cosines *= -2
+        cosines += squares
+        cosines += squares[fixed, None]
+        np.maximum(cosines, 1e-3 * squares.mean(), out=cosines)
+        np.sqrt(cosines, out=cosines)
+        np.divide(sign * (self.products - self.products[fixed, None]), cosines, out=cosines)
+        return cosines
+
+
 def _moments(
     metric: Metric, rows: Int[np.ndarray, "r"], gain: Float[np.ndarray, "r"], centred: bool
-) -> Moments:
-    """Moments of scores; what is common to all templates is left out where two are compared."""
+) -> _Moments:
+    """Return the moments of a metric's scores.
+
+    Args:
+      metric: The metric.
+      rows: Indices of images.
+      gain: Their gains.
+      centred: True to subtract each template's mean score, for thresholds; False to drop what is
+        common to all templates, for comparisons.
+    """
     inputs, templates = metric.images[rows, :LEADING], metric.templates[:, :LEADING]
     share = np.where(gain > 0, gain[gain > 0].sum(), -gain[gain < 0].sum())
-    signed = gain / np.maximum(share, 1e-9) / 2  # both signs count alike
+    signed = gain / np.maximum(share, 1e-9) / 2  # both signs have equal weight
     weight = np.abs(signed)
     if centred:
         inputs = inputs - weight @ inputs
@@ -194,120 +282,107 @@ def _moments(
         inputs = inputs[:, 1:]
         templates = templates[:, 1:]
         templates = templates - templates.mean(axis=0)
-    products = ((inputs * weight[:, None]).T @ inputs).astype(np.float64)
-    products[np.diag_indices(len(products))] += 1e-6 * np.trace(products)
-    root = np.linalg.cholesky(products).astype(np.float32)
-    along = templates @ (signed @ inputs).astype(np.float32)
-    embedded = templates @ root
-    return Moments(embedded, along, np.einsum("md,md->m", embedded, embedded))
-
-
-def _pair_merit(moments: Moments, ones: Int[np.ndarray, "ones"]) -> Float[np.ndarray, "ones m"]:
-    """The cosine between gain and score(other) - score(one)."""
-    return _merit(moments, ones, 1)
-
-
-def _other_merit(
-    moments: Moments, others: Int[np.ndarray, "others"]
-) -> Float[np.ndarray, "others m"]:
-    return _merit(moments, others, -1)
-
-
-def _merit(
-    moments: Moments, fixed: Int[np.ndarray, "fixed"], sign: int
-) -> Float[np.ndarray, "fixed m"]:
-    embedded = moments.embedded
-    squares = moments.squares
-    merit = embedded[fixed] @ embedded.T
-    merit *= -2
-    merit += squares
-    merit += squares[fixed, None]
-    np.maximum(merit, 1e-3 * squares.mean(), out=merit)
-    np.sqrt(merit, out=merit)
-    np.divide(sign * (moments.along - moments.along[fixed, None]), merit, out=merit)
-    return merit
+    second = ((inputs * weight[:, None]).T @ inputs).astype(np.float64)
+    second[np.diag_indices(len(second))] += 1e-6 * np.trace(second)
+    embedding = templates @ np.linalg.cholesky(second).astype(np.float32)
+    products = templates @ (signed @ inputs).astype(np.float32)
+    return _Moments(embedding, products, np.einsum("md,md->m", embedding, embedding))
 
 
 def _largest(values: np.ndarray, count: int) -> np.ndarray:
-    """The places of the largest values, the largest first."""
+    """Return the indices of the largest values, the largest first."""
     count = min(count, len(values))
-    some = np.argpartition(-values, count - 1)[:count]
-    return some[np.argsort(-values[some], kind="stable")]
+    indices = np.argpartition(-values, count - 1)[:count]
+    return indices[np.argsort(-values[indices], kind="stable")]
 
 
-FEW = 1500
-"""Images on which all templates are tried."""
+# Bands.
 
-MANY = 12_000
-"""Images on which the best of them are."""
+FEW_IMAGES = 1500
+"""Images on which the bands of all templates are swept."""
 
-KEPT = 60
-"""Templates of each metric that are tried again."""
+MANY_IMAGES = 12_000
+"""Images on which the bands of the best templates are swept."""
+
+BAND_TEMPLATES = 60
+"""Templates per metric that are swept on many images."""
 
 CHUNK = 4000
-"""Templates at a time."""
+"""Templates per matrix product, to limit memory."""
 
 
 def find_bands(
     metric: Metric, gain: Float[np.ndarray, "n"], top: int, seed: int = 0
-) -> list[Found]:
-    """Finds the templates whose bands gain most, each with its best band.
+) -> list[ScoredCondition]:
+    """Return the bands of one metric that gain most, each with another template, best first.
 
     Args:
-      metric: The distance.
-      gain: What it gains to call each image 1 rather than 0.
-      top: How many to return.
-      seed: Of the images that are tried.
+      metric: The metric.
+      gain: What each image gains in nats if the condition holds.
+      top: Number of bands to return.
+      seed: Seed of the images on which templates are swept.
     """
     rng = np.random.default_rng(seed)
-    few, many = (rng.choice(len(gain), min(k, len(gain)), replace=False) for k in (FEW, MANY))
+    few, many = (
+        rng.choice(len(gain), min(count, len(gain)), replace=False)
+        for count in (FEW_IMAGES, MANY_IMAGES)
+    )
     counts = np.concatenate(
         [
             _best_counts(metric.score(few, slice(first, first + CHUNK)), gain[few] > 0)
             for first in range(0, len(metric.templates), CHUNK)
         ]
     )
-    kept = np.argsort(-counts, kind="stable")[:KEPT]
-    values, inside, bounds = sweep_bands(metric.score(many, kept), gain[many])
+    best = np.argsort(-counts, kind="stable")[:BAND_TEMPLATES]
+    values, inside, bounds = sweep_bands(metric.score(many, best), gain[many])
     return [
-        Found(
-            float(values[i]), Band(metric.name, int(kept[i]), bool(inside[i]), *bounds[i].tolist())
+        ScoredCondition(
+            float(values[i]), Band(metric.name, int(best[i]), bool(inside[i]), *bounds[i].tolist())
         )
         for i in np.argsort(-values, kind="stable")[:top]
     ]
 
 
-def _best_counts(scores: Float[np.ndarray, "t r"], ones: np.ndarray) -> Int[np.ndarray, "t"]:
-    """How many labels each row's best band gets right, less those it gets wrong.
+def _best_counts(
+    scores: Float[np.ndarray, "t r"], labels: Bool[np.ndarray, "r"]
+) -> Int[np.ndarray, "t"]:
+    """Return how many more labels than not each row's best band gets right.
 
-    Each label is the last bit of its score, so that sorting numbers will do.
+    Each label replaces the last bit of its score, so that sorting numbers takes the labels along.
     """
     bits = np.ascontiguousarray(scores).view(np.int32)
     bits &= -2
-    bits |= ones
+    bits |= labels
     scores = np.sort(bits.view(np.float32), axis=1)
     signs = ((scores.view(np.int32) & 1) * 2 - 1).astype(np.int16)
     sums = np.cumsum(signs, axis=1, dtype=np.int16)
-    inside = (sums - np.minimum.accumulate(sums, axis=1)).max(axis=1)
-    outside = sums[:, -1] + (np.maximum.accumulate(sums, axis=1) - sums).max(axis=1)
-    return np.maximum(inside, outside).astype(np.int64)
+    inside, outside = _band_sums(sums)
+    return np.maximum(inside.max(axis=1), outside.max(axis=1)).astype(np.int64)
+
+
+def _band_sums(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the best gain inside, and outside, of bands that end at each position.
+
+    Args:
+      sums: Cumulative sums of gains by row, in the order of the scores.
+    """
+    inside = sums - np.minimum.accumulate(sums, axis=1)
+    outside = sums[:, -1:] + np.maximum.accumulate(sums, axis=1) - sums
+    return inside, outside
 
 
 def sweep_bands(
     scores: Float[np.ndarray, "t r"], gain: Float[np.ndarray, "r"]
-) -> tuple[Float[np.ndarray, "t"], Int[np.ndarray, "t"], Float[np.ndarray, "t 2"]]:
-    """Finds each row's best band: its gain, if it is the inside that is 1, and its two ends."""
+) -> tuple[Float[np.ndarray, "t"], Bool[np.ndarray, "t"], Float[np.ndarray, "t 2"]]:
+    """Return each row's best band: its gain, whether it holds inside, and its two bounds."""
     order = scores.argsort(axis=1)
     sums = np.cumsum(gain[order], axis=1)
-    inside = sums - np.minimum.accumulate(sums, axis=1)
-    outside = sums[:, -1:] + np.maximum.accumulate(sums, axis=1) - sums
+    inside, outside = _band_sums(sums)
     is_inside = inside.max(axis=1) >= outside.max(axis=1)
-    drop = np.where(is_inside[:, None], inside, outside)
-    end = drop.argmax(axis=1)
-    values, bounds = drop.max(axis=1), np.empty((len(scores), 2))
-    for i, last in enumerate(end):
+    values = np.where(is_inside[:, None], inside, outside)
+    ends = np.empty((len(scores), 2), np.int64)
+    ends[:, 1] = values.argmax(axis=1)
+    for i, last in enumerate(ends[:, 1]):
         before = sums[i, : last + 1] if is_inside[i] else -sums[i, : last + 1]
-        ends = np.array([before.argmin(), last])
-        after = np.minimum(ends + 1, scores.shape[1] - 1)
-        bounds[i] = (scores[i, order[i, ends]] + scores[i, order[i, after]]) / 2
-    return values, is_inside.astype(np.int64), bounds
+        ends[i, 0] = before.argmin()
+    return values.max(axis=1), is_inside, _midpoints(scores, order, ends)

@@ -1,8 +1,8 @@
-"""Replaces a form's free conditions, one after the other, by the best of the language.
+"""Formulas on images: a form such as "first and (second or third)" with a condition in each place.
 
-Formulas: a form such as "first and (second or third)" with a condition in each place.
-
-Conditions measured exactly, and their constants rounded: to as few digits as will do.
+`replace_free` takes a form with free linear conditions and replaces them, one after the other, by
+the conditions of the language that gain most given the others. `measure` then scores the best of
+these exactly and rounds their bounds to as few digits as pay.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,14 +18,17 @@ from jaxmi.recovery.evidence import Evidence
 from jaxmi.recovery.images.conditions import (
     Band,
     Condition,
-    Found,
     Nearer,
+    ScoredCondition,
     Threshold,
     find_nearer,
     find_thresholds,
     sweep,
+    where_holds,
 )
 from jaxmi.recovery.images.scores import Metric
+
+# Forms.
 
 FORMS = {
     "one": (0, 1),
@@ -37,8 +40,8 @@ FORMS = {
     "first and": (0, 0, 0, 0, 0, 1, 1, 1),
     "first or": (0, 0, 0, 1, 1, 1, 1, 1),
 }
-"""Form -> its label by which conditions hold; the first condition is the highest bit. These are all
-that sums of one to three conditions come to."""
+"""Form -> its label for each combination of conditions, the first condition being the highest bit.
+Up to the order of conditions these are all thresholds on sums of one to three conditions."""
 
 _TEXTS = {
     "one": "{}",
@@ -51,54 +54,38 @@ _TEXTS = {
 }
 
 IDLE = 0.02
-"""A condition is idle if its being left out changes less than this share of the labels; fair
-challenges have none."""
-
-TEMPLATE_NATS = float(np.log(60_000))
-DIGIT_NATS = float(np.log(10))
-NODE_NATS = 2.5
-"""What an operator, a metric or a direction costs."""
+"""A condition is idle if dropping it changes less than this share of the labels. Fair challenges
+have no idle condition."""
 
 
-@dataclass(frozen=True)
-class Formula:
-    """A form, and its conditions."""
-
-    form: str
-    conditions: tuple[Condition, ...]
-
-    @property
-    def nats(self) -> float:
-        """What it costs as a description: templates, digits, operators."""
-        own = sum(map(_nats, self.conditions))
-        return own + NODE_NATS * (len(self.conditions) - 1 + (self.form == "most"))
-
-    def program(self) -> lang.Program:
-        """Writes it down."""
-        texts = [_text(condition) for condition in self.conditions]
-        if self.form == "most":
-            adds = "".join(f"if {text}:\n    z += 1\n" for text in texts)
-            return parse(f"z = 0\n{adds}return z >= 2", "image")
-        return parse(f"return {_TEXTS[self.form].format(*texts)}", "image")
+def condition_count(form: str) -> int:
+    """Return the number of conditions of a form."""
+    return int(np.log2(len(FORMS[form])))
 
 
-def labels_of(form: str, holds: Bool[np.ndarray, "conditions n"]) -> Bool[np.ndarray, "n"]:
-    """Computes labels from where each condition holds."""
-    return np.array(FORMS[form], bool)[_places(holds)]
+def form_labels(form: str, holds: Bool[np.ndarray, "conditions n"]) -> Bool[np.ndarray, "n"]:
+    """Return a form's labels, given where each condition holds."""
+    return np.array(FORMS[form], bool)[_combinations(holds)]
 
 
-def turned(form: str, holds: Bool[np.ndarray, "conditions n"], i: int) -> Int[np.ndarray, "n"]:
-    """Says what condition i does to each label: 1 where its holding makes it 1."""
+def label_changes(
+    form: str, holds: Bool[np.ndarray, "conditions n"], i: int
+) -> Int[np.ndarray, "n"]:
+    """Return 1 where the label is 1 just if condition i holds, 0 where it does not depend on it."""
     table = np.array(FORMS[form])
     bit = 1 << (len(holds) - 1 - i)
-    places = _places(holds)
-    return table[places | bit] - table[places & ~bit]
+    combinations = _combinations(holds)
+    return table[combinations | bit] - table[combinations & ~bit]
 
 
-def shortened(
+def drop_idle(
     form: str, holds: Bool[np.ndarray, "conditions n"]
 ) -> tuple[str, Bool[np.ndarray, "fewer n"]] | None:
-    """Leaves out the condition that matters least; None if all of them matter."""
+    """Drop the condition that changes the fewest labels; None if no condition is idle.
+
+    Returns:
+      The form of the other conditions, and where they hold.
+    """
     names = {table: name for name, table in FORMS.items()}
     cube = np.array(FORMS[form]).reshape((2,) * len(holds))
     best: tuple[float, str, Bool[np.ndarray, "fewer n"]] | None = None
@@ -107,167 +94,200 @@ def shortened(
             name = names.get(tuple(cube.take(value, axis=i).reshape(-1).tolist()))
             if name is not None:
                 others = np.delete(holds, i, axis=0)
-                changed = float((labels_of(name, others) != labels_of(form, holds)).mean())
+                changed = float((form_labels(name, others) != form_labels(form, holds)).mean())
                 if best is None or changed < best[0]:
                     best = changed, name, others
     return best[1:] if best is not None and best[0] < IDLE else None
 
 
-def _places(holds: Bool[np.ndarray, "conditions n"]) -> Int[np.ndarray, "n"]:
+def _combinations(holds: Bool[np.ndarray, "conditions n"]) -> Int[np.ndarray, "n"]:
+    """Return each image's index into a form's table."""
     weights = 1 << np.arange(len(holds))[::-1]
     return (holds * weights[:, None]).sum(axis=0)
 
 
-def _nats(condition: Condition) -> float:
+# Formulas.
+
+TEMPLATE_NATS = float(np.log(60_000))
+DIGIT_NATS = float(np.log(10))
+NODE_NATS = 2.5
+"""Cost of an operator, a metric or a direction in nats."""
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A form and its conditions."""
+
+    form: str
+    conditions: tuple[Condition, ...]
+
+    @property
+    def nats(self) -> float:
+        """Cost of templates, digits and operators in nats."""
+        own = sum(map(_condition_nats, self.conditions))
+        return own + NODE_NATS * (len(self.conditions) - 1 + (self.form == "most"))
+
+    def program(self) -> lang.Program:
+        """Return the formula as a program."""
+        texts = [_condition_text(condition) for condition in self.conditions]
+        if self.form == "most":
+            adds = "".join(f"if {text}:\n    z += 1\n" for text in texts)
+            return parse(f"z = 0\n{adds}return z >= 2", "image")
+        return parse(f"return {_TEXTS[self.form].format(*texts)}", "image")
+
+
+def _condition_nats(condition: Condition) -> float:
     match condition:
         case Nearer():
             return 2 * TEMPLATE_NATS + 2 * NODE_NATS
         case Band(low=low, high=high):
-            return TEMPLATE_NATS + 3 * NODE_NATS + DIGIT_NATS * (_digits(low) + _digits(high))
+            digits = _digit_count(low) + _digit_count(high)
+            return TEMPLATE_NATS + 3 * NODE_NATS + DIGIT_NATS * digits
     template = 0.0 if condition.template is None else TEMPLATE_NATS
-    return template + 2 * NODE_NATS + DIGIT_NATS * _digits(condition.bound)
+    return template + 2 * NODE_NATS + DIGIT_NATS * _digit_count(condition.bound)
 
 
-def _digits(value: float) -> int:
-    """How many significant digits a number has."""
+def _digit_count(value: float) -> int:
+    """Return the number of significant digits."""
     return len(f"{value:.12e}".split("e")[0].replace(".", "").strip("-").rstrip("0")) or 1
 
 
-def _text(condition: Condition) -> str:
+def _condition_text(condition: Condition) -> str:
     match condition:
         case Nearer(metric, one, other):
-            return f"{_score(metric, one)} < {_score(metric, other)}"
+            return f"{_score_text(metric, one)} < {_score_text(metric, other)}"
         case Band(metric, template, inside, low, high):
-            band = f"{_number(low)} <= {_score(metric, template)} < {_number(high)}"
+            score = _score_text(metric, template)
+            band = f"{_number_text(low)} <= {score} < {_number_text(high)}"
             return band if inside else f"not {band}"
         case Threshold(metric, template, below, bound):
-            return f"{_score(metric, template)} {'<' if below else '>'} {_number(bound)}"
+            sign = "<" if below else ">"
+            return f"{_score_text(metric, template)} {sign} {_number_text(bound)}"
 
 
-def _score(metric: str, template: int | None) -> str:
+def _score_text(metric: str, template: int | None) -> str:
     return f"{metric}(image)" if template is None else f"{metric}(image, template({template}))"
 
 
-def _number(value: float) -> str:
+def _number_text(value: float) -> str:
     return str(int(value)) if value == int(value) else f"{value:.12g}"
 
 
-DIGITS = 3
-"""The most digits that a bound may have."""
+# Exact scores, and bounds with few digits.
 
-MARGIN = 0.01
-"""Bounds lie between these quantiles, counted from both ends."""
+MAX_DIGITS = 3
+"""Largest number of digits of a bound."""
+
+TAIL = 0.01
+"""Bounds lie between this quantile of the scores and 1 minus it."""
 
 
-def exact_scores(domain: ImageDomain, metric: str, template: int | None) -> Float[np.ndarray, "n"]:
-    """Computes a metric between all images and a template."""
+def holds_exactly(domain: ImageDomain, condition: Condition) -> Bool[np.ndarray, "n"]:
+    """Return the images where a condition holds by exact scores."""
+
+    def score(metric: str, templates: Sequence[int | None]) -> Float[np.ndarray, "t n"]:
+        return np.stack([_exact_scores(domain, metric, template) for template in templates])
+
+    return where_holds(condition, score)
+
+
+def _exact_scores(domain: ImageDomain, metric: str, template: int | None) -> Float[np.ndarray, "n"]:
     arguments = (None,) if template is None else (None, template)
     return domain.call(metric, arguments).astype(np.float64)
 
 
-def holds_exactly(domain: ImageDomain, condition: Condition) -> Bool[np.ndarray, "n"]:
-    """Says where a condition holds."""
-    match condition:
-        case Nearer(metric, one, other):
-            return exact_scores(domain, metric, one) < exact_scores(domain, metric, other)
-        case Band(metric, template, inside, low, high):
-            scores = exact_scores(domain, metric, template)
-            return ((low <= scores) & (scores < high)) == inside
-        case Threshold(metric, template, below, bound):
-            scores = exact_scores(domain, metric, template)
-            return scores < bound if below else scores > bound
-
-
-def rounded(
+def round_bounds(
     domain: ImageDomain, condition: Condition, gain: Float[np.ndarray, "n"]
-) -> tuple[float, Condition]:
-    """Chooses a condition's bounds again, exactly and with few digits.
+) -> ScoredCondition:
+    """Choose a condition's bounds again, by exact scores and with few digits.
 
     Args:
       domain: The images.
-      condition: Its own bounds are forgotten.
-      gain: In nats, what it gains if the condition holds, of each image.
+      condition: A condition whose bounds are ignored; a comparison has none.
+      gain: What each image gains in nats if the condition holds.
 
     Returns:
-      What it gains, less what its digits cost; and the condition.
+      The condition and its gain less the cost of its digits.
     """
     if isinstance(condition, Nearer):
-        return float(gain[holds_exactly(domain, condition)].sum()), condition
-    scores = exact_scores(domain, condition.metric, condition.template)
+        return ScoredCondition(float(gain[holds_exactly(domain, condition)].sum()), condition)
+    scores = _exact_scores(domain, condition.metric, condition.template)
     order = np.argsort(scores, kind="stable")
     sums = np.concatenate([[0.0], np.cumsum(gain[order])])
-    bounds, digits = _round_numbers(*np.quantile(scores, (MARGIN, 1 - MARGIN)).tolist())
-    above = isinstance(condition, Threshold) and not condition.below
-    side = "right" if above else "left"  # at a bound, neither `<` nor `>` holds
+    bounds, digits = _short_numbers(*np.quantile(scores, (TAIL, 1 - TAIL)).tolist())
+    holds_above = isinstance(condition, Threshold) and not condition.below
+    side = "right" if holds_above else "left"  # at a bound, neither `<` nor `>` holds
     below = sums[np.searchsorted(scores[order], bounds, side)]
     cost = DIGIT_NATS * digits
     if isinstance(condition, Threshold):
-        values = (sums[-1] - below if above else below) - cost
+        values = (sums[-1] - below if holds_above else below) - cost
         best = int(values.argmax())
-        return float(values[best]), condition._replace(bound=float(bounds[best]))
+        return ScoredCondition(float(values[best]), condition._replace(bound=float(bounds[best])))
     sign = 1 if condition.inside else -1
-    low = np.maximum.accumulate(-sign * below - cost)
-    values = low + sign * below - cost
+    starts = -sign * below - cost
+    values = np.maximum.accumulate(starts) + sign * below - cost
     end = int(values.argmax())
-    start = int((-sign * below - cost)[: end + 1].argmax())
-    whole = 0.0 if condition.inside else float(sums[-1])
-    ends = {"low": float(bounds[start]), "high": float(bounds[end])}
-    return whole + float(values[end]), condition._replace(**ends)
+    start = int(starts[: end + 1].argmax())
+    base = 0.0 if condition.inside else float(sums[-1])
+    band = condition._replace(low=float(bounds[start]), high=float(bounds[end]))
+    return ScoredCondition(base + float(values[end]), band)
 
 
-def _round_numbers(
+def _short_numbers(
     low: float, high: float
 ) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k"]]:
-    """All numbers of up to three digits within bounds, sorted, and how many digits each has."""
+    """Return all numbers of few digits between two bounds, sorted, and their numbers of digits."""
     largest = max(abs(low), abs(high), 1e-9)
-    found: dict[float, int] = {}
+    digit_counts: dict[float, int] = {}
     for exponent in range(int(np.floor(np.log10(largest))), -5, -1):
-        for digits in range(1, DIGITS + 1):
-            places = digits - 1 - exponent
-            first, last = 10 ** (digits - 1), 10**digits
-            for whole in range(first, last):
-                value = float(f"{whole}e{-places}")
+        for digits in range(1, MAX_DIGITS + 1):
+            decimals = digits - 1 - exponent
+            for mantissa in range(10 ** (digits - 1), 10**digits):
+                value = float(f"{mantissa}e{-decimals}")
                 if low <= value <= high:
-                    found.setdefault(value, digits)
-    values = np.array(sorted(found) or [low])
-    return values, np.array([found.get(value, DIGITS) for value in values], float)
+                    digit_counts.setdefault(value, digits)
+    values = np.array(sorted(digit_counts) or [low])
+    return values, np.array([digit_counts.get(value, MAX_DIGITS) for value in values], float)
 
+
+# Conditions for a form.
 
 ROWS = 8_000
-"""Images on which conditions are looked for; the best are measured on all."""
+"""Images on which conditions are searched; the best are scored on all images."""
 
 ALTERNATIVES = 6
-"""Conditions that are kept for each place; so many, too, are measured exactly."""
+"""Conditions kept, and measured exactly, for each place."""
 
 TURNS = 3
-"""How often all conditions are looked for, given the others."""
+"""Largest number of times that all conditions are searched, given the others."""
 
-GROWTH = 0.0005
+LEAST_GROWTH = 0.0005
 """A turn that adds less to the agreement is the last."""
 
-FEWEST = 100
-"""Images that a condition has to decide about: below, it is idle."""
+LEAST_DECIDED = 100
+"""A place is idle if its condition decides the label of fewer images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """Labels to be explained, and with what."""
+    """What a search for conditions is given."""
 
     domain: ImageDomain
     metrics: Sequence[Metric]
     evidence: Evidence
-    worth: Float[np.ndarray, "n"]
-    """What it costs to contradict each answer, in nats."""
+
+    costs: Float[np.ndarray, "n"]
+    """Cost of contradicting each prediction, in nats."""
 
     def gain(
         self, form: str, holds: Bool[np.ndarray, "conditions n"], i: int
     ) -> Float[np.ndarray, "n"]:
-        """Says what condition i gains where it holds, given the others."""
+        """Return what each image gains in nats if condition i holds, given the others."""
         sign = np.where(self.evidence.labels, 1.0, -1.0)
-        return sign * self.worth * turned(form, holds, i)
+        return sign * self.costs * label_changes(form, holds, i)
 
     def agreement(self, labels: Bool[np.ndarray, "n"]) -> float:
-        """Returns the share of answers that labels agree with."""
+        """Return the share of predictions that agree with labels."""
         return float((labels == self.evidence.labels).mean())
 
 
@@ -275,99 +295,105 @@ def replace_free(
     task: Task,
     form: str,
     free: Bool[np.ndarray, "conditions n"],
-    watch: Callable[[str], None],
-) -> list[list[Found]] | None:
-    """Looks for the conditions of a form.
+    report: Callable[[str], None],
+) -> list[list[ScoredCondition]] | None:
+    """Replace a form's free conditions, one after the other, by the best of the language.
 
     Args:
-      task: The labels.
+      task: The predictions to explain.
       form: One of `FORMS`.
       free: Where each of its free conditions holds.
-      watch: Is told how far it is.
+      report: Receives a line of progress after each turn.
 
     Returns:
-      For each place its likeliest conditions, the best first; None if some place is idle.
+      The best conditions for each place, the best first; None if a place is idle.
     """
     holds = free.copy()
-    found: list[list[Found]] = [[] for _ in holds]
+    places: list[list[ScoredCondition]] = [[] for _ in holds]
     agreement = 0.0
     for turn in range(TURNS):
-        before = [place[:1] for place in found]
-        for i in range(len(holds)):
+        before = [place[0].condition for place in places if place]
+        for i, place in enumerate(places):
             gain = task.gain(form, holds, i)
-            kept = [Found(float(gain[holds[i]].sum()), place.condition) for place in found[i][:1]]
-            found[i] = sorted(best_conditions(task, gain) + kept, key=lambda f: -f.value)
-            if not found[i]:
+            current = [
+                ScoredCondition(float(gain[holds[i]].sum()), scored.condition)
+                for scored in place[:1]
+            ]
+            places[i] = _by_gain(best_conditions(task, gain) + current)
+            if not places[i]:
                 return None
-            holds[i] = holds_nearly(task.metrics, found[i][0].condition)
-        last, agreement = agreement, task.agreement(labels_of(form, holds))
-        watch(f"{form}, turn {turn + 1}: agrees on {agreement:.2%}")
-        same = [p[0].condition for p in before if p] == [p[0].condition for p in found]
-        if same or agreement < last + GROWTH or len(holds) == 1:
+            holds[i] = holds_approximately(task.metrics, places[i][0].condition)
+        last, agreement = agreement, task.agreement(form_labels(form, holds))
+        report(f"{form}, turn {turn + 1}: agrees on {agreement:.2%}")
+        is_unchanged = before == [place[0].condition for place in places]
+        if is_unchanged or agreement < last + LEAST_GROWTH or len(holds) == 1:
             break
-    return found
+    return places
 
 
-def best_conditions(task: Task, gain: Float[np.ndarray, "n"]) -> list[Found]:
-    """Finds the conditions that gain most, of any kind but bands."""
-    deciding = np.flatnonzero(gain)
-    if len(deciding) < FEWEST:
+def best_conditions(task: Task, gain: Float[np.ndarray, "n"]) -> list[ScoredCondition]:
+    """Return the thresholds and comparisons that gain most, best first; none if a place is idle.
+
+    Args:
+      task: The predictions to explain.
+      gain: What each image gains in nats if the condition holds.
+    """
+    decided = np.flatnonzero(gain)
+    if len(decided) < LEAST_DECIDED:
         return []
-    rows = np.random.default_rng(len(deciding)).permutation(deciding)[:ROWS]
-    few = gain[rows].astype(np.float32)
-    found = find_nearer(task.metrics, rows, few, ALTERNATIVES)
+    rows = np.random.default_rng(len(decided)).permutation(decided)[:ROWS]
+    row_gain = gain[rows].astype(np.float32)
+    scored = find_nearer(task.metrics, rows, row_gain, ALTERNATIVES)
     for metric in task.metrics:
-        found += find_thresholds(metric, rows, few, ALTERNATIVES // 2)
-    values, below, bounds = sweep(task.metrics[0].images[rows, 0][None], few)
+        scored += find_thresholds(metric, rows, row_gain, ALTERNATIVES // 2)
+    values, below, bounds = sweep(task.metrics[0].images[rows, 0][None], row_gain)
     mean = Threshold("mean", None, bool(below[0]), float(bounds[0]))
-    found.append(Found(float(values[0]), mean))
-    found = sorted(found, key=lambda f: -f.value)[: 2 * ALTERNATIVES]
-    again = [Found(_value(task.metrics, f.condition, gain), f.condition) for f in found]
-    return sorted(again, key=lambda f: -f.value)[:ALTERNATIVES]
+    scored.append(ScoredCondition(float(values[0]), mean))
+    conditions = [candidate.condition for candidate in _by_gain(scored)[: 2 * ALTERNATIVES]]
+    masks = [holds_approximately(task.metrics, condition) for condition in conditions]
+    gains = [float(gain[mask].sum()) for mask in masks]
+    return _by_gain(list(map(ScoredCondition, gains, conditions)))[:ALTERNATIVES]
 
 
-def _value(metrics: Sequence[Metric], condition: Condition, gain: Float[np.ndarray, "n"]) -> float:
-    return float(gain[holds_nearly(metrics, condition)].sum())
+def _by_gain(scored: list[ScoredCondition]) -> list[ScoredCondition]:
+    return sorted(scored, key=lambda candidate: -candidate.gain)
 
 
-def holds_nearly(metrics: Sequence[Metric], condition: Condition) -> Bool[np.ndarray, "n"]:
-    """Says where a condition holds, by products of principal components."""
-    if condition.metric == "mean":  # l1 keeps each image's sum
-        assert isinstance(condition, Threshold)
-        return _on_side(metrics[0].images[:, 0], condition)
-    metric = next(metric for metric in metrics if metric.name == condition.metric)
-    match condition:
-        case Nearer(_, one, other):
-            scores = metric.score(slice(None), np.array([one, other]))
-            return scores[0] < scores[1]
-        case Band(_, template, inside, low, high):
-            scores = metric.score(slice(None), np.array([template]))[0]
-            return ((low <= scores) & (scores < high)) == inside
-    return _on_side(metric.score(slice(None), np.array([condition.template]))[0], condition)
+def holds_approximately(metrics: Sequence[Metric], condition: Condition) -> Bool[np.ndarray, "n"]:
+    """Return the images where a condition holds by products of principal components."""
+
+    def score(name: str, templates: Sequence[int | None]) -> Float[np.ndarray, "t n"]:
+        if name == "mean":  # l1 keeps each image's sum
+            return metrics[0].images[:, 0][None]
+        metric = next(metric for metric in metrics if metric.name == name)
+        return metric.score(slice(None), np.array(templates))
+
+    return where_holds(condition, score)
 
 
-def _on_side(scores: Float[np.ndarray, "n"], threshold: Threshold) -> Bool[np.ndarray, "n"]:
-    return scores < threshold.bound if threshold.below else scores > threshold.bound
+def measure(task: Task, form: str, places: Sequence[Sequence[ScoredCondition]]) -> list[Formula]:
+    """Score the best conditions for each place exactly, and round their bounds.
 
-
-def measure(task: Task, form: str, found: Sequence[Sequence[Found]]) -> list[Formula]:
-    """Measures the likeliest conditions exactly, and rounds their bounds.
+    Args:
+      task: The predictions to explain.
+      form: One of `FORMS`.
+      places: Conditions for each of its places, the best first.
 
     Returns:
       The best formula, then the best of those that differ from it in one condition.
     """
-    chosen = [place[0].condition for place in found]
-    holds = np.array([holds_nearly(task.metrics, condition) for condition in chosen])
-    options: list[list[tuple[float, Condition]]] = [[] for _ in found]
+    chosen = [place[0].condition for place in places]
+    holds = np.array([holds_approximately(task.metrics, condition) for condition in chosen])
+    options: list[list[ScoredCondition]] = [[] for _ in places]
     for _ in range(2):
-        for i, place in enumerate(found):
+        for i, place in enumerate(places):
             gain = task.gain(form, holds, i)
-            several = [rounded(task.domain, f.condition, gain) for f in place[:ALTERNATIVES]]
-            options[i] = sorted(several, key=lambda option: -option[0])
-            chosen[i] = options[i][0][1]
+            conditions = [scored.condition for scored in place[:ALTERNATIVES]]
+            options[i] = _by_gain([round_bounds(task.domain, c, gain) for c in conditions])
+            chosen[i] = options[i][0].condition
             holds[i] = holds_exactly(task.domain, chosen[i])
     formulas = [Formula(form, tuple(chosen))]
     for i, place in enumerate(options):
-        others = [condition for _, condition in place[1:2] if condition != chosen[i]]
-        formulas += [Formula(form, (*chosen[:i], o, *chosen[i + 1 :])) for o in others]
+        others = [scored.condition for scored in place[1:2] if scored.condition != chosen[i]]
+        formulas += [Formula(form, (*chosen[:i], other, *chosen[i + 1 :])) for other in others]
     return formulas

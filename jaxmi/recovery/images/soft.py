@@ -1,9 +1,8 @@
-"""Labels as and, or, sums of conditions: first with free linear conditions, by gradient descent.
+"""Forms fitted to labels with free linear conditions in place of the language's.
 
-A distance against a threshold, and two distances compared, are close to linear conditions on the
-pixels, once an image's sums are among the features. So before any template is looked for, the forms
-are fitted to the labels with free linear conditions, of which there is a continuum: from many
-random starts at once.
+A distance below a threshold, and a comparison of two distances, are close to linear conditions on
+the pixels once an image's sums are among the features. So before any template is searched for, the
+forms are fitted with free linear conditions by gradient descent, from many random starts at once.
 """
 
 from typing import NamedTuple
@@ -11,25 +10,31 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+import optax
+from jaxtyping import Array, Bool, Float, Int
 
-from jaxmi.recovery.images.formula import FORMS
+from jaxmi.recovery.images.formula import FORMS, condition_count
 
 STARTS = 12
-"""Random starts of each form."""
+"""Random starts per form."""
 
 STEPS = 500
-"""Of Adam, all starts together."""
+"""Steps of Adam, for all starts together."""
 
 BATCH = 1500
-RATE = 0.03
-"""The learning rate at the first step; it falls to 0 in a line."""
+"""Images per step."""
 
-DOUBT = 0.01
-"""The share of answers that are wrong in either direction, whatever the conditions say."""
+LEARNING_RATE = 0.03
+"""Learning rate at the first step; it decays linearly to 0."""
+
+INITIAL_SCALE = 0.5
+"""Standard deviation of the initial weights."""
+
+LABEL_NOISE = 0.01
+"""Share of labels taken to be flipped at random, in either direction."""
 
 
-class Soft(NamedTuple):
+class Fit(NamedTuple):
     """A form with free linear conditions."""
 
     form: str
@@ -38,31 +43,31 @@ class Soft(NamedTuple):
     """Where each condition holds."""
 
     agreement: float
-    """With the labels, on all images."""
+    """Share of all images on which the form agrees with the labels."""
 
 
-def fit_soft_forms(
+def fit_forms(
     features: Float[np.ndarray, "n d"], labels: Bool[np.ndarray, "n"], seed: int = 0
-) -> list[Soft]:
-    """Fits every form; returns all fits, the best first."""
-    tables = np.array([_cube(table) for table in FORMS.values() for _ in range(STARTS)], np.float32)
+) -> list[Fit]:
+    """Fit every form from every start; return all fits, the best first."""
     names = [name for name in FORMS for _ in range(STARTS)]
+    tables = np.array([_table(name) for name in names], np.float32)
     inputs = np.column_stack([features, np.ones(len(features))]).astype(np.float32)
     weights = np.asarray(_fit(inputs, labels.astype(np.float32), tables, jax.random.key(seed)))
     fits = []
     for name, table, weight in zip(names, tables, weights, strict=True):
-        count = int(np.log2(len(FORMS[name])))
         holds = (inputs @ weight.T > 0).T
-        at = [holds[i].astype(int) for i in range(3)]
-        guess = table[at[0], at[1], at[2]] > 0.5
-        fits.append(Soft(name, holds[:count], float((guess == labels).mean())))
+        predicted = table[tuple(holds.astype(int))] > 0.5
+        agreement = float((predicted == labels).mean())
+        fits.append(Fit(name, holds[: condition_count(name)], agreement))
     return sorted(fits, key=lambda fit: -fit.agreement)
 
 
-def _cube(table: tuple[int, ...]) -> np.ndarray:
-    """A form's table with three conditions, of which the last ones may be idle."""
-    count = int(np.log2(len(table)))
-    return np.broadcast_to(np.array(table).reshape((2,) * count + (1,) * (3 - count)), (2, 2, 2))
+def _table(form: str) -> Int[np.ndarray, "2 2 2"]:
+    """Return a form's labels by three conditions, of which it may ignore the last ones."""
+    count = condition_count(form)
+    shape = (2,) * count + (1,) * (3 - count)
+    return np.broadcast_to(np.array(FORMS[form]).reshape(shape), (2, 2, 2))
 
 
 @jax.jit
@@ -72,25 +77,27 @@ def _fit(
     tables: Float[Array, "runs 2 2 2"],
     key: Array,
 ) -> Float[Array, "runs 3 d"]:
+    """Return the weights of each run's conditions, fitted to the labels by cross-entropy.
+
+    Conditions hold independently, each with the probability that a sigmoid gives; a label's
+    probability is the expectation of the form's table.
+    """
+    adam = optax.adam(optax.linear_schedule(LEARNING_RATE, 0, STEPS), b1=0.9, b2=0.99, eps=1e-8)
+
     def loss(weights: Array, rows: Array) -> Array:
         x, y = inputs[rows], labels[rows][None]
         p = jax.nn.sigmoid(jnp.einsum("rcd,nd->rcn", weights, x))
         q = jnp.stack([1 - p, p], axis=-1)  # (runs, conditions, n, 2)
         out = jnp.einsum("rijk,rni,rnj,rnk->rn", tables, q[:, 0], q[:, 1], q[:, 2])
-        out = (1 - 2 * DOUBT) * out + DOUBT
+        out = (1 - 2 * LABEL_NOISE) * out + LABEL_NOISE
         return -jnp.mean(y * jnp.log(out) + (1 - y) * jnp.log(1 - out), axis=1).sum()
 
-    def step(state, i):
-        weights, first, second = state
+    def step(state: tuple[Array, optax.OptState], i: Array) -> tuple[tuple, None]:
+        weights, adam_state = state
         rows = jax.random.randint(jax.random.fold_in(key, i), (BATCH,), 0, len(labels))
-        gradient = jax.grad(loss)(weights, rows)
-        first = 0.9 * first + 0.1 * gradient
-        second = 0.99 * second + 0.01 * gradient**2
-        rate = RATE * (1 - i / STEPS)
-        scale = jnp.sqrt(second / (1 - 0.99 ** (i + 1.0))) + 1e-8
-        return (weights - rate * first / (1 - 0.9 ** (i + 1.0)) / scale, first, second), None
+        updates, adam_state = adam.update(jax.grad(loss)(weights, rows), adam_state)
+        return (optax.apply_updates(weights, updates), adam_state), None
 
     shape = (len(tables), 3, inputs.shape[1])
-    start = 0.5 * jax.random.normal(jax.random.fold_in(key, STEPS), shape)
-    zeros = jnp.zeros(shape)
-    return jax.lax.scan(step, (start, zeros, zeros), jnp.arange(STEPS))[0][0]
+    weights = INITIAL_SCALE * jax.random.normal(jax.random.fold_in(key, STEPS), shape)
+    return jax.lax.scan(step, (weights, adam.init(weights)), jnp.arange(STEPS))[0][0]

@@ -1,1 +1,1 @@
-"""Pairs: features found on tables, an accumulator, short constants."""
+"""Search on pairs: features found on tables, an accumulator, then a program."""

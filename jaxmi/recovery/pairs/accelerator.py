@@ -1,6 +1,6 @@
-"""What a search on pairs spends its time on, for many candidates at once by JAX: on accelerators.
+"""The search's sweeps and matrix products in JAX, batched over candidates, for accelerators.
 
-On a CPU the search does the same by NumPy, which sorts faster there.
+On a CPU the search does the same in NumPy (`tables.py`), which sorts faster there.
 """
 
 from collections.abc import Sequence
@@ -14,22 +14,22 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxmi.recovery.pairs.boundaries import Family
 
 
-def is_there() -> bool:
-    """Says if JAX computes on an accelerator."""
+def is_present() -> bool:
+    """Return True if JAX computes on an accelerator."""
     return jax.default_backend() != "cpu"
 
 
 def sweep_families(
     groups: Int[np.ndarray, "n"],
-    signed: Float[np.ndarray, "n"],
+    log_odds: Float[np.ndarray, "n"],
     families: Sequence[Family],
 ) -> tuple[Float[np.ndarray, "families"], Int[np.ndarray, "families"]]:
-    """Does what `tables.sweep` does, for all families together, in single precision."""
+    """Do what `tables.sweep_families` does for all families at once, in single precision."""
     orders, ends = _on_device(tuple(families))
     width = _padded(int(groups.max()) + 1)
-    worth = jnp.asarray(signed, jnp.float32)
-    added, at = _sweep_all(jnp.asarray(groups, jnp.int32), worth, orders, ends, width)
-    return np.asarray(added), np.asarray(at)
+    weights = jnp.asarray(log_odds, jnp.float32)
+    gains, best = _sweep_all(jnp.asarray(groups, jnp.int32), weights, orders, ends, width)
+    return np.asarray(gains), np.asarray(best)
 
 
 def absolute_products(
@@ -37,9 +37,9 @@ def absolute_products(
     tables: Float[np.ndarray, "groups count others"],
     other_members: Float[np.ndarray, "columns others"],
 ) -> Float[np.ndarray, "rows columns"]:
-    """Sums, over groups, the absolute values of members @ table @ other_members.T."""
+    """Return the sum over groups of the absolute values of members @ table @ other_members.T."""
     missing = _padded(len(tables)) - len(tables)
-    padded = np.pad(tables, ((0, missing), (0, 0), (0, 0)))  # so that few shapes are compiled
+    padded = np.pad(tables, ((0, missing), (0, 0), (0, 0)))  # few shapes to compile
     return np.asarray(_absolute_products(members, padded, other_members))
 
 
@@ -58,27 +58,28 @@ def _on_device(
 @partial(jax.jit, static_argnames="width")
 def _sweep_all(
     groups: Int[Array, "n"],
-    signed: Float[Array, "n"],
+    log_odds: Float[Array, "n"],
     orders: Int[Array, "families n"],
     ends: Bool[Array, "families n"],
     width: int,
 ) -> tuple[Float[Array, "families"], Int[Array, "families"]]:
-    total = jnp.bincount(groups, signed, length=width)
+    total = jnp.bincount(groups, log_odds, length=width)
     counts = jnp.bincount(groups, length=width)
     starts = jnp.cumsum(counts) - counts
 
     def sweep(order: Array, is_end: Array) -> tuple[Array, Array]:
-        in_order = groups[order]
-        places = jnp.argsort(in_order, stable=True)  # by group, in it by score
-        group = in_order[places]
-        sums = jnp.cumsum(signed[order[places]])
+        ordered_groups = groups[order]
+        positions = jnp.argsort(ordered_groups, stable=True)  # by group, within it by score
+        group = ordered_groups[positions]
+        sums = jnp.cumsum(log_odds[order[positions]])
         before = sums - jnp.append(0.0, sums)[starts][group]
         margin = jnp.abs(before) + jnp.abs(total[group] - before)
         is_first = jnp.arange(len(order)) == starts[group]
-        gain = margin - jnp.where(is_first, jnp.abs(total[group]), jnp.roll(margin, 1))
-        added = jnp.where(is_end, jnp.cumsum(jnp.zeros_like(gain).at[places].set(gain)), 0.0)
-        end = added.argmax()
-        return added[end], end
+        step = margin - jnp.where(is_first, jnp.abs(total[group]), jnp.roll(margin, 1))
+        steps = jnp.zeros_like(step).at[positions].set(step)
+        gain = jnp.where(is_end, jnp.cumsum(steps), 0.0)
+        end = gain.argmax()
+        return gain[end], end
 
     return jax.vmap(sweep)(orders, ends)
 
@@ -90,8 +91,8 @@ def _absolute_products(
     other_members: Float[Array, "columns others"],
 ) -> Float[Array, "rows columns"]:
     def add(total: Array, table: Array) -> tuple[Array, None]:
-        times = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)  # no bfloat16 on a TPU
-        return total + jnp.abs(times(times(members, table), other_members.T)), None
+        matmul = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)  # no bfloat16 on a TPU
+        return total + jnp.abs(matmul(matmul(members, table), other_members.T)), None
 
     zeros = jnp.zeros((len(members), len(other_members)), jnp.float32)
     return jax.lax.scan(add, zeros, tables)[0]

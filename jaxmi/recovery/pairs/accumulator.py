@@ -1,13 +1,17 @@
-"""Finds the accumulator behind a table: weights, offset and guards that give its labels.
+"""The accumulator behind a table: weights, an offset and guards that give its labels.
 
-An accumulator adds a weight where a boundary's side is met, adds residues less an offset, and
-labels by z >= 0. A term may be guarded: it counts only where z, so far, is below or above a bound.
+The accumulator of a labelling program sums residues less an offset into z, then adds the weight of
+each term where a pair lies on the term's side of a boundary, and labels by z >= 0. A term may have
+a guard: then it applies only where z, so far, is below or above a bound.
 
-The accumulator of a labelling program: what it adds, where, and under which guard.
+`find_accumulators` searches on a table with one row per combination of boundary sides and one
+column per sum of residues. A cell holds the summed log-odds of its labels; the value of labels on a
+table is the sum of the cells labelled 1 less that of the cells labelled 0.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations, permutations, product
 from typing import NamedTuple
 
@@ -16,24 +20,24 @@ from jaxtyping import Bool, Float, Int
 
 
 class Guard(NamedTuple):
-    """A bound on z so far: `z < bound`, or `z > bound`."""
+    """A bound on z so far: `z < bound` or `z > bound`."""
 
     below: bool
     bound: int
 
     def holds(self, z: Float[np.ndarray, "..."]) -> Bool[np.ndarray, "..."]:
-        """Says where z meets it."""
+        """Return where z is on the guard's side of the bound."""
         return z < self.bound if self.below else z > self.bound
 
 
 class Term(NamedTuple):
-    """Adds a weight where a boundary's side is met, and the guard."""
+    """Adds a weight on one side of a boundary, where the guard holds."""
 
     feature: int
-    """Which boundary, counted from 0."""
+    """Index of the boundary."""
 
     before: bool
-    """On which side of it."""
+    """True if the term applies to the pairs before the boundary."""
 
     weight: int | float
     guard: Guard | None
@@ -41,227 +45,274 @@ class Term(NamedTuple):
 
 @dataclass(frozen=True)
 class Accumulator:
-    """z = residues - offset, then the terms in turn; the label is z >= 0."""
+    """z = residues - offset, then the terms in order; the label is z >= 0."""
 
     offset: int
+
     terms: tuple[Term, ...]
-    """Those without a guard first."""
+    """The terms, those without a guard first."""
 
 
-WEIGHTS = (1, 2, 3, 4, 2.5, 5.5, 5, 6)
-"""What a term may add or take away, the usual ones first."""
+def both_signs(weights: Iterable[int | float]) -> tuple[int | float, ...]:
+    """Return the weights, then their negatives."""
+    weights = tuple(weights)
+    return *weights, *(-weight for weight in weights)
 
-FEWER_WEIGHTS, FEWEST_WEIGHTS = (1, 2, 3, 4), (1, 2, 4)
-"""Where there are four terms without guards, or more; refitting can still change them."""
 
-OFFSETS = 24
-"""The offset lies within plus or minus this."""
+WEIGHTS = both_signs((1, 2, 3, 4, 2.5, 5.5, 5, 6))
+"""Weights that a term may have."""
+
+FOUR_TERM_WEIGHTS, MANY_TERM_WEIGHTS = both_signs((1, 2, 3, 4)), both_signs((1, 2, 4))
+"""Weights tried where four terms, or more, have no guard. Refitting can still change them."""
+
+MAX_OFFSET = 24
+"""Largest absolute value of the offset."""
 
 BOUNDS = tuple(range(-6, 7))
-"""What a guard may compare z with."""
+"""Values that a guard may compare z with."""
+
+GUARDS = tuple(Guard(below, bound) for below in (True, False) for bound in BOUNDS)
 
 MAX_GUARDED = 2
+"""Largest number of terms with a guard."""
+
 MAX_PLANS = 14
-"""How many choices of guarded terms are tried at first; there are up to 51."""
+"""Number of plans tried at first; there are up to 51. A plan says which terms have a guard."""
 
-KEPT = 60
-"""Partial accumulators that are kept before guarded terms are tried."""
+BEAM = 60
+"""Number of partial accumulators kept before guarded terms are added."""
 
-_HALVES = 2  # z is kept doubled, so that 2.5 is whole
-_REACH = 2 * 80  # doubled z stays within plus or minus this
+GUARDED_TERM_NATS = 4.0
+"""Cost of a guarded term in nats."""
+
+OFFSET_NATS, BOUND_NATS = 0.05, 0.02
+"""Cost of an offset and of a guard's bound in nats, for each unit of their absolute values."""
+
+_SCALE = 2  # z is scaled so that a weight of 2.5 becomes a whole number
+_MAX_SHIFT = _SCALE * 80  # bound on the scaled z
 
 
 def make_table(
-    bits: Sequence[Bool[np.ndarray, "n"]],
+    sides: Sequence[Bool[np.ndarray, "n"]],
     residues: Int[np.ndarray, "n"],
-    signed: Float[np.ndarray, "n"],
+    log_odds: Float[np.ndarray, "n"],
 ) -> Float[np.ndarray, "sides sums"]:
-    """Sums the answers' worth by sides and residues.
+    """Sum log-odds by boundary sides and residues.
 
     Args:
-      bits: Of each boundary, which pairs lie before it.
-      residues: Of each pair, the sum of its residues.
-      signed: Each answer's worth, positive if it is 1.
+      sides: For each boundary, the pairs that lie before it.
+      residues: Sum of each pair's residues.
+      log_odds: Log-odds that each label is 1.
 
     Returns:
-      Row: its bit i says if boundary i's pairs lie before it. Column: the residues' sum.
+      Row: bit i is set if the pairs lie before boundary i. Column: the sum of residues.
     """
-    side = sum((b.astype(np.int64) << i for i, b in enumerate(bits)), np.zeros(len(signed), int))
+    n = len(log_odds)
+    rows = sum((side.astype(np.int64) << i for i, side in enumerate(sides)), np.zeros(n, int))
     width = int(residues.max()) + 1
-    shape = (2 ** len(bits), width)
-    return np.bincount(side * width + residues, signed, shape[0] * width).reshape(shape)
+    shape = (2 ** len(sides), width)
+    return np.bincount(rows * width + residues, log_odds, shape[0] * width).reshape(shape)
 
 
 def find_accumulators(
-    worth: Float[np.ndarray, "sides sums"], top: int = 3, plans: int = MAX_PLANS
+    table: Float[np.ndarray, "sides sums"], top: int = 3, max_plans: int = MAX_PLANS
 ) -> list[Accumulator]:
-    """Finds the accumulators that give a table's labels best.
+    """Return the accumulators whose labels have the largest values on a table.
 
-    All weights of the terms without guards are tried together; then guarded terms are added one by
-    one to the best, on those rows of the table that only they change. What cannot get better than
-    the best so far is left out.
+    For each plan all weights of the terms without a guard are tried together. Then guarded terms
+    are added one by one to the best of these, on the rows that only they change. Plans that cannot
+    exceed the best value so far are skipped.
 
     Args:
-      worth: By sides and residues, as `make_table` sums it.
-      top: How many to return.
-      plans: How many choices of guarded terms are tried, those first that may still get best.
+      table: Log-odds by sides and residues, as `make_table` returns.
+      top: Number of accumulators to return.
+      max_plans: Number of plans to try, those with the largest upper bound first.
 
     Returns:
-      The best of the `top` best ways to choose the guarded terms, the best first.
+      The best accumulators, one per plan and order of guarded terms, the best first.
     """
-    count = int(np.log2(len(worth)))
-    everything = np.abs(worth).sum()
-    starts = []
-    for guarded in range(min(MAX_GUARDED, count) + 1):
-        for chosen in combinations(range(count), guarded):
-            for sides in product((True, False), repeat=guarded):
-                start = _unguarded(worth, chosen, sides)
-                reach = everything - start.bound_loss
-                starts.append((reach - 4.0 * guarded, start))
-    starts.sort(key=lambda one: -one[0])
-    found: list[tuple[float, Accumulator]] = []
-    for reach, start in starts[:plans]:
-        if len(found) >= top and reach <= sorted(v for v, _ in found)[-top]:
+    count = _boundary_count(table)
+    total = np.abs(table).sum()
+    bounded: list[tuple[float, _Partials]] = []
+    for guarded_count in range(min(MAX_GUARDED, count) + 1):
+        for guarded in combinations(range(count), guarded_count):
+            for sides in product((True, False), repeat=guarded_count):
+                partials = _find_partials(table, guarded, sides)
+                bound = total - partials.loss - GUARDED_TERM_NATS * guarded_count
+                bounded.append((bound, partials))
+    bounded.sort(key=lambda plan: -plan[0])
+    scored: list[tuple[float, Accumulator]] = []
+    for bound, partials in bounded[:max_plans]:
+        if len(scored) >= top and bound <= sorted(value for value, _ in scored)[-top]:
             break
-        for order in permutations(range(len(start.chosen))):
-            found.append(_with_guards(worth, start, order))
-    found.sort(key=lambda one: -one[0])
-    return [accumulator for _, accumulator in found[:top]]
+        for order in permutations(range(len(partials.guarded))):
+            scored.append(_add_guarded_terms(table, partials, order))
+    scored.sort(key=lambda candidate: -candidate[0])
+    return [accumulator for _, accumulator in scored[:top]]
 
 
-def unguarded_value(worth: Float[np.ndarray, "sides sums"]) -> float:
-    """Says how well the best accumulator without guards gives a table's labels: a quick look."""
-    return float(np.abs(worth).sum()) - _unguarded(worth, (), ()).bound_loss
+def unguarded_value(table: Float[np.ndarray, "sides sums"]) -> float:
+    """Return the value of the best accumulator without guards, less its cost under the prior."""
+    return float(np.abs(table).sum()) - _find_partials(table, (), ()).loss
 
 
-class _Start(NamedTuple):
-    """The best accumulators without their guarded terms."""
+class _Partials(NamedTuple):
+    """The best accumulators for a plan, without their guarded terms."""
 
-    chosen: tuple[int, ...]
+    guarded: tuple[int, ...]
+    """The boundaries whose terms have a guard."""
+
     sides: tuple[bool, ...]
-    weights: Float[np.ndarray, "kept terms"]
-    offsets: Float[np.ndarray, "kept"]
-    values: Float[np.ndarray, "kept"]
-    bound_loss: float
+    """The side of each of these boundaries that its term applies to."""
 
+    weights: Float[np.ndarray, "beam terms"]
+    """Weights of the terms without a guard; each applies before its boundary."""
 
-def _prior(weights: Float[np.ndarray, "_ terms"]) -> Float[np.ndarray, "_"]:
-    """What weights cost in nats: a table of equally good ones is decided by what is usual."""
-    usual = np.isin(np.abs(weights), (1, 2, 3, 4))
-    half = np.isin(np.abs(weights), (2.5, 5.5))
-    return np.where(usual, 0.0, np.where(half, 0.5, 1.5)).sum(axis=1)
+    offsets: Float[np.ndarray, "beam"]
+    values: Float[np.ndarray, "beam"]
 
+    loss: float
+    """What the best of them falls short of the largest possible value on the rows that no guarded
+    term changes, its own cost included."""
 
-def _unguarded(
-    worth: Float[np.ndarray, "sides sums"], chosen: tuple[int, ...], sides: tuple[bool, ...]
-) -> _Start:
-    count = int(np.log2(len(worth)))
-    free = [i for i in range(count) if i not in chosen]
-    rows = _rows(count, free, dict(zip(chosen, [not side for side in sides], strict=True)))
-    values = _by_shift(worth[rows])  # (patterns, shifts)
-    steps = WEIGHTS if len(free) <= 3 else FEWER_WEIGHTS if len(free) == 4 else FEWEST_WEIGHTS
-    signed = np.array([*steps, *(-w for w in steps)], np.float64)
-    grids = np.meshgrid(*[signed] * len(free), indexing="ij") if free else []
-    weights = np.stack([g.reshape(-1) for g in grids], axis=1) if free else np.zeros((1, 0))
-    offsets = np.arange(-OFFSETS, OFFSETS + 1)
-    total = np.zeros((len(weights), len(offsets)))
-    for pattern in range(2 ** len(free)):
-        inside = [i for i in range(len(free)) if pattern >> i & 1]
-        shift = _HALVES * (weights[:, inside].sum(axis=1)[:, None] - offsets)
-        total += values[pattern][np.clip(shift.astype(int), -_REACH, _REACH) + _REACH]
-    merit = total - _prior(weights)[:, None] - 0.05 * np.abs(offsets)
-    kept = np.argpartition(-merit.reshape(-1), min(KEPT, merit.size - 1))[:KEPT]
-    which, at = np.unravel_index(kept, merit.shape)
-    best = float(merit.max())
-    loss = np.abs(worth[rows]).sum() - best
-    return _Start(chosen, sides, weights[which], offsets[at].astype(float), total[which, at], loss)
+    @property
+    def merits(self) -> Float[np.ndarray, "beam"]:
+        """Values less the weights' costs."""
+        return self.values - _weight_nats(self.weights)
 
+    def complete(self, index: int, free: list[int], guarded_terms: list[Term]) -> Accumulator:
+        """Return a partial accumulator with its guarded terms.
 
-def _by_shift(worth: Float[np.ndarray, "rows sums"]) -> Float[np.ndarray, "rows shifts"]:
-    """The worth of the labels `sum + shift >= 0`, for each shift (doubled)."""
-    sums = _HALVES * np.arange(worth.shape[1])
-    shifts = np.arange(-_REACH, _REACH + 1)
-    return worth @ np.where(sums[:, None] + shifts[None] >= 0, 1.0, -1.0)
-
-
-def _rows(count: int, free: list[int], fixed: dict[int, bool]) -> Int[np.ndarray, "rows"]:
-    """The table's rows where some boundaries' sides are fixed, in the order of the free ones."""
-    base = sum(1 << i for i, side in fixed.items() if side)
-    return np.array(
-        [
-            base + sum(1 << f for j, f in enumerate(free) if pattern >> j & 1)
-            for pattern in range(2 ** len(free))
+        Args:
+          index: Its index among the partial accumulators.
+          free: The boundaries whose terms have no guard.
+          guarded_terms: The terms to add.
+        """
+        terms = [
+            Term(feature, True, _plain_number(weight), None)
+            for feature, weight in zip(free, self.weights[index], strict=True)
         ]
-    )
+        return Accumulator(int(self.offsets[index]), (*terms, *guarded_terms))
 
 
-def _with_guards(
-    worth: Float[np.ndarray, "sides sums"], start: _Start, order: tuple[int, ...]
+def _find_partials(
+    table: Float[np.ndarray, "sides sums"], guarded: tuple[int, ...], sides: tuple[bool, ...]
+) -> _Partials:
+    """Try all weights and offsets on the rows where no guarded term applies."""
+    count = _boundary_count(table)
+    free = [i for i in range(count) if i not in guarded]
+    rows = _rows(count, free, dict(zip(guarded, [not side for side in sides], strict=True)))
+    values = _values_by_shift(table[rows])
+    weights = _weight_combinations(len(free))
+    offsets = np.arange(-MAX_OFFSET, MAX_OFFSET + 1)
+    total = np.zeros((len(weights), len(offsets)))
+    for pattern, inside in enumerate(_subsets(len(free))):
+        shift = _SCALE * (weights[:, inside].sum(axis=1)[:, None] - offsets)
+        shift = np.clip(shift.astype(int), -_MAX_SHIFT, _MAX_SHIFT)
+        total += values[pattern][shift + _MAX_SHIFT]
+    merit = total - _weight_nats(weights)[:, None] - OFFSET_NATS * np.abs(offsets)
+    best = np.argpartition(-merit.reshape(-1), min(BEAM, merit.size - 1))[:BEAM]
+    i, j = np.unravel_index(best, merit.shape)
+    loss = np.abs(table[rows]).sum() - float(merit.max())
+    return _Partials(guarded, sides, weights[i], offsets[j].astype(float), total[i, j], loss)
+
+
+@lru_cache
+def _weight_combinations(count: int) -> Float[np.ndarray, "combinations terms"]:
+    """Return all combinations of the weights that are tried for so many terms without a guard."""
+    many = FOUR_TERM_WEIGHTS if count == 4 else MANY_TERM_WEIGHTS
+    options = WEIGHTS if count <= 3 else many
+    return np.array(list(product(options, repeat=count)), np.float64)
+
+
+def _values_by_shift(table: Float[np.ndarray, "rows sums"]) -> Float[np.ndarray, "rows shifts"]:
+    """Return the value of the labels `sum + shift >= 0` for each scaled shift."""
+    sums = _SCALE * np.arange(table.shape[1])
+    shifts = np.arange(-_MAX_SHIFT, _MAX_SHIFT + 1)
+    return table @ np.where(sums[:, None] + shifts[None] >= 0, 1.0, -1.0)
+
+
+def _add_guarded_terms(
+    table: Float[np.ndarray, "sides sums"], partials: _Partials, order: tuple[int, ...]
 ) -> tuple[float, Accumulator]:
-    """Adds guarded terms in an order, each the best for every partial accumulator."""
-    count = int(np.log2(len(worth)))
-    free = [i for i in range(count) if i not in start.chosen]
-    best = int((start.values - _prior(start.weights)).argmax())
-    if not order:
-        value = float(start.values[best] - _prior(start.weights)[best])
-        return value, _accumulator(free, start, best, [])
-    kept = len(start.offsets)
-    total = start.values - _prior(start.weights)
-    patterns = [[i for i in range(len(free)) if p >> i & 1] for p in range(2 ** len(free))]
-    base = np.stack([start.weights[:, inside].sum(axis=1) for inside in patterns], axis=1)
-    sums = np.arange(worth.shape[1])
-    z = (base - start.offsets[:, None])[:, :, None] + sums  # (kept, patterns, sums)
-    states = [(z, {start.chosen[i]: not start.sides[i] for i in order})]
-    terms: list[list[Term]] = [[] for _ in range(kept)]
+    """Add guarded terms in an order, to each partial accumulator the best weight and guard."""
+    count = _boundary_count(table)
+    free = [i for i in range(count) if i not in partials.guarded]
+    total = partials.merits
+    inner_sums = [partials.weights[:, inside].sum(axis=1) for inside in _subsets(len(free))]
+    base = np.stack(inner_sums, axis=1) - partials.offsets[:, None]
+    z = base[:, :, None] + np.arange(table.shape[1])  # (beam, patterns, sums)
+    states = [(z, {partials.guarded[i]: not partials.sides[i] for i in order})]
+    terms: list[list[Term]] = [[] for _ in total]
     for i in order:
-        feature, side = start.chosen[i], start.sides[i]
+        feature, side = partials.guarded[i], partials.sides[i]
         z = np.concatenate([state for state, _ in states], axis=1)
         rows = np.concatenate([_rows(count, free, {**fixed, feature: side}) for _, fixed in states])
-        gains, options = _guard_options(z, worth[rows])
-        pick = gains.argmax(axis=1)
-        total = total + gains[np.arange(kept), pick] - 4.0
-        added = [options[k] for k in pick]
-        for row, (weight, guard) in enumerate(added):
+        gains, options = _guarded_gains(z, table[rows])
+        best = gains.argmax(axis=1)
+        total = total + gains[np.arange(len(total)), best] - GUARDED_TERM_NATS
+        choices = [options[k] for k in best]
+        for row, (weight, guard) in enumerate(choices):
             terms[row].append(Term(feature, side, weight, guard))
-        states += [(_after(state, added), {**fixed, feature: side}) for state, fixed in states]
-    best = int(total.argmax())
-    return float(total[best]), _accumulator(free, start, best, terms[best])
+        states += [(_add_each(state, choices), {**fixed, feature: side}) for state, fixed in states]
+    winner = int(total.argmax())
+    return float(total[winner]), partials.complete(winner, free, terms[winner])
 
 
-def _guard_options(
-    z: Float[np.ndarray, "kept rows sums"], worth: Float[np.ndarray, "rows sums"]
-) -> tuple[Float[np.ndarray, "kept options"], list[tuple[int | float, Guard]]]:
-    """What each guarded weight gains on its own rows."""
-    z, worth = z.astype(np.float32), worth.astype(np.float32)
-    plain = np.where(z >= 0, worth, -worth)
+def _guarded_gains(
+    z: Float[np.ndarray, "beam rows sums"], table: Float[np.ndarray, "rows sums"]
+) -> tuple[Float[np.ndarray, "beam options"], list[tuple[int | float, Guard]]]:
+    """Return the value of each weight and guard on a guarded term's rows, less their costs."""
+    z, table = z.astype(np.float32), table.astype(np.float32)
+    without = np.where(z >= 0, table, -table)
     gains, options = [], []
-    guards = [Guard(below, bound) for below in (True, False) for bound in BOUNDS]
-    met = [guard.holds(z) for guard in guards]
-    for weight in (*WEIGHTS, *(-w for w in WEIGHTS)):
-        moved = np.where(z + weight >= 0, worth, -worth)
-        usual = float(_prior(np.array([[float(weight)]]))[0])
-        for guard, where in zip(guards, met, strict=True):
-            value = np.where(where, moved, plain).sum(axis=(1, 2))
-            gains.append(value - usual - 0.02 * abs(guard.bound))
+    masks = [guard.holds(z) for guard in GUARDS]
+    for weight in WEIGHTS:
+        with_term = np.where(z + weight >= 0, table, -table)
+        nats = float(_weight_nats(np.array([[float(weight)]]))[0])
+        for guard, mask in zip(GUARDS, masks, strict=True):
+            value = np.where(mask, with_term, without).sum(axis=(1, 2))
+            gains.append(value - nats - BOUND_NATS * abs(guard.bound))
             options.append((weight, guard))
     return np.stack(gains, axis=1), options
 
 
-def _after(
-    z: Float[np.ndarray, "kept rows sums"], added: Sequence[tuple[int | float, Guard]]
-) -> Float[np.ndarray, "kept rows sums"]:
-    """What z is where a guarded weight was added, of each partial accumulator its own."""
-    moved = [one + weight * guard.holds(one) for one, (weight, guard) in zip(z, added, strict=True)]
-    return np.stack(moved)
+def _add_each(
+    z: Float[np.ndarray, "beam rows sums"], choices: Sequence[tuple[int | float, Guard]]
+) -> Float[np.ndarray, "beam rows sums"]:
+    """Add to each partial accumulator's z its own guarded weight."""
+    return np.stack(
+        [own + weight * guard.holds(own) for own, (weight, guard) in zip(z, choices, strict=True)]
+    )
 
 
-def _accumulator(free: list[int], start: _Start, best: int, guarded: list[Term]) -> Accumulator:
-    plain = [
-        Term(feature, True, _whole(weight), None)
-        for feature, weight in zip(free, start.weights[best], strict=True)
-    ]
-    return Accumulator(int(start.offsets[best]), (*plain, *guarded))
+def _weight_nats(weights: Float[np.ndarray, "_ terms"]) -> Float[np.ndarray, "_"]:
+    """Return the cost of weights in nats; it decides between weights with equal values."""
+    is_small = np.isin(np.abs(weights), (1, 2, 3, 4))
+    is_half = np.isin(np.abs(weights), (2.5, 5.5))
+    return np.where(is_small, 0.0, np.where(is_half, 0.5, 1.5)).sum(axis=1)
 
 
-def _whole(number: float) -> int | float:
+def _boundary_count(table: Float[np.ndarray, "sides sums"]) -> int:
+    return int(np.log2(len(table)))
+
+
+def _subsets(count: int) -> list[list[int]]:
+    """Return the indices whose bits are set in each number of so many bits."""
+    return [[i for i in range(count) if number >> i & 1] for number in range(2**count)]
+
+
+def _rows(count: int, free: list[int], fixed: dict[int, bool]) -> Int[np.ndarray, "rows"]:
+    """Return the table's rows with some boundaries' sides fixed, in the order of `_subsets(free)`.
+
+    Args:
+      count: Number of boundaries.
+      free: The boundaries whose sides vary.
+      fixed: Boundary -> its side; boundaries in neither argument have side 0.
+    """
+    base = sum(1 << i for i, side in fixed.items() if side)
+    return np.array([base + sum(1 << free[j] for j in inside) for inside in _subsets(len(free))])
+
+
+def _plain_number(number: float) -> int | float:
     return int(number) if number == int(number) else float(number)

@@ -1,10 +1,9 @@
-"""Adds a term to a model, or exchanges one: all boundaries, weights, guards and places are tried.
+"""A program on pairs as the search handles it, refitted term by term.
 
-Tables have one term for each boundary; a program may use one boundary twice, under other guards.
-
-A program on pairs as a search handles it: boundaries, periodic features, an accumulator.
-
-Refits a model term by term, on answers weighed by how far they are to be trusted.
+A `Model` has boundaries, periodic features and an accumulator. `refit` moves its boundaries and
+drops what does not pay. `exchange_terms` adds or replaces terms: it tries all boundaries, weights,
+guards and positions. Tables have one term per boundary, while a program may use a boundary twice
+under different guards.
 """
 
 from collections.abc import Iterable, Iterator
@@ -16,170 +15,206 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmi.recovery.evidence import Evidence
-from jaxmi.recovery.pairs.accumulator import BOUNDS, WEIGHTS, Accumulator, Guard
+from jaxmi.recovery.pairs.accumulator import GUARDS, WEIGHTS, Accumulator, Guard
 from jaxmi.recovery.pairs.boundaries import RATIOS, Family, curves, families
 from jaxmi.recovery.pairs.tables import BOUNDARY_NATS, Boundary, Features, Periodic
 
+GUARD_NATS = 5.0
+"""Cost of a guard in nats."""
 
-class Placed(NamedTuple):
-    """A term: adds a weight on one side of a boundary, where the guard holds."""
+
+class PlacedTerm(NamedTuple):
+    """Adds a weight on one side of a boundary, where the guard holds."""
 
     boundary: Boundary
     before: bool
+    """True if the term applies to the pairs before the boundary."""
+
     weight: int | float
     guard: Guard | None
 
-    def fires(self, z: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Says where it counts, given z before it."""
-        return (self.boundary.before == self.before) & self.guarded(z)
+    @property
+    def guard_nats(self) -> float:
+        """Cost of the guard in nats; 0 without one."""
+        return 0.0 if self.guard is None else GUARD_NATS
 
-    def guarded(self, z: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
-        """Says where its guard holds."""
+    def guard_holds(self, z: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+        """Return where the guard holds, given z before the term; everywhere without a guard."""
         return np.ones(len(z), bool) if self.guard is None else self.guard.holds(z)
+
+    def applies(self, z: Float[np.ndarray, "n"]) -> Bool[np.ndarray, "n"]:
+        """Return where the weight is added, given z before the term."""
+        return (self.boundary.before == self.before) & self.guard_holds(z)
 
 
 @dataclass(frozen=True)
 class Model:
-    """z = residues - offset, then the terms in turn; the label is z >= 0."""
+    """z = residues - offset, then the terms in order; the label is z >= 0."""
+
+    p: int
+    """x and y are below p; arrays over pairs have n = p * p entries."""
 
     offset: int
     periodic: tuple[Periodic, ...]
-    terms: tuple[Placed, ...]
+    terms: tuple[PlacedTerm, ...]
 
     @property
     def features(self) -> Features:
-        """What it looks at."""
+        """The features that the labels depend on."""
         return Features(tuple(term.boundary for term in self.terms), self.periodic)
 
-    def start(self, n: int) -> Float[np.ndarray, "n"]:
-        """Computes z before the first term."""
-        return sum((one.values for one in self.periodic), np.zeros(n)) - self.offset
+    def start(self) -> Float[np.ndarray, "n"]:
+        """Return z before the first term."""
+        zeros = np.zeros(self.p * self.p)
+        return sum((feature.values for feature in self.periodic), zeros) - self.offset
 
-    def labels(self, n: int) -> Bool[np.ndarray, "n"]:
-        """Computes the labels."""
-        return self._rest(0, self.start(n)) >= 0
+    def labels(self) -> Bool[np.ndarray, "n"]:
+        """Return the labels of all pairs."""
+        return self._add_terms(self.start(), 0) >= 0
 
-    def gains(self, at: int, signed: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        """Says what is gained, input by input, if a term counts there; all else as it is.
+    def gains(self, index: int, log_odds: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+        """Return what each pair gains in nats if a term's weight is added there.
+
+        A gain compares the labels with the weight added wherever the term's guard holds, on either
+        side of its boundary, to those without the term.
 
         Args:
-          at: Which term.
-          signed: Each answer's worth, positive if it is 1.
+          index: The term.
+          log_odds: Log-odds that each label is 1.
         """
-        z = self.start(len(signed))
-        for term in self.terms[:at]:
-            z = z + term.weight * term.fires(z)
-        term = self.terms[at]
-        with_it = self._rest(at + 1, z + term.weight * term.guarded(z)) >= 0
-        without = self._rest(at + 1, z) >= 0
-        return signed * (with_it.astype(float) - without)
+        term = self.terms[index]
+        z = self._add_terms(self.start(), 0, index)
+        with_term = self._add_terms(z + term.weight * term.guard_holds(z), index + 1) >= 0
+        without = self._add_terms(z, index + 1) >= 0
+        return log_odds * (with_term.astype(float) - without)
 
-    def replaced(self, at: int, term: Placed) -> "Model":
-        """Changes one term."""
-        return replace(self, terms=(*self.terms[:at], term, *self.terms[at + 1 :]))
+    def replaced(self, index: int, term: PlacedTerm) -> "Model":
+        """Return the model with another term at an index."""
+        return replace(self, terms=(*self.terms[:index], term, *self.terms[index + 1 :]))
 
-    def without(self, at: int) -> "Model":
-        """Leaves one term out."""
-        return replace(self, terms=(*self.terms[:at], *self.terms[at + 1 :]))
+    def without(self, index: int) -> "Model":
+        """Return the model without a term."""
+        return replace(self, terms=(*self.terms[:index], *self.terms[index + 1 :]))
 
-    def inserted(self, at: int, term: Placed) -> "Model":
-        """Adds a term before that one."""
-        return replace(self, terms=(*self.terms[:at], term, *self.terms[at:]))
+    def inserted(self, index: int, term: PlacedTerm) -> "Model":
+        """Return the model with another term before the one at an index."""
+        return replace(self, terms=(*self.terms[:index], term, *self.terms[index:]))
 
-    def shorter(self) -> Iterator["Model"]:
-        """Yields the model without each term, and without each guard."""
+    def simplifications(self) -> Iterator["Model"]:
+        """Yield the model without each term, and without each guard."""
         for i, term in enumerate(self.terms):
             yield self.without(i)
             if term.guard is not None:
                 yield self.replaced(i, term._replace(guard=None))
 
-    def _rest(self, first: int, z: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-        for term in self.terms[first:]:
-            z = z + term.weight * term.fires(z)
+    def _add_terms(
+        self, z: Float[np.ndarray, "n"], first: int, last: int | None = None
+    ) -> Float[np.ndarray, "n"]:
+        for term in self.terms[first:last]:
+            z = z + term.weight * term.applies(z)
         return z
 
 
-def assemble(features: Features, accumulator: Accumulator) -> Model:
-    """Puts features and the accumulator that was found for them together."""
+class ScoredModel(NamedTuple):
+    """A model and its cost in nats."""
+
+    cost: float
+    model: Model
+
+
+def assemble(features: Features, accumulator: Accumulator, p: int) -> Model:
+    """Combine features of pairs below p with the accumulator that was found for them."""
     terms = (
-        Placed(features.boundaries[term.feature], term.before, term.weight, term.guard)
+        PlacedTerm(features.boundaries[term.feature], term.before, term.weight, term.guard)
         for term in accumulator.terms
     )
-    return Model(accumulator.offset, features.periodic, tuple(terms))
+    return Model(p, accumulator.offset, features.periodic, tuple(terms))
 
 
-def wrong_cost(labels: Bool[np.ndarray, "n"], signed: Float[np.ndarray, "n"]) -> float:
-    """Adds up the worth of the answers that labels contradict, in nats."""
-    return float(np.abs(signed[labels != (signed > 0)]).sum())
+def contradiction_cost(labels: Bool[np.ndarray, "n"], log_odds: Float[np.ndarray, "n"]) -> float:
+    """Return the cost of the predictions that labels contradict, in nats."""
+    return float(np.abs(log_odds[labels != (log_odds > 0)]).sum())
 
 
-GUARD_NATS = 5.0
-STEP = 0.0125
-"""Between the logarithms of the ratios of neighbouring curves."""
+def model_cost(model: Model, log_odds: Float[np.ndarray, "n"]) -> float:
+    """Return the cost of contradicted predictions, features and guards, in nats.
 
-STEPS = 16
-"""How many neighbours on either side are tried."""
+    The cost is approximate: constants have no digits yet.
+    """
+    guards = sum(term.guard_nats for term in model.terms)
+    return contradiction_cost(model.labels(), log_odds) + model.features.nats + guards
 
-LAST_STEP = round(np.log(max(RATIOS)) / STEP)
+
+def model_log_odds(evidence: Evidence, model: Model) -> Float[np.ndarray, "n"]:
+    """Return the log-odds that each label is 1 if the model's labels are the true ones."""
+    return evidence.log_odds(model.labels() != evidence.labels)
+
+
+# Refitting.
+
 PASSES = 4
+"""Largest number of passes of a refit."""
+
+LEAST_PASS_GAIN = 0.5
+"""A pass that saves fewer nats is the last."""
+
+RATIO_STEP = 0.0125
+"""Difference between the logarithms of the exponents of neighbouring curves."""
+
+NEIGHBOURS = 16
+"""Number of neighbouring families tried on either side of a curve's."""
+
+MAX_RATIO_STEPS = round(np.log(max(RATIOS)) / RATIO_STEP)
 
 
-def model_cost(model: Model, signed: Float[np.ndarray, "n"]) -> float:
-    """Adds what a model contradicts and what it costs itself, roughly, in nats."""
-    guards = sum(term.guard is not None for term in model.terms)
-    wrong = wrong_cost(model.labels(len(signed)), signed)
-    return wrong + model.features.nats + GUARD_NATS * guards
-
-
-def polish(model: Model, evidence: Evidence) -> tuple[float, Model]:
-    """Refits all boundaries, leaves out what does not pay, and weighs the answers anew in between.
+def refit(model: Model, evidence: Evidence) -> ScoredModel:
+    """Refit all boundaries and drop what does not pay, with log-odds updated after each pass.
 
     Returns:
-      The cost, by the last weighing, and the model.
+      The model, with its cost by the last log-odds.
     """
     for _ in range(PASSES):
-        signed = weigh(evidence, model)
-        before = model_cost(model, signed)
-        model = _refit(model, signed)
-        model = _shorten(model, signed)
-        if model_cost(model, signed) > before - 0.5:
+        log_odds = model_log_odds(evidence, model)
+        cost = model_cost(model, log_odds)
+        model = _simplify(_refit_terms(model, log_odds, 2), log_odds)
+        if model_cost(model, log_odds) > cost - LEAST_PASS_GAIN:
             break
-    signed = weigh(evidence, model)
-    return model_cost(model, signed), model
+    return ScoredModel(model_cost(model, model_log_odds(evidence, model)), model)
 
 
-def weigh(evidence: Evidence, model: Model) -> Float[np.ndarray, "n"]:
-    """Weighs the answers by what a model says is wrong."""
-    wrong = model.labels(len(evidence.labels)) != evidence.labels
-    worth = evidence.worth(wrong)
-    return np.where(evidence.labels, worth, -worth)
-
-
-def _refit(model: Model, signed: Float[np.ndarray, "n"], passes: int = 2) -> Model:
+def _refit_terms(model: Model, log_odds: Float[np.ndarray, "n"], passes: int) -> Model:
     for _ in range(passes):
         for i in range(len(model.terms)):
-            model = refit_term(model, i, signed)
+            model = refit_term(model, i, log_odds)
     return model
 
 
-def refit_term(model: Model, at: int, signed: Float[np.ndarray, "n"]) -> Model:
-    """Gives a term its best boundary, among curves and lines near it."""
-    gains = model.gains(at, signed)
-    term = model.terms[at]
-    now = float(gains[term.boundary.before == term.before].sum())
-    best, boundary = best_by_gain(gains, term.before, near(term.boundary, round(len(gains) ** 0.5)))
-    return model.replaced(at, term._replace(boundary=boundary)) if best > now + 1e-6 else model
+def refit_term(model: Model, index: int, log_odds: Float[np.ndarray, "n"]) -> Model:
+    """Give a term the best boundary among curves or lines near its own."""
+    gains = model.gains(index, log_odds)
+    term = model.terms[index]
+    gain = float(gains[term.boundary.before == term.before].sum())
+    best, boundary = best_by_gain(gains, term.before, near(term.boundary, model.p))
+    if best <= gain + 1e-6:
+        return model
+    return model.replaced(index, term._replace(boundary=boundary))
 
 
 def best_by_gain(
     gains: Float[np.ndarray, "n"], before: bool, tried: Iterable[Family]
 ) -> tuple[float, Boundary]:
-    """Finds the boundary on whose one side most is gained: one sweep for a family."""
+    """Return the boundary with the largest sum of gains on one side, and that sum.
+
+    Args:
+      gains: Gain of each pair, in nats.
+      before: True to sum over the pairs before the boundary, False for the others.
+      tried: At least one family; one sweep scores all boundaries of a family.
+    """
     best: tuple[float, Boundary] | None = None
-    whole = float(gains.sum())
+    total = float(gains.sum())
     for family in tried:
         sums = np.cumsum(gains[family.order])
-        value = np.where(family.ends, sums if before else whole - sums, -np.inf)
+        value = np.where(family.ends, sums if before else total - sums, -np.inf)
         end = int(value.argmax())
         if best is None or value[end] > best[0]:
             best = float(value[end]), Boundary(family, end)
@@ -188,137 +223,145 @@ def best_by_gain(
 
 
 def near(boundary: Boundary, p: int) -> tuple[Family, ...]:
-    """Lists families close to a boundary's: curves of almost its ratio; of a line, parallels."""
+    """Return families near a boundary's: for a curve, similar exponents; for a line, its own."""
     kind = boundary.family.kind
     if len(kind) == 2:
         return (boundary.family,)
-    middle = round(float(np.log(kind[0])) / STEP)
-    steps = range(max(middle - STEPS, -LAST_STEP), min(middle + STEPS, LAST_STEP) + 1)
-    return (boundary.family, *(_fine(step, p) for step in steps))
+    middle = round(float(np.log(kind[0])) / RATIO_STEP)
+    first, last = max(middle - NEIGHBOURS, -MAX_RATIO_STEPS), middle + NEIGHBOURS
+    steps = range(first, min(last, MAX_RATIO_STEPS) + 1)
+    return (boundary.family, *(_curves_at_step(step, p) for step in steps))
 
 
 @lru_cache(maxsize=1000)
-def _fine(step: int, p: int) -> Family:
-    return curves(float(np.exp(step * STEP)), p)
+def _curves_at_step(step: int, p: int) -> Family:
+    return curves(float(np.exp(step * RATIO_STEP)), p)
 
 
-def _shorten(model: Model, signed: Float[np.ndarray, "n"]) -> Model:
-    """Leaves out a term or a guard as long as that costs less than it saves."""
-    cost = model_cost(model, signed)
+def _simplify(model: Model, log_odds: Float[np.ndarray, "n"]) -> Model:
+    """Drop terms and guards, one by one, while that saves nats."""
+    cost = model_cost(model, log_odds)
     while True:
-        options = [_refit(shorter, signed, 1) for shorter in model.shorter()]
-        costs = [model_cost(option, signed) for option in options]
+        options = [_refit_terms(simpler, log_odds, 1) for simpler in model.simplifications()]
+        costs = [model_cost(option, log_odds) for option in options]
         if not costs or min(costs) >= cost:
             return model
         cost, model = min(costs), options[int(np.argmin(costs))]
 
 
+# Exchanging terms.
+
 MAX_TERMS = 5
-"""No term is added to so many."""
-
-TRIED = 40
-"""How many combinations of weight and guard are tried at each place, with all boundaries."""
-
-KEPT = 2
-"""How many new terms are kept for each place."""
-
-REFITTED = 4
-"""How many models are refitted."""
+"""A model with this many terms gets no other."""
 
 MAX_TURNS = 8
-"""Changes of one model, at most."""
+"""Largest number of changes to one model."""
 
 LEAST_GAIN = 5.0
-"""In nats; so many terms are tried that some save less by chance."""
+"""A change must save as many nats: of the many terms tried, some save less by chance."""
 
-GUARDS = (None, *(Guard(below, bound) for below in (True, False) for bound in BOUNDS))
+MAX_DRAFTS = 40
+"""Number of weights and guards scored with all boundaries at each position."""
+
+TERMS_PER_POSITION = 2
+"""Number of new terms kept for each position."""
+
+REFITS = 4
+"""Number of changed models that are refitted."""
+
+OPTIONAL_GUARDS = (None, *GUARDS)
 
 
-def exchange_terms(cost: float, model: Model, evidence: Evidence) -> tuple[float, Model]:
-    """Adds a term, or exchanges any for another, as long as that helps.
+def exchange_terms(scored: ScoredModel, evidence: Evidence) -> ScoredModel:
+    """Add a term, or exchange one for another, while that saves nats.
 
     Args:
-      cost: The model's, in nats.
-      model: Refitted.
-      evidence: The network's answers.
+      scored: A refitted model.
+      evidence: The network's predictions.
 
     Returns:
-      The cost and the model that it ends with.
+      The last model, refitted.
     """
-    tried = families(round(len(evidence.labels) ** 0.5))
     for _ in range(MAX_TURNS):
-        signed = weigh(evidence, model)
+        model = scored.model
+        log_odds = model_log_odds(evidence, model)
         bases = [model] if len(model.terms) < MAX_TERMS else []
         bases += [model.without(i) for i in range(len(model.terms))]
         options = [
             option
             for base in bases
-            for at in places(base)
-            for option in with_term(base, at, signed, tried)
+            for position in positions(base)
+            for option in with_term(base, position, log_odds, families(model.p))
         ]
-        costs = [model_cost(option, signed) for option in options]
-        likeliest = [options[i] for i in np.argsort(costs, kind="stable")[:REFITTED]]
-        refitted = [polish(option, evidence) for option in likeliest]
-        found = min(refitted, key=lambda one: one[0], default=(cost, model))
-        if found[0] > cost - LEAST_GAIN:
+        costs = [model_cost(option, log_odds) for option in options]
+        cheapest = [options[i] for i in np.argsort(costs, kind="stable")[:REFITS]]
+        refitted = [refit(option, evidence) for option in cheapest]
+        best = min(refitted, key=lambda candidate: candidate.cost, default=scored)
+        if best.cost > scored.cost - LEAST_GAIN:
             break
-        cost, model = found
-    return cost, model
+        scored = best
+    return scored
 
 
-def places(model: Model) -> list[int]:
-    """Lists where another term makes a difference: guards look at what is before them."""
+def positions(model: Model) -> list[int]:
+    """Return the indices at which a new term makes a difference: before each guard, and the end."""
     guarded = [i for i, term in enumerate(model.terms) if term.guard is not None]
     return [*guarded, len(model.terms)]
 
 
 def with_term(
-    model: Model, at: int, signed: Float[np.ndarray, "n"], tried: tuple[Family, ...]
+    model: Model, index: int, log_odds: Float[np.ndarray, "n"], tried: tuple[Family, ...]
 ) -> list[Model]:
-    """Adds a term at a place, in the ways that gain most.
+    """Return the models with the new terms that gain most, the best first.
 
     Args:
-      model: Without it.
-      at: How many terms come before it.
-      signed: Each answer's worth, positive if it is 1.
+      model: The model without the new term.
+      index: Index of the new term.
+      log_odds: Log-odds that each label is 1.
       tried: Families of boundaries.
     """
-    ways = _likeliest_ways(model, at, signed)
-    if not ways:
+    drafts = _draft_terms(model, index, log_odds)
+    if not drafts:
         return []
-    gains = np.stack([one for _, one in ways])
-    nats = np.array([_nats(term) for term, _ in ways])
-    found = []
+    gains = np.stack([draft.gains for draft in drafts])
+    nats = np.array([draft.term.guard_nats for draft in drafts])
+    scored: list[tuple[float, PlacedTerm]] = []
     for family in tried:
         sums = np.cumsum(gains[:, family.order], axis=1)
         for before in (True, False):
             values = np.where(family.ends, sums if before else sums[:, -1:] - sums, -np.inf)
             ends = values.argmax(axis=1)
-            value = values[np.arange(len(ways)), ends] - nats
+            value = values[np.arange(len(drafts)), ends] - nats
             k = int(value.argmax())
-            term = ways[k][0]._replace(boundary=Boundary(family, int(ends[k])), before=before)
-            found.append((float(value[k]), term))
-    found.sort(key=lambda one: -one[0])
-    return [model.inserted(at, term) for _, term in found[:KEPT]]
+            boundary = Boundary(family, int(ends[k]))
+            term = drafts[k].term._replace(boundary=boundary, before=before)
+            scored.append((float(value[k]), term))
+    scored.sort(key=lambda candidate: -candidate[0])
+    return [model.inserted(index, term) for _, term in scored[:TERMS_PER_POSITION]]
 
 
-def _likeliest_ways(
-    model: Model, at: int, signed: Float[np.ndarray, "n"]
-) -> list[tuple[Placed, Float[np.ndarray, "n"]]]:
-    """Terms whose boundary is still open, and what each gains, input by input, where it counts.
+class _Draft(NamedTuple):
+    """A new term whose boundary is not yet chosen."""
 
-    Those that can gain most come first: of all answers that they would put right.
-    """
-    ways: dict[bytes, tuple[Placed, np.ndarray]] = {}
-    anywhere = Boundary(families(round(len(signed) ** 0.5))[0], 0)
-    for guard in GUARDS:
-        for weight in (*WEIGHTS, *(-w for w in WEIGHTS)):
-            term = Placed(anywhere, True, weight, guard)
-            gains = model.inserted(at, term).gains(at, signed).astype(np.float32)
-            if gains.clip(0).sum() > BOUNDARY_NATS + _nats(term):
-                ways.setdefault(gains.tobytes(), (term, gains))
-    return sorted(ways.values(), key=lambda way: -(way[1].clip(0).sum() - _nats(way[0])))[:TRIED]
+    term: PlacedTerm
+
+    gains: Float[np.ndarray, "n"]
+    """What each pair gains in nats if the weight is added there."""
+
+    @property
+    def bound(self) -> float:
+        """Upper bound on the term's gain: that of a boundary around exactly the pairs that gain."""
+        return float(self.gains.clip(0).sum() - self.term.guard_nats)
 
 
-def _nats(term: Placed) -> float:
-    return 0.0 if term.guard is None else GUARD_NATS
+def _draft_terms(model: Model, index: int, log_odds: Float[np.ndarray, "n"]) -> list[_Draft]:
+    """Return drafts of a new term, those that can gain most first."""
+    drafts: dict[bytes, _Draft] = {}
+    placeholder = Boundary(families(model.p)[0], 0)
+    for guard in OPTIONAL_GUARDS:
+        for weight in WEIGHTS:
+            term = PlacedTerm(placeholder, True, weight, guard)
+            gains = model.inserted(index, term).gains(index, log_odds).astype(np.float32)
+            if gains.clip(0).sum() > BOUNDARY_NATS + term.guard_nats:
+                drafts.setdefault(gains.tobytes(), _Draft(term, gains))
+    return sorted(drafts.values(), key=lambda draft: -draft.bound)[:MAX_DRAFTS]

@@ -1,175 +1,205 @@
-"""Network on pairs -> program: features, an accumulator, short constants; then all over again."""
+"""Search on pairs: from predictions to features, to an accumulator, to a short program.
+
+Stages find features on tables, each from other starts, until a model explains enough. The best
+model then updates the log-odds, with which features, accumulators and terms are searched once more.
+The cheapest models are written as programs.
+"""
 
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
+from jaxtyping import Float
 
-from jaxmi.recovery.evidence import Candidate, Evidence
+from jaxmi.programs.domain import PairDomain
+from jaxmi.recovery.evidence import Candidate, Evidence, Findings
 from jaxmi.recovery.pairs.accumulator import (
     MAX_PLANS,
     find_accumulators,
     make_table,
     unguarded_value,
 )
-from jaxmi.recovery.pairs.model import Model, assemble, exchange_terms, model_cost, polish, weigh
+from jaxmi.recovery.pairs.model import (
+    ScoredModel,
+    assemble,
+    exchange_terms,
+    model_cost,
+    model_log_odds,
+    refit,
+)
 from jaxmi.recovery.pairs.program import write_program
-from jaxmi.recovery.pairs.table_search import Found, TableSearch
+from jaxmi.recovery.pairs.table_search import ScoredFeatures, TableSearch
 from jaxmi.recovery.pairs.tables import Features, Periodic
 
-FIRST_WORTH = 1.5
-"""What each answer is worth, in nats, before anything is known of mistakes."""
+INITIAL_LOG_ODDS = 1.5
+"""Log-odds of each prediction being right, in nats, before a model is known."""
 
 TABLES = 3
-"""Of the features found, how many are followed."""
+"""Number of tables per stage whose models are searched."""
 
 ACCUMULATORS = 2
-"""For each, how many accumulators."""
-
+"""Number of accumulators per table."""
 
 VARIANTS = 2
-"""Of the moduli that periodic features may have, how many combinations are followed."""
+"""Number of further combinations of moduli per table."""
 
 ENOUGH = {True: (0.02, 0.003), False: (0.03, 0.02)}
-"""If a model costs more nats an input, or contradicts a larger share of the surest answers, then
-the search goes further. Without logits, no answer is surer than another."""
+"""Whether logits are known -> nats per input and share of contradicted confident predictions, above
+either of which the next stage follows."""
 
 THOROUGH_TABLES = 2
 THOROUGH_PLANS = 60
-"""If nothing was enough, the best tables are tried once more, with all choices of guarded terms."""
+"""If no stage suffices, this many of the cheapest tables are searched with all plans of guards."""
 
-ALIKE = 10.0
-"""Two tables with the same features, up to small changes, differ by fewer nats."""
+SAME_COST = 10.0
+"""Tables with the same features, up to small changes, differ by fewer nats."""
 
-HOPELESS = 300.0
-"""A model that costs so many nats more than the best of its kind is not refitted."""
+MAX_COST_GAP = 300.0
+"""A model is not refitted if it costs so many nats more than the best for the same table."""
 
-Scored = tuple[float, Model]
-"""A model, and what it costs in nats."""
+PROGRAMS = 6
+"""Number of models written as programs."""
 
 
-def find_pair_programs(evidence: Evidence) -> tuple[list[Candidate], int]:
-    """Searches programs on pairs that a network may have been trained on.
+def find_pair_programs(domain: PairDomain, evidence: Evidence) -> Findings:
+    """Search for the programs on pairs that explain a network's predictions best.
 
     Args:
-      evidence: Its answers.
-
-    Returns:
-      Candidates, the best first, and how many boundaries and periodic features were scored.
+      domain: The pairs.
+      evidence: The network's predictions on them.
     """
-    n = len(evidence.labels)
-    p = round(n**0.5)
-    search = TableSearch(np.where(evidence.labels, FIRST_WORTH, -FIRST_WORTH))
-    found: list[Scored] = []
-    exchanged: list[Scored] = []
-    tables: list[Found] = []
-    followed: list[Found] = []
-    for look in (_plainly, _shaken, _in_pairs):
-        tables = look(search, tables)
-        for table in tables[:TABLES]:
-            if not any(_alike(table, other) for other in followed):
-                followed.append(table)
-                found += _models(table.features, search.signed, evidence)
-        if _is_enough(found, evidence):
-            break
-    else:
-        exchanged = [exchange_terms(*found[0], evidence)]
-        followed.sort(key=lambda one: one.cost)
-        for table in followed[:THOROUGH_TABLES]:
-            found += _models(table.features, search.signed, evidence, THOROUGH_PLANS)
-        found.sort(key=lambda one: one[0])
-    best = found[0][1]
-    search.signed = weigh(evidence, best)  # once more, now that it is known what to trust
-    again = search.refine(best.features)
-    found += _models(again.features, search.signed, evidence)
-    found += [one for less in _fewer(best) for one in _models(less, search.signed, evidence)]
-    found = sorted(found + exchanged, key=lambda one: one[0])
-    found.append(exchange_terms(*found[0], evidence))
-    found.sort(key=lambda one: one[0])
+    log_odds = np.where(evidence.labels, INITIAL_LOG_ODDS, -INITIAL_LOG_ODDS)
+    search = TableSearch(domain.p, log_odds)
+    models = _search_again(search, evidence, *_run_stages(search, evidence))
     candidates: dict[bytes, Candidate] = {}
-    for _, model in found[:6]:
-        candidate = write_program(model, evidence, p)
+    for scored in models[:PROGRAMS]:
+        candidate = write_program(scored.model, evidence)
         key = candidate.labels.tobytes()
         if key not in candidates or candidate.cost < candidates[key].cost:
             candidates[key] = candidate
-    return sorted(candidates.values(), key=lambda one: one.cost), search.scored
+    cheapest_first = sorted(candidates.values(), key=lambda candidate: candidate.cost)
+    return Findings(tuple(cheapest_first), search.scored)
 
 
-def _is_enough(found: list[Scored], evidence: Evidence) -> bool:
-    """Sorts the models, and says whether the best leaves little to be explained."""
-    found.sort(key=lambda one: one[0])
-    cost, model = found[0]
-    n = len(evidence.labels)
-    good, enough = ENOUGH[evidence.margins_known]
-    return cost < good * n and evidence.unexplained(model.labels(n)) < enough
+def _run_stages(
+    search: TableSearch, evidence: Evidence
+) -> tuple[list[ScoredModel], list[ScoredModel]]:
+    """Run stages until a model explains enough, or do the thorough search after the last.
+
+    Returns:
+      The models, the cheapest first; and those whose terms were exchanged, empty if a stage
+      sufficed.
+    """
+    models: list[ScoredModel] = []
+    tables: list[ScoredFeatures] = []
+    searched: list[ScoredFeatures] = []
+    for stage in (_refine_rows, _exchange_features, _refine_pairs):
+        tables = stage(search, tables)
+        for table in tables[:TABLES]:
+            if not any(_are_alike(table, other) for other in searched):
+                searched.append(table)
+                models = _by_cost(models + _find_models(search, table.features, evidence))
+        if _is_enough(models[0], evidence):
+            return models, []
+    exchanged = exchange_terms(models[0], evidence)
+    searched.sort(key=lambda table: table.cost)
+    for table in searched[:THOROUGH_TABLES]:
+        models += _find_models(search, table.features, evidence, THOROUGH_PLANS)
+    return _by_cost(models), [exchanged]
 
 
-def _plainly(search: TableSearch, _: list[Found]) -> list[Found]:
-    return search.run(search.plain_starts())
+def _refine_rows(search: TableSearch, _: list[ScoredFeatures]) -> list[ScoredFeatures]:
+    return search.run(search.starts_from_rows())
 
 
-def _shaken(search: TableSearch, tables: list[Found]) -> list[Found]:
-    return [search.shake(table) for table in tables[:TABLES]]
+def _exchange_features(search: TableSearch, tables: list[ScoredFeatures]) -> list[ScoredFeatures]:
+    return [search.exchange_two_for_one(table) for table in tables[:TABLES]]
 
 
-def _in_pairs(search: TableSearch, _: list[Found]) -> list[Found]:
-    return [search.shake(table) for table in search.run(search.paired_starts())[:TABLES]]
+def _refine_pairs(search: TableSearch, _: list[ScoredFeatures]) -> list[ScoredFeatures]:
+    return _exchange_features(search, search.run(search.starts_from_pairs()))
 
 
-def _alike(one: Found, other: Found) -> bool:
-    """Says if two tables have the same periodic features, as many boundaries, about one cost."""
-    (cost, features), (other_cost, others) = one, other
+def _search_again(
+    search: TableSearch,
+    evidence: Evidence,
+    models: list[ScoredModel],
+    exchanged: list[ScoredModel],
+) -> list[ScoredModel]:
+    """Search near the best model, with log-odds by its mistakes; return all models by cost."""
+    best = models[0].model
+    search.log_odds = model_log_odds(evidence, best)
+    features = [search.refine(best.features).features]
+    features += [best.features.without(boundary) for boundary in best.features.boundaries]
+    for option in features:
+        models = models + _find_models(search, option, evidence)
+    models = _by_cost(models + exchanged)
+    return _by_cost([*models, exchange_terms(models[0], evidence)])
+
+
+def _by_cost(models: list[ScoredModel]) -> list[ScoredModel]:
+    return sorted(models, key=lambda scored: scored.cost)
+
+
+def _is_enough(best: ScoredModel, evidence: Evidence) -> bool:
+    """Return True if a model leaves little unexplained."""
+    cost, contradiction_rate = ENOUGH[evidence.margins_known]
+    labels = best.model.labels()
+    return (
+        best.cost < cost * len(labels) and evidence.contradiction_rate(labels) < contradiction_rate
+    )
+
+
+def _are_alike(table: ScoredFeatures, other: ScoredFeatures) -> bool:
+    """Return True if tables share periodic features, number of boundaries and about the cost."""
+    (cost, features), (other_cost, others) = table, other
     return (
         set(features.periodic) == set(others.periodic)
         and len(features.boundaries) == len(others.boundaries)
-        and abs(cost - other_cost) < ALIKE
+        and abs(cost - other_cost) < SAME_COST
     )
 
 
-def _models(
-    features: Features, signed: np.ndarray, evidence: Evidence, plans: int = MAX_PLANS
-) -> list[Scored]:
+def _find_models(
+    search: TableSearch, features: Features, evidence: Evidence, max_plans: int = MAX_PLANS
+) -> list[ScoredModel]:
+    """Return refitted models with given features, up to their moduli."""
+    log_odds = search.log_odds
     models = [
-        assemble(variant, one)
-        for variant in _variants(features, signed)
-        for one in find_accumulators(_table(variant, signed), ACCUMULATORS, plans)
+        assemble(variant, accumulator, search.p)
+        for variant in _modulus_variants(features, log_odds)
+        for accumulator in find_accumulators(_table(variant, log_odds), ACCUMULATORS, max_plans)
     ]
-    costs = [model_cost(model, signed) for model in models]
+    costs = [model_cost(model, log_odds) for model in models]
     return [
-        polish(model, evidence)
+        refit(model, evidence)
         for model, cost in zip(models, costs, strict=True)
-        if cost < min(costs) + HOPELESS
+        if cost < min(costs) + MAX_COST_GAP
     ]
 
 
-def _table(features: Features, signed: np.ndarray) -> np.ndarray:
-    bits = [boundary.before for boundary in features.boundaries]
-    residues = sum((one.values for one in features.periodic), np.zeros(len(signed), int))
-    return make_table(bits, residues, signed)
+def _modulus_variants(features: Features, log_odds: Float[np.ndarray, "n"]) -> list[Features]:
+    """Return the features as they are, and with the moduli that suit a sum of residues best.
 
-
-def _variants(features: Features, signed: np.ndarray) -> list[Features]:
-    """Features as they are, and with the moduli that go best with a sum.
-
-    A free label for each combination does not tell a modulus from another that divides the pairs
-    as finely; a sum of residues does.
+    With a free label for each combination, moduli that divide the pairs equally finely cannot be
+    distinguished; with a sum of residues they can.
     """
     options = []
-    for one in features.periodic:
-        wave = one.axis.waves[one.index or 0]
-        alike = [
+    for feature in features.periodic:
+        wave = feature.axis.waves[feature.index or 0]
+        indices = [
             i
-            for i, other in enumerate(one.axis.waves)
+            for i, other in enumerate(feature.axis.waves)
             if replace(other, modulus=wave.modulus) == wave
         ]
-        options.append([Periodic(one.axis, i) for i in alike])
+        options.append([Periodic(feature.axis, i) for i in indices])
     variants = [replace(features, periodic=periodic) for periodic in product(*options)]
-    variants.sort(key=lambda variant: -unguarded_value(_table(variant, signed)))
-    return list(
-        {variant.periodic: variant for variant in (features, *variants[:VARIANTS])}.values()
-    )
+    variants.sort(key=lambda variant: -unguarded_value(_table(variant, log_odds)))
+    distinct = {variant.periodic: variant for variant in (features, *variants[:VARIANTS])}
+    return list(distinct.values())
 
 
-def _fewer(model: Model) -> list[Features]:
-    features = model.features
-    return [features.without(boundary) for boundary in features.boundaries]
+def _table(features: Features, log_odds: Float[np.ndarray, "n"]) -> Float[np.ndarray, "sides sums"]:
+    sides = [boundary.before for boundary in features.boundaries]
+    zeros = np.zeros(len(log_odds), int)
+    return make_table(sides, sum((wave.values for wave in features.periodic), zeros), log_odds)

@@ -1,4 +1,4 @@
-"""Searches features of pairs: adds, drops and changes one at a time, from several starts."""
+"""Search for the features that predictions depend on: single changes from several starts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -25,21 +25,22 @@ MAX_PERIODIC = 2
 LEAST_GAIN = 1.0
 """A change must save as many nats."""
 
-HOPELESS = 3.0
-"""A start that costs as many times the best features' cost is not followed."""
+MAX_COST_RATIO = 3.0
+"""A start is skipped if it costs more than this many times the cheapest features found so far."""
 
 MAX_SCORED = 600_000_000
-"""After so many boundaries, about a minute's work, a search ends with what it has."""
+"""The search ends with what it has after scoring this many boundaries and periodic features, about
+a minute's work."""
 
 PAIRS = 5
-"""How many pairs of periodic features are followed."""
+"""Number of pairs of periodic features to start from."""
 
-SHAKEN = 3
-"""How many changes of two features for one are followed."""
+EXCHANGES = 3
+"""Number of two-for-one exchanges that are refined."""
 
 
-class Found(NamedTuple):
-    """Features, and what the answers cost given them."""
+class ScoredFeatures(NamedTuple):
+    """Features and the cost of their table in nats."""
 
     cost: float
     features: Features
@@ -47,78 +48,62 @@ class Found(NamedTuple):
 
 @dataclass(eq=False)
 class TableSearch:
-    """A search for the features that one network's answers depend on."""
+    """A search for the features of pairs below p that one network's predictions depend on."""
 
-    signed: Float[np.ndarray, "n"]
-    """Each answer's worth in nats, positive if it is 1."""
+    p: int
+
+    log_odds: Float[np.ndarray, "n"]
+    """Log-odds that each label is 1."""
 
     scored: int = field(default=0, init=False)
-    """How many boundaries and periodic features were scored so far."""
+    """How many boundaries and periodic features the search scored so far."""
 
-    def plain_starts(self) -> list[Found]:
-        """Gives each value along an axis a label of its own, in each region.
+    def starts_from_rows(self) -> list[ScoredFeatures]:
+        """Return starts in which each value along an axis has a label of its own, cheapest first.
 
-        So the boundaries are found, whatever is periodic along that axis; then a periodic feature
-        takes the values' place.
+        Such labels reveal the boundaries, whatever is periodic along that axis. A periodic feature
+        then takes the values' place. The empty start comes first.
         """
-        starts = [Found(0.0, Features())]
+        starts = [ScoredFeatures(0.0, Features())]
         for axis in self._axes:
             rows = self.refine(Features((), (Periodic(axis, None),)), periodic=False)
             bare = Features(rows.features.boundaries)
-            starts += [Found(rows.cost, bare), Found(rows.cost, self._best_along(bare, axis))]
+            starts.append(ScoredFeatures(rows.cost, bare))
+            starts.append(ScoredFeatures(rows.cost, self._best_along(bare, axis)))
         return sorted(starts, key=lambda start: start.cost)
 
-    def paired_starts(self) -> list[Found]:
-        """Begins with two periodic features, without boundaries or with the best one."""
-        nothing = np.zeros(len(self.signed), np.int64)
-        (_, boundary), *_ = best_boundaries(nothing, self.signed, self._families)
+    def starts_from_pairs(self) -> list[ScoredFeatures]:
+        """Return starts with two periodic features, without boundaries or with the best one."""
+        n = len(self.log_odds)
+        best = best_boundaries(np.zeros(n, np.int64), self.log_odds, self._families)[0].boundary
         starts = []
-        for boundaries in ((), (boundary,)):
-            groups = Features(boundaries).groups(len(self.signed))
-            for pair in best_pairs(groups, self.signed, self._axes, PAIRS):
-                starts.append(self._found(Features(boundaries, pair)))
+        for boundaries in ((), (best,)):
+            groups = Features(boundaries).groups(n)
+            for pair in best_pairs(groups, self.log_odds, self._axes, PAIRS):
+                starts.append(self._score(Features(boundaries, pair)))
         return starts
 
-    def run(self, starts: list[Found]) -> list[Found]:
-        """Searches from each start, and gives what was found, the best first, each once."""
-        found: dict[float, Found] = {}
+    def run(self, starts: list[ScoredFeatures]) -> list[ScoredFeatures]:
+        """Refine each start; return the distinct results, the cheapest first."""
+        results: dict[float, ScoredFeatures] = {}
         for start in starts:
-            if len(found) > 1 and start.cost > HOPELESS * min(found):
+            if len(results) > 1 and start.cost > MAX_COST_RATIO * min(results):
                 break
-            one = self.refine(start.features)
-            found.setdefault(round(one.cost, 3), one)
-        return sorted(found.values(), key=lambda one: one.cost)
+            refined = self.refine(start.features)
+            results.setdefault(round(refined.cost, 3), refined)
+        return sorted(results.values(), key=lambda result: result.cost)
 
-    def shake(self, found: Found) -> Found:
-        """Drops each two features for a periodic one, and refines what comes out best.
-
-        Stripes may look like two or three straight lines, which no single change undoes.
-        """
-        while self.scored < MAX_SCORED:
-            options = []
-            for two in combinations(found.features, 2):
-                less = found.features.without(two[0]).without(two[1])
-                if len(less.periodic) < MAX_PERIODIC:
-                    options.append(self._found(self._with_periodic(less)))
-            options.sort(key=lambda one: one.cost)
-            refined = [self.refine(one.features) for one in options[:SHAKEN]]
-            best = min(refined, key=lambda one: one.cost, default=found)
-            if best.cost > found.cost - LEAST_GAIN:
-                break
-            found = best
-        return found
-
-    def refine(self, features: Features, periodic: bool = True) -> Found:
-        """Makes the best single change while there is one that helps.
+    def refine(self, features: Features, periodic: bool = True) -> ScoredFeatures:
+        """Make the best single change while that saves nats.
 
         Args:
-          features: Where to begin.
-          periodic: Whether periodic features may change.
+          features: The features to start from.
+          periodic: True if periodic features may change.
         """
-        best = self._found(features)
+        best = self._score(features)
         while self.scored < MAX_SCORED:
-            additions = map(self._found, self._additions(best.features, periodic))
-            changed = min(additions, key=lambda one: one.cost, default=best)
+            additions = map(self._score, self._additions(best.features, periodic))
+            changed = min(additions, key=lambda option: option.cost, default=best)
             if changed.cost > best.cost - LEAST_GAIN:
                 changed = self._first_better(best, periodic)
             if changed is None:
@@ -126,8 +111,27 @@ class TableSearch:
             best = changed
         return best
 
-    def _found(self, features: Features) -> Found:
-        return Found(table_cost(features, self.signed), features)
+    def exchange_two_for_one(self, current: ScoredFeatures) -> ScoredFeatures:
+        """Replace two features by a periodic one, and refine, while that saves nats.
+
+        Two or three straight lines may stand in for stripes, which no single change reveals.
+        """
+        while self.scored < MAX_SCORED:
+            options = []
+            for first, second in combinations(current.features, 2):
+                fewer = current.features.without(first).without(second)
+                if len(fewer.periodic) < MAX_PERIODIC:
+                    options.append(self._score(self._with_periodic(fewer)))
+            options.sort(key=lambda option: option.cost)
+            refined = [self.refine(option.features) for option in options[:EXCHANGES]]
+            best = min(refined, key=lambda option: option.cost, default=current)
+            if best.cost > current.cost - LEAST_GAIN:
+                break
+            current = best
+        return current
+
+    def _score(self, features: Features) -> ScoredFeatures:
+        return ScoredFeatures(table_cost(features, self.log_odds), features)
 
     def _additions(self, features: Features, periodic: bool) -> Iterator[Features]:
         if len(features.boundaries) < MAX_BOUNDARIES:
@@ -135,46 +139,42 @@ class TableSearch:
         if periodic and len(features.periodic) < MAX_PERIODIC:
             yield self._with_periodic(features)
 
-    def _first_better(self, best: Found, periodic: bool) -> Found | None:
-        """Drops or changes the first feature for which that helps; a change is better."""
-        for old in best.features:
-            less = best.features.without(old)
-            options = [less]
-            if isinstance(old, Boundary):
-                options.append(self._with_boundary(less))
+    def _first_better(self, best: ScoredFeatures, periodic: bool) -> ScoredFeatures | None:
+        """Drop or replace the first feature for which that saves nats; None if there is none."""
+        for feature in best.features:
+            fewer = best.features.without(feature)
+            options = [fewer]
+            if isinstance(feature, Boundary):
+                options.append(self._with_boundary(fewer))
             elif periodic:
-                options.append(self._with_periodic(less))
+                options.append(self._with_periodic(fewer))
             else:
                 continue
-            found = min(map(self._found, options), key=lambda one: one.cost)
-            if found.cost <= best.cost - LEAST_GAIN:
-                return found
+            changed = min(map(self._score, options), key=lambda option: option.cost)
+            if changed.cost <= best.cost - LEAST_GAIN:
+                return changed
         return None
 
     def _with_boundary(self, features: Features) -> Features:
-        tried = self._families
-        found = best_boundaries(features.groups(len(self.signed)), self.signed, tried)
-        self.scored += len(tried) * len(self.signed)
-        return replace(features, boundaries=(*features.boundaries, found[0][1]))
+        groups = features.groups(len(self.log_odds))
+        best = best_boundaries(groups, self.log_odds, self._families)[0].boundary
+        self.scored += len(self._families) * len(self.log_odds)
+        return replace(features, boundaries=(*features.boundaries, best))
 
     def _with_periodic(self, features: Features) -> Features:
         options = [self._best_along(features, axis) for axis in self._axes]
-        return min(options, key=lambda option: table_cost(option, self.signed))
+        return min(options, key=lambda option: table_cost(option, self.log_odds))
 
     def _best_along(self, features: Features, axis: Axis) -> Features:
-        margins = best_periodic(features.groups(len(self.signed)), self.signed, axis)
+        margins = best_periodic(features.groups(len(self.log_odds)), self.log_odds, axis)
         self.scored += len(margins)
         best = Periodic(axis, int(margins.argmax()))
         return replace(features, periodic=(*features.periodic, best))
 
     @property
-    def _p(self) -> int:
-        return round(len(self.signed) ** 0.5)
-
-    @property
     def _families(self) -> tuple[Family, ...]:
-        return families(self._p)
+        return families(self.p)
 
     @property
     def _axes(self) -> tuple[Axis, ...]:
-        return axes(self._p)
+        return axes(self.p)

@@ -1,9 +1,11 @@
-"""Two periodic features at once: scored for all pairs, by matrix products.
+"""Features of pairs, scored with a free label for each combination of their values.
 
-Features of pairs, judged with a free label for each combination of their values.
+A table has one cell per combination of feature values and sums the log-odds of the labels in it. No
+accumulator is needed: a program that depends on these features alone gives all pairs in a cell the
+same label. The margin of a table is the sum of its cells' absolute values.
 
-No accumulator is needed for this: whatever program made the labels, if it looks at nothing but
-these features, each combination has one label.
+Functions here take the groups that features so far divide the pairs into, and score every candidate
+feature that would divide them further.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,57 +20,59 @@ from jaxmi.recovery.pairs import accelerator
 from jaxmi.recovery.pairs.boundaries import Axis, Family
 
 BOUNDARY_NATS = 11.0
-"""What a boundary costs: which family, a threshold of two digits, a weight."""
+"""Cost of a boundary in nats: its family, a threshold of two digits, a weight."""
 
 WAVE_NATS = 10.0
-"""What a periodic feature costs."""
+"""Cost of a periodic feature in nats."""
 
 CELL_NATS = 0.35
-"""What a free label costs: an accumulator of few numbers decides them all, so less than a bit."""
+"""Cost of a cell's free label in nats. It is less than a bit because an accumulator with few
+numbers determines the labels of all cells."""
 
 
 class Boundary(NamedTuple):
-    """The pairs up to a place in a family's order."""
+    """A boundary between the pairs before it in a family's order and the rest."""
 
     family: Family
+
     end: int
-    """The last place before the boundary."""
+    """The last position before the boundary."""
 
     @property
     def before(self) -> Bool[np.ndarray, "n"]:
-        """Says which pairs lie before it."""
+        """True for the pairs before the boundary."""
         return self.family.rank <= self.end
 
 
 @dataclass(frozen=True)
 class Periodic:
-    """One of an axis's features; without an index, its values as they are: a label for each."""
+    """A periodic feature of an axis, or the axis's values themselves if it has no index."""
 
     axis: Axis
     index: int | None
 
     @property
     def values(self) -> Int[np.ndarray, "n"]:
-        """Returns each pair's residue, or its value."""
+        """Each pair's residue, or its value along the axis."""
         if self.index is None:
             return self.axis.values
         return self.axis.residues[self.index][self.axis.values]
 
     @property
     def count(self) -> int:
-        """Says how many values there are."""
+        """Number of different values."""
         return self.axis.count if self.index is None else self.axis.waves[self.index].modulus
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a program might look at."""
+    """The features that a program depends on."""
 
     boundaries: tuple[Boundary, ...] = ()
     periodic: tuple[Periodic, ...] = ()
 
     def groups(self, n: int) -> Int[np.ndarray, "n"]:
-        """Numbers each pair by the values of all features."""
+        """Return a number for each of n pairs that is equal for pairs with equal feature values."""
         groups = np.zeros(n, np.int64)
         for feature in self.periodic:
             groups = groups * feature.count + feature.values
@@ -78,160 +82,162 @@ class Features:
 
     @property
     def nats(self) -> float:
-        """What the features cost, without their labels."""
+        """Cost of the features in nats, without the labels of their cells."""
         return BOUNDARY_NATS * len(self.boundaries) + WAVE_NATS * len(self.periodic)
 
     def without(self, feature: Boundary | Periodic) -> "Features":
-        """Leaves one out."""
+        """Return the other features."""
         if isinstance(feature, Boundary):
             return replace(self, boundaries=tuple(b for b in self.boundaries if b is not feature))
         return replace(self, periodic=tuple(w for w in self.periodic if w is not feature))
 
     def __iter__(self) -> Iterator[Boundary | Periodic]:
-        """Yields all features."""
+        """Yield the boundaries, then the periodic features."""
         yield from self.boundaries
         yield from self.periodic
 
 
-def table_cost(features: Features, signed: Float[np.ndarray, "n"]) -> float:
-    """Says what the answers cost given features: contradicted answers, labels, features; in nats.
+def table_cost(features: Features, log_odds: Float[np.ndarray, "n"]) -> float:
+    """Return the cost of contradicted predictions, cell labels and features, in nats.
 
     Args:
-      features: Which.
-      signed: Each answer's worth, positive if it is 1.
+      features: The features whose table has the best label in each cell.
+      log_odds: Log-odds that each label is 1.
     """
-    groups = _dense(features.groups(len(signed)))
-    margin = np.abs(np.bincount(groups, signed)).sum()
-    wrong = (np.abs(signed).sum() - margin) / 2
-    return float(wrong + CELL_NATS * (groups.max() + 1) + features.nats)
+    groups = _renumber(features.groups(len(log_odds)))
+    margin = np.abs(np.bincount(groups, log_odds)).sum()
+    contradicted = (np.abs(log_odds).sum() - margin) / 2
+    return float(contradicted + CELL_NATS * (groups.max() + 1) + features.nats)
+
+
+class ScoredBoundary(NamedTuple):
+    """A boundary and the margin that it adds."""
+
+    gain: float
+    boundary: Boundary
 
 
 def best_boundaries(
-    groups: Int[np.ndarray, "n"], signed: Float[np.ndarray, "n"], families: tuple[Family, ...]
-) -> list[tuple[float, Boundary]]:
-    """Finds the best boundary of each family, given groups of pairs that it would divide.
+    groups: Int[np.ndarray, "n"], log_odds: Float[np.ndarray, "n"], families: tuple[Family, ...]
+) -> list[ScoredBoundary]:
+    """Return the best boundary of each family, the best first.
 
-    One sweep in a family's order tells the gain of all its thresholds.
-
-    Returns:
-      For each family the margin that its best boundary adds, and the boundary; best first.
+    Args:
+      groups: The groups that a boundary would divide.
+      log_odds: Log-odds that each label is 1.
+      families: The families to score; one sweep in a family's order scores all its thresholds.
     """
-    groups = _dense(groups)
-    sweep = accelerator.sweep_families if accelerator.is_there() else sweep_families
-    margins, ends = sweep(groups, signed, families)
-    found = [
-        (float(margin), Boundary(family, int(end)))
-        for margin, family, end in zip(margins, families, ends, strict=True)
+    groups = _renumber(groups)
+    sweep = accelerator.sweep_families if accelerator.is_present() else sweep_families
+    gains, ends = sweep(groups, log_odds, families)
+    scored = [
+        ScoredBoundary(float(gain), Boundary(family, int(end)))
+        for gain, family, end in zip(gains, families, ends, strict=True)
     ]
-    return sorted(found, key=lambda one: -one[0])
+    return sorted(scored, key=lambda candidate: -candidate.gain)
 
 
 def sweep_families(
-    groups: Int[np.ndarray, "n"], signed: Float[np.ndarray, "n"], families: Sequence[Family]
+    groups: Int[np.ndarray, "n"], log_odds: Float[np.ndarray, "n"], families: Sequence[Family]
 ) -> tuple[Float[np.ndarray, "families"], Int[np.ndarray, "families"]]:
-    """Goes through each family's order once.
+    """Sweep each family's order once for its best boundary.
 
     Args:
-      groups: What its boundaries would divide, numbered from 0 without gaps.
-      signed: Each answer's worth, positive if it is 1.
-      families: Of boundaries.
+      groups: The groups that a boundary would divide, numbered from 0 without gaps.
+      log_odds: Log-odds that each label is 1.
+      families: The families to sweep.
 
     Returns:
-      The most margin that one of its boundaries adds, and the last place before that boundary.
+      The largest margin that a boundary of each family adds, and the last position before it.
     """
     groups = groups.astype(np.int16)
-    total = np.bincount(groups, signed)
+    total = np.bincount(groups, log_odds)
     counts = np.bincount(groups)
     starts = np.cumsum(counts) - counts
-    margins, ends = np.zeros(len(families)), np.zeros(len(families), np.int64)
+    gains, ends = np.zeros(len(families)), np.zeros(len(families), np.int64)
     for i, family in enumerate(families):
-        in_order = groups[family.order]
-        places = np.argsort(in_order, kind="stable")  # by group, in it by score
-        sorted_groups = in_order[places]
-        sums = np.cumsum(signed[family.order[places]])
+        ordered_groups = groups[family.order]
+        positions = np.argsort(ordered_groups, kind="stable")  # by group, within it by score
+        sorted_groups = ordered_groups[positions]
+        sums = np.cumsum(log_odds[family.order[positions]])
         before = sums - np.append(0.0, sums)[starts][sorted_groups]
         margin = np.abs(before) + np.abs(total[sorted_groups] - before)
-        gain = np.diff(margin, prepend=0.0)
-        gain[starts] = margin[starts] - np.abs(total)
-        in_turn = np.empty_like(gain)
-        in_turn[places] = gain
-        added = np.where(family.ends, np.cumsum(in_turn), 0.0)
-        ends[i] = added.argmax()
-        margins[i] = added[ends[i]]
-    return margins, ends
+        step = np.diff(margin, prepend=0.0)
+        step[starts] = margin[starts] - np.abs(total)
+        steps = np.empty_like(step)
+        steps[positions] = step
+        gain = np.where(family.ends, np.cumsum(steps), 0.0)
+        ends[i] = gain.argmax()
+        gains[i] = gain[ends[i]]
+    return gains, ends
 
 
 def best_periodic(
-    groups: Int[np.ndarray, "n"], signed: Float[np.ndarray, "n"], axis: Axis
+    groups: Int[np.ndarray, "n"], log_odds: Float[np.ndarray, "n"], axis: Axis
 ) -> Float[np.ndarray, "waves"]:
-    """Says what margin each feature of an axis leaves, less what its labels cost (two nats each).
+    """Return the margin of each feature of an axis, less twice the cost of its cells.
 
     Args:
-      groups: Which it would divide.
-      signed: Each answer's worth, positive if it is 1.
-      axis: Whose features are tried, all by one matrix product.
+      groups: The groups that a feature would divide.
+      log_odds: Log-odds that each label is 1.
+      axis: The axis; one matrix product scores all its features.
     """
-    groups = _dense(groups)
+    groups = _renumber(groups)
     width = int(groups.max()) + 1
-    table = np.bincount(axis.values * width + groups, signed, axis.count * width)
+    table = np.bincount(axis.values * width + groups, log_odds, axis.count * width)
     table = table.reshape(axis.count, width).astype(np.float32)
-    if accelerator.is_there():
-        one = np.ones((1, 1), np.float32)
-        sums = accelerator.absolute_products(axis.members, table.T[:, :, None], one)[:, 0]
+    if accelerator.is_present():
+        identity = np.ones((1, 1), np.float32)
+        sums = accelerator.absolute_products(axis.members, table.T[:, :, None], identity)[:, 0]
     else:
         sums = np.abs(axis.members @ table).sum(axis=1)
-    per_row = sums - 2 * CELL_NATS * width
-    return np.add.reduceat(per_row, axis.rows)
-
-
-def _dense(groups: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
-    """Numbers groups from 0 without gaps."""
-    used = np.zeros(int(groups.max()) + 1, np.int64)
-    used[groups] = 1
-    return (np.cumsum(used) - 1)[groups]
+    return np.add.reduceat(sums - 2 * CELL_NATS * width, axis.rows)
 
 
 def best_pairs(
     groups: Int[np.ndarray, "n"],
-    signed: Float[np.ndarray, "n"],
+    log_odds: Float[np.ndarray, "n"],
     axes: tuple[Axis, ...],
     top: int,
 ) -> list[tuple[Periodic, Periodic]]:
-    """Finds pairs of periodic features that, with groups, tell most of the answers.
+    """Return the pairs of periodic features that leave the largest margins, the best first.
 
     Args:
-      groups: Which the features would divide, numbered from 0; few.
-      signed: Each answer's worth, positive if it is 1.
-      axes: Whose features are tried, each with each.
-      top: How many pairs; at most one for each two axes.
-
-    Returns:
-      The pairs, the best first.
+      groups: The groups that the features would divide, numbered from 0; few.
+      log_odds: Log-odds that each label is 1.
+      axes: The axes to combine, each with each and with itself.
+      top: Number of pairs to return; at most one per combination of axes.
     """
-    found = []
-    for one, other in combinations_with_replacement(axes, 2):
-        margins = _margins(groups, signed, one, other)
+    scored = []
+    for first, second in combinations_with_replacement(axes, 2):
+        margins = _pair_margins(groups, log_odds, first, second)
         i, j = np.unravel_index(int(margins.argmax()), margins.shape)
-        pair = Periodic(one, int(i)), Periodic(other, int(j))
-        found.append((float(margins[i, j]), pair))
-    found.sort(key=lambda scored: -scored[0])
-    return [pair for _, pair in found[:top]]
+        scored.append((float(margins[i, j]), (Periodic(first, int(i)), Periodic(second, int(j)))))
+    scored.sort(key=lambda candidate: -candidate[0])
+    return [pair for _, pair in scored[:top]]
 
 
-def _margins(
-    groups: Int[np.ndarray, "n"], signed: Float[np.ndarray, "n"], one: Axis, other: Axis
+def _pair_margins(
+    groups: Int[np.ndarray, "n"], log_odds: Float[np.ndarray, "n"], first: Axis, second: Axis
 ) -> Float[np.ndarray, "waves others"]:
-    """The margin that each pair of features leaves, less what its labels cost."""
-    cells = one.values * other.count + other.values
+    """Return the margin of each pair of features, less twice the cost of its cells."""
+    cells = first.values * second.count + second.values
     width = int(groups.max()) + 1
-    shape = (width, one.count, other.count)
-    table = np.bincount(groups * (one.count * other.count) + cells, signed, int(np.prod(shape)))
-    tables = table.reshape(shape).astype(np.float32)
-    if accelerator.is_there():
-        total = accelerator.absolute_products(one.members, tables, other.members)
+    shape = (width, first.count, second.count)
+    sums = np.bincount(groups * (first.count * second.count) + cells, log_odds, int(np.prod(shape)))
+    tables = sums.reshape(shape).astype(np.float32)
+    if accelerator.is_present():
+        margins = accelerator.absolute_products(first.members, tables, second.members)
     else:
-        total = np.zeros((len(one.members), len(other.members)), np.float32)
-        for each in tables:
-            total += np.abs(one.members @ each @ other.members.T)
-    total = total - 2 * CELL_NATS * width
-    return np.add.reduceat(np.add.reduceat(total, one.rows, axis=0), other.rows, axis=1)
+        margins = np.zeros((len(first.members), len(second.members)), np.float32)
+        for table in tables:
+            margins += np.abs(first.members @ table @ second.members.T)
+    margins = margins - 2 * CELL_NATS * width
+    return np.add.reduceat(np.add.reduceat(margins, first.rows, axis=0), second.rows, axis=1)
+
+
+def _renumber(groups: Int[np.ndarray, "n"]) -> Int[np.ndarray, "n"]:
+    """Renumber groups from 0 without gaps."""
+    used = np.zeros(int(groups.max()) + 1, np.int64)
+    used[groups] = 1
+    return (np.cumsum(used) - 1)[groups]

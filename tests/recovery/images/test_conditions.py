@@ -1,4 +1,4 @@
-"""Among all templates the true one comes first, on either side of its bound."""
+"""The true template comes first among all, on either side of its bound."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def metric() -> Metric:
     rng = np.random.default_rng(0)
     images, templates = (rng.normal(size=(n, SIZE)).astype(np.float32) for n in (N, TEMPLATES))
     images[:, 0] = 1
-    templates[77] *= 0.1  # its scores vary little, and are far from those of the others
+    templates[77] *= 0.1  # its scores vary little and differ much from the others'
     templates[77, 0] = 30
     return Metric("dot", images, templates)
 
@@ -36,35 +36,35 @@ def test_a_threshold_is_found_on_either_side(metric, below) -> None:
     bound = np.quantile(scores, 0.3)
     gain = gain_of(scores < bound if below else scores > bound)
     best, *others = find_thresholds(metric, np.arange(N), gain, 4)
-    assert best.value == gain.clip(0).sum()
+    assert best.gain == gain.clip(0).sum()
     assert best.condition[:3] == ("dot", 77, below)
     assert best.condition.bound == pytest.approx(bound, abs=0.05)
-    values = [one.value for one in (best, *others)]
-    assert values == sorted(values, reverse=True) and len(values) == 4
+    gains = [scored.gain for scored in (best, *others)]
+    assert gains == sorted(gains, reverse=True) and len(gains) == 4
 
 
 def test_a_comparison_is_found_and_comes_first(metric) -> None:
-    one, other = metric.score(slice(None), np.array([21, 140]))
-    gain = gain_of(one < other)
-    found = find_nearer([metric], np.arange(N), gain, 5)
-    assert found[0] == (gain.clip(0).sum(), Nearer("dot", 21, 140))
-    values = [one.value for one in found]
-    assert values == sorted(values, reverse=True) and 1 < len(values) <= 5
+    first, second = metric.score(slice(None), np.array([21, 140]))
+    gain = gain_of(first < second)
+    comparisons = find_nearer([metric], np.arange(N), gain, 5)
+    assert comparisons[0] == (gain.clip(0).sum(), Nearer("dot", 21, 140))
+    gains = [comparison.gain for comparison in comparisons]
+    assert gains == sorted(gains, reverse=True) and 1 < len(gains) <= 5
 
 
 @pytest.mark.parametrize("inside", [True, False])
-def test_a_band_is_found_inside_or_out(metric, inside) -> None:
+def test_a_band_is_found_inside_or_outside(metric, inside) -> None:
     scores = metric.score(slice(None), np.array([77]))[0]
     low, high = np.quantile(scores, (0.3, 0.6))
     gain = gain_of(((low <= scores) & (scores < high)) == inside)
     best, *others = find_bands(metric, gain, 4)
-    assert best.value == gain.clip(0).sum()
+    assert best.gain == gain.clip(0).sum()
     assert best.condition[:3] == ("dot", 77, inside)
     assert best.condition[3:] == pytest.approx((low, high), abs=0.05)
-    assert best.value > max(one.value for one in others)
+    assert best.gain > max(other.gain for other in others)
 
 
-def test_scores_that_differ_little_are_told_apart_by_their_order_alone() -> None:
+def test_scores_that_differ_only_in_their_last_bits_are_ordered() -> None:
     scores = np.random.default_rng(0).normal(size=(500, 100)).astype(np.float32)
     scores.view(np.int32)[:] |= 1
     metric = Metric("dot", scores, np.eye(100, dtype=np.float32))
@@ -72,7 +72,7 @@ def test_scores_that_differ_little_are_told_apart_by_their_order_alone() -> None
     assert find_bands(metric, gain, 1)[0].condition[:3] == ("dot", 77, True)
 
 
-def test_bounds_lie_between_the_scores_that_they_part() -> None:
+def test_bounds_lie_between_the_scores_that_they_separate() -> None:
     scores = np.array([[5.0, 1, 2, 3, 4]])
     for gain, is_below, bound in (
         ([-1.0, 1, 1, -1, -1], True, 2.5),

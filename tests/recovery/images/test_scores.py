@@ -1,4 +1,4 @@
-"""Distances by principal components are close to the exact ones, for all metrics."""
+"""Scores by principal components are close to exact ones, for all metrics."""
 
 import numpy as np
 import pytest
@@ -19,25 +19,28 @@ def domain(mnist_data):
 def test_products_of_factors_are_close_to_exact_scores(domain, metric) -> None:
     (factors,) = (m for m in make_metrics(domain) if m.name == metric)
     scores = factors.score(slice(None), TEMPLATES) * UNITS[metric]
-    for template, nearly in zip(TEMPLATES, scores, strict=True):
+    for template, approximate in zip(TEMPLATES, scores, strict=True):
         exact = domain.call(metric, (None, int(template))).astype(float)
         exact = exact**2 if metric == "l2" else exact
-        assert np.sqrt(((nearly - exact) ** 2).mean()) < 0.05 * exact.std()
-        assert np.corrcoef(nearly, exact)[0, 1] > 0.998
+        assert np.sqrt(((approximate - exact) ** 2).mean()) < 0.05 * exact.std()
+        assert np.corrcoef(approximate, exact)[0, 1] > 0.998
 
 
-def test_templates_that_are_images_have_their_rows(mnist_data) -> None:
-    both = ImageDomain(mnist_data.images[:1500], mnist_data.images[:500])
-    apart = ImageDomain(mnist_data.images[500:1500], mnist_data.images[:500])
-    for one, other in zip(make_metrics(both), make_metrics(apart), strict=True):
-        assert len(one.images) == 1500 and len(other.images) == 1000
+def test_images_have_equal_scores_whether_templates_are_among_them(mnist_data) -> None:
+    shared = ImageDomain(mnist_data.images[:1500], mnist_data.images[:500])
+    separate = ImageDomain(mnist_data.images[500:1500], mnist_data.images[:500])
+    for among, beside in zip(make_metrics(shared), make_metrics(separate), strict=True):
+        assert len(among.images) == 1500 and len(beside.images) == 1000
         chosen = np.array([3, 400])
         np.testing.assert_allclose(
-            one.score(slice(500, None), chosen), other.score(slice(None), chosen), rtol=0.2, atol=2
+            among.score(slice(500, None), chosen),
+            beside.score(slice(None), chosen),
+            rtol=0.2,
+            atol=2,
         )
 
 
-def test_a_blank_image_has_scores_too(mnist_data) -> None:
+def test_a_blank_image_has_finite_scores(mnist_data) -> None:
     images = mnist_data.images[:300].copy()
     images[7] = 0
     for metric in make_metrics(ImageDomain(images, images[:50])):

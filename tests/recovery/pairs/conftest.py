@@ -1,4 +1,4 @@
-"""What the search does on a CPU by NumPy and on an accelerator by JAX is tested both ways."""
+"""A fixture that runs a test with the NumPy code for CPUs and the JAX code for accelerators."""
 
 import pytest
 
@@ -7,4 +7,4 @@ from jaxmi.recovery.pairs import accelerator
 
 @pytest.fixture(params=["by NumPy", "by JAX"])
 def either_way(request, monkeypatch) -> None:
-    monkeypatch.setattr(accelerator, "is_there", lambda: request.param == "by JAX")
+    monkeypatch.setattr(accelerator, "is_present", lambda: request.param == "by JAX")

@@ -1,4 +1,4 @@
-"""Planted weights, offsets and guards are found again: their labels agree on the whole table."""
+"""Planted weights, offsets and guards are found: the labels agree on the whole table."""
 
 from typing import NamedTuple
 
@@ -18,7 +18,7 @@ from jaxmi.recovery.pairs.accumulator import (
 
 class Planted(NamedTuple):
     width: int
-    """How many sums of residues there are."""
+    """Number of sums of residues."""
     accumulator: Accumulator
 
 
@@ -59,13 +59,14 @@ PLANTED = {
 
 
 def run(accumulator: Accumulator, sides: int, total: int) -> bool:
-    """Labels one cell as Python would."""
+    """Return one cell's label, computed in plain Python."""
     z = total - accumulator.offset
     for term in accumulator.terms:
-        met = bool(sides >> term.feature & 1) == term.before
+        applies = bool(sides >> term.feature & 1) == term.before
         if term.guard is not None:
-            met = met and (z < term.guard.bound if term.guard.below else z > term.guard.bound)
-        if met:
+            bound = term.guard.bound
+            applies = applies and (z < bound if term.guard.below else z > bound)
+        if applies:
             z += term.weight
     return z >= 0
 
@@ -77,48 +78,48 @@ def labels_of(accumulator: Accumulator, shape: tuple[int, int]) -> np.ndarray:
 def table_of(planted: Planted, seed: int = 0) -> np.ndarray:
     count = max((term.feature + 1 for term in planted.accumulator.terms), default=0)
     labels = labels_of(planted.accumulator, (2**count, planted.width))
-    worth = np.random.default_rng(seed).uniform(20, 200, labels.shape)
-    return np.where(labels, worth, -worth)
+    size = np.random.default_rng(seed).uniform(20, 200, labels.shape)
+    return np.where(labels, size, -size)
 
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_accumulator_s_labels_are_found(name) -> None:
-    worth = table_of(PLANTED[name])
-    best, *others = find_accumulators(worth)
-    np.testing.assert_array_equal(labels_of(best, worth.shape), worth > 0)
+    table = table_of(PLANTED[name])
+    best, *others = find_accumulators(table)
+    np.testing.assert_array_equal(labels_of(best, table.shape), table > 0)
     assert len(others) <= 2
     for other in others:
-        assert value(other, worth) <= value(best, worth)
+        assert value(other, table) <= value(best, table)
     used = sorted(term.feature for term in best.terms)
     assert used == list(range(len(used)))  # each boundary has its term
 
 
-def value(accumulator: Accumulator, worth: np.ndarray) -> float:
-    return float(np.where(labels_of(accumulator, worth.shape), worth, -worth).sum())
+def value(accumulator: Accumulator, table: np.ndarray) -> float:
+    return float(np.where(labels_of(accumulator, table.shape), table, -table).sum())
 
 
 @pytest.mark.parametrize("name", ["challenge 2", "guard on the other side"])
-def test_cells_that_noise_has_turned_are_not_followed(name) -> None:
-    worth = table_of(PLANTED[name])
-    noisy = worth.copy()
+def test_cells_flipped_by_noise_do_not_change_the_labels(name) -> None:
+    table = table_of(PLANTED[name])
+    noisy = table.copy()
     for cell in ((3, 2), (1, 5), (0, 6)):
         noisy[cell] *= -0.2
-    assert (np.sign(noisy) != np.sign(worth)).sum() == 3
+    assert (np.sign(noisy) != np.sign(table)).sum() == 3
     best, *_ = find_accumulators(noisy)
-    np.testing.assert_array_equal(labels_of(best, worth.shape), worth > 0)
+    np.testing.assert_array_equal(labels_of(best, table.shape), table > 0)
 
 
-def test_guards_are_used_just_where_weights_alone_do_not_do() -> None:
+def test_guards_are_used_only_where_weights_alone_do_not_suffice() -> None:
     for name, planted in PLANTED.items():
-        worth = table_of(planted)
-        short = np.abs(worth).sum() - unguarded_value(worth)
-        best, *_ = find_accumulators(worth)
+        table = table_of(planted)
+        short = np.abs(table).sum() - unguarded_value(table)
+        best, *_ = find_accumulators(table)
         needs_guards = any(term.guard for term in planted.accumulator.terms)
         assert any(term.guard for term in best.terms) == needs_guards, name
         assert (short > 15) == needs_guards, name
 
 
-def test_terms_with_guards_come_last_and_weights_are_whole_where_they_can_be() -> None:
+def test_terms_with_guards_come_last_and_whole_weights_are_ints() -> None:
     for planted in PLANTED.values():
         for found in find_accumulators(table_of(planted)):
             guards = [term.guard is not None for term in found.terms]
@@ -128,35 +129,34 @@ def test_terms_with_guards_come_last_and_weights_are_whole_where_they_can_be() -
                 assert isinstance(term.weight, int) == (term.weight == int(term.weight))
 
 
-def test_the_best_unguarded_value_is_what_trying_all_finds() -> None:
+def test_the_unguarded_value_equals_that_of_brute_force() -> None:
     rng = np.random.default_rng(0)
     for _ in range(4):
-        worth = rng.normal(size=(2, 4)) * 50
-        weights = (*WEIGHTS, *(-w for w in WEIGHTS))
+        table = rng.normal(size=(2, 4)) * 50
         brute = max(
-            value(Accumulator(offset, (Term(0, True, w, None),)), worth)
+            value(Accumulator(offset, (Term(0, True, w, None),)), table)
             - (0 if abs(w) <= 4 and w == int(w) else 0.5 if w != int(w) else 1.5)
             - 0.05 * abs(offset)
-            for w in weights
+            for w in WEIGHTS
             for offset in range(-12, 13)
         )
-        assert unguarded_value(worth) == pytest.approx(brute)
-        assert brute < np.abs(worth).sum()
+        assert unguarded_value(table) == pytest.approx(brute)
+        assert brute < np.abs(table).sum()
 
 
-def test_only_as_many_as_asked_for_are_given() -> None:
-    worth = table_of(PLANTED["challenge 2"])
-    assert [len(find_accumulators(worth, top)) for top in (1, 2)] == [1, 2]
-    hurried, *_ = find_accumulators(worth, plans=1)  # the first plan has a single guard at most
-    assert value(hurried, worth) <= value(find_accumulators(worth)[0], worth)
+def test_the_requested_number_of_accumulators_is_returned() -> None:
+    table = table_of(PLANTED["challenge 2"])
+    assert [len(find_accumulators(table, top)) for top in (1, 2)] == [1, 2]
+    limited, *_ = find_accumulators(table, max_plans=1)  # the first plan has at most one guard
+    assert value(limited, table) <= value(find_accumulators(table)[0], table)
 
 
-def test_a_table_sums_the_answers_of_each_cell() -> None:
+def test_a_table_sums_the_log_odds_of_each_cell() -> None:
     rng = np.random.default_rng(0)
-    bits = [rng.random(200) < 0.5 for _ in range(3)]
-    residues, signed = rng.integers(5, size=200), rng.normal(size=200)
+    sides = [rng.random(200) < 0.5 for _ in range(3)]
+    residues, log_odds = rng.integers(5, size=200), rng.normal(size=200)
     slow = np.zeros((8, 5))
     for i in range(200):
-        slow[bits[0][i] + 2 * bits[1][i] + 4 * bits[2][i], residues[i]] += signed[i]
-    np.testing.assert_allclose(make_table(bits, residues, signed), slow)
-    np.testing.assert_allclose(make_table([], residues, signed), [slow.sum(axis=0)])
+        slow[sides[0][i] + 2 * sides[1][i] + 4 * sides[2][i], residues[i]] += log_odds[i]
+    np.testing.assert_allclose(make_table(sides, residues, log_odds), slow)
+    np.testing.assert_allclose(make_table([], residues, log_odds), [slow.sum(axis=0)])

@@ -1,4 +1,4 @@
-"""Periodic features are what Python computes; pairs of them are scored as if one by one."""
+"""Boundaries match exact arithmetic, periodic features match Python; pairs match brute force."""
 
 from fractions import Fraction
 from itertools import combinations_with_replacement, product
@@ -25,7 +25,7 @@ P = 13
 X, Y = np.indices((P, P)).reshape(2, -1)
 
 POWERS = {0.5: (1, 2), 1.0: (1, 1), 1.5: (3, 2), 2.0: (2, 1), 3.0: (3, 1)}
-"""Ratio -> exponents of x and y that are whole, so that quotients are exact."""
+"""Ratio -> whole exponents of x and y, for exact quotients."""
 
 
 def quotients(i: int, j: int) -> list[Fraction | float]:
@@ -39,7 +39,7 @@ def sides(family: Family) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("slopes", SLOPES)
-def test_lines_have_all_thresholds_and_each_is_a_strict_inequality(slopes) -> None:
+def test_lines_have_all_thresholds_as_strict_inequalities(slopes) -> None:
     scores = slopes[0] * X + slopes[1] * Y
     expected = [scores < bound for bound in np.unique(scores)[1:]]
     np.testing.assert_array_equal(sides(line(slopes, P)), expected)
@@ -58,35 +58,35 @@ def test_x_zero_is_before_and_y_zero_after_every_curve(ratio) -> None:
         assert before[(X == 0) & (Y > 0)].all() and not before[Y == 0].any()
 
 
-def test_places_that_are_no_end_would_split_equal_scores() -> None:
+def test_boundaries_lie_only_between_unequal_scores() -> None:
     for family in families(P):
         ordered = family.scores[family.order]
-        step = np.flatnonzero(~family.ends[:-1])
-        assert len(step) and not family.ends[-1]
-        np.testing.assert_allclose(ordered[step], ordered[step + 1], rtol=0, atol=1e-9)
+        inner = np.flatnonzero(~family.ends[:-1])
+        assert len(inner) and not family.ends[-1]
+        np.testing.assert_allclose(ordered[inner], ordered[inner + 1], rtol=0, atol=1e-9)
         after = ordered[1:][family.ends[:-1]]
         assert (after > ordered[:-1][family.ends[:-1]]).all()
         np.testing.assert_array_equal(family.rank[family.order], np.arange(P * P))
 
 
-def test_a_curve_between_two_families_is_missed_by_few_pairs_only() -> None:
+def test_a_curve_between_two_families_differs_on_few_pairs_only() -> None:
     p = 113
     x, y = np.indices((p, p)).reshape(2, -1).astype(float)
     nothing = np.zeros(p * p, int)
-    usual = families(p)
-    assert [family.kind for family in usual if len(family.kind) == 1] == [(r,) for r in RATIOS]
-    for at, through in ((10, 80), (18, 30), (25, 60)):
-        ratio = (RATIOS[at] * RATIOS[at + 1]) ** 0.5
+    standard = families(p)
+    assert [family.kind for family in standard if len(family.kind) == 1] == [(r,) for r in RATIOS]
+    for i, through in ((10, 80), (18, 30), (25, 60)):
+        ratio = (RATIOS[i] * RATIOS[i + 1]) ** 0.5
         labels = x**ratio < through**ratio / 50 * y
-        signed = np.where(labels, 1.0, -1.0)
+        log_odds = np.where(labels, 1.0, -1.0)
 
-        def missed(tried, signed=signed) -> float:
-            (margin, _), *_ = best_boundaries(nothing, signed, tried)
-            return (p * p - abs(signed.sum()) - margin) / 2
+        def missed(tried, log_odds=log_odds) -> float:
+            (margin, _), *_ = best_boundaries(nothing, log_odds, tried)
+            return (p * p - abs(log_odds.sum()) - margin) / 2
 
         assert missed((curves(ratio, p),)) == 0
-        assert missed(usual) < 0.006 * p * p
-        assert missed((curves(RATIOS[at] * 1.5, p),)) > 0.01 * p * p
+        assert missed(standard) < 0.006 * p * p
+        assert missed((curves(RATIOS[i] * 1.5, p),)) > 0.01 * p * p
 
 
 @pytest.mark.parametrize("axis", axes(P), ids=lambda axis: str(axis.slopes))
@@ -97,9 +97,9 @@ def test_an_axis_has_each_feature_once_as_python_computes_it(axis: Axis) -> None
     assert axis.count == max(expected) + 1
     for wave, residue in zip(axis.waves, axis.residues, strict=True):
         assert wave.axis == axis.slopes
-        said = [int(v**wave.exponent) // wave.width % wave.modulus for v in range(axis.count)]
-        np.testing.assert_array_equal(residue, said)
-        assert set(said) == set(range(wave.modulus))  # none is constant, or of a smaller modulus
+        values = [int(v**wave.exponent) // wave.width % wave.modulus for v in range(axis.count)]
+        np.testing.assert_array_equal(residue, values)
+        assert set(values) == set(range(wave.modulus))  # none is constant or has a smaller modulus
     assert len(np.unique(axis.residues, axis=0)) == len(axis.waves) > 10
 
 
@@ -126,38 +126,38 @@ def test_members_are_indicators_of_residues() -> None:
         assert len(axis.members) == sum(wave.modulus for wave in axis.waves)
 
 
-def slow_margin(pair: tuple[Periodic, Periodic], groups: np.ndarray, signed: np.ndarray) -> float:
-    one, other = pair
-    sums = np.zeros((one.count, other.count, groups.max() + 1))
-    np.add.at(sums, (one.values, other.values, groups), signed)
+def slow_margin(pair: tuple[Periodic, Periodic], groups: np.ndarray, log_odds: np.ndarray) -> float:
+    first, second = pair
+    sums = np.zeros((first.count, second.count, groups.max() + 1))
+    np.add.at(sums, (first.values, second.values, groups), log_odds)
     return float(np.abs(sums).sum() - 2 * CELL_NATS * sums.size)
 
 
-def all_pairs(one: Axis, other: Axis) -> list[tuple[Periodic, Periodic]]:
+def all_pairs(first: Axis, second: Axis) -> list[tuple[Periodic, Periodic]]:
     return [
-        (Periodic(one, i), Periodic(other, j))
-        for i in range(len(one.waves))
-        for j in range(len(other.waves))
+        (Periodic(first, i), Periodic(second, j))
+        for i in range(len(first.waves))
+        for j in range(len(second.waves))
     ]
 
 
 @pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("seed", range(3))
-def test_the_best_pairs_are_those_that_trying_all_finds(seed) -> None:
+def test_the_best_pairs_match_brute_force(seed) -> None:
     p = 6
     rng = np.random.default_rng(seed)
     few = tuple(axis for axis in axes(p) if axis.slopes in ((1, 0), (0, 1), (1, 1)))
     groups = rng.integers(3, size=p * p)
-    signed = rng.normal(size=p * p) * 5
+    log_odds = rng.normal(size=p * p) * 5
     margins = [
-        max(slow_margin(pair, groups, signed) for pair in all_pairs(one, other))
-        for one, other in combinations_with_replacement(few, 2)
+        max(slow_margin(pair, groups, log_odds) for pair in all_pairs(first, second))
+        for first, second in combinations_with_replacement(few, 2)
     ]
-    found = [slow_margin(pair, groups, signed) for pair in best_pairs(groups, signed, few, 6)]
-    np.testing.assert_allclose(found, sorted(margins, reverse=True), rtol=1e-4)
-    assert len(best_pairs(groups, signed, few, 2)) == 2
-    lumped = best_pairs(np.zeros_like(groups), signed, few, 6)  # the control: groups count
-    assert [slow_margin(pair, groups, signed) for pair in lumped] != pytest.approx(found)
+    scored = [slow_margin(pair, groups, log_odds) for pair in best_pairs(groups, log_odds, few, 6)]
+    np.testing.assert_allclose(scored, sorted(margins, reverse=True), rtol=1e-4)
+    assert len(best_pairs(groups, log_odds, few, 2)) == 2
+    ungrouped = best_pairs(np.zeros_like(groups), log_odds, few, 6)  # the control: groups count
+    assert [slow_margin(pair, groups, log_odds) for pair in ungrouped] != pytest.approx(scored)
 
 
 @pytest.mark.usefixtures("either_way")
@@ -167,9 +167,9 @@ def test_two_planted_features_are_found_together() -> None:
     rng = np.random.default_rng(0)
     cells = rng.permutation(planted[0].count * planted[1].count) % 2
     labels = cells[planted[0].values * planted[1].count + planted[1].values]
-    signed = np.where(labels, 9.0, -9.0)
-    (first, *_) = best_pairs(np.zeros(P * P, int), signed, (along_x, along_y), 3)
-    assert slow_margin(first, np.zeros(P * P, int), signed) >= slow_margin(
-        planted, np.zeros(P * P, int), signed
+    log_odds = np.where(labels, 9.0, -9.0)
+    (first, *_) = best_pairs(np.zeros(P * P, int), log_odds, (along_x, along_y), 3)
+    assert slow_margin(first, np.zeros(P * P, int), log_odds) >= slow_margin(
+        planted, np.zeros(P * P, int), log_odds
     )
     assert {first[0].axis.slopes, first[1].axis.slopes} == {(1, 0), (0, 1)}

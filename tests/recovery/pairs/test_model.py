@@ -1,4 +1,4 @@
-"""Refitting finds each term's best place, and leaves out what does not pay."""
+"""Refitting finds each term's best boundary and drops what does not pay; exchanges add terms."""
 
 from dataclasses import replace
 
@@ -11,21 +11,21 @@ from jaxmi.recovery.pairs.accumulator import WEIGHTS, Accumulator, Guard, Term
 from jaxmi.recovery.pairs.boundaries import RATIOS, Family, Wave, axes, curves, families, line
 from jaxmi.recovery.pairs.model import (
     GUARD_NATS,
-    GUARDS,
     MAX_TERMS,
+    OPTIONAL_GUARDS,
     Model,
-    Placed,
+    PlacedTerm,
     assemble,
     best_by_gain,
+    contradiction_cost,
     exchange_terms,
     model_cost,
+    model_log_odds,
     near,
-    places,
-    polish,
+    positions,
+    refit,
     refit_term,
-    weigh,
     with_term,
-    wrong_cost,
 )
 from jaxmi.recovery.pairs.tables import BOUNDARY_NATS, WAVE_NATS, Boundary, Features, Periodic
 
@@ -33,154 +33,157 @@ P = 31
 N = P * P
 
 
-def at(family: Family, bound: float) -> Boundary:
-    """The boundary of the scores below a bound."""
+def boundary_at(family: Family, bound: float) -> Boundary:
+    """Return the boundary with the scores below a bound before it."""
     return Boundary(family, int((family.scores < bound).sum()) - 1)
 
 
-def twice(p: int = P) -> Model:
-    """One line in two terms, of which the first changes what the second's guard sees."""
+def line_twice(p: int = P) -> Model:
+    """Return a model with a line in two terms, the first of which the second's guard depends on."""
     (along_x,) = (axis for axis in axes(p) if axis.slopes == (1, 0))
     bars = Periodic(along_x, along_x.waves.index(Wave((1, 0), 1.5, 1, 8)))
     diagonal = line((1, 1), p)
     return Model(
+        p,
         4,
         (bars,),
         (
-            Placed(at(curves(2.0, p), 3.0), True, 2, None),
-            Placed(at(diagonal, 30), True, 4, Guard(True, -2)),
-            Placed(at(diagonal, 31), True, -5.5, Guard(False, 2)),
+            PlacedTerm(boundary_at(curves(2.0, p), 3.0), True, 2, None),
+            PlacedTerm(boundary_at(diagonal, 30), True, 4, Guard(True, -2)),
+            PlacedTerm(boundary_at(diagonal, 31), True, -5.5, Guard(False, 2)),
         ),
     )
 
 
-def signed_of(model: Model, worth: float = 4.0) -> np.ndarray:
-    return np.where(model.labels(N), worth, -worth)
+def log_odds_of(model: Model, size: float = 4.0) -> np.ndarray:
+    return np.where(model.labels(), size, -size)
 
 
 @pytest.mark.parametrize(("missing", "before"), [(0, True), (1, True), (1, False), (2, True)])
-def test_a_missing_term_is_put_back_where_it_belongs(missing, before) -> None:
-    truth = twice()
+def test_a_missing_term_is_inserted_where_it_belongs(missing, before) -> None:
+    truth = line_twice()
     truth = truth.replaced(missing, truth.terms[missing]._replace(before=before))
-    signed = signed_of(truth)
+    log_odds = log_odds_of(truth)
     lacking = truth.without(missing)
-    assert (lacking.labels(N) != truth.labels(N)).mean() > 0.02
+    assert (lacking.labels() != truth.labels()).mean() > 0.02
     options = [
-        (wrong_cost(option.labels(N), signed), option.terms[place])
-        for place in places(lacking)
-        for option in with_term(lacking, place, signed, families(P))
+        (contradiction_cost(option.labels(), log_odds), option.terms[position])
+        for position in positions(lacking)
+        for option in with_term(lacking, position, log_odds, families(P))
     ]
-    cost, term = min(options, key=lambda one: one[0])
-    assert cost <= 4.0 * 2  # two pairs: a family's curve may miss a planted one by as many
+    cost, term = min(options, key=lambda option: option[0])
+    assert cost <= 4.0 * 2  # two pairs, on which the nearest curve of a family may differ
     assert missing == 0 or term.before == before
-    assert all(one.boundary.family.ends[one.boundary.end] for _, one in options)
+    assert all(term.boundary.family.ends[term.boundary.end] for _, term in options)
 
 
-def test_a_term_with_a_guard_is_put_before_others_only_where_that_makes_a_difference() -> None:
-    model = twice()
-    assert places(model) == [1, 2, 3]
-    assert places(model.without(1)) == [1, 2]
-    assert places(Model(4, model.periodic, model.terms[:1])) == [1]
+def test_a_new_term_is_tried_before_guards_and_at_the_end() -> None:
+    model = line_twice()
+    assert positions(model) == [1, 2, 3]
+    assert positions(model.without(1)) == [1, 2]
+    assert positions(Model(P, 4, model.periodic, model.terms[:1])) == [1]
 
 
 @pytest.mark.parametrize("guard_nats", [5.0, 150.0])
-def test_of_all_terms_those_are_kept_that_gain_most(guard_nats, monkeypatch) -> None:
-    monkeypatch.setattr(model_module, "TRIED", 10_000)
+def test_the_terms_that_gain_most_are_kept(guard_nats, monkeypatch) -> None:
+    monkeypatch.setattr(model_module, "MAX_DRAFTS", 10_000)
     monkeypatch.setattr(model_module, "GUARD_NATS", guard_nats)
     few = (line((1, 0), P), line((1, 1), P), curves(2.0, P))
-    lacking, signed = twice().without(1), signed_of(twice())
-    before = wrong_cost(lacking.labels(N), signed)
+    lacking, log_odds = line_twice().without(1), log_odds_of(line_twice())
+    before = contradiction_cost(lacking.labels(), log_odds)
 
-    def gain(option: Model, place: int) -> float:
-        nats = guard_nats if option.terms[place].guard else 0.0
-        return before - wrong_cost(option.labels(N), signed) - nats
+    def gain(option: Model, position: int) -> float:
+        nats = guard_nats if option.terms[position].guard else 0.0
+        return before - contradiction_cost(option.labels(), log_odds) - nats
 
-    for place in places(lacking):
+    for position in positions(lacking):
         brute = max(
-            gain(lacking.inserted(place, Placed(Boundary(family, int(end)), side, w, guard)), place)
+            gain(lacking.inserted(position, term), position)
             for family in few
             for end in np.flatnonzero(family.ends)[::12]
             for side in (True, False)
-            for guard in GUARDS[::3]
-            for w in (*WEIGHTS[::2], *(-w for w in WEIGHTS[::2]))
+            for guard in OPTIONAL_GUARDS[::3]
+            for w in WEIGHTS[::2]
+            for term in [PlacedTerm(Boundary(family, int(end)), side, w, guard)]
         )
-        options = with_term(lacking, place, signed, few)
-        gains = [gain(option, place) for option in options]
-        assert gains == sorted(gains, reverse=True) and len(gains) == model_module.KEPT
+        options = with_term(lacking, position, log_odds, few)
+        gains = [gain(option, position) for option in options]
+        assert len(gains) == model_module.TERMS_PER_POSITION
+        assert gains == sorted(gains, reverse=True)
         assert gains[0] >= brute > 0
 
 
 @pytest.mark.parametrize("wrong", [Guard(False, 3), None])
-def test_a_wrong_term_is_exchanged_and_the_labels_come_out_right(wrong, monkeypatch) -> None:
-    truth = twice()
+def test_a_wrong_term_is_exchanged_for_the_right_one(wrong, monkeypatch) -> None:
+    truth = line_twice()
     monkeypatch.setattr(model_module, "MAX_TERMS", len(truth.terms))
-    answers = truth.labels(N)
-    evidence = gather_evidence(answers, np.ones(N))
+    evidence = gather_evidence(truth.labels(), np.ones(N))
     broken = replace(truth, terms=(*truth.terms[:2], truth.terms[2]._replace(guard=wrong)))
-    cost, refitted = polish(broken, evidence)
-    assert (refitted.labels(N) != answers).mean() > 0.02
-    better, found = exchange_terms(cost, refitted, evidence)
-    assert better < cost - 10
-    assert (found.labels(N) != answers).mean() < 0.003
+    refitted = refit(broken, evidence)
+    assert (refitted.model.labels() != evidence.labels).mean() > 0.02
+    exchanged = exchange_terms(refitted, evidence)
+    assert exchanged.cost < refitted.cost - 10
+    assert (exchanged.model.labels() != evidence.labels).mean() < 0.003
 
 
-def test_nothing_is_added_that_does_not_pay_and_there_is_an_end_of_terms(monkeypatch) -> None:
-    truth = twice()
-    evidence = gather_evidence(truth.labels(N), np.ones(N))
-    cost, model = polish(truth, evidence)
-    assert exchange_terms(cost, model, evidence) == (cost, model)
+def test_no_term_is_added_that_does_not_pay_or_beyond_the_limit(monkeypatch) -> None:
+    truth = line_twice()
+    evidence = gather_evidence(truth.labels(), np.ones(N))
+    refitted = refit(truth, evidence)
+    assert exchange_terms(refitted, evidence) == refitted
     monkeypatch.setattr(model_module, "MAX_TERMS", 1)
-    _, short = exchange_terms(*polish(truth.without(2).without(1), evidence), evidence)
+    _, short = exchange_terms(refit(truth.without(2).without(1), evidence), evidence)
     assert len(short.terms) == 1 < len(truth.terms) <= MAX_TERMS
 
 
 def test_a_missing_term_is_added_unless_it_gains_too_little(monkeypatch) -> None:
-    truth = twice()
-    evidence = gather_evidence(truth.labels(N), np.ones(N))
-    for name, value in (("families", lambda p: (line((1, 1), P),)), ("MAX_TURNS", 1), ("TRIED", 8)):
-        monkeypatch.setattr(model_module, name, value)
-    cost, lacking = polish(truth.without(2), evidence)
-    better, found = exchange_terms(cost, lacking, evidence)
-    assert len(found.terms) == len(lacking.terms) + 1
-    monkeypatch.setattr(model_module, "LEAST_GAIN", cost - better + 1e3)
-    assert exchange_terms(cost, lacking, evidence) == (cost, lacking)
+    truth = line_twice()
+    evidence = gather_evidence(truth.labels(), np.ones(N))
+    monkeypatch.setattr(model_module, "families", lambda p: (line((1, 1), p),))
+    monkeypatch.setattr(model_module, "MAX_TURNS", 1)
+    monkeypatch.setattr(model_module, "MAX_DRAFTS", 8)
+    lacking = refit(truth.without(2), evidence)
+    exchanged = exchange_terms(lacking, evidence)
+    assert len(exchanged.model.terms) == len(lacking.model.terms) + 1
+    monkeypatch.setattr(model_module, "LEAST_GAIN", lacking.cost - exchanged.cost + 1e3)
+    assert exchange_terms(lacking, evidence) == lacking
 
 
-def test_a_new_term_has_no_guard_that_changes_nothing() -> None:
+def test_a_new_term_has_no_useless_guard() -> None:
     side = line((1, 1), P).scores < 20
-    options = with_term(Model(1, (), ()), 0, np.where(side, 4.0, -4.0), families(P))
-    assert len(options) == model_module.KEPT
+    options = with_term(Model(P, 1, (), ()), 0, np.where(side, 4.0, -4.0), families(P))
+    assert len(options) == model_module.TERMS_PER_POSITION
     assert all(option.terms[0].guard is None for option in options)
-    np.testing.assert_array_equal(options[0].labels(N), side)
+    np.testing.assert_array_equal(options[0].labels(), side)
 
 
-def test_no_term_is_tried_that_cannot_gain_what_it_costs() -> None:
-    truth = twice()
+def test_a_term_is_tried_only_if_it_can_gain_more_than_it_costs() -> None:
+    truth = line_twice()
     lacking = truth.without(1)
-    wrong = (lacking.labels(N) != truth.labels(N)).sum()
+    wrong = (lacking.labels() != truth.labels()).sum()
     for most, pays in ((0.9 * BOUNDARY_NATS, False), (5 * BOUNDARY_NATS, True)):
-        signed = signed_of(truth, most / wrong)
-        options = [with_term(lacking, at, signed, families(P)[:2]) for at in places(lacking)]
+        log_odds = log_odds_of(truth, most / wrong)
+        options = [with_term(lacking, i, log_odds, families(P)[:2]) for i in positions(lacking)]
         assert any(options) is pays
 
 
-def test_a_new_term_has_no_guard_that_gains_less_than_it_costs() -> None:
+def test_a_new_term_has_a_guard_only_if_it_gains_more_than_it_costs() -> None:
     diagonal = line((1, 1), P)
-    base = Model(10, twice().periodic, ())
-    z = base.start(N)
+    base = Model(P, 10, line_twice().periodic, ())
+    z = base.start()
     side = diagonal.scores < 20
     few = np.flatnonzero(side & (z == z.max()))[:3]
-    for worth, guarded in ((0.3 * GUARD_NATS, False), (0.4 * GUARD_NATS, True)):
-        signed = np.where(z == z.max(), 0.0, np.where(side, 4.0, -4.0))
-        signed[few] = -worth
-        best = with_term(base, 0, signed, (diagonal,))[0].terms[0]
-        assert (best.guard is not None) is guarded
+    for size, is_guarded in ((0.3 * GUARD_NATS, False), (0.4 * GUARD_NATS, True)):
+        log_odds = np.where(z == z.max(), 0.0, np.where(side, 4.0, -4.0))
+        log_odds[few] = -size
+        best = with_term(base, 0, log_odds, (diagonal,))[0].terms[0]
+        assert (best.guard is not None) is is_guarded
 
 
-def test_a_new_boundary_parts_no_two_inputs_that_it_cannot_tell_apart() -> None:
-    signed = np.random.default_rng(0).normal(scale=4, size=N)
+def test_a_new_boundary_never_divides_pairs_with_equal_scores() -> None:
+    log_odds = np.random.default_rng(0).normal(scale=4, size=N)
     for family in families(P)[::5]:
-        for option in with_term(Model(1, (), ()), 0, signed, (family,)):
+        for option in with_term(Model(P, 1, (), ()), 0, log_odds, (family,)):
             before = option.terms[0].boundary.before
             assert set(family.scores[before]).isdisjoint(family.scores[~before])
 
@@ -198,15 +201,15 @@ def random_model(seed: int) -> Model:
         boundary = Boundary(family, int(rng.choice(np.flatnonzero(family.ends))))
         guard = Guard(bool(rng.integers(2)), int(rng.integers(-3, 4))) if i else None
         weight = [1, 2, 2.5, -3, -5.5, 4][rng.integers(6)]
-        terms.append(Placed(boundary, bool(rng.integers(2)), weight, guard))
+        terms.append(PlacedTerm(boundary, bool(rng.integers(2)), weight, guard))
     axis = axes(P_SMALL)[rng.integers(len(axes(P_SMALL)))]
     periodic = tuple(Periodic(axis, int(rng.integers(len(axis.waves)))) for _ in range(seed % 3))
-    return Model(int(rng.integers(0, 5)), periodic, tuple(terms))
+    return Model(P_SMALL, int(rng.integers(0, 5)), periodic, tuple(terms))
 
 
 def run(model: Model, pair: int, forced: dict[int, bool] | None = None) -> bool:
-    """Labels one pair; a forced term counts wherever its guard holds, or nowhere."""
-    z = sum(int(one.values[pair]) for one in model.periodic) - model.offset
+    """Return one pair's label; a forced term applies wherever its guard holds, or nowhere."""
+    z = sum(int(feature.values[pair]) for feature in model.periodic) - model.offset
     for i, term in enumerate(model.terms):
         side = bool(term.boundary.before[pair]) == term.before
         side = (forced or {}).get(i, side)
@@ -221,75 +224,76 @@ def run_all(model: Model, forced: dict[int, bool] | None = None) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_labels_are_the_terms_in_turn(seed) -> None:
+def test_labels_apply_the_terms_in_order(seed) -> None:
     model = random_model(seed)
-    np.testing.assert_array_equal(model.labels(N_SMALL), run_all(model))
+    np.testing.assert_array_equal(model.labels(), run_all(model))
 
 
-def test_random_models_label_both_ways_and_their_order_matters() -> None:
-    shares = [random_model(seed).labels(N_SMALL).mean() for seed in SEEDS]
+def test_random_models_have_both_labels_and_depend_on_the_order_of_terms() -> None:
+    shares = [random_model(seed).labels().mean() for seed in SEEDS]
     assert sum(0 < share < 1 for share in shares) > 8
-    turned = [Model(one.offset, one.periodic, one.terms[::-1]) for one in map(random_model, SEEDS)]
+    reversed_ = [replace(m, terms=m.terms[::-1]) for m in map(random_model, SEEDS)]
     assert any(
-        (run_all(one) != random_model(s).labels(N_SMALL)).any() for s, one in enumerate(turned)
+        (run_all(m) != random_model(seed).labels()).any() for seed, m in enumerate(reversed_)
     )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_gains_are_the_difference_of_a_term_that_counts_and_one_that_does_not(seed) -> None:
+def test_gains_compare_labels_with_and_without_a_term(seed) -> None:
     model = random_model(seed)
-    signed = np.random.default_rng(seed).normal(size=N_SMALL)
+    log_odds = np.random.default_rng(seed).normal(size=N_SMALL)
     for i, term in enumerate(model.terms):
-        gains = model.gains(i, signed)
-        brute = signed * (run_all(model, {i: True}).astype(int) - run_all(model, {i: False}))
+        gains = model.gains(i, log_odds)
+        brute = log_odds * (run_all(model, {i: True}).astype(int) - run_all(model, {i: False}))
         np.testing.assert_array_equal(gains, brute)
         other = Boundary(families(P_SMALL)[0], 30)
         moved = model.replaced(i, term._replace(boundary=other))
         change = gains[other.before == term.before].sum()
         change -= gains[term.boundary.before == term.before].sum()
-        saved = wrong_cost(model.labels(N_SMALL), signed) - wrong_cost(
-            moved.labels(N_SMALL), signed
+        saved = contradiction_cost(model.labels(), log_odds) - contradiction_cost(
+            moved.labels(), log_odds
         )
         assert saved == pytest.approx(change)
 
 
-def test_contradicted_answers_cost_their_worth() -> None:
-    signed = np.array([2.0, -3.0, 0.5, -1.0])
-    assert wrong_cost(np.array([True, False, True, False]), signed) == 0
-    assert wrong_cost(np.array([False, False, True, True]), signed) == 3
-    assert wrong_cost(np.array([False, True, False, True]), signed) == 6.5
+def test_contradicted_predictions_cost_their_log_odds() -> None:
+    log_odds = np.array([2.0, -3.0, 0.5, -1.0])
+    assert contradiction_cost(np.array([True, False, True, False]), log_odds) == 0
+    assert contradiction_cost(np.array([False, False, True, True]), log_odds) == 3
+    assert contradiction_cost(np.array([False, True, False, True]), log_odds) == 6.5
 
 
-def test_replacing_a_term_leaves_the_others() -> None:
+def test_replacing_a_term_keeps_the_others() -> None:
     model = next(m for m in map(random_model, SEEDS) if len(m.terms) >= 3)
     term = model.terms[1]._replace(weight=7)
     changed = model.replaced(1, term)
     assert changed.terms[1] is term
-    kept = [i for i, (a, b) in enumerate(zip(model.terms, changed.terms, strict=True)) if a is b]
-    assert kept == [i for i in range(len(model.terms)) if i != 1]
+    same = [i for i, (a, b) in enumerate(zip(model.terms, changed.terms, strict=True)) if a is b]
+    assert same == [i for i in range(len(model.terms)) if i != 1]
 
 
-def test_shorter_models_lack_one_term_or_one_guard() -> None:
+def test_simplifications_lack_one_term_or_one_guard() -> None:
     model = next(m for m in map(random_model, SEEDS) if len(m.terms) == 4)
     sizes = [
-        (len(one.terms), sum(term.guard is not None for term in one.terms))
-        for one in model.shorter()
+        (len(simpler.terms), sum(term.guard is not None for term in simpler.terms))
+        for simpler in model.simplifications()
     ]
     assert sorted(sizes) == [(3, 2)] * 3 + [(3, 3)] + [(4, 2)] * 3
-    whole = {id(term.boundary) for term in model.terms}
-    left = [whole - {id(t.boundary) for t in m.terms} for m in model.shorter() if len(m.terms) == 3]
-    assert all(len(one) == 1 for one in left) and len(set.union(*left)) == 4
+    every = {id(term.boundary) for term in model.terms}
+    shorter = [m for m in model.simplifications() if len(m.terms) == 3]
+    dropped = [every - {id(term.boundary) for term in m.terms} for m in shorter]
+    assert all(len(ids) == 1 for ids in dropped) and len(set.union(*dropped)) == 4
 
 
-def test_an_assembled_model_labels_as_its_accumulator() -> None:
+def test_an_assembled_model_has_its_accumulator_s_labels() -> None:
     rng = np.random.default_rng(3)
     ends = [(families(P_SMALL)[0], 40), (families(P_SMALL)[20], 55)]
-    features = Features(tuple(Boundary(*one) for one in ends), (Periodic(axes(P_SMALL)[0], 3),))
+    features = Features(tuple(Boundary(*end) for end in ends), (Periodic(axes(P_SMALL)[0], 3),))
     terms = (Term(1, False, 2, None), Term(0, True, -4, Guard(False, int(rng.integers(1, 2)))))
-    model = assemble(features, Accumulator(1, terms))
+    model = assemble(features, Accumulator(1, terms), P_SMALL)
     z = features.periodic[0].values - 1 + 2 * ~features.boundaries[1].before
     z = z - 4 * (features.boundaries[0].before & (z > 1))
-    np.testing.assert_array_equal(model.labels(N_SMALL), z >= 0)
+    np.testing.assert_array_equal(model.labels(), z >= 0)
     assert set(model.features.boundaries) == set(features.boundaries)
     assert model.features.periodic == features.periodic
     assert 0 < (z >= 0).mean() < 1
@@ -299,22 +303,23 @@ def planted(curve: float = 2.0, bound: float = 3.0, diagonal: int = 37) -> Model
     (along_x,) = (axis for axis in axes(P) if axis.slopes == (1, 0))
     bars = Periodic(along_x, along_x.waves.index(Wave((1, 0), 1.5, 1, 8)))
     return Model(
+        P,
         5,
         (bars,),
         (
-            Placed(at(curves(curve, P), bound), True, 3, None),
-            Placed(at(line((1, 1), P), diagonal), True, 5.5, Guard(True, -1)),
+            PlacedTerm(boundary_at(curves(curve, P), bound), True, 3, None),
+            PlacedTerm(boundary_at(line((1, 1), P), diagonal), True, 5.5, Guard(True, -1)),
         ),
     )
 
 
-def useless(guard: Guard | None) -> Placed:
-    return Placed(at(line((1, 0), P), 3), True, 1, guard)
+def useless(guard: Guard | None) -> PlacedTerm:
+    return PlacedTerm(boundary_at(line((1, 0), P), 3), True, 1, guard)
 
 
 @pytest.mark.parametrize("before", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_one_sweep_finds_what_trying_every_boundary_finds(before, seed) -> None:
+def test_one_sweep_matches_brute_force(before, seed) -> None:
     p = 11
     gains = np.random.default_rng(seed).normal(size=p * p)
     tried = (line((1, 2), p), curves(0.5, p), curves(1.2, p))
@@ -326,7 +331,7 @@ def test_one_sweep_finds_what_trying_every_boundary_finds(before, seed) -> None:
     assert boundary.family.ends[boundary.end] and min(brute) < value - 5
 
 
-def test_what_is_near_a_line_are_its_parallels_and_near_a_curve_like_ones() -> None:
+def test_near_a_line_are_its_parallels_and_near_a_curve_similar_exponents() -> None:
     slope = line((1, 2), P)
     assert near(Boundary(slope, 20), P) == (slope,)
     for ratio in (0.5, 2.37, max(RATIOS)):
@@ -339,68 +344,67 @@ def test_what_is_near_a_line_are_its_parallels_and_near_a_curve_like_ones() -> N
         assert np.abs(np.log(ratios / ratio)).min() < 0.01
 
 
-def test_refitting_a_term_gives_it_the_best_boundary_and_touches_no_other() -> None:
+def test_refitting_a_term_finds_its_best_boundary_and_keeps_the_others() -> None:
     truth = planted()
-    signed = np.where(truth.labels(N), 2.0, -2.0)
-    for moved, place in ((planted(bound=2.4), 0), (planted(diagonal=29), 1)):
-        assert wrong_cost(moved.labels(N), signed) > 10
-        mended = refit_term(moved, place, signed)
-        assert wrong_cost(mended.labels(N), signed) == 0
-        assert mended.terms[1 - place] is moved.terms[1 - place]
-    worse = refit_term(planted(bound=2.4), 1, signed)  # the wrong term's place
-    assert (
-        0 < wrong_cost(worse.labels(N), signed) <= wrong_cost(planted(bound=2.4).labels(N), signed)
-    )
-    assert refit_term(truth, 0, signed) is truth  # nothing to be gained
+    log_odds = np.where(truth.labels(), 2.0, -2.0)
+    for moved, index in ((planted(bound=2.4), 0), (planted(diagonal=29), 1)):
+        assert contradiction_cost(moved.labels(), log_odds) > 10
+        refitted = refit_term(moved, index, log_odds)
+        assert contradiction_cost(refitted.labels(), log_odds) == 0
+        assert refitted.terms[1 - index] is moved.terms[1 - index]
+    worse = refit_term(planted(bound=2.4), 1, log_odds)  # not the displaced term
+    displaced_cost = contradiction_cost(planted(bound=2.4).labels(), log_odds)
+    assert 0 < contradiction_cost(worse.labels(), log_odds) <= displaced_cost
+    assert refit_term(truth, 0, log_odds) is truth  # it has the best boundaries
 
 
-def test_cost_is_mistakes_terms_features_and_guards() -> None:
+def test_a_model_s_cost_sums_contradictions_features_and_guards() -> None:
     model = planted()
-    signed = np.where(model.labels(N), 2.0, -2.0)
+    log_odds = np.where(model.labels(), 2.0, -2.0)
     own = 2 * BOUNDARY_NATS + WAVE_NATS + GUARD_NATS
-    assert model_cost(model, signed) == pytest.approx(own)
-    signed[:7] *= -1
-    assert model_cost(model, signed) == pytest.approx(own + 14)
-    longer = Model(model.offset, model.periodic, (*model.terms, useless(None)._replace(weight=0)))
-    assert model_cost(longer, signed) == pytest.approx(own + 14 + BOUNDARY_NATS)
+    assert model_cost(model, log_odds) == pytest.approx(own)
+    log_odds[:7] *= -1
+    assert model_cost(model, log_odds) == pytest.approx(own + 14)
+    longer = model.inserted(2, useless(None)._replace(weight=0))
+    assert model_cost(longer, log_odds) == pytest.approx(own + 14 + BOUNDARY_NATS)
 
 
-def test_answers_are_weighed_by_what_the_model_says_is_wrong() -> None:
+def test_log_odds_depend_on_what_the_model_contradicts() -> None:
     truth = planted()
     splits = np.arange(N) % 2
-    labels = truth.labels(N)
+    labels = truth.labels()
     labels[np.arange(0, 300, 10)] ^= True  # all in the first split
     evidence = gather_evidence(labels, None, splits)
-    signed = weigh(evidence, truth)
-    np.testing.assert_array_equal(signed > 0, labels)
-    assert np.abs(signed[splits == 0]).max() < np.abs(signed[splits == 1]).min()
-    wrong = truth.labels(N) != labels
-    np.testing.assert_array_equal(np.abs(signed), evidence.worth(wrong))
+    log_odds = model_log_odds(evidence, truth)
+    np.testing.assert_array_equal(log_odds > 0, labels)
+    assert np.abs(log_odds[splits == 0]).max() < np.abs(log_odds[splits == 1]).min()
+    wrong = truth.labels() != labels
+    np.testing.assert_array_equal(np.abs(log_odds), evidence.costs(wrong))
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.02])
-def test_a_displaced_model_is_brought_back(noise) -> None:
+def test_refitting_a_displaced_model_restores_it(noise) -> None:
     truth = planted()
-    labels = truth.labels(N) ^ (np.random.default_rng(0).random(N) < noise)
+    labels = truth.labels() ^ (np.random.default_rng(0).random(N) < noise)
     evidence = gather_evidence(labels)
     displaced = planted(curve=1.85, bound=2.2, diagonal=30)
-    cost, model = polish(displaced, evidence)
-    assert (displaced.labels(N) != truth.labels(N)).sum() > 20
-    assert (model.labels(N) != truth.labels(N)).sum() <= (0 if noise == 0 else 4)
-    assert cost == pytest.approx(model_cost(model, weigh(evidence, model)))
-    assert cost < model_cost(displaced, weigh(evidence, displaced)) - 20
+    cost, model = refit(displaced, evidence)
+    assert (displaced.labels() != truth.labels()).sum() > 20
+    assert (model.labels() != truth.labels()).sum() <= (0 if noise == 0 else 4)
+    assert cost == pytest.approx(model_cost(model, model_log_odds(evidence, model)))
+    assert cost < model_cost(displaced, model_log_odds(evidence, displaced)) - 20
 
 
 @pytest.mark.parametrize("guard", [None, Guard(True, -6)])
-def test_a_term_or_guard_that_does_not_pay_is_left_out(guard) -> None:
+def test_a_term_or_guard_that_does_not_pay_is_dropped(guard) -> None:
     truth = planted()
-    evidence = gather_evidence(truth.labels(N))
+    evidence = gather_evidence(truth.labels())
     weak = useless(guard)
-    longer = Model(truth.offset, truth.periodic, (*truth.terms, weak))
-    _, model = polish(longer, evidence)
+    longer = Model(P, truth.offset, truth.periodic, (*truth.terms, weak))
+    _, model = refit(longer, evidence)
     assert [term.weight for term in model.terms] == [3, 5.5]
-    assert model.terms[1].guard == Guard(True, -1)  # that one pays
-    np.testing.assert_array_equal(model.labels(N), truth.labels(N))
+    assert model.terms[1].guard == Guard(True, -1)  # this one pays
+    np.testing.assert_array_equal(model.labels(), truth.labels())
     guarded = truth.replaced(0, truth.terms[0]._replace(guard=Guard(False, -9)))
-    _, model = polish(guarded, evidence)
+    _, model = refit(guarded, evidence)
     assert model.terms[0].guard is None

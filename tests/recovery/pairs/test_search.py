@@ -1,8 +1,9 @@
-"""A program is recovered from answers of which some are wrong, as a network's are: in rows."""
+"""A program is recovered from predictions with errors along boundaries, as a network makes them."""
 
 import numpy as np
 import pytest
 
+from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.published_labels import label_table
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import gather_evidence
@@ -21,8 +22,8 @@ def smooth_field(p: int, seed: int) -> np.ndarray:
     return field
 
 
-def next_to_another(labels: np.ndarray) -> np.ndarray:
-    """Says which pairs have a neighbour of the other label."""
+def is_next_to_other_label(labels: np.ndarray) -> np.ndarray:
+    """Return the pairs that have a neighbour with the other label."""
     near = np.zeros_like(labels)
     for axis in (0, 1):
         differs = np.diff(labels, axis=axis)
@@ -32,35 +33,35 @@ def next_to_another(labels: np.ndarray) -> np.ndarray:
     return near
 
 
-def mistaken(labels: np.ndarray, seed: int) -> np.ndarray:
-    """Says where a network might be wrong: along label changes, neighbours together."""
-    field = np.where(next_to_another(labels), smooth_field(len(labels), seed), -np.inf)
+def errors_along_boundaries(labels: np.ndarray, seed: int) -> np.ndarray:
+    """Return pairs where a network might err: next to other labels, in clusters."""
+    field = np.where(is_next_to_other_label(labels), smooth_field(len(labels), seed), -np.inf)
     return field >= np.sort(field, axis=None)[-round(SHARE * labels.size)]
 
 
 @pytest.mark.parametrize(("p", "margins_known"), [(113, True), (71, False)])
-def test_challenge_2_s_program_comes_back_exactly_from_answers_with_mistakes(
-    p, margins_known
-) -> None:
+def test_challenge_2_s_program_is_recovered_exactly_despite_errors(p, margins_known) -> None:
     truth = np.asarray(label_table(p)).astype(bool)
-    wrong = mistaken(truth, int(margins_known))
+    wrong = errors_along_boundaries(truth, int(margins_known))
     assert wrong.mean() == pytest.approx(SHARE, rel=0.01)
     sizes = np.random.default_rng(2).exponential(size=truth.shape) * np.where(wrong, 0.2, 1)
     margins = sizes.reshape(-1) if margins_known else None
     evidence = gather_evidence((truth ^ wrong).reshape(-1), margins)
-    candidates, scored = find_pair_programs(evidence)
+    findings = find_pair_programs(PairDomain(p), evidence)
+    candidates = findings.candidates
     best = candidates[0]
     np.testing.assert_array_equal(best.labels, truth.reshape(-1))
     for line in ("if x ** 2 < 200 * sqrt(y):", "if y ** 2 < 600 * sqrt(x):", "and z < -3:"):
         assert line in show(best.program)
-    assert [one.cost for one in candidates] == sorted(one.cost for one in candidates)
-    assert len({one.labels.tobytes() for one in candidates}) == len(candidates)
+    costs = [candidate.cost for candidate in candidates]
+    assert costs == sorted(costs)
+    assert len({candidate.labels.tobytes() for candidate in candidates}) == len(candidates)
     assert judge(candidates, evidence, "pairs").confidence > 0.5
-    assert scored > 1_000_000
+    assert findings.scored > 1_000_000
 
 
-def test_labels_in_random_order_are_not_found_with_confidence(monkeypatch) -> None:
-    monkeypatch.setattr(table_search, "MAX_SCORED", 3_000_000)  # on noise there is no end to it
+def test_permuted_labels_get_no_confidence(monkeypatch) -> None:
+    monkeypatch.setattr(table_search, "MAX_SCORED", 3_000_000)  # noise would use all of more
     p = 41
     rng = np.random.default_rng(0)
     x, y = np.indices((p, p)).reshape(2, -1)
@@ -68,7 +69,7 @@ def test_labels_in_random_order_are_not_found_with_confidence(monkeypatch) -> No
     confidences = []
     for labels in (planted, rng.permutation(planted)):
         evidence = gather_evidence(labels, rng.exponential(size=p * p))
-        candidates, _ = find_pair_programs(evidence)
+        candidates = find_pair_programs(PairDomain(p), evidence).candidates
         confidences.append(judge(candidates, evidence, "pairs").confidence)
     ordered, permuted = confidences
     assert ordered > 0.9 and permuted < 0.01

@@ -1,4 +1,4 @@
-"""What a search sees of a network, and what it returns.
+"""The input and output of a search: evidence about a network, and candidate programs.
 
 A search sees predictions and how reliable they are, never a true label. It returns candidate
 programs with their costs. All costs are in nats: a program costs its description length under a
@@ -29,13 +29,13 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a search returns."""
+    """The result of a search."""
 
     candidates: tuple[Candidate, ...]
     """Candidate programs, the cheapest first."""
 
     scored: int
-    """How many features, thresholds or conditions the search scored."""
+    """Number of features, thresholds or conditions that the search scored."""
 
     free_agreement: float | None = None
     """Agreement with the network of the best form with free linear conditions, the baseline that a

@@ -43,7 +43,7 @@ class EvenOdds(NamedTuple):
 
 
 class Method(NamedTuple):
-    """How programs on one kind of domain are searched and judged."""
+    """The search and the even odds for one kind of domain."""
 
     search: Callable[[Any, Evidence], Findings]
     """Searches the programs on a domain of this kind."""
@@ -87,7 +87,7 @@ class Judgement(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recovery:
-    """What was recovered from a network's predictions."""
+    """A recovered program, with runners-up and the confidence in it."""
 
     evidence: Evidence
     candidates: tuple[Candidate, ...]
@@ -100,7 +100,7 @@ class Recovery:
     """Duration of the search."""
 
     scored: int
-    """How many features, thresholds or conditions the search scored."""
+    """Number of features, thresholds or conditions that the search scored."""
 
     @property
     def best(self) -> Candidate:

@@ -41,19 +41,17 @@ def nearest_neighbours(answers: Answers) -> Prediction:
 def tree(answers: Answers) -> Prediction:
     """Fit a decision tree; cross-validation chooses its number of leaves."""
     folds = KFold(5, shuffle=True, random_state=0)
-    tree_classifier = DecisionTreeClassifier(random_state=0)
-    search = GridSearchCV(tree_classifier, {"max_leaf_nodes": LEAVES}, cv=folds)
-    return _tree_prediction(
-        search.fit(_features(answers.challenge), answers.labels).best_estimator_, answers
-    )
+    classifier = DecisionTreeClassifier(random_state=0)
+    search = GridSearchCV(classifier, {"max_leaf_nodes": LEAVES}, cv=folds)
+    search.fit(_features(answers.challenge), answers.labels)
+    return _predict(search.best_estimator_, answers)
 
 
 def small_tree(answers: Answers) -> Prediction:
     """Fit a decision tree of 32 leaves."""
-    tree_classifier = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
-    return _tree_prediction(
-        tree_classifier.fit(_features(answers.challenge), answers.labels), answers
-    )
+    classifier = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
+    classifier.fit(_features(answers.challenge), answers.labels)
+    return _predict(classifier, answers)
 
 
 def formula(answers: Answers) -> Prediction:
@@ -82,10 +80,9 @@ LEARNERS: dict[str, dict[str, Callable[[Answers], Prediction]]] = {
 }
 
 
-def _tree_prediction(tree_classifier: DecisionTreeClassifier, answers: Answers) -> Prediction:
-    return tree_classifier.predict(
-        _features(answers.challenge)
-    ) == 1, tree_classifier.tree_.node_count
+def _predict(classifier: DecisionTreeClassifier, answers: Answers) -> Prediction:
+    labels = classifier.predict(_features(answers.challenge)) == 1
+    return labels, classifier.tree_.node_count
 
 
 def _features(challenge: Challenge) -> np.ndarray:
@@ -98,6 +95,4 @@ def _nearest(name: str) -> np.ndarray:
     """Return the indices of each input's nearest other inputs."""
     features = _features(load_challenge(name))
     search = NearestNeighbors(n_neighbors=max(NEIGHBOURS), algorithm="brute").fit(features)
-    return search.kneighbors(
-        return_distance=False
-    )  # without an argument, each input excludes itself
+    return search.kneighbors(return_distance=False)  # without the input itself

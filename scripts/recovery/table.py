@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def by_kind(rows: list[Row]) -> list[tuple[str, list[Row]]]:
-    """Group rows by kind; pairs with seeds over 100 were run only once, with the final constants."""
+    """Group rows by kind; pairs with seeds over 100 were run once, with the final constants."""
     groups = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     pairs = groups.pop("pairs")
     fresh = {"pairs, seeds over 100": [row for row in pairs if row["seed"] > 100]}

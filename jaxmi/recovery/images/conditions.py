@@ -28,12 +28,12 @@ class Threshold(NamedTuple):
     bound: float
 
 
-class Nearer(NamedTuple):
-    """`metric(image, template(one)) < metric(image, template(other))`."""
+class Comparison(NamedTuple):
+    """`metric(image, template(first)) < metric(image, template(second))`."""
 
     metric: str
-    one: int
-    other: int
+    first: int
+    second: int
 
 
 class Band(NamedTuple):
@@ -46,7 +46,7 @@ class Band(NamedTuple):
     high: float
 
 
-Condition = Threshold | Nearer | Band
+Condition = Threshold | Comparison | Band
 
 Scores = Callable[[str, Sequence[int | None]], Float[np.ndarray, "t n"]]
 """Metric, templates -> scores of all images."""
@@ -62,8 +62,8 @@ class ScoredCondition(NamedTuple):
 def where_holds(condition: Condition, score: Scores) -> Bool[np.ndarray, "n"]:
     """Return the images where a condition holds, given a function that computes scores."""
     match condition:
-        case Nearer(metric, one, other):
-            scores = score(metric, (one, other))
+        case Comparison(metric, first, second):
+            scores = score(metric, (first, second))
             return scores[0] < scores[1]
         case Band(metric, template, inside, low, high):
             scores = score(metric, (template,))[0]
@@ -144,7 +144,7 @@ TURNS = 3
 """Largest number of exchanges of either template."""
 
 
-def find_nearer(
+def find_comparisons(
     metrics: Sequence[Metric],
     rows: Int[np.ndarray, "r"],
     gain: Float[np.ndarray, "r"],
@@ -168,13 +168,13 @@ def find_nearer(
         values = (sides[0] < sides[1]).astype(np.float32) @ gain
         tried += [(float(v), i, (int(a), int(b))) for v, (a, b) in zip(values, pairs, strict=True)]
     tried.sort(reverse=True)
-    best_others = {(i, one): (value, other) for value, i, (one, other) in reversed(tried)}
-    likely = sorted(best_others, key=lambda first: -best_others[first][0])[:IMPROVED]
+    best_seconds = {(i, first): (value, second) for value, i, (first, second) in reversed(tried)}
+    likely = sorted(best_seconds, key=lambda key: -best_seconds[key][0])[:IMPROVED]
     gains: dict[Condition, float] = {}
-    for i, one in likely:
-        other = best_others[i, one][1]
-        value, pair = _improve(metrics[i], moments[i], rows, gain, one, other)
-        gains[Nearer(metrics[i].name, *pair)] = value
+    for i, first in likely:
+        second = best_seconds[i, first][1]
+        value, pair = _improve(metrics[i], moments[i], rows, gain, first, second)
+        gains[Comparison(metrics[i].name, *pair)] = value
     order = sorted(gains, key=lambda condition: -gains[condition])[:top]
     return [ScoredCondition(gains[condition], condition) for condition in order]
 
@@ -202,23 +202,23 @@ def _improve(
     moments: "_Moments",
     rows: Int[np.ndarray, "r"],
     gain: Float[np.ndarray, "r"],
-    one: int,
-    other: int,
+    first: int,
+    second: int,
 ) -> tuple[float, tuple[int, int]]:
     """Exchange either template for the best, by gain, until nothing improves."""
     value = -np.inf
     for _ in range(TURNS):
-        likely = _largest(moments.correlations(np.array([other]), -1)[0], NEAR)
-        holds = metric.score(rows, likely) < metric.score(rows, np.array([other]))
-        one = int(likely[(holds.astype(np.float32) @ gain).argmax()])
-        likely = _largest(moments.correlations(np.array([one]), 1)[0], NEAR)
-        holds = metric.score(rows, np.array([one])) < metric.score(rows, likely)
+        likely = _largest(moments.correlations(np.array([second]), -1)[0], NEAR)
+        holds = metric.score(rows, likely) < metric.score(rows, np.array([second]))
+        first = int(likely[(holds.astype(np.float32) @ gain).argmax()])
+        likely = _largest(moments.correlations(np.array([first]), 1)[0], NEAR)
+        holds = metric.score(rows, np.array([first])) < metric.score(rows, likely)
         gains = holds.astype(np.float32) @ gain
-        other = int(likely[gains.argmax()])
+        second = int(likely[gains.argmax()])
         if gains.max() <= value:
             break
         value = float(gains.max())
-    return value, (one, other)
+    return value, (first, second)
 
 
 # Ranking of templates by correlation.

@@ -17,11 +17,11 @@ from jaxmi.programs.parse import parse
 from jaxmi.recovery.evidence import Evidence
 from jaxmi.recovery.images.conditions import (
     Band,
+    Comparison,
     Condition,
-    Nearer,
     ScoredCondition,
     Threshold,
-    find_nearer,
+    find_comparisons,
     find_thresholds,
     sweep,
     where_holds,
@@ -138,7 +138,7 @@ class Formula:
 
 def _condition_nats(condition: Condition) -> float:
     match condition:
-        case Nearer():
+        case Comparison():
             return 2 * TEMPLATE_NATS + 2 * NODE_NATS
         case Band(low=low, high=high):
             digits = _digit_count(low) + _digit_count(high)
@@ -154,8 +154,8 @@ def _digit_count(value: float) -> int:
 
 def _condition_text(condition: Condition) -> str:
     match condition:
-        case Nearer(metric, one, other):
-            return f"{_score_text(metric, one)} < {_score_text(metric, other)}"
+        case Comparison(metric, first, second):
+            return f"{_score_text(metric, first)} < {_score_text(metric, second)}"
         case Band(metric, template, inside, low, high):
             score = _score_text(metric, template)
             band = f"{_number_text(low)} <= {score} < {_number_text(high)}"
@@ -209,7 +209,7 @@ def round_bounds(
     Returns:
       The condition and its gain less the cost of its digits.
     """
-    if isinstance(condition, Nearer):
+    if isinstance(condition, Comparison):
         return ScoredCondition(float(gain[holds_exactly(domain, condition)].sum()), condition)
     scores = _exact_scores(domain, condition.metric, condition.template)
     order = np.argsort(scores, kind="stable")
@@ -270,7 +270,7 @@ LEAST_DECIDED = 100
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What a search for conditions is given."""
+    """The input of a search for conditions."""
 
     domain: ImageDomain
     metrics: Sequence[Metric]
@@ -343,7 +343,7 @@ def best_conditions(task: Task, gain: Float[np.ndarray, "n"]) -> list[ScoredCond
         return []
     rows = np.random.default_rng(len(decided)).permutation(decided)[:ROWS]
     row_gain = gain[rows].astype(np.float32)
-    scored = find_nearer(task.metrics, rows, row_gain, ALTERNATIVES)
+    scored = find_comparisons(task.metrics, rows, row_gain, ALTERNATIVES)
     for metric in task.metrics:
         scored += find_thresholds(metric, rows, row_gain, ALTERNATIVES // 2)
     values, below, bounds = sweep(task.metrics[0].images[rows, 0][None], row_gain)

@@ -172,8 +172,8 @@ class _Partials(NamedTuple):
     values: Float[np.ndarray, "beam"]
 
     loss: float
-    """What the best of them falls short of the largest possible value on the rows that no guarded
-    term changes, its own cost included."""
+    """Largest possible value on the rows that no guarded term changes, less that of the best of
+    these, its cost included."""
 
     @property
     def merits(self) -> Float[np.ndarray, "beam"]:

@@ -346,7 +346,7 @@ class _Draft(NamedTuple):
     term: PlacedTerm
 
     gains: Float[np.ndarray, "n"]
-    """What each pair gains in nats if the weight is added there."""
+    """Gain of each pair in nats if the weight is added there."""
 
     @property
     def bound(self) -> float:

@@ -44,8 +44,8 @@ VARIANTS = 2
 """Number of further combinations of moduli per table."""
 
 ENOUGH = {True: (0.02, 0.003), False: (0.03, 0.02)}
-"""Whether logits are known -> nats per input and share of contradicted confident predictions, above
-either of which the next stage follows."""
+"""True if logits are known -> nats per input and share of contradicted confident predictions; above
+either of them the next stage follows."""
 
 THOROUGH_TABLES = 2
 THOROUGH_PLANS = 60

@@ -56,7 +56,7 @@ class TableSearch:
     """Log-odds that each label is 1."""
 
     scored: int = field(default=0, init=False)
-    """How many boundaries and periodic features the search scored so far."""
+    """Number of boundaries and periodic features that the search scored so far."""
 
     def starts_from_rows(self) -> list[ScoredFeatures]:
         """Return starts in which each value along an axis has a label of its own, cheapest first.

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jaxmi.recovery.images.conditions import (
-    Nearer,
+    Comparison,
     find_bands,
-    find_nearer,
+    find_comparisons,
     find_thresholds,
     sweep,
     sweep_bands,
@@ -46,8 +46,8 @@ def test_a_threshold_is_found_on_either_side(metric, below) -> None:
 def test_a_comparison_is_found_and_comes_first(metric) -> None:
     first, second = metric.score(slice(None), np.array([21, 140]))
     gain = gain_of(first < second)
-    comparisons = find_nearer([metric], np.arange(N), gain, 5)
-    assert comparisons[0] == (gain.clip(0).sum(), Nearer("dot", 21, 140))
+    comparisons = find_comparisons([metric], np.arange(N), gain, 5)
+    assert comparisons[0] == (gain.clip(0).sum(), Comparison("dot", 21, 140))
     gains = [comparison.gain for comparison in comparisons]
     assert gains == sorted(gains, reverse=True) and 1 < len(gains) <= 5
 

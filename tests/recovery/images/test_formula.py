@@ -11,7 +11,7 @@ from jaxmi.recovery.evidence import gather_evidence
 from jaxmi.recovery.images import formula as formula_module
 from jaxmi.recovery.images.conditions import (
     Band,
-    Nearer,
+    Comparison,
     ScoredCondition,
     Threshold,
     sweep,
@@ -39,7 +39,7 @@ from jaxmi.recovery.images.formula import (
 from jaxmi.recovery.images.scores import make_metrics
 
 CONDITIONS = (
-    Nearer("l1", 3, 9),
+    Comparison("l1", 3, 9),
     Threshold("dot", 5, True, 2_000_000.0),
     Threshold("mean", None, False, 33.5),
 )
@@ -74,8 +74,8 @@ def test_more_templates_and_digits_cost_more() -> None:
     assert short.nats < Formula("one", (Threshold("l1", 3, True, 31_200.0),)).nats
     assert short.nats < Formula("and", (short.conditions[0], CONDITIONS[2])).nats
     assert Formula("one", CONDITIONS[2:]).nats < Formula("one", CONDITIONS[:1]).nats
-    nearer = Formula("one", CONDITIONS[:1])
-    assert nearer.nats == pytest.approx(2 * TEMPLATE_NATS + 2 * NODE_NATS)
+    comparison = Formula("one", CONDITIONS[:1])
+    assert comparison.nats == pytest.approx(2 * TEMPLATE_NATS + 2 * NODE_NATS)
     assert Formula("most", CONDITIONS).nats == Formula("all", CONDITIONS).nats + NODE_NATS
     for low, high in ((25_300.0, 31_000.0), (25_000.0, 31_100.0)):
         longer = Formula("one", (Band("l1", 3, True, low, high),))
@@ -97,7 +97,7 @@ def test_a_band_s_bounds_are_found_again_with_their_digits(domain, inside) -> No
 
 
 AT_BOUNDS = (
-    Nearer("l1", 0, 1),
+    Comparison("l1", 0, 1),
     Threshold("l1", 0, True, 4.0),
     Threshold("l1", 0, False, 4.0),
     Band("l1", 0, True, 3.0, 7.0),
@@ -169,7 +169,7 @@ def test_only_an_idle_condition_is_dropped() -> None:
 
 
 N = 1500
-FIRST, SECOND, THIRD = Nearer("l1", 3, 9), Nearer("l2", 17, 60), Nearer("cosine", 8, 41)
+FIRST, SECOND, THIRD = Comparison("l1", 3, 9), Comparison("l2", 17, 60), Comparison("cosine", 8, 41)
 
 
 @pytest.fixture(scope="module")
@@ -260,7 +260,7 @@ def test_measuring_returns_the_best_conditions_then_the_next_best(few_images, me
 def test_conditions_are_measured_again_given_the_chosen_others(few_images, metrics) -> None:
     first, second, third = (holds_exactly(few_images, c) for c in (FIRST, SECOND, THIRD))
     assert third[second].sum() > first[second].sum()  # so THIRD is chosen at first, beside `wrong`
-    wrong = Nearer("l2", SECOND.other, SECOND.one)
+    wrong = Comparison("l2", SECOND.second, SECOND.first)
     ranked = [
         [ScoredCondition(2.0, FIRST), ScoredCondition(1.0, THIRD)],
         [ScoredCondition(2.0, wrong), ScoredCondition(1.0, SECOND)],

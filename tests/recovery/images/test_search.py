@@ -8,7 +8,7 @@ from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 from jaxmi.recovery.evidence import gather_evidence
 from jaxmi.recovery.images import search, soft
-from jaxmi.recovery.images.conditions import Nearer, ScoredCondition, Threshold
+from jaxmi.recovery.images.conditions import Comparison, ScoredCondition, Threshold
 from jaxmi.recovery.images.formula import FORMS, Formula, Task, condition_count, form_labels
 from jaxmi.recovery.images.scores import make_metrics
 from jaxmi.recovery.images.search import BETTER, SIMPLER, find_image_programs
@@ -94,10 +94,10 @@ def test_a_short_form_is_tried_first_unless_it_agrees_much_less(
 def test_an_idle_condition_is_dropped_and_all_programs_have_equal_prices(
     domain, metrics, monkeypatch
 ) -> None:
-    nearer = Nearer("cosine", 125, 385)
+    comparison = Comparison("cosine", 125, 385)
     evidence = gather_evidence(truth_of(PLANTED["pair"], domain))
     places = [
-        [ScoredCondition(2.0, nearer)],
+        [ScoredCondition(2.0, comparison)],
         [ScoredCondition(1.0, Threshold("mean", None, False, 1.0))],
     ]
     tried = []
@@ -111,7 +111,7 @@ def test_an_idle_condition_is_dropped_and_all_programs_have_equal_prices(
     best, *others = find_image_programs(domain, evidence, metrics=metrics).candidates
     assert tried == ["and", "one"]
     assert (best.labels == evidence.labels).all()
-    assert best.cost == Formula("one", (nearer,)).nats
+    assert best.cost == Formula("one", (comparison,)).nats
     prices = evidence.costs(best.labels != evidence.labels)
     for other in others:
         assert 10 < other.cost - prices[other.labels != evidence.labels].sum() < 100

@@ -26,10 +26,10 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
 from jaxmi.programs.compiled import label_batch, label_constants
+from jaxmi.programs.compiled.skeleton import fill, make_skeleton, split_constants
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
-from jaxmi.programs.skeleton import constants, filled, skeleton
 from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
@@ -129,11 +129,11 @@ def programs_per_second(name: str, domain: Domain, rounds: int) -> dict[str, Any
     """
     text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
     program = parse(text, domain.kind)
-    shared, own = skeleton(program), np.array(constants(program)[1], np.float64)
+    shared, own = make_skeleton(program), np.array(split_constants(program)[1], np.float64)
     factors = np.random.default_rng(0).uniform(0.8, 1.25, (CANDIDATES, len(own)))
     whole = [kind is int for kind in shared.kinds]
     values = np.where(whole, np.round(own * factors), own * factors)
-    programs = [filled(shared, row) for row in values.tolist()]
+    programs = [fill(shared, row) for row in values.tolist()]
     few = programs[: CANDIDATES // 20]
     seconds = time_in_turn(
         {

@@ -3,7 +3,7 @@
 Functions of images, exact: sums of whole numbers, and at most one rounding after them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -131,6 +131,18 @@ class PairDomain:
         numbers = np.arange(self.p)
         return {"x": numbers[:, None], "y": numbers[None, :], "p": np.array([[self.p]])}
 
+    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
+        """Return values of the whole domain in the smallest array that broadcasts to it.
+
+        Args:
+          values: (p, p).
+          names: The inputs that the values depend on.
+
+        Returns:
+          (p or 1, p or 1): one row if the values do not depend on x, one column if not on y.
+        """
+        return values[: None if "x" in names else 1, : None if "y" in names else 1]
+
     def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
         """Raises AssertionError: a program on pairs has no images."""
         raise AssertionError(f"{function} of {arguments} in a program on pairs")
@@ -185,6 +197,10 @@ class ImageDomain:
     def inputs(self) -> Mapping[str, np.ndarray]:
         """Returns nothing: the image is not a number."""
         return {}
+
+    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
+        """Return values (n,) as they are: every one may differ."""
+        return values
 
     def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
         """Computes a function of images, once.

@@ -1,4 +1,4 @@
-"""Compiled labels are evaluated labels, bit for bit; what might not be is refused, for cause."""
+"""Compiled labels equal evaluated labels, bit for bit; programs without a proof are refused."""
 
 import random
 import re
@@ -11,39 +11,49 @@ import pytest
 
 from jaxmi.data.mnist import Mnist
 from jaxmi.errors import InputError
-from jaxmi.programs import arrays, bounds, compiled, flow
+from jaxmi.programs import compiled
 from jaxmi.programs import language as lang
-from jaxmi.programs.compiled import label_batch, label_constants, why_not_compiled
+from jaxmi.programs.compiled import (
+    arrays,
+    bounds,
+    flow,
+    label_batch,
+    label_constants,
+    why_not_compiled,
+)
+from jaxmi.programs.compiled.skeleton import fill, make_skeleton, split_constants
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate, label
 from jaxmi.programs.language import Program
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show_expression
-from jaxmi.programs.skeleton import constants, filled, skeleton
 
 PUBLISHED = files("jaxmi.programs").joinpath("published/transformer.txt").read_text()
 CLUE = files("jaxmi.programs").joinpath("published/cnn.txt").read_text()
 
 
 def tables(program: lang.Program) -> list[str]:
-    return [show_expression(table) for table in skeleton(program).tables]
+    return [show_expression(table) for table in make_skeleton(program).tables]
 
 
 @pytest.mark.parametrize(("text", "kind"), [(PUBLISHED, "pairs"), (CLUE, "image")])
 def test_a_skeleton_filled_with_its_constants_is_the_program(text: str, kind: lang.Kind) -> None:
     program = parse(text, kind)
-    values = constants(program)[1]
-    assert filled(skeleton(program), values) == program
-    others = filled(skeleton(program), [value + 1 for value in values])
+    values = split_constants(program)[1]
+    assert fill(make_skeleton(program), values) == program
+    others = fill(make_skeleton(program), [value + 1 for value in values])
     assert others != program
-    assert constants(others) == (constants(program)[0], tuple(value + 1 for value in values))
-    assert skeleton(others) == skeleton(program)
-    assert hash(skeleton(others)) == hash(skeleton(program))
+    assert split_constants(others) == (
+        split_constants(program)[0],
+        tuple(value + 1 for value in values),
+    )
+    assert make_skeleton(others) == make_skeleton(program)
+    assert hash(make_skeleton(others)) == hash(make_skeleton(program))
 
 
 def test_the_published_programs_constants_and_tables() -> None:
     program = parse(PUBLISHED, "pairs")
-    assert constants(program)[1] == (0, 200, 3, 600, 2, 8, 5, 20, 3, 5.5, 0)
+    assert split_constants(program)[1] == (0, 200, 3, 600, 2, 8, 5, 20, 3, 5.5, 0)
     expected = ["x ** 2", "sqrt(y)", "y ** 2", "sqrt(x)", "int(x ** 1.5)", "y", "p - x"]
     assert tables(program) == expected
     assert tables(parse(CLUE, "image")) == ["l1(image, template(6))"]
@@ -62,7 +72,7 @@ def test_the_published_programs_constants_and_tables() -> None:
     ],
 )
 def test_literals_of_powers_and_truth_values_stay(text: str, found: tuple) -> None:
-    assert constants(parse(text, "pairs"))[1] == found
+    assert split_constants(parse(text, "pairs"))[1] == found
 
 
 @pytest.mark.parametrize(
@@ -81,18 +91,18 @@ def test_literals_of_powers_and_truth_values_stay(text: str, found: tuple) -> No
 )
 def test_keys_are_equal_where_skeletons_are(text: str, other: str, same: bool) -> None:
     a, b = parse(text, "pairs"), parse(other, "pairs")
-    assert (constants(a)[0] == constants(b)[0]) is same
-    assert (skeleton(a) == skeleton(b)) is same
+    assert (split_constants(a)[0] == split_constants(b)[0]) is same
+    assert (make_skeleton(a) == make_skeleton(b)) is same
 
 
 def test_templates_and_the_names_of_images_are_no_constants() -> None:
     text = "clue = template(6)\nagain = clue\nit = image\nreturn l1(it, again) < mean(clue) * 3"
     program = parse(text, "image")
-    assert constants(program)[1] == (3,)
+    assert split_constants(program)[1] == (3,)
     assert tables(program) == ["l1(image, template(6))", "mean(template(6))"]
     other = parse(text.replace("6", "7"), "image")
-    assert constants(other)[0] != constants(program)[0]
-    assert skeleton(other) != skeleton(program)
+    assert split_constants(other)[0] != split_constants(program)[0]
+    assert make_skeleton(other) != make_skeleton(program)
 
 
 def test_an_input_that_is_assigned_to_is_in_no_other_table() -> None:
@@ -104,7 +114,7 @@ def test_an_input_that_is_assigned_to_is_in_no_other_table() -> None:
 
 
 def test_a_skeleton_knows_lines() -> None:
-    (table,) = skeleton(parse("z = 1\nreturn z >\\\n  sqrt(y)", "pairs")).tables
+    (table,) = make_skeleton(parse("z = 1\nreturn z >\\\n  sqrt(y)", "pairs")).tables
     assert table.at == lang.Position(3, 3)
 
 
@@ -192,8 +202,8 @@ class Draw:
 
     def others(self, program: Program, n: int) -> list[Program]:
         """The program with other constants of the same types."""
-        shared, values = skeleton(program), constants(program)[1]
-        return [filled(shared, [self.other(value) for value in values]) for _ in range(n)]
+        shared, values = make_skeleton(program), split_constants(program)[1]
+        return [fill(shared, [self.other(value) for value in values]) for _ in range(n)]
 
     def other(self, value: int | float) -> int | float:
         if isinstance(value, int):
@@ -216,7 +226,7 @@ def check_batch(
     monkeypatch: pytest.MonkeyPatch,
     expected: list[np.ndarray] | None = None,
 ) -> int:
-    """Compares a batch of programs that do not fail; returns how many were compiled."""
+    """Compare a batch of programs that do not fail; return how many were compiled."""
     evaluated = []
 
     def counted(program: Program, domain: Domain) -> np.ndarray:
@@ -232,15 +242,15 @@ def check_batch(
     return len(programs) - len(evaluated)
 
 
-def directly(text: str, monkeypatch: pytest.MonkeyPatch, sealed: bool = True) -> np.ndarray:
-    """Compiles a program whatever the bounds say, with or without seals; returns its labels."""
+def compile_anyway(text: str, monkeypatch: pytest.MonkeyPatch, barriers: bool = True) -> np.ndarray:
+    """Compile a program whatever the bounds say, with or without barriers; return its labels."""
     program = parse(text, "pairs")
-    shared = skeleton(program)
-    if not sealed:
-        monkeypatch.setattr(arrays._Arrays, "_sealed", lambda self, values: values)
+    shared = make_skeleton(program)
+    if not barriers:
+        monkeypatch.setattr(arrays._Arrays, "_barrier", lambda self, values: values)
     with jax.enable_x64(True):
         tables = [table.astype(np.float64) for table in compiled._tables(shared, PAIRS)]
-        values = np.array(constants(program)[1], np.float64)
+        values = np.array(split_constants(program)[1], np.float64)
         zero = np.zeros(PAIRS.shape, np.int64)
         run = jax.jit(lambda *arguments: arrays.label_domain(shared, *arguments))
         return np.asarray(run(values, tables, zero), np.int32).reshape(-1)
@@ -331,7 +341,7 @@ def test_what_is_refused_would_be_wrong(text: str, monkeypatch: pytest.MonkeyPat
     program = parse(text, "pairs")
     reason = why_not_compiled(program, PAIRS)
     assert reason is not None and reason.startswith(REFUSED[text])
-    assert (directly(text, monkeypatch) != label(program, PAIRS)).any()
+    assert (compile_anyway(text, monkeypatch) != label(program, PAIRS)).any()
     assert check_batch([program] * 2, PAIRS, monkeypatch) == 0
 
 
@@ -344,13 +354,15 @@ def test_what_is_refused_would_be_wrong(text: str, monkeypatch: pytest.MonkeyPat
         "return y / sqrt(x + 1) == sqrt(y)",
     ],
 )
-def test_without_seals_xla_gives_other_labels(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_barriers_xla_gives_other_labels(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The control: fused sums, inverses, divisions twice, and approximate roots, are real."""
     program = parse(text, "pairs")
     assert why_not_compiled(program, PAIRS) is None
     expected = label(program, PAIRS)
-    np.testing.assert_array_equal(directly(text, monkeypatch), expected)
-    assert (directly(text, monkeypatch, sealed=False) != expected).any()
+    np.testing.assert_array_equal(compile_anyway(text, monkeypatch), expected)
+    assert (compile_anyway(text, monkeypatch, barriers=False) != expected).any()
 
 
 FAILING = {
@@ -382,7 +394,9 @@ def test_errors_are_those_of_evaluation(text: str) -> None:
     with pytest.raises(EvaluationError, match=re.escape(expected)):
         label_batch([fine, program, fine], PAIRS, fewest=1)
     with pytest.raises(EvaluationError, match=re.escape(expected)):
-        label_constants(skeleton(program), np.array([constants(program)[1]], float), PAIRS)
+        label_constants(
+            make_skeleton(program), np.array([split_constants(program)[1]], float), PAIRS
+        )
 
 
 def test_one_odd_program_does_not_keep_the_others_from_being_compiled(
@@ -433,15 +447,17 @@ def test_other_domains_and_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_constants_alone_give_the_programs_labels() -> None:
     program = parse("return (x - 50) ** 2 + (y - 40) ** 2 < 900.5", "pairs")
     programs = [program, *Draw(3).others(program, 70)]
-    values = np.array([constants(one)[1] for one in programs], np.float64)
-    found = label_constants(skeleton(program), values, PAIRS)
+    values = np.array([split_constants(one)[1] for one in programs], np.float64)
+    found = label_constants(make_skeleton(program), values, PAIRS)
     np.testing.assert_array_equal(found, [label(one, PAIRS) for one in programs])
-    np.testing.assert_array_equal(found[:5], label_constants(skeleton(program), values[:5], PAIRS))
+    np.testing.assert_array_equal(
+        found[:5], label_constants(make_skeleton(program), values[:5], PAIRS)
+    )
 
 
 @pytest.mark.parametrize("values", [[[1.0, 2.5]], [[1.0]], [[1.0, np.inf]], [[0.5, 1.0]]])
 def test_constants_that_do_not_fit_are_refused(values: list[list[float]]) -> None:
-    shared = skeleton(parse("return x * 3 + y > 4", "pairs"))
+    shared = make_skeleton(parse("return x * 3 + y > 4", "pairs"))
     with pytest.raises(InputError, match="constant"):
         label_constants(shared, np.array(values), PAIRS)
 
@@ -466,12 +482,12 @@ def test_without_a_cpu_backend_programs_are_evaluated(monkeypatch: pytest.Monkey
 def test_values_lie_within_their_bounds(seed: int) -> None:
     draw = Draw(1000 + seed)
     program = parse(f"z = {draw.literal()}\nreturn {draw.number(3)}", "pairs")
-    shared = skeleton(program)
+    shared = make_skeleton(program)
     given = {f"table#{i}": table for i, table in enumerate(compiled._tables(shared, PAIRS))}
-    for i, (kind, value) in enumerate(zip(shared.kinds, constants(program)[1], strict=True)):
+    for i, (kind, value) in enumerate(zip(shared.kinds, split_constants(program)[1], strict=True)):
         given[f"{kind.__name__}#{i}"] = np.array([value])
     try:
-        found = flow.carry_out(shared, bounds._Bounding(given))
+        found = flow.interpret(shared, bounds._BoundsAlgebra(given))
     except flow.RefusedError:
         return
     values = evaluate(program, PAIRS)

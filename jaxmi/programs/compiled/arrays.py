@@ -1,10 +1,10 @@
-"""A skeleton in JAX: every operation as IEEE 754 defines it, to the last bit.
+"""A skeleton's labels in JAX, with every operation rounded as IEEE 754 prescribes.
 
 XLA does not compute floats as written. It fuses `a * b + c` into one rounding, turns `a / b / c`
 into `a / (b * c)`, `a / sqrt(b)` into a product with an approximate root, and a division of many
-numbers by one into products with its inverse. So every result of arithmetic is *sealed*: its bits
-go through an exclusive or with a zero that comes as an argument, as large as the domain. No
-rewriting sees through that; what is left are single operations.
+numbers by one into products with its inverse. So every result of arithmetic passes a *barrier*: an
+exclusive or of its bits with a zero that is an argument of the compiled function, as large as the
+domain. XLA cannot know that it is zero, and so cannot merge operations across the barrier.
 """
 
 from collections.abc import Sequence
@@ -15,46 +15,47 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.programs import language as lang
-from jaxmi.programs.flow import carry_out
-from jaxmi.programs.skeleton import Skeleton
+from jaxmi.programs.compiled.flow import interpret
+from jaxmi.programs.compiled.skeleton import Skeleton
 
 
 def label_domain(
-    shared: Skeleton,
+    skeleton: Skeleton,
     constants: Float[jax.Array, "constants"],
     tables: Sequence[Float[jax.Array, "..."]],
     zero: Int[jax.Array, "*domain"],
 ) -> Bool[jax.Array, "*domain"]:
-    """Labels the domain by one program of a skeleton; in float64, so under `jax.enable_x64`.
+    """Label the domain by one program of a skeleton; call it under `jax.enable_x64`.
 
     Args:
-      shared: The skeleton.
-      constants: The program's own, float64.
-      tables: Each table's values, float64; they broadcast to the domain.
-      zero: 0 everywhere, int64, and unknown to the compiler: an argument of what is compiled.
+      skeleton: The program's skeleton.
+      constants: The program's constants, (constants,) float64.
+      tables: Each table's values, float64, in shapes that broadcast to the domain's.
+      zero: Zeros of the domain's shape, int64; an argument of the compiled function, so that the
+        compiler does not know them.
 
     Returns:
-      Labels as truth values, exact if `bounds.why_not_exact` has nothing against it.
+      Labels as truth values, in the domain's shape; exact if `bounds.why_not_exact` returns None.
     """
-    given = {f"table#{i}": table for i, table in enumerate(tables)}
-    for i, kind in enumerate(shared.kinds):
-        given[f"{kind.__name__}#{i}"] = constants[i]
-    algebra = _Arrays(given, zero)
-    return jnp.broadcast_to(algebra.truth(carry_out(shared, algebra)), zero.shape)
+    leaves = {f"table#{i}": table for i, table in enumerate(tables)}
+    for i, kind in enumerate(skeleton.kinds):
+        leaves[f"{kind.__name__}#{i}"] = constants[i]
+    algebra = _Arrays(leaves, zero)
+    return jnp.broadcast_to(algebra.truth(interpret(skeleton, algebra)), zero.shape)
 
 
 class _Arrays:
-    """The algebra of arrays: truth values, and numbers of whatever type as float64."""
+    """The algebra of arrays: truth values as bool, all numbers as float64."""
 
-    def __init__(self, given: dict[str, jax.Array], zero: jax.Array) -> None:
-        self._given, self._zero = given, zero
+    def __init__(self, leaves: dict[str, jax.Array], zero: jax.Array) -> None:
+        self._leaves, self._zero = leaves, zero
 
-    def _sealed(self, values: jax.Array) -> jax.Array:
+    def _barrier(self, values: jax.Array) -> jax.Array:
         bits = jax.lax.bitcast_convert_type(values, jnp.int64) ^ self._zero
         return jax.lax.bitcast_convert_type(bits, jnp.float64)
 
-    def given(self, name: str) -> jax.Array:
-        return self._given[name]
+    def leaf(self, name: str) -> jax.Array:
+        return self._leaves[name]
 
     def constant(self, value: bool) -> jax.Array:
         return jnp.array(value)
@@ -65,7 +66,7 @@ class _Arrays:
     def negation(self, truth: jax.Array) -> jax.Array:
         return ~truth
 
-    def both(self, truth: jax.Array, other: jax.Array) -> jax.Array:
+    def conjunction(self, truth: jax.Array, other: jax.Array) -> jax.Array:
         return truth & other
 
     def choose(self, truth: jax.Array, then: jax.Array, otherwise: jax.Array) -> jax.Array:
@@ -82,12 +83,12 @@ class _Arrays:
     def binary(self, symbol: lang.BinaryOperator, a: jax.Array, b: jax.Array) -> jax.Array:
         a, b = _number(a), _number(b)
         if symbol in ("+", "-", "*"):
-            return self._sealed({"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply}[symbol](a, b))
-        quotient = self._sealed(a / self._sealed(b))  # else: a product with its inverse
+            return self._barrier({"+": jnp.add, "-": jnp.subtract, "*": jnp.multiply}[symbol](a, b))
+        quotient = self._barrier(a / self._barrier(b))  # without it: a product with the inverse
         if symbol == "/":
             return quotient
         whole = jnp.floor(quotient)
-        return whole if symbol == "//" else self._sealed(a - self._sealed(b * whole))
+        return whole if symbol == "//" else self._barrier(a - self._barrier(b * whole))
 
     def power(self, value: jax.Array, exponent: int) -> jax.Array:
         return reduce(lambda a, b: self.binary("*", a, b), [_number(value)] * exponent)
@@ -97,7 +98,7 @@ class _Arrays:
         if name in ("min", "max"):
             return reduce(jnp.minimum if name == "min" else jnp.maximum, numbers)
         if name == "sqrt":
-            return self._sealed(jnp.sqrt(numbers[0]))
+            return self._barrier(jnp.sqrt(numbers[0]))
         return _FUNCTIONS[name](numbers[0])
 
 

@@ -1,9 +1,9 @@
-"""What a skeleton's values can be for a range of constants: proof that float64 computes it exactly.
+"""Bounds on a skeleton's values over a range of constants: a proof that float64 is exact.
 
-Compiled, every value is a float64. That is what Python computes as long as whole numbers stay below
-2**53, no operation overflows or fails, and nothing but 0 is smaller than 2**-1022: XLA takes
-subnormal numbers for 0. To see the last, bounds keep account of a power of two that divides all
-values, their grain; rounding to a float never makes it finer.
+In a compiled program every value is a float64. It equals Python's value as long as whole numbers
+stay below 2**53, no operation overflows or fails, and no value but 0 is smaller than 2**-1022 (XLA
+flushes subnormal numbers to 0). For the last condition, bounds track the *grain* of a value: a
+power of two that divides it. Rounding to a float never makes the grain finer.
 """
 
 from collections.abc import Sequence
@@ -15,34 +15,34 @@ from jaxtyping import Float
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.arithmetic import EXACT
-from jaxmi.programs.flow import RefusedError, carry_out
-from jaxmi.programs.skeleton import Skeleton
+from jaxmi.programs.compiled.flow import RefusedError, interpret
+from jaxmi.programs.compiled.skeleton import Skeleton
 
 SMALLEST = -1022
 """Exponent of the smallest float that is not subnormal."""
 
 
 class Bounds(NamedTuple):
-    """What holds for a value, whatever the input and the constants."""
+    """Bounds that hold for a value on every input and for all constants."""
 
     low: int | float
     high: int | float
     grain: int = 0
-    """All are multiples of 2**grain; at most 0."""
+    """Every value is a multiple of 2**grain; at most 0."""
     kind: Literal["int", "float", "mixed"] = "int"
-    """Python's types: truth values are int."""
+    """The type that Python would give; truth values are int."""
 
     @property
     def largest(self) -> int | float:
-        """The largest magnitude."""
+        """Return the largest magnitude."""
         return max(-self.low, self.high)
 
 
 def _bounds_of(values: np.ndarray) -> Bounds:
-    """Returns the bounds of constants or of a table.
+    """Return the bounds of constants or of a table.
 
     Raises:
-      RefusedError: if float64 does not hold one of them as Python does.
+      RefusedError: if a value is none that float64 holds exactly.
     """
     kind = {"O": "mixed", "f": "float"}.get(values.dtype.kind, "int")
     floats = values.astype(np.float64)
@@ -54,24 +54,24 @@ def why_not_exact(
     constants: Float[np.ndarray, "programs constants"],
     tables: Sequence[np.ndarray],
 ) -> str | None:
-    """Says why compiled evaluation might not be exact for programs with these constants.
+    """Return why the compiled labels of some programs might not be exact, or None.
 
     Args:
-      skeleton: Theirs.
-      constants: Theirs.
+      skeleton: The programs' skeleton.
+      constants: The programs' constants, (programs, constants).
       tables: Each table's values.
 
     Returns:
-      A line and a reason; None if labels are exact for all of them.
+      A line and a reason; None if the labels are exact for all programs.
     """
     try:
         for expression, table in zip(skeleton.tables, tables, strict=True):
             if table.dtype == object and not _fit(table):
                 raise RefusedError("a whole number reaches 2**53", expression.at.line)
-        given = {f"table#{i}": table for i, table in enumerate(tables)}
+        leaves = {f"table#{i}": table for i, table in enumerate(tables)}
         for i, kind in enumerate(skeleton.kinds):
-            given[f"{kind.__name__}#{i}"] = constants[:, i].astype(kind)
-        result = carry_out(skeleton, _Bounding(given))
+            leaves[f"{kind.__name__}#{i}"] = constants[:, i].astype(kind)
+        result = interpret(skeleton, _BoundsAlgebra(leaves))
     except RefusedError as refused:
         return str(refused)
     if result.low < 0 or result.high > 1 or result.grain < 0:
@@ -79,14 +79,14 @@ def why_not_exact(
     return None
 
 
-class _Bounding:
+class _BoundsAlgebra:
     """The algebra of bounds."""
 
-    def __init__(self, given: dict[str, np.ndarray]) -> None:
-        self._given = given
+    def __init__(self, leaves: dict[str, np.ndarray]) -> None:
+        self._leaves = leaves
 
-    def given(self, name: str) -> Bounds:
-        return _bounds_of(self._given[name])
+    def leaf(self, name: str) -> Bounds:
+        return _bounds_of(self._leaves[name])
 
     def constant(self, value: bool) -> Bounds:
         return Bounds(value, value)
@@ -97,7 +97,7 @@ class _Bounding:
     def negation(self, truth: Bounds) -> Bounds:
         return Bounds(0, 1)
 
-    def both(self, truth: Bounds, other: Bounds) -> Bounds:
+    def conjunction(self, truth: Bounds, other: Bounds) -> Bounds:
         return Bounds(0, 1)
 
     def choose(self, truth: Bounds, then: Bounds, otherwise: Bounds) -> Bounds:
@@ -128,8 +128,8 @@ class _Bounding:
             return _checked(
                 min(corners), max(corners), a.grain - _exponent(b.largest) - 52, "float"
             )
-        # Both are whole numbers in units of 2**grain, so that their quotient is rounded to a whole
-        # number only where it is one, and the remainder is exact.
+        # In units of 2**grain both are whole numbers below 2**53. So their quotient is rounded to a
+        # whole number only where it is one, and the remainder is exact.
         if a.largest + b.largest >= EXACT * 2.0**grain:
             raise RefusedError(f"{symbol} of numbers with more than 53 binary digits")
         if symbol == "//":
@@ -168,12 +168,12 @@ class _Bounding:
 
 
 def _fit(values: np.ndarray) -> bool:
-    """Whether Python's numbers, of both types, are all float64s."""
+    """Return whether float64 holds all of an array of Python's numbers, int and float."""
     return not any(isinstance(v, int) and abs(v) >= EXACT for v in values.flat)
 
 
 def _checked(low: int | float, high: int | float, grain: int, kind: str) -> Bounds:
-    """Refuses what float64 does not hold as Python does."""
+    """Return bounds, or refuse values that float64 does not hold exactly."""
     bounds = Bounds(float(low), float(high), min(grain, 0), cast(Literal["int"], kind))
     if not bounds.largest < inf:
         raise RefusedError("a float may overflow")
@@ -185,15 +185,15 @@ def _checked(low: int | float, high: int | float, grain: int, kind: str) -> Boun
 
 
 def _exponent(value: int | float) -> int:
-    """The n with 2**(n - 1) <= value < 2**n."""
+    """Return the n with 2**(n - 1) <= value < 2**n."""
     return frexp(value)[1]
 
 
 def _grain(values: np.ndarray) -> int:
-    """The largest n <= 0 of which 2**n divides all values."""
+    """Return the largest n <= 0 for which 2**n divides all values."""
     mantissas, exponents = np.frexp(values[np.isfinite(values) & (values != 0)])
     if not len(mantissas):
         return 0
-    whole = np.abs(mantissas * 2.0**53).astype(np.int64)
-    lowest = np.frexp((whole & -whole).astype(np.float64))[1] - 1
+    digits = np.abs(mantissas * 2.0**53).astype(np.int64)
+    lowest = np.frexp((digits & -digits).astype(np.float64))[1] - 1
     return min(0, int((exponents - 53 + lowest).min()))

@@ -1,8 +1,9 @@
-"""Program -> what it shares with others that differ only in their constants, and its constants.
+"""Skeletons: what programs share that differ only in their constants.
 
-A skeleton has *holes* in place of literals, and *tables* in place of whatever depends on no hole,
-no variable and at most one input. Both are names that no text can have: `int#0`, `float#1`,
-`table#2`. So a skeleton is a program, too, one of constants and tables alone.
+A skeleton has *holes* in the place of literals, and *tables* in the place of every subexpression
+that depends on no hole, no variable and at most one input. Holes and tables are names that no text
+can contain (`int#0`, `float#1`, `table#2`), so a skeleton's body is a program like any other, whose
+leaves are constants and tables.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -13,7 +14,7 @@ from jaxmi.programs import language as lang
 from jaxmi.programs.show import show
 
 MAX_EXPONENT = 8
-"""Powers of sums and the like, up to this, are products; all others are in tables or nowhere."""
+"""Largest exponent of a power that is computed as a product; other powers must be in tables."""
 
 _Leaf = Callable[[lang.Number, bool], Any]
 _Build = Callable[[lang.Node, tuple[str, ...], list[Any]], Any]
@@ -26,48 +27,50 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What programs share. Equal if their texts are."""
+    """What programs share. Two skeletons are equal if their texts are."""
 
     text: str
-    """Its kind, and the program with holes."""
+    """The kind, and the program with holes."""
 
     kind: lang.Kind = field(compare=False)
-    """What its programs label."""
+    """What the programs label."""
 
     body: tuple[lang.Statement, ...] = field(compare=False, repr=False)
-    """Its statements, with holes and tables."""
+    """The statements, with holes and tables."""
 
     tables: tuple[lang.Expression, ...] = field(compare=False, repr=False)
-    """What `table#0`, `table#1` and so on stand for."""
+    """The expressions of `table#0`, `table#1` and so on."""
 
     kinds: tuple[type[int] | type[float], ...] = field(compare=False)
-    """Each hole's type."""
+    """The type of each hole."""
 
     holed: lang.Program = field(compare=False, repr=False)
-    """The program with holes alone."""
+    """The program with holes and without tables."""
 
 
-def constants(program: lang.Program) -> tuple[Hashable, tuple[int | float, ...]]:
-    """Takes a program apart quickly, to group many.
+def split_constants(program: lang.Program) -> tuple[Hashable, tuple[int | float, ...]]:
+    """Split a program into a key of its skeleton and its constants, fast enough to group many.
 
-    Truth values, and literals in `template` and in powers, are not taken out, but for bases that
-    might be whole numbers in powers that are short products, as in `(x - 50) ** 2`.
+    These literals are no constants and stay in the skeleton: truth values, arguments of `template`,
+    exponents, and bases of powers, except whole numbers in powers that are short products, as in
+    `(x - 50) ** 2`.
 
     Returns:
-      A key, the same for programs with the same skeleton; and the constants, as in the text.
+      A key, equal for programs with equal skeletons; and the constants, in the order of the text.
     """
-    found: list[int | float] = []
+    constants: list[int | float] = []
 
     def leaf(number: lang.Number, is_open: bool) -> Hashable:
         if is_open:
-            found.append(number.value)
+            constants.append(number.value)
         return type(number.value) if is_open else (type(number.value), number.value)
 
-    return _fold(program, True, leaf, lambda node, _, parts: (type(node), *parts)), tuple(found)
+    key = _fold(program, True, leaf, lambda node, _, parts: (type(node), *parts))
+    return key, tuple(constants)
 
 
-def skeleton(program: lang.Program) -> Skeleton:
-    """Returns what a program shares with those that have other constants of the same types."""
+def make_skeleton(program: lang.Program) -> Skeleton:
+    """Return the skeleton of a program and of all that differ from it only in their constants."""
     kinds: list[type[int] | type[float]] = []
 
     def leaf(number: lang.Number, is_open: bool) -> lang.Expression:
@@ -78,13 +81,13 @@ def skeleton(program: lang.Program) -> Skeleton:
 
     holed: lang.Program = _fold(program, True, leaf, _rebuilt)
     tables = _Tables(holed)
-    body = tables.body(_without_aliases(holed).body)
+    body = tables.replace_in(_without_aliases(holed).body)
     text = f"{program.kind}\n{show(holed)}"
-    return Skeleton(text, program.kind, body, tuple(tables.found), tuple(kinds), holed)
+    return Skeleton(text, program.kind, body, tuple(tables.expressions), tuple(kinds), holed)
 
 
-def filled(skeleton: Skeleton, values: Sequence[int | float]) -> lang.Program:
-    """Returns the program that has these constants, as many as there are holes."""
+def fill(skeleton: Skeleton, values: Sequence[int | float]) -> lang.Program:
+    """Return the program of a skeleton that has these constants, one for each hole."""
     numbers = {
         f"{kind.__name__}#{i}": kind(value)
         for i, (kind, value) in enumerate(zip(skeleton.kinds, values, strict=True))
@@ -98,8 +101,16 @@ def filled(skeleton: Skeleton, values: Sequence[int | float]) -> lang.Program:
     return _fold(skeleton.holed, False, lambda number, _: number, build)
 
 
+def short_exponent(power: lang.Binary) -> int | None:
+    """Return the exponent of a power that is computed as a product, 1..8; None of other nodes."""
+    match power:
+        case lang.Binary("**", right=lang.Number(value=int(n))) if 1 <= n <= MAX_EXPONENT:
+            return int(n)
+    return None
+
+
 def _fold(part: Any, is_open: bool, leaf: _Leaf, build: _Build) -> Any:
-    """Goes through a program in the order of its text; `is_open` says if literals are constants."""
+    """Fold a program in the order of its text; `is_open` tells a leaf that it is a constant."""
     if isinstance(part, tuple):
         return tuple([_fold(element, is_open, leaf, build) for element in part])
     names = _FIELDS.get(type(part))
@@ -118,33 +129,25 @@ def _rebuilt(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
     return replace(node, **dict(zip(names, parts, strict=True)))
 
 
-def power(node: lang.Binary) -> int | None:
-    """Returns the exponent of a power that is a short product, 1..8; None of anything else."""
-    match node:
-        case lang.Binary("**", right=lang.Number(value=int(n))) if 1 <= n <= MAX_EXPONENT:
-            return int(n)
-    return None
-
-
-def _is_product(node: lang.Binary) -> bool:
-    for part in lang.walk(node.left):
+def _is_product(power: lang.Binary) -> bool:
+    for part in lang.walk(power.left):
         match part:
             case lang.Number(value=float()) | lang.Binary("/") | lang.Call("sqrt"):
                 return False
-    return power(node) is not None
+    return short_exponent(power) is not None
 
 
 class _Tables:
-    """Puts tables where they can stand, as large as possible."""
+    """Replaces the largest possible subexpressions by tables, and collects them."""
 
     def __init__(self, program: lang.Program) -> None:
-        self.found: list[lang.Expression] = []
+        self.expressions: list[lang.Expression] = []
         assigned = {node.name for node in lang.walk(program) if isinstance(node, lang.Assign)}
         self._fixed = [name for name in lang.INPUTS[program.kind] if name not in assigned]
         self._changed = [name for name in lang.INPUTS[program.kind] if name in assigned]
 
-    def body(self, statements: tuple[lang.Statement, ...]) -> tuple[lang.Statement, ...]:
-        """Returns statements with tables. An input that is assigned to begins as a variable."""
+    def replace_in(self, statements: tuple[lang.Statement, ...]) -> tuple[lang.Statement, ...]:
+        """Return statements with tables. An input that is assigned to starts as a variable."""
         first = (lang.Assign(name, self._table(lang.Name(name))) for name in self._changed)
         return (*first, *self._replaced(statements))
 
@@ -157,22 +160,22 @@ class _Tables:
         if isinstance(part, lang.Expression):
             if self._is_table(part):
                 return self._table(part)
-            if isinstance(part, lang.Binary) and power(part):
+            if isinstance(part, lang.Binary) and short_exponent(part):
                 return replace(part, left=self._replaced(part.left))
         return _rebuilt(part, names, [self._replaced(getattr(part, name)) for name in names])
 
     def _is_table(self, node: lang.Expression) -> bool:
-        used = {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
-        return used <= set(self._fixed) and len(used - {"p"}) <= 1
+        names = {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
+        return names <= set(self._fixed) and len(names - {"p"}) <= 1
 
     def _table(self, expression: lang.Expression) -> lang.Name:
-        if expression not in self.found:
-            self.found.append(expression)
-        return lang.Name(f"table#{self.found.index(expression)}", at=expression.at)
+        if expression not in self.expressions:
+            self.expressions.append(expression)
+        return lang.Name(f"table#{self.expressions.index(expression)}", at=expression.at)
 
 
 def _without_aliases(program: lang.Program) -> lang.Program:
-    """Puts images where their other names stand."""
+    """Replace variables that stand for images by the images."""
     images: dict[str, lang.Expression] = {"image": lang.Name("image")}
 
     def build(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
@@ -184,8 +187,8 @@ def _without_aliases(program: lang.Program) -> lang.Program:
             case lang.Assign(name=name, value=value) if _is_image(value):
                 images[name] = value
                 return None
-            case other:
-                return other
+            case rebuilt:
+                return rebuilt
 
     return _fold(program, False, lambda number, _: number, build)
 

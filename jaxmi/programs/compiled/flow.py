@@ -1,104 +1,106 @@
-"""A skeleton carried out in an algebra: of arrays, or of bounds that hold for all its constants.
+"""An interpreter of skeletons over any algebra of values: arrays, or bounds on them.
 
-Branches become choices between values, so that there is one path, whatever the input.
+Branches become choices between values, so that every input takes the same path.
 """
 
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from jaxmi.programs import language as lang
-from jaxmi.programs.skeleton import Skeleton, power
+from jaxmi.programs.compiled.skeleton import Skeleton, short_exponent
 
 V = TypeVar("V")
 
 
 class RefusedError(Exception):
-    """An algebra cannot carry out a program exactly; the message says which line and why."""
+    """An algebra cannot compute a program exactly; the message names the line and the reason."""
 
-    def __init__(self, why: str, line: int = 0) -> None:
-        """Takes a reason, and the line if it is known."""
-        super().__init__(f"line {line}: {why}" if line else why)
-        self.why, self.line = why, line
+    def __init__(self, reason: str, line: int = 0) -> None:
+        """Keep the reason, and the line in the program's text, 0 if it is not known."""
+        super().__init__(f"line {line}: {reason}" if line else reason)
+        self.reason, self.line = reason, line
 
 
 @runtime_checkable
 class Algebra(Protocol[V]):
-    """Values, and what can be done with them. Any method may raise RefusedError."""
+    """Operations on values of a type V. Any method may raise RefusedError."""
 
-    def given(self, name: str) -> V:
-        """A hole's or a table's value."""
+    def leaf(self, name: str) -> V:
+        """Return the value of a hole or a table."""
         ...
 
     def constant(self, value: bool) -> V:
-        """A truth value."""
+        """Return a truth value that all inputs share."""
         ...
 
     def truth(self, value: V) -> V:
-        """Whether Python takes it for true."""
+        """Return the truth value that Python gives a value."""
         ...
 
     def negation(self, truth: V) -> V:
-        """`not`, of a truth value."""
+        """Negate a truth value."""
         ...
 
-    def both(self, truth: V, other: V) -> V:
-        """Whether both truth values are true."""
+    def conjunction(self, truth: V, other: V) -> V:
+        """Return the conjunction of two truth values."""
         ...
 
     def choose(self, truth: V, then: V, otherwise: V) -> V:
-        """One of two values."""
+        """Return `then` where a truth value holds, and `otherwise` elsewhere."""
         ...
 
     def compare(self, symbol: lang.Comparison, a: V, b: V) -> V:
-        """A comparison's truth value."""
+        """Return a comparison's truth value."""
         ...
 
     def negative(self, value: V) -> V:
-        """Unary minus."""
+        """Apply unary minus."""
         ...
 
     def binary(self, symbol: lang.BinaryOperator, a: V, b: V) -> V:
-        """`+ - * / // %`."""
+        """Apply `+ - * / // %`."""
         ...
 
     def power(self, value: V, exponent: int) -> V:
-        """A power as a product, exponent >= 1."""
+        """Return a power as a product, exponent >= 1."""
         ...
 
     def function(self, name: str, arguments: list[V]) -> V:
-        """One of `language.FUNCTIONS`."""
+        """Apply one of `language.FUNCTIONS`."""
         ...
 
 
 @dataclass(frozen=True)
 class _State(Generic[V]):
-    """After some statements."""
+    """The state after some statements."""
 
     variables: dict[str, V]
-    going: V | bool = True
+    running: V | bool = True
     """Where nothing has been returned yet."""
-    returned: V | None = None
+    result: V | None = None
+    """What has been returned, elsewhere."""
 
 
-def carry_out(skeleton: Skeleton, algebra: Algebra[V]) -> V:
-    """Returns what the program returns.
+def interpret(skeleton: Skeleton, algebra: Algebra[V]) -> V:
+    """Return what a program returns, as a value of the algebra.
 
     Raises:
-      RefusedError: if the algebra refuses, or some path has no value for a name, or no `return`.
+      RefusedError: if the algebra refuses an operation, or if on some path a name has no value or
+        `return` is missing.
     """
-    state = _Flow(algebra).block(skeleton.body, _State({}))
-    if state.going is not False or state.returned is None:
+    state = _Interpreter(algebra).block(skeleton.body, _State({}))
+    if state.running is not False or state.result is None:
         raise RefusedError("it may end without return")
-    return state.returned
+    return state.result
 
 
-class _Flow(Generic[V]):
+class _Interpreter(Generic[V]):
     def __init__(self, algebra: Algebra[V]) -> None:
         self._algebra = algebra
 
     def block(self, statements: tuple[lang.Statement, ...], state: _State[V]) -> _State[V]:
         for statement in statements:
-            if state.going is False:
+            if state.running is False:
                 break
             state = self._statement(statement, state)
         return state
@@ -114,13 +116,13 @@ class _Flow(Generic[V]):
                 after = _State(known, False, self._value(value, known))
             case lang.If(branches=branches, otherwise=otherwise):
                 after = self._if(branches, otherwise, known)
-        if state.going is True:
+        if state.running is True:
             return after
-        # What follows is carried out as if nothing had been returned, and counts where it is so.
+        # Statements after a `return` are computed everywhere, and used where nothing was returned.
         return _State(
             after.variables,
-            self._choose_going(state.going, after.going, False),
-            self._choose_returned(state.going, after.returned, state.returned),
+            self._choose_running(state.running, after.running, False),
+            self._choose_result(state.running, after.result, state.result),
         )
 
     def _if(
@@ -137,32 +139,32 @@ class _Flow(Generic[V]):
         no = self._if(tuple(others), otherwise, known)
         return _State(
             self._choose_variables(holds, yes, no),
-            self._choose_going(holds, yes.going, no.going),
-            self._choose_returned(holds, yes.returned, no.returned),
+            self._choose_running(holds, yes.running, no.running),
+            self._choose_result(holds, yes.result, no.result),
         )
 
     def _choose_variables(self, holds: V, yes: _State[V], no: _State[V]) -> dict[str, V]:
-        """A name that only one path gives a value has none afterwards, if both paths go on."""
-        if yes.going is False or no.going is False:
-            return (no if yes.going is False else yes).variables
+        """Join variables; a name with a value on only one of two running paths has none."""
+        if yes.running is False or no.running is False:
+            return (no if yes.running is False else yes).variables
         choices = {n: (v, no.variables[n]) for n, v in yes.variables.items() if n in no.variables}
         return {
             name: a if a is b else self._algebra.choose(holds, a, b)
             for name, (a, b) in choices.items()
         }
 
-    def _choose_going(self, holds: V | bool, yes: V | bool, no: V | bool) -> V | bool:
+    def _choose_running(self, holds: V | bool, yes: V | bool, no: V | bool) -> V | bool:
         if isinstance(yes, bool) and yes is no:
             return yes
         return self._algebra.choose(*map(self._lifted, (holds, yes, no)))
 
-    def _choose_returned(self, holds: V | bool, yes: V | None, no: V | None) -> V | None:
+    def _choose_result(self, holds: V | bool, yes: V | None, no: V | None) -> V | None:
         if yes is None or no is None:
             return no if yes is None else yes
         return self._algebra.choose(self._lifted(holds), yes, no)
 
-    def _lifted(self, going: V | bool) -> V:
-        return self._algebra.constant(going) if isinstance(going, bool) else going
+    def _lifted(self, truth: V | bool) -> V:
+        return self._algebra.constant(truth) if isinstance(truth, bool) else truth
 
     def _truth(self, node: lang.Expression, known: dict[str, V]) -> V:
         return self._algebra.truth(self._value(node, known))
@@ -171,7 +173,7 @@ class _Flow(Generic[V]):
         try:
             return self._computed(node, known)
         except RefusedError as refused:
-            raise refused if refused.line else RefusedError(refused.why, node.at.line) from None
+            raise refused if refused.line else RefusedError(refused.reason, node.at.line) from None
 
     def _computed(self, node: lang.Expression, known: dict[str, V]) -> V:
         algebra = self._algebra
@@ -181,7 +183,7 @@ class _Flow(Generic[V]):
 
         match node:
             case lang.Name(name=name) if "#" in name:
-                return algebra.given(name)
+                return algebra.leaf(name)
             case lang.Name(name=name):
                 if name not in known:
                     raise RefusedError(f"{name} may have no value")
@@ -191,7 +193,7 @@ class _Flow(Generic[V]):
             case lang.Unary(operand=operand):
                 return algebra.negation(self._truth(operand, known))
             case lang.Binary(operator="**", left=left):
-                if (exponent := power(node)) is None:
+                if (exponent := short_exponent(node)) is None:
                     raise RefusedError("** of more than one input, or of a variable or constant")
                 return algebra.power(value(left), exponent)
             case lang.Binary(operator=operator, left=left, right=right):
@@ -200,7 +202,7 @@ class _Flow(Generic[V]):
                 result, left = algebra.constant(True), value(first)
                 for symbol, part in rest:
                     right = value(part)
-                    result = algebra.both(result, algebra.compare(symbol, left, right))
+                    result = algebra.conjunction(result, algebra.compare(symbol, left, right))
                     left = right
                 return result
             case lang.Connected(connective=connective, operands=operands):

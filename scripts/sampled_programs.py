@@ -1,4 +1,4 @@
-"""Draws twenty fair random programs; prints five on images, and the published ones' figures.
+"""Draws twenty fair random programs; prints five on images, and the published ones' metrics.
 
 Command:   .venv/bin/python scripts/sampled_programs.py
 Time:      ten seconds
@@ -28,8 +28,8 @@ def main() -> None:
     domain, rng, rejected = PairDomain(), Random(0), Counter[str]()
     figure = Figure(figsize=(13.5, 11.4), layout="constrained")
     for axes in figure.subplots(4, 5).flat:
-        program, broken = draw_fair(domain, rng)
-        rejected += broken
+        program, counts = draw_fair(domain, rng)
+        rejected += counts
         labels = label(program, domain).reshape(domain.shape)
         axes.imshow(labels, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(f"{labels.mean():.0%} label 1, length {program.size}", fontsize=9)
@@ -41,8 +41,8 @@ def main() -> None:
     mnist, rejected = load_mnist(), Counter[str]()
     images = ImageDomain(mnist.images[:10_000], mnist.images[:60_000])
     for _ in range(5):
-        program, broken = draw_fair(images, rng, digits=mnist.digits[:10_000])
-        rejected += broken
+        program, counts = draw_fair(images, rng, digits=mnist.digits[:10_000])
+        rejected += counts
         print(f"\n{show(program)}")
     print(f"images: 5 programs are fair, {rejected.total()} are not: {dict(rejected)}")
 
@@ -55,8 +55,8 @@ def main() -> None:
         labels = label(published, inputs).astype(bool)
         candidate = Candidate(published, inputs, labels, digits)
         rules = [rule for rule in RULES if inputs.kind in rule.kinds]
-        figures = [f"{rule.name} {rule.figure(candidate):.1%}" for rule in rules]
-        print(f"{name}: {', '.join(figures)}")
+        metrics = [f"{rule.name} {rule.metric(candidate):.1%}" for rule in rules]
+        print(f"{name}: {', '.join(metrics)}")
 
 
 if __name__ == "__main__":

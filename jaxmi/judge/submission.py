@@ -75,7 +75,7 @@ class Expressions:
             return parse("\n".join([*self._lines, *lines]), self._kind, self._extra)
         except ProgramError as error:
             message = str(error).split(": ", 1)[1]
-            value.fail(f"line 1, column {max(error.at.column - before, 1)}: {message}")
+            value.fail(f"line 1, column {max(error.position.column - before, 1)}: {message}")
 
 
 def named(

@@ -1,8 +1,8 @@
 """Python's arithmetic on arrays: every element is what Python's scalars give, bit for bit.
 
-Values are int64 below 2**53, float64, or anything else as Python's own numbers in an object array:
-larger integers, and arrays of both kinds. The first two go through NumPy where it does exactly what
-Python does; the rest, and all powers, go element by element through Python itself.
+Arrays are int64 with magnitudes up to 2**53, float64, or Python's own numbers in an object array:
+larger integers, or integers and floats together. The first two are computed by NumPy where it gives
+exactly what Python gives. Object arrays and powers are computed element by element by Python.
 """
 
 import operator
@@ -13,28 +13,29 @@ from typing import Any, NamedTuple
 import numpy as np
 
 EXACT = 2**53
-"""Integers up to here are floats, too, so that mixed arithmetic does not round them."""
+"""Largest magnitude up to which float64 holds every integer, so that mixing types rounds none."""
 
 MAX_BITS = 1024
-"""Integers from 2**1024, which no float reaches, are an OverflowError: a limit of the language."""
+"""Integers must stay below 2**1024, which no float reaches: a limit of the language."""
 
 
-class Computed(NamedTuple):
-    """An operation's results, and where there is none."""
+class Result(NamedTuple):
+    """An operation's values, and the elements on which it fails."""
 
     values: np.ndarray
     errors: np.ndarray | None = None
-    """An exception where Python would raise it, None elsewhere, (...) objects; None: nowhere."""
+    """None if no element fails; else objects in the shape of `values`, an exception where Python
+    raises it and None elsewhere."""
 
 
 def is_error(values: np.ndarray) -> np.ndarray:
-    """Returns where an array of objects has an exception."""
+    """Return where an array of objects holds an exception."""
     test = np.frompyfunc(lambda value: isinstance(value, Exception), 1, 1)
     return np.asarray(test(values), bool)
 
 
 def compact(values: np.ndarray) -> np.ndarray:
-    """Stores Python's numbers as int64 or float64, if all are of one kind and fit."""
+    """Return Python's numbers as int64 or float64 if all are of one type and fit."""
     if values.dtype != object:
         return values
     numbers = values.reshape(-1).tolist()
@@ -47,63 +48,63 @@ def compact(values: np.ndarray) -> np.ndarray:
 
 
 def merge(where: np.ndarray, values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Takes values where a mask says so, and others elsewhere, each as the kind it is."""
+    """Return `values` where a mask holds and `others` elsewhere; every element keeps its type."""
     if where.all():
         return values
     if values.dtype == others.dtype or {values.dtype.kind, others.dtype.kind} == {"b", "i"}:
-        return np.where(where, values, others)  # truth values are whole numbers
+        return np.where(where, values, others)  # Python's truth values are integers
     return np.where(where, values.astype(object), others.astype(object))
 
 
-def binary(symbol: str, a: np.ndarray, b: np.ndarray) -> Computed:
-    """Applies `+ - * / // % **`."""
+def binary(symbol: str, a: np.ndarray, b: np.ndarray) -> Result:
+    """Apply `+ - * / // % **`."""
     a, b = _numbers(a), _numbers(b)
     if symbol == "**":
         square = a.dtype.kind == b.dtype.kind == "i" and b.size == 1 and b.item() == 2
         return binary("*", a, a) if square else _each(_power, a, b)
     if object in (a.dtype, b.dtype):
         return _each(_SCALAR[symbol], a, b)
-    whole = a.dtype.kind == b.dtype.kind == "i"
+    integers = a.dtype.kind == b.dtype.kind == "i"
     if symbol in ("/", "//", "%"):
-        if symbol != "/" and not whole:
+        if symbol != "/" and not integers:
             return _each(_SCALAR[symbol], a, b)
         zero = b == 0
         errors = None
         if zero.any():
             message = "division by zero" if symbol == "/" else "integer division or modulo by zero"
-            if symbol == "/" and not whole:
+            if symbol == "/" and not integers:
                 message = "float division by zero"
             errors = _errors(zero, ZeroDivisionError(message))
             b = np.where(zero, b.dtype.type(1), b)
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            return Computed(_VECTOR[symbol](a, b), errors)
-    if whole:
+            return Result(_VECTOR[symbol](a, b), errors)
+    if integers:
         if symbol == "*" and _largest(a) * _largest(b) > EXACT:
             return _each(_SCALAR[symbol], a, b)
         result = _VECTOR[symbol](a, b)
-        return Computed(result) if _largest(result) <= EXACT else _each(_SCALAR[symbol], a, b)
+        return Result(result) if _largest(result) <= EXACT else _each(_SCALAR[symbol], a, b)
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        return Computed(_VECTOR[symbol](a.astype(np.float64), b.astype(np.float64)))
+        return Result(_VECTOR[symbol](a.astype(np.float64), b.astype(np.float64)))
 
 
 def compare(symbol: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Applies `< <= > >= == !=`; returns truth values."""
-    with np.errstate(invalid="ignore"):  # Python's comparison of objects with nan sets the flag
+    """Apply `< <= > >= == !=`; return truth values."""
+    with np.errstate(invalid="ignore"):  # comparing object arrays with nan sets the flag
         return np.asarray(_COMPARISONS[symbol](_numbers(a), _numbers(b)), bool)
 
 
 def truth(values: np.ndarray) -> np.ndarray:
-    """Returns where Python takes values for true."""
+    """Return which values Python takes as true."""
     return values.astype(bool)
 
 
 def negative(values: np.ndarray) -> np.ndarray:
-    """Applies unary minus."""
+    """Apply unary minus."""
     return -_numbers(values)
 
 
-def function(name: str, arguments: list[np.ndarray]) -> Computed:
-    """Applies one of `language.FUNCTIONS`."""
+def function(name: str, arguments: list[np.ndarray]) -> Result:
+    """Apply one of `language.FUNCTIONS`."""
     first = _numbers(arguments[0])
     if name in ("min", "max"):
         before = "<" if name == "min" else ">"
@@ -111,18 +112,18 @@ def function(name: str, arguments: list[np.ndarray]) -> Computed:
             shape = np.broadcast_shapes(first.shape, other.shape)
             better = np.broadcast_to(compare(before, other, first), shape)
             first = merge(better, np.broadcast_to(_numbers(other), shape), first)
-        return Computed(first)
+        return Result(first)
     if name == "abs":
-        return Computed(abs(first))
+        return Result(abs(first))
     if name == "sqrt":
         if first.dtype == object or (first < 0).any():
             return _each(sqrt, first)
-        return Computed(np.sqrt(first.astype(np.float64)))
-    if first.dtype.kind == "i":  # int, floor and ceil leave whole numbers as they are
-        return Computed(first)
-    if first.dtype == object or not (np.abs(first) <= EXACT).all():  # not a number, too
+        return Result(np.sqrt(first.astype(np.float64)))
+    if first.dtype.kind == "i":  # int, floor and ceil of an integer
+        return Result(first)
+    if first.dtype == object or not (np.abs(first) <= EXACT).all():  # nan is not <= EXACT either
         return _each(_ROUND[name], first)
-    return Computed(_ROUND_ALL[name](first).astype(np.int64))
+    return Result(_ROUND_ALL[name](first).astype(np.int64))
 
 
 _SCALAR: dict[str, Callable[[Any, Any], Any]] = {
@@ -162,12 +163,12 @@ def _largest(values: np.ndarray) -> int:
 
 
 def _power(a: int | float, b: int | float) -> int | float:
-    whole = isinstance(a, int) and isinstance(b, int) and b > 0
-    # Before it is computed: 9 ** 9 ** 9 would keep us busy for years.
-    if whole and abs(a) > 1 and (int(a).bit_length() - 1) * b >= MAX_BITS:
+    integers = isinstance(a, int) and isinstance(b, int) and b > 0
+    # Refuse before computing: 9 ** 9 ** 9 would take years.
+    if integers and abs(a) > 1 and (int(a).bit_length() - 1) * b >= MAX_BITS:
         raise _too_large()
-    if whole and abs(a) <= 1:
-        return a if b % 2 else abs(a)  # at once, for a b of a thousand bits, too
+    if integers and abs(a) <= 1:
+        return a if b % 2 else abs(a)  # Python would multiply as often as b has bits
     result = a**b
     if isinstance(result, complex):
         raise ValueError("the power is a complex number")
@@ -178,8 +179,8 @@ def _too_large() -> OverflowError:
     return OverflowError(f"a whole number reaches 2**{MAX_BITS}")
 
 
-def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Computed:
-    """Applies a function of Python's numbers element by element."""
+def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Result:
+    """Apply a function of Python's numbers element by element."""
     shape = np.broadcast_shapes(*(values.shape for values in arguments))
     columns = [np.broadcast_to(values, shape).reshape(-1).tolist() for values in arguments]
     results: list[Any] = []
@@ -192,9 +193,10 @@ def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Computed:
         except (ArithmeticError, ValueError) as error:
             result = 0
             errors = np.full(shape, None, object) if errors is None else errors
-            errors.flat[len(results)] = error.with_traceback(None)  # its frames hold all arrays
+            # Without the traceback, whose frames would keep all arrays alive.
+            errors.flat[len(results)] = error.with_traceback(None)
         results.append(result)
-    return Computed(compact(np.array(results, object).reshape(shape)), errors)
+    return Result(compact(np.array(results, object).reshape(shape)), errors)
 
 
 def _errors(where: np.ndarray, error: Exception) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""What programs are evaluated on: all pairs of numbers below p, or many images.
+"""Domains: the inputs that programs label, all pairs of numbers below p or many images.
 
-Functions of images, exact: sums of whole numbers, and at most one rounding after them.
+A domain has a kind, a shape, and the values of a program's inputs; one of images also computes the
+language's functions of images. Those are exact: sums of whole numbers, rounded at most once.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -13,14 +14,186 @@ from jaxtyping import Num, UInt8
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 
+P = 113
+"""Challenge 2's p: its inputs are 0 <= x, y < 113."""
+
+MAX_CACHED = 64
+"""How many arrays of image functions a domain keeps for later calls."""
+
+
+@dataclass(frozen=True, eq=False)
+class PairDomain:
+    """All pairs (x, y) with 0 <= x, y < p."""
+
+    p: int = P
+    """The number of values that x and y take, >= 1."""
+
+    kind: ClassVar[lang.Kind] = "pairs"
+
+    def __post_init__(self) -> None:
+        """Check p.
+
+        Raises:
+          InputError: if p < 1.
+        """
+        if self.p < 1:
+            raise InputError(f"p = {self.p}: expected at least 1")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(p, p), row = x."""
+        return self.p, self.p
+
+    @property
+    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
+        """Shape of a table of labels -> the inputs that such a table covers."""
+        return {(self.p, self.p): slice(None), (self.p**2,): slice(None)}
+
+    def part(self, rows: slice) -> "PairDomain":
+        """Return the inputs that a table covers: all of them, with pairs."""
+        assert rows == slice(None), f"a table of pairs covers the domain, not {rows}"
+        return self
+
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """Return each input's values, in an array that broadcasts to the domain's shape.
+
+        So expressions of x alone are computed p times, not p * p times.
+        """
+        numbers = np.arange(self.p)
+        return {"x": numbers[:, None], "y": numbers[None, :], "p": np.array([[self.p]])}
+
+    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
+        """Return values of the whole domain in the smallest array that broadcasts to it.
+
+        Args:
+          values: (p, p).
+          names: The inputs that the values depend on.
+
+        Returns:
+          (p or 1, p or 1): one row if the values do not depend on x, one column if not on y.
+        """
+        return values[: None if "x" in names else 1, : None if "y" in names else 1]
+
+    def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
+        """Raise AssertionError: no program on pairs has images."""
+        raise AssertionError(f"{function} of {arguments} in a program on pairs")
+
+    def describe(self, index: int) -> str:
+        """Return a name for the input at an index in domain order, for messages."""
+        return "x = {}, y = {}".format(*divmod(index, self.p))
+
+
+@dataclass(frozen=True, eq=False)
+class ImageDomain:
+    """Images to label, and the training images that programs compare them with."""
+
+    images: UInt8[np.ndarray, "n height width"]
+    """The images that are labelled."""
+
+    templates: UInt8[np.ndarray, "m height width"]
+    """The images that `template(index)` names: MNIST's training images."""
+
+    _cache: dict[tuple[str, tuple[int | None, ...]], np.ndarray] = field(
+        default_factory=dict, repr=False
+    )
+
+    kind: ClassVar[lang.Kind] = "image"
+
+    def __post_init__(self) -> None:
+        """Check the pixels.
+
+        Raises:
+          InputError: if they are not uint8: sums of scaled pixels would not be whole numbers.
+        """
+        for name in ("images", "templates"):
+            dtype = getattr(self, name).dtype
+            if dtype != np.uint8:
+                raise InputError(f"{name} must be uint8 pixels (0..255), not {dtype}")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,)."""
+        return (len(self.images),)
+
+    @property
+    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
+        """Shape of a table of labels -> the images that such a table covers."""
+        n_train, n_test = len(self.templates), len(self.images) - len(self.templates)
+        return image_tables(n_train, n_test) if n_test > 0 else {self.shape: slice(None)}
+
+    def part(self, rows: slice) -> "ImageDomain":
+        """Return the images that a table covers, with the same templates."""
+        return ImageDomain(self.images[rows], self.templates)
+
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """Return no values: the image is not a number."""
+        return {}
+
+    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
+        """Return values (n,) as they are."""
+        return values
+
+    def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
+        """Return a function of images, from the cache if it was computed before.
+
+        Args:
+          function: One of `language.IMAGE_FUNCTIONS`.
+          arguments: The images: a training image's index, or None for the image that is labelled.
+
+        Returns:
+          (n,), or (1,) if the labelled image is not among the arguments; float64 for l2, cosine and
+          mean, int64 for the others.
+
+        Raises:
+          InputError: if an index is not that of a training image.
+        """
+        key = (function, arguments)
+        if key not in self._cache:
+            for index in arguments:
+                if index is not None and index >= len(self.templates):
+                    raise InputError(
+                        f"template({index}): there are {len(self.templates)} images, counted from 0"
+                    )
+            stacks = [self.images if i is None else self.templates[i][None] for i in arguments]
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.pop(next(iter(self._cache)))  # the oldest
+            self._cache[key] = image_function(function, stacks)
+        return self._cache[key]
+
+    def describe(self, index: int) -> str:
+        """Return a name for the input at an index in domain order, for messages."""
+        return f"image {index}"
+
+
+Domain = PairDomain | ImageDomain
+"""The inputs that a program labels."""
+
+
+def image_tables(n_train: int, n_test: int) -> dict[tuple[int, ...], slice]:
+    """Return which images a table of labels covers, by its shape.
+
+    Args:
+      n_train: How many training images there are; they come first.
+      n_test: How many test images there are.
+
+    Returns:
+      Shape -> images: a table of all images, of the training images, or of the test images.
+    """
+    return {
+        (n_train + n_test,): slice(None),
+        (n_train,): slice(0, n_train),
+        (n_test,): slice(n_train, None),
+    }
+
+
 Images = UInt8[np.ndarray, "_ height width"]
 
 CHUNK = 4096
-"""Images to compute at once: few enough for a CPU's caches, and no copy of all of them."""
+"""Images to compute at once: few enough for a CPU's caches, and to copy no large array."""
 
 
 def image_function(function: str, stacks: Sequence[Images]) -> Num[np.ndarray, "n"]:
-    """Computes a function image by image.
+    """Compute a function image by image.
 
     `l1` is the sum of absolute differences of pixels (0..255), `linf` the largest, `l2` the square
     root of the sum of their squares; `dot` is the sum of products, `cosine` that of the images
@@ -28,10 +201,10 @@ def image_function(function: str, stacks: Sequence[Images]) -> Num[np.ndarray, "
 
     Args:
       function: One of `language.IMAGE_FUNCTIONS`.
-      stacks: An argument each; a stack of one image stands for as many as needed.
+      stacks: The images of each argument; a stack of one image is repeated as needed.
 
     Returns:
-      int64 for l1, linf and dot; float64 for the others, the same as Python's own arithmetic gives.
+      (n,): int64 for l1, linf and dot, float64 for the others; what Python's arithmetic gives.
     """
     n = max(len(stack) for stack in stacks)
     parts = []
@@ -80,173 +253,3 @@ _FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "cosine": _cosine,
     "mean": _mean,
 }
-
-
-P = 113
-"""Challenge 2's own modulus: its inputs are 0 <= x, y < 113."""
-
-
-KEPT = 64
-"""How many scores of images are kept, to be asked for again."""
-
-
-@dataclass(frozen=True, eq=False)
-class PairDomain:
-    """All pairs (x, y) with 0 <= x, y < p."""
-
-    p: int = P
-    """How many values x and y take, >= 1."""
-
-    kind: ClassVar[lang.Kind] = "pairs"
-
-    def __post_init__(self) -> None:
-        """Checks p.
-
-        Raises:
-          InputError: if there is no pair.
-        """
-        if self.p < 1:
-            raise InputError(f"p = {self.p}: expected at least 1")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(p, p), row = x."""
-        return self.p, self.p
-
-    @property
-    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
-        """Shape of a table of labels -> the inputs that such a table covers."""
-        return {(self.p, self.p): slice(None), (self.p**2,): slice(None)}
-
-    def part(self, rows: slice) -> "PairDomain":
-        """Return the inputs that a table covers: all of them, with pairs."""
-        assert rows == slice(None), f"a table of pairs covers the domain, not {rows}"
-        return self
-
-    def inputs(self) -> Mapping[str, np.ndarray]:
-        """Returns each input's values, in an array that broadcasts to the domain's shape.
-
-        What depends on x alone is thus computed p times, not p * p times.
-        """
-        numbers = np.arange(self.p)
-        return {"x": numbers[:, None], "y": numbers[None, :], "p": np.array([[self.p]])}
-
-    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
-        """Return values of the whole domain in the smallest array that broadcasts to it.
-
-        Args:
-          values: (p, p).
-          names: The inputs that the values depend on.
-
-        Returns:
-          (p or 1, p or 1): one row if the values do not depend on x, one column if not on y.
-        """
-        return values[: None if "x" in names else 1, : None if "y" in names else 1]
-
-    def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
-        """Raises AssertionError: a program on pairs has no images."""
-        raise AssertionError(f"{function} of {arguments} in a program on pairs")
-
-    def describe(self, position: int) -> str:
-        """Names an input by its place in domain order."""
-        return "x = {}, y = {}".format(*divmod(position, self.p))
-
-
-@dataclass(frozen=True, eq=False)
-class ImageDomain:
-    """Many images, and those that programs may compare them with."""
-
-    images: UInt8[np.ndarray, "n height width"]
-    """The images that are labelled."""
-
-    templates: UInt8[np.ndarray, "m height width"]
-    """What `template(index)` refers to: MNIST's training images."""
-
-    _computed: dict[tuple[str, tuple[int | None, ...]], np.ndarray] = field(
-        default_factory=dict, repr=False
-    )
-
-    kind: ClassVar[lang.Kind] = "image"
-
-    def __post_init__(self) -> None:
-        """Checks the pixels.
-
-        Raises:
-          InputError: if they are not uint8: sums of scaled pixels would not be whole numbers.
-        """
-        for name in ("images", "templates"):
-            dtype = getattr(self, name).dtype
-            if dtype != np.uint8:
-                raise InputError(f"{name} must be uint8 pixels (0..255), not {dtype}")
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(n,)."""
-        return (len(self.images),)
-
-    @property
-    def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
-        """Shape of a table of labels -> the images that such a table covers."""
-        n_train, n_test = len(self.templates), len(self.images) - len(self.templates)
-        return image_tables(n_train, n_test) if n_test > 0 else {self.shape: slice(None)}
-
-    def part(self, rows: slice) -> "ImageDomain":
-        """Return the images that a table covers, with the same templates."""
-        return ImageDomain(self.images[rows], self.templates)
-
-    def inputs(self) -> Mapping[str, np.ndarray]:
-        """Returns nothing: the image is not a number."""
-        return {}
-
-    def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
-        """Return values (n,) as they are: every one may differ."""
-        return values
-
-    def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
-        """Computes a function of images, once.
-
-        Args:
-          function: One of `language.IMAGE_FUNCTIONS`.
-          arguments: Which images: a training image's index, or None for the image that is labelled.
-
-        Returns:
-          (n,), or (1,) if the labelled image is not among the arguments. Whole numbers but for l2,
-          cosine and mean.
-
-        Raises:
-          InputError: if there is no such training image.
-        """
-        key = (function, arguments)
-        if key not in self._computed:
-            for index in arguments:
-                if index is not None and index >= len(self.templates):
-                    raise InputError(f"template({index}): there are {len(self.templates)} images")
-            stacks = [self.images if i is None else self.templates[i][None] for i in arguments]
-            if len(self._computed) >= KEPT:
-                self._computed.pop(next(iter(self._computed)))  # the oldest
-            self._computed[key] = image_function(function, stacks)
-        return self._computed[key]
-
-    def describe(self, position: int) -> str:
-        """Names an input by its place in domain order."""
-        return f"image {position}"
-
-
-def image_tables(n_train: int, n_test: int) -> dict[tuple[int, ...], slice]:
-    """Return which images a table of labels covers, by its shape.
-
-    Args:
-      n_train: How many training images there are; they come first.
-      n_test: How many test images there are.
-
-    Returns:
-      Shape -> images: a table of all images, of the training images, or of the test images.
-    """
-    return {
-        (n_train + n_test,): slice(None),
-        (n_train,): slice(0, n_train),
-        (n_test,): slice(n_train, None),
-    }
-
-
-Domain = PairDomain | ImageDomain

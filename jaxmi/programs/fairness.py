@@ -1,9 +1,8 @@
-"""What makes a random program a fair challenge: rules, each with a figure that it bounds.
+"""Rules that make a random program a fair challenge, and draws of programs that keep them.
 
-A fair program's labels are neither nearly constant, nor to be had by looking at one input, one
-threshold or a small decision tree, nor noise; and nothing that stands in it is idle.
-
-How far simple rules get at labels: one band on a number, one small decision tree.
+The labels of a fair program are neither nearly constant, nor noise, nor predictable from one input,
+one threshold or a small decision tree; and every part of the program matters. Each rule bounds one
+metric of a program. `draw_fair` draws programs until one keeps all rules.
 """
 
 from collections import Counter
@@ -21,16 +20,94 @@ from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.evaluate import EvaluationError, label
 from jaxmi.programs.sample import sample_program
 
+MAX_DRAWS = 10_000
+"""Draws before giving up; with the default grammar about 1 program on pairs in 12 is fair."""
+
+DEPTH = 3
+"""Depth of the decision tree that must not predict the labels."""
+
+_SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A program, with its labels of a domain."""
+
+    program: lang.Program
+    domain: Domain
+    labels: Bool[np.ndarray, "n"]
+    """The program's labels, in domain order."""
+    digits: Integer[np.ndarray, "n"] | None = None
+    """The digit that each image shows; None if it is not known, or the inputs are no images."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Bounds on one metric of a program."""
+
+    name: str
+    description: str
+    """The metric in words."""
+    kinds: tuple[lang.Kind, ...]
+    """The kinds of programs that the rule is for."""
+    low: int | float
+    high: int | float
+    metric: Callable[[Candidate], int | float]
+
+    def violation(self, candidate: Candidate) -> str | None:
+        """Return how a program breaks the rule; None if it does not, or the rule is not for it."""
+        if candidate.program.kind not in self.kinds:
+            return None
+        value = self.metric(candidate)
+        if self.low <= value <= self.high:
+            return None
+        allowed = f"allowed {self.low:.0%} to {self.high:.0%}"
+        return f"{self.name}: {self.description} is {value:.1%}, {allowed}"
+
+
+def draw_fair(
+    domain: Domain,
+    rng: Random,
+    grammar: Any = None,
+    digits: Integer[np.ndarray, "n"] | None = None,
+) -> tuple[lang.Program, Counter[str]]:
+    """Draw programs until one breaks no rule.
+
+    Args:
+      domain: The inputs that the program labels; some thousand images will do.
+      rng: Source of randomness, as in `sample_program`.
+      grammar: Distribution of programs, as in `sample_program`.
+      digits: The digit that each image shows; None skips the rule that needs it.
+
+    Returns:
+      The program, and how many were rejected, by the first rule that each broke.
+
+    Raises:
+      InputError: if none of `MAX_DRAWS` programs is fair.
+    """
+    rejected: Counter[str] = Counter()
+    for _ in range(MAX_DRAWS):
+        program = sample_program(domain, rng, grammar)
+        candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
+        broken = next((rule for rule in RULES if rule.violation(candidate)), None)
+        if broken is None:
+            return program, rejected
+        rejected[broken.name] += 1
+    raise InputError(
+        f"of {MAX_DRAWS:,} programs none is fair: {dict(rejected)} by the first rule that each "
+        "breaks; change the grammar"
+    )
+
 
 def best_band(score: Num[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
-    """Returns the best accuracy of a rule that is told one number: within a band, or outside it.
+    """Return the best accuracy of a rule on one number: label 1 within a band, or outside it.
 
-    A band that is open to one side is a threshold.
+    A band may be open to one side, so thresholds are included.
     """
-    _, which = np.unique(score, return_inverse=True)
-    gains = np.bincount(which.reshape(-1), np.where(labels, 1, -1))
+    _, groups = np.unique(score, return_inverse=True)
+    gains = np.bincount(groups.reshape(-1), np.where(labels, 1, -1))
     sums = np.concatenate([[0], np.cumsum(gains)])
-    # The label 1 within the band gains what the sum gains from its start to its end.
+    # Label 1 within a band gains the difference of the sums at its end and at its start.
     inside = (sums - np.minimum.accumulate(sums)).max()
     outside = (np.maximum.accumulate(sums) - sums).max()
     ones = int(labels.sum())
@@ -40,16 +117,16 @@ def best_band(score: Num[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> flo
 def tree_accuracy(
     features: UInt8[np.ndarray, "n f"], labels: Bool[np.ndarray, "n"], depth: int
 ) -> float:
-    """Returns the accuracy of a decision tree on what it was grown on.
+    """Return the training accuracy of a decision tree of at most some depth.
 
-    Grown greedily: every node takes the threshold on one feature that lowers the Gini impurity
-    most. After Breiman et al., "Classification and Regression Trees" (1984).
+    The tree is grown greedily: every node takes the threshold on one feature that lowers the Gini
+    impurity most. After Breiman et al., "Classification and Regression Trees" (1984).
     """
-    return _right(features, labels, depth) / len(labels)
+    return _tree_hits(features, labels, depth) / len(labels)
 
 
-def _right(features: np.ndarray, labels: np.ndarray, depth: int) -> int:
-    """How many labels a tree of some depth gets right."""
+def _tree_hits(features: np.ndarray, labels: np.ndarray, depth: int) -> int:
+    """Return how many labels a tree of some depth predicts."""
     n, ones = len(labels), int(labels.sum())
     if depth == 0 or ones in (0, n):
         return max(ones, n - ones)
@@ -61,104 +138,36 @@ def _right(features: np.ndarray, labels: np.ndarray, depth: int) -> int:
     below, below_ones = counts.cumsum(axis=1)[:, :-1], hits.cumsum(axis=1)[:, :-1]
     above, above_ones = n - below, ones - below_ones
     with np.errstate(invalid="ignore", divide="ignore"):
-        # What is left to be wrong about: twice the impurity, summed over both sides.
-        left = below_ones * (below - below_ones) / below
-        left = left + above_ones * (above - above_ones) / above
-    left[(below == 0) | (above == 0)] = np.inf
-    if not left.size or not np.isfinite(left.min()):
+        # Half the Gini impurity of both sides, weighted by their sizes.
+        impurity = below_ones * (below - below_ones) / below
+        impurity = impurity + above_ones * (above - above_ones) / above
+    impurity[(below == 0) | (above == 0)] = np.inf
+    if not impurity.size or not np.isfinite(impurity.min()):
         return max(ones, n - ones)
-    feature, threshold = np.unravel_index(left.argmin(), left.shape)
+    feature, threshold = np.unravel_index(impurity.argmin(), impurity.shape)
     low = features[:, feature] <= threshold
-    return sum(_right(features[side], labels[side], depth - 1) for side in (low, ~low))
-
-
-_SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
-
-MAX_DRAWS = 10_000
-"""How often to draw; of the grammar on pairs about 1 in 12 is fair."""
-
-DEPTH = 3
-"""Of the decision tree that must not learn the labels."""
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """A program, with its labels of a domain."""
-
-    program: lang.Program
-    domain: Domain
-    labels: Bool[np.ndarray, "n"]
-    """In domain order."""
-    digits: Integer[np.ndarray, "n"] | None = None
-    """Of images, the digit that each shows, if it is known."""
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A program is fair if a figure of it lies within bounds."""
-
-    name: str
-    says: str
-    """What the figure is, in words."""
-    kinds: tuple[lang.Kind, ...]
-    low: int | float
-    high: int | float
-    figure: Callable[[Candidate], int | float]
-
-    def broken(self, candidate: Candidate) -> str | None:
-        """Says how a program breaks the rule; None if it does not, or the rule is not for it."""
-        if candidate.program.kind not in self.kinds:
-            return None
-        value = self.figure(candidate)
-        if self.low <= value <= self.high:
-            return None
-        return f"{self.name}: {self.says} is {value:.1%}, allowed {self.low:.0%} to {self.high:.0%}"
-
-
-def draw_fair(
-    domain: Domain,
-    rng: Random,
-    grammar: Any = None,
-    digits: Integer[np.ndarray, "n"] | None = None,
-) -> tuple[lang.Program, Counter[str]]:
-    """Draws programs until one breaks no rule.
-
-    Args:
-      domain: What it labels; of images some thousands will do.
-      rng: Where chance comes from.
-      grammar: As in `sample_program`.
-      digits: Of images, the digit that each shows; None leaves out the rule that asks for it.
-
-    Returns:
-      The program, and how many were rejected, by the first rule that each broke.
-
-    Raises:
-      InputError: if none of `MAX_DRAWS` is fair: the grammar is to blame.
-    """
-    rejected: Counter[str] = Counter()
-    for _ in range(MAX_DRAWS):
-        program = sample_program(domain, rng, grammar)
-        candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
-        rule = next((rule for rule in RULES if rule.broken(candidate)), None)
-        if rule is None:
-            return program, rejected
-        rejected[rule.name] += 1
-    raise InputError(f"of {MAX_DRAWS:,} programs none is fair: {dict(rejected)}")
+    return sum(_tree_hits(features[side], labels[side], depth - 1) for side in (low, ~low))
 
 
 def _share(candidate: Candidate) -> float:
     return float(candidate.labels.mean())
 
 
+def _noise(candidate: Candidate) -> float:
+    """Return the share of neighbours that differ, along x or along y, whichever is smaller."""
+    table = candidate.labels.reshape(candidate.domain.shape)
+    return min(float(np.diff(table, axis=axis).mean()) for axis in (0, 1))
+
+
 def _one_number(candidate: Candidate) -> float:
-    """How many labels x alone tells, or y, or a sum such as x + 2 * y."""
+    """Return the best accuracy from x alone, y alone, or one sum such as x + 2 * y."""
     x, y = np.indices(candidate.domain.shape).reshape(2, -1)
     sums = [a * x + b * y for a, b in ((1, 0), (0, 1), *_SLOPES)]
-    return max(_told_by(number - number.min(), candidate.labels) for number in sums)
+    return max(_lookup_accuracy(number - number.min(), candidate.labels) for number in sums)
 
 
 def _one_threshold(candidate: Candidate) -> float:
-    """How many labels a band on one simple number tells."""
+    """Return the best accuracy of a band on one simple number."""
     if isinstance(candidate.domain, ImageDomain):
         return best_band(candidate.domain.call("mean", (None,)), candidate.labels)
     x, y = np.indices(candidate.domain.shape).reshape(2, -1)
@@ -174,36 +183,33 @@ def _tree(candidate: Candidate) -> float:
     return tree_accuracy(features, candidate.labels, DEPTH)
 
 
-def _noise(candidate: Candidate) -> float:
-    """How many neighbours differ, along x or along y, whichever is fewer."""
-    table = candidate.labels.reshape(candidate.domain.shape)
-    return min(float(np.diff(table, axis=axis).mean()) for axis in (0, 1))
-
-
 def _digits(candidate: Candidate) -> float:
-    """How many labels the digit tells."""
+    """Return the best accuracy from the digit alone; 0 if the digits are not known."""
     if candidate.digits is None:
         return 0.0
-    return _told_by(candidate.digits, candidate.labels)
+    return _lookup_accuracy(candidate.digits, candidate.labels)
 
 
 def _idle(candidate: Candidate) -> float:
-    """The fewest labels that change when some part is left out."""
+    """Return the smallest share of labels that change when some part is left out."""
     shorter = _shorter(candidate.program)
-    changed = (_changed(candidate, program) for program in shorter)
-    return min(changed, default=1.0)
+    return min((_changed_share(candidate, program) for program in shorter), default=1.0)
 
 
 def _templates(candidate: Candidate) -> float:
-    """The fewest labels that change when one template becomes another: the next image, and so on.
+    """Return the smallest share of labels that change when one template is replaced.
 
-    Of three others the median, since one may happen to be alike.
+    It is replaced by each of the next three training images, and the median of their shares is
+    taken, since one of them may happen to look alike.
     """
+    assert isinstance(candidate.domain, ImageDomain)
+    n = len(candidate.domain.templates)
     changes = []
     for index in candidate.program.templates:
-        others = ((index + step) % len(_images(candidate).templates) for step in (1, 2, 3))
-        swapped = (_with_template(candidate.program, index, other) for other in others)
-        changes.append(float(np.median([_changed(candidate, program) for program in swapped])))
+        others = ((index + step) % n for step in (1, 2, 3))
+        variants = (_with_template(candidate.program, index, other) for other in others)
+        shares = [_changed_share(candidate, program) for program in variants]
+        changes.append(float(np.median(shares)))
     return min(changes, default=1.0)
 
 
@@ -212,7 +218,7 @@ RULES = (
     Rule("noise", "the share of neighbours that differ", ("pairs",), 0, 0.05, _noise),
     Rule(
         "one number",
-        "what x alone, y alone or one sum of them tells of the labels",
+        "the best accuracy from x alone, y alone or one sum of them",
         ("pairs",),
         0,
         0.9,
@@ -220,44 +226,56 @@ RULES = (
     ),
     Rule(
         "one threshold",
-        "what a band on x, y, x + y, x - y, x * y or mean(image) tells of the labels",
+        "the best accuracy of a band on x, y, x + y, x - y, x * y or mean(image)",
         ("pairs", "image"),
         0,
         0.85,
         _one_threshold,
     ),
     Rule("tree", f"the accuracy of a tree of depth {DEPTH}", ("pairs", "image"), 0, 0.87, _tree),
-    Rule("digits", "what the digit tells of the labels", ("image",), 0, 0.85, _digits),
-    Rule("idle", "what the idlest part changes of the labels", ("pairs", "image"), 0.02, 1, _idle),
-    Rule("templates", "what another template changes", ("image",), 0.05, 1, _templates),
+    Rule("digits", "the best accuracy from the digit alone", ("image",), 0, 0.85, _digits),
+    Rule(
+        "idle",
+        "the smallest share of labels that change when a part is left out",
+        ("pairs", "image"),
+        0.02,
+        1,
+        _idle,
+    ),
+    Rule(
+        "templates",
+        "the smallest share of labels that change with another template",
+        ("image",),
+        0.05,
+        1,
+        _templates,
+    ),
 )
-"""In the order in which they are asked: the quick ones first."""
+"""All rules, in the order in which they are checked: the fast ones first."""
 
 
-def _images(candidate: Candidate) -> ImageDomain:
-    assert isinstance(candidate.domain, ImageDomain)
-    return candidate.domain
+def _lookup_accuracy(number: Integer[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
+    """Return the accuracy of the commoner label of each value of a whole number >= 0."""
+    ones, counts = np.bincount(number, labels), np.bincount(number)
+    return float(np.maximum(ones, counts - ones).sum() / counts.sum())
 
 
-def _told_by(number: Integer[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
-    """How many labels are told by a whole number, 0 or more: the commoner label of each value."""
-    ones, of = np.bincount(number, labels), np.bincount(number)
-    return float(np.maximum(ones, of - ones).sum() / of.sum())
-
-
-def _changed(candidate: Candidate, program: lang.Program) -> float:
+def _changed_share(candidate: Candidate, program: lang.Program) -> float:
     try:
         return float((label(program, candidate.domain) != candidate.labels).mean())
-    except EvaluationError:  # nothing is idle without which the program fails
+    except EvaluationError:  # the missing part is not idle: the program fails without it
         return 1.0
 
 
 def _shorter(program: lang.Program) -> Iterator[lang.Program]:
-    """Without a statement, all but one operand of an `and` or `or`, or one end of a band."""
+    """Yield the program without one statement, one operand of `and` or `or`, or one end of a band.
+
+    The first statement stays: it sets the variable that others add to.
+    """
     for node in lang.walk(program):
         for simpler in _simpler(node):
             yield _mapped(program, lambda part, old=node, new=simpler: new if part is old else part)
-        if isinstance(node, lang.Assign | lang.If) and node is not program.body[0]:  # that sets z
+        if isinstance(node, lang.Assign | lang.If) and node is not program.body[0]:
             yield _without(program, node)
 
 
@@ -265,18 +283,18 @@ def _simpler(node: lang.Node) -> tuple[lang.Expression, ...]:
     match node:
         case lang.Connected(operands=operands):
             return operands
-        case lang.Compare(first=first, rest=(one, two)):
-            return lang.Compare(first, (one,)), lang.Compare(one[1], (two,))
+        case lang.Compare(first=first, rest=(low, high)):
+            return lang.Compare(first, (low,)), lang.Compare(low[1], (high,))
     return ()
 
 
 def _without(part: Any, statement: lang.Statement) -> Any:
-    """A program without a statement, wherever it stands."""
+    """Return a part of a program without a statement, wherever that stands in it."""
     if isinstance(part, tuple):
         return tuple(_without(element, statement) for element in part if element is not statement)
     if not isinstance(part, lang.Node):
         return part
-    return replace(part, **{n: _without(v, statement) for n, v in vars(part).items() if n != "at"})
+    return replace(part, **{n: _without(v, statement) for n, v in _fields(part).items()})
 
 
 def _with_template(program: lang.Program, index: int, other: int) -> lang.Program:
@@ -285,7 +303,7 @@ def _with_template(program: lang.Program, index: int, other: int) -> lang.Progra
 
 
 def _mapped(part: Any, change: Callable[[lang.Node], lang.Node]) -> Any:
-    """A program with some of its nodes changed, from the root down."""
+    """Return a part of a program with some nodes replaced, from the root down."""
     if isinstance(part, tuple):
         return tuple(_mapped(element, change) for element in part)
     if not isinstance(part, lang.Node):
@@ -293,4 +311,8 @@ def _mapped(part: Any, change: Callable[[lang.Node], lang.Node]) -> Any:
     changed = change(part)
     if changed is not part:
         return changed
-    return replace(part, **{n: _mapped(v, change) for n, v in vars(part).items() if n != "at"})
+    return replace(part, **{n: _mapped(v, change) for n, v in _fields(part).items()})
+
+
+def _fields(node: lang.Node) -> dict[str, Any]:
+    return {name: value for name, value in vars(node).items() if name != "position"}

@@ -1,10 +1,10 @@
 """The language of labelling programs: a small subset of Python, as a tree of nodes.
 
-A program computes one label from one input. Its inputs are whole numbers `x`, `y` and `p`, or an
-image; see docs/programs.md for all of the language.
+A program computes one label from one input. The inputs are whole numbers `x`, `y` and `p`, or an
+image; docs/programs.md describes the whole language.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -14,16 +14,9 @@ UnaryOperator = Literal["-", "not"]
 BinaryOperator = Literal["+", "-", "*", "/", "//", "%", "**"]
 Comparison = Literal["<", "<=", ">", ">=", "==", "!="]
 Connective = Literal["and", "or"]
+
 Kind = Literal["pairs", "image"]
-
-KINDS: dict[str, Kind] = {"transformer": "pairs", "cnn": "image"}
-"""Challenge -> what its programs label."""
-
-CHALLENGES: dict[Kind, str] = {kind: name for name, kind in KINDS.items()}
-"""The other way round: the challenge whose inputs and network a kind has."""
-
-INPUTS: dict[Kind, tuple[str, ...]] = {"pairs": ("x", "y", "p"), "image": ("image",)}
-"""What a program of each kind is given."""
+"""What a program labels. A new kind is a name here and an entry in `SIGNATURES`."""
 
 FUNCTIONS = {
     "int": (1, 1),
@@ -34,21 +27,62 @@ FUNCTIONS = {
     "min": (2, 16),
     "max": (2, 16),
 }
-"""Functions of numbers: the fewest and the most arguments each takes."""
+"""Functions of numbers -> the fewest and the most arguments that each takes."""
 
 IMAGE_FUNCTIONS = {"l1": 2, "l2": 2, "linf": 2, "dot": 2, "cosine": 2, "mean": 1}
-"""Functions of images: how many each takes."""
+"""Functions of images -> how many images each takes."""
 
 TEMPLATE = "template"
 """`template(index)` is a training image, counted from 0."""
 
 
 @dataclass(frozen=True)
+class Signature:
+    """The inputs of programs of one kind, and the functions that these programs may call."""
+
+    challenge: str
+    """The published challenge whose programs are of this kind."""
+
+    numbers: tuple[str, ...] = ()
+    """Names of the inputs that are numbers."""
+
+    image: str | None = None
+    """Name of the input that is an image, if there is one."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """All inputs, in the order of a function's arguments."""
+        return self.numbers if self.image is None else (*self.numbers, self.image)
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Names of all functions; those of images only if an input is an image."""
+        return (*FUNCTIONS, *(() if self.image is None else (*IMAGE_FUNCTIONS, TEMPLATE)))
+
+
+SIGNATURES: Mapping[Kind, Signature] = {
+    "pairs": Signature(challenge="transformer", numbers=("x", "y", "p")),
+    "image": Signature(challenge="cnn", image="image"),
+}
+"""Kind -> inputs and functions."""
+
+KINDS: dict[str, Kind] = {signature.challenge: kind for kind, signature in SIGNATURES.items()}
+"""Name of a published challenge -> the kind of its programs."""
+
+CHALLENGES: dict[Kind, str] = {kind: signature.challenge for kind, signature in SIGNATURES.items()}
+"""Kind -> name of the published challenge that has its inputs and network."""
+
+INPUTS: dict[Kind, tuple[str, ...]] = {kind: entry.inputs for kind, entry in SIGNATURES.items()}
+"""Kind -> names of the inputs."""
+
+
+@dataclass(frozen=True)
 class Position:
-    """Where in its text a node begins."""
+    """Where a node begins in the program's text."""
 
     line: int = 0
-    """Counted from 1; 0 where there is no text."""
+    """Counted from 1; 0 for nodes that come from no text."""
+
     column: int = 0
     """Counted from 1."""
 
@@ -56,48 +90,49 @@ class Position:
 class ProgramError(InputError):
     """A text is no program; the message begins with line and column, counted from 1."""
 
-    def __init__(self, at: Position, message: str) -> None:
-        """Takes where and why."""
-        super().__init__(f"line {at.line}, column {at.column}: {message}")
-        self.at = at
+    def __init__(self, position: Position, message: str) -> None:
+        """Put line and column before the message."""
+        super().__init__(f"line {position.line}, column {position.column}: {message}")
+        self.position = position
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Node:
-    """A part of a program. Nodes are equal if they say the same, wherever they stand."""
+    """A part of a program. Equality compares everything but positions."""
 
-    at: Position = Position()
+    position: Position = Position()
 
     def __eq__(self, other: object) -> bool:
-        """Compares all but positions."""
-        return type(other) is type(self) and self._said() == other._said()
+        """Compare everything but positions."""
+        return type(other) is type(self) and self._content() == other._content()
 
     def __hash__(self) -> int:
-        """Agrees with equality."""
-        return hash(self._said())
+        """Agree with equality."""
+        return hash(self._content())
 
-    def _said(self) -> tuple[object, ...]:
-        said = tuple(getattr(self, field.name) for field in fields(self) if field.name != "at")
-        return (type(self), *said, *(type(part) for part in said))  # 1 == 1.0 == True
+    def _content(self) -> tuple[object, ...]:
+        names = [field.name for field in fields(self) if field.name != "position"]
+        parts = tuple(getattr(self, name) for name in names)
+        return (type(self), *parts, *(type(part) for part in parts))  # 1 == 1.0 == True
 
 
 @dataclass(frozen=True, eq=False)
 class Number(Node):
-    """A literal: a whole number below 2**63, a finite float, or a truth value; none negative."""
+    """A literal: a whole number in 0..2**63 - 1, a finite float >= 0, or a truth value."""
 
     value: int | float
 
 
 @dataclass(frozen=True, eq=False)
 class Name(Node):
-    """An input's or a variable's value."""
+    """The value of an input or a variable."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class Unary(Node):
-    """A sign or a negation."""
+    """A minus sign or a negation."""
 
     operator: UnaryOperator
     operand: "Expression"
@@ -105,7 +140,7 @@ class Unary(Node):
 
 @dataclass(frozen=True, eq=False)
 class Binary(Node):
-    """Arithmetic."""
+    """An arithmetic operation on two numbers."""
 
     operator: BinaryOperator
     left: "Expression"
@@ -122,7 +157,7 @@ class Compare(Node):
 
 @dataclass(frozen=True, eq=False)
 class Connected(Node):
-    """`and` or `or` of two or more; like Python's, it stops early and gives the last value seen."""
+    """`and` or `or` of two or more operands; as in Python, the value is the last one evaluated."""
 
     connective: Connective
     operands: tuple["Expression", ...]
@@ -139,7 +174,7 @@ class Choice(Node):
 
 @dataclass(frozen=True, eq=False)
 class Call(Node):
-    """A function's value, or a template."""
+    """A function call, or a template image."""
 
     function: str
     arguments: tuple["Expression", ...]
@@ -158,12 +193,12 @@ class Assign(Node):
 
 
 Branch = tuple[Expression, tuple["Statement", ...]]
-"""A condition, and what is done where it holds."""
+"""A condition, and the statements that run where it holds."""
 
 
 @dataclass(frozen=True, eq=False)
 class If(Node):
-    """`if`, any number of `elif`, and `else`, which may be empty."""
+    """`if`, any number of `elif`, and `else`, whose statements may be none."""
 
     branches: tuple[Branch, ...]
     otherwise: tuple["Statement", ...] = ()
@@ -171,7 +206,7 @@ class If(Node):
 
 @dataclass(frozen=True, eq=False)
 class Return(Node):
-    """Ends the program with its label."""
+    """`return value`: the program's label."""
 
     value: Expression
 
@@ -181,29 +216,29 @@ Statement = Assign | If | Return
 
 @dataclass(frozen=True, eq=False)
 class Program(Node):
-    """A whole labelling program."""
+    """A labelling program."""
 
     kind: Kind
     body: tuple[Statement, ...]
 
     @property
     def size(self) -> int:
-        """Its length as a description: how many statements, operators, names and numbers it has."""
+        """The description length: how many statements, operators, names and numbers there are."""
         return sum(_weight(node) for node in walk(self))
 
     @property
     def templates(self) -> tuple[int, ...]:
-        """The training images that it names, in the order of their first use."""
-        found: list[int] = []
+        """The training images that the program names, in the order of their first use."""
+        indices: list[int] = []
         for node in walk(self):
             match node:
                 case Call(function=name, arguments=(Number(value=index),)) if name == TEMPLATE:
-                    found.append(int(index))
-        return tuple(dict.fromkeys(found))
+                    indices.append(int(index))
+        return tuple(dict.fromkeys(indices))
 
 
 def walk(node: Node) -> Iterator[Node]:
-    """Yields a node and all below it, in the order of the text."""
+    """Yield a node and all nodes below it, in the order of the text."""
     yield node
     for field in fields(node):
         yield from _walk_part(getattr(node, field.name))
@@ -219,7 +254,7 @@ def _walk_part(part: object) -> Iterator[Node]:
 
 def _weight(node: Node) -> int:
     if isinstance(node, Compare):
-        return len(node.rest)  # one for each operator
+        return len(node.rest)  # its operators
     if isinstance(node, Connected):
         return len(node.operands) - 1
     if isinstance(node, Assign):

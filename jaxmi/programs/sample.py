@@ -1,7 +1,7 @@
-"""Random labelling programs: a stated distribution over programs like the published ones.
+"""Random labelling programs, from a stated distribution over programs like the published ones.
 
-Drawn with the operating system's entropy (`secrets.SystemRandom()`), they are what nobody chose.
-Which of them make a fair challenge is `fairness.py`'s to say.
+With the operating system's entropy (`secrets.SystemRandom()`) as the source of randomness, nobody
+chose or has seen the program. `fairness.py` decides which programs make a fair challenge.
 """
 
 from dataclasses import dataclass, field
@@ -14,68 +14,68 @@ from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.parse import parse
 
 Range = tuple[int, int]
-"""Both ends included."""
+"""Lowest and highest value, both included."""
 
 
 @dataclass(frozen=True)
 class PairGrammar:
-    """Programs on pairs: terms are added to z where conditions hold; the label says if z >= 0."""
+    """Programs on pairs: z sums terms where their conditions hold, and the label is z >= 0."""
 
     boundaries: Range = (1, 3)
-    """How many terms have a curved or straight boundary for their condition."""
+    """Number of terms whose condition is a curved or straight boundary."""
 
     curved: int | float = 0.7
-    """How many of the boundaries are curves, on average: one power of x against one of y."""
+    """Expected share of curves among the boundaries: one power of x against one of y."""
 
     periodic: Range = (1, 2)
-    """How many terms are periodic, such as `int(x ** 1.5) % 8 - 5`."""
+    """Number of periodic terms, such as `int(x ** 1.5) % 8 - 5`."""
 
     guarded: Range = (0, 2)
-    """How many further terms have a boundary and, beside it, a bound on z so far."""
+    """Number of further terms with a boundary and a bound on the sum z so far."""
 
     exponents: tuple[int | float, ...] = (0.5, 1, 1.3, 1.5, 1.7, 2, 3)
-    """Powers in curves; 0.5 is written as a root."""
+    """Exponents in curves; 0.5 is written as `sqrt`."""
 
     stripe_exponents: tuple[float, ...] = (1.3, 1.5, 1.7)
-    """Powers of one input in periodic terms: bars along the other."""
+    """Exponents of one input in periodic terms, which make bars along the other input."""
 
     slanted: int | float = 0.4
-    """How many of the periodic terms are of both inputs, such as `(x + 2 * y) // 9 % 5`."""
+    """Expected share of periodic terms with both inputs, such as `(x + 2 * y) // 9 % 5`."""
 
     moduli: Range = (3, 8)
-    """Periodic terms are modulo one of these."""
+    """Moduli of periodic terms."""
 
     widths: Range = (8, 24)
-    """What a sum of both inputs is divided by: roughly the width of a stripe."""
+    """Divisors of a sum of both inputs: about the width of a stripe."""
 
     weights: tuple[int | float, ...] = (1, 2, 3, 4, 2.5, 5.5)
-    """What a term adds or takes away."""
+    """Numbers that a term adds or subtracts."""
 
     anchors: Range = (20, 92)
-    """Every boundary goes through a pair of such numbers, up to rounding to two digits."""
+    """Coordinates of a pair on each boundary, whose constants are then rounded to two digits."""
 
 
 @dataclass(frozen=True)
 class ImageGrammar:
-    """Programs on images: conditions on how far an image is from training images."""
+    """Programs on images: conditions on the distances from an image to training images."""
 
     forms: dict[str, int] = field(
         default_factory=lambda: {"band": 4, "pair": 3, "joined": 3, "sum": 2}
     )
-    """Form -> its weight. A band of one distance; two distances compared; two conditions joined by
-    `and` or `or`; three conditions that add to a sum."""
+    """Form -> its weight: a band of one distance; a comparison of two distances; two conditions
+    joined by `and` or `or`; three conditions that add to a sum."""
 
     metrics: tuple[str, ...] = ("l1", "l2", "dot", "cosine")
-    """What is measured between images."""
+    """Functions of two images."""
 
     brightness: int | float = 0.15
-    """How many of the conditions in joined forms and sums are on `mean(image)`."""
+    """Expected share of conditions on `mean(image)` in joined forms and sums."""
 
     quantiles: tuple[float, float] = (0.25, 0.75)
-    """A threshold lies between these quantiles of what it bounds, rounded to three digits."""
+    """A threshold lies between these quantiles of the number it bounds; it has three digits."""
 
     band: tuple[float, float] = (0.3, 0.55)
-    """A band holds such a share of the images."""
+    """Lowest and highest share of the images within a band."""
 
 
 def sample_program(
@@ -83,12 +83,12 @@ def sample_program(
     rng: Random,
     grammar: PairGrammar | ImageGrammar | None = None,
 ) -> lang.Program:
-    """Draws a program that labels a domain.
+    """Draw a program that labels a domain.
 
     Args:
-      domain: All pairs, or images from which thresholds are taken; some thousands will do.
-      rng: Where chance comes from: `secrets.SystemRandom()`, or `random.Random(seed)`.
-      grammar: The distribution; None takes the domain's default.
+      domain: All pairs; or images, whose quantiles become thresholds: some thousands will do.
+      rng: Source of randomness: `secrets.SystemRandom()`, or `random.Random(seed)`.
+      grammar: The distribution; None takes the default of the domain's kind.
     """
     if isinstance(domain, PairDomain):
         grammar = grammar or PairGrammar()
@@ -100,7 +100,7 @@ def sample_program(
 
 
 class _Pairs:
-    """Draws the text of a program on pairs."""
+    """Draws texts of programs on pairs."""
 
     def __init__(self, rng: Random, grammar: PairGrammar, p: int) -> None:
         self._rng, self._grammar, self._p = rng, grammar, p
@@ -127,15 +127,15 @@ class _Pairs:
         return self._rng.randint(*self._grammar.anchors), self._rng.randint(*self._grammar.anchors)
 
     def _curve(self) -> str:
-        """One power below a multiple of another, through an anchor."""
-        (one, other), sign = self._rng.sample(["x", "y"], 2), self._rng.choice("<>")
+        """Return one power below a multiple of another, equal at an anchor."""
+        (left, right), sign = self._rng.sample(["x", "y"], 2), self._rng.choice("<>")
         i, j = self._rng.sample(self._grammar.exponents, 2)
         a, b = self._anchor()
         factor = _rounded(a**i / b**j)
-        return f"{_power(one, i)} {sign} {factor} * {_power(other, j)}"
+        return f"{_power(left, i)} {sign} {factor} * {_power(right, j)}"
 
     def _line(self) -> str:
-        """A straight line through an anchor."""
+        """Return a bound by a straight line through an anchor."""
         a, b = self._anchor()
         sign = self._rng.choice("<>")
         match self._rng.randrange(3):
@@ -144,16 +144,17 @@ class _Pairs:
             case 1:
                 return f"y {sign} x{_plus(b - a)}"
         slope = self._rng.choice([2, 3])
-        one, other = self._rng.sample(["x", "y"], 2)
-        return f"{one} + {slope} * {other} {sign} {a + slope * b}"
+        left, right = self._rng.sample(["x", "y"], 2)
+        return f"{left} + {slope} * {right} {sign} {a + slope * b}"
 
     def _periodic(self) -> str:
         modulus = self._rng.randint(*self._grammar.moduli)
         if self._rng.random() < self._grammar.slanted:
             width = self._rng.randint(*self._grammar.widths)
             slope = self._rng.choice([1, 2, 3])
-            one, other = self._rng.sample(["x", "y"], 2)
-            wave = f"({one} + {slope} * {other}) // {width}" if slope > 1 else f"(x + y) // {width}"
+            left, right = self._rng.sample(["x", "y"], 2)
+            both = f"{left} + {slope} * {right}" if slope > 1 else "x + y"
+            wave = f"({both}) // {width}"
         else:
             exponent = self._rng.choice(self._grammar.stripe_exponents)
             wave = f"int({self._rng.choice('xy')} ** {exponent})"
@@ -161,7 +162,7 @@ class _Pairs:
 
 
 class _Images:
-    """Draws the text of a program on images."""
+    """Draws texts of programs on images."""
 
     def __init__(self, rng: Random, grammar: ImageGrammar, domain: ImageDomain) -> None:
         self._rng, self._grammar, self._domain = rng, grammar, domain
@@ -175,8 +176,8 @@ class _Images:
             case "pair":
                 return f"return {self._nearer()}"
             case "joined":
-                word = self._rng.choice(["and", "or"])
-                return f"return {self._condition()} {word} {self._condition()}"
+                connective = self._rng.choice(["and", "or"])
+                return f"return {self._condition()} {connective} {self._condition()}"
         terms = [f"if {self._condition()}:\n    z += {self._rng.choice([1, 2, 3])}" for _ in "123"]
         return "\n".join(["z = 0", *terms, f"return z >= {self._rng.choice([2, 3])}"])
 
@@ -195,8 +196,8 @@ class _Images:
 
     def _nearer(self) -> str:
         metric = self._rng.choice(self._grammar.metrics)
-        one, other = (_score_text(metric, (self._template(),)) for _ in range(2))
-        return f"{one} {self._rng.choice('<>')} {other}"
+        left, right = (_score_text(metric, (self._template(),)) for _ in range(2))
+        return f"{left} {self._rng.choice('<>')} {right}"
 
     def _threshold(self, metric: str, templates: tuple[int, ...]) -> str:
         bound = self._quantile(metric, templates, self._rng.uniform(*self._grammar.quantiles))
@@ -204,15 +205,15 @@ class _Images:
 
     def _band(self) -> str:
         metric, templates = self._score()
-        held = self._rng.uniform(*self._grammar.band)
-        low = self._rng.uniform(0.1, 0.9 - held)
-        bounds = [self._quantile(metric, templates, q) for q in (low, low + held)]
+        share = self._rng.uniform(*self._grammar.band)
+        low = self._rng.uniform(0.1, 0.9 - share)
+        bounds = [self._quantile(metric, templates, q) for q in (low, low + share)]
         band = f"{bounds[0]} <= {_score_text(metric, templates)} < {bounds[1]}"
         return f"not {band}" if self._rng.random() < 0.5 else band
 
-    def _quantile(self, metric: str, templates: tuple[int, ...], at: float) -> int | float:
+    def _quantile(self, metric: str, templates: tuple[int, ...], q: float) -> int | float:
         scores = self._domain.call(metric, (None, *templates))
-        return _rounded(float(np.quantile(scores, at)), digits=3)
+        return _rounded(float(np.quantile(scores, q)), digits=3)
 
 
 def _score_text(metric: str, templates: tuple[int, ...]) -> str:
@@ -226,10 +227,11 @@ def _power(name: str, exponent: int | float) -> str:
 
 
 def _rounded(value: float, digits: int = 2) -> int | float:
-    """Rounds to some significant digits; whole numbers where that leaves one."""
+    """Round to some significant digits; return an int if the result is whole."""
     rounded = float(f"{value:.{digits - 1}e}")
     return int(rounded) if rounded == int(rounded) else rounded
 
 
 def _plus(value: int) -> str:
+    """Return the text that adds a constant."""
     return f" + {value}" if value > 0 else f" - {-value}" if value < 0 else ""

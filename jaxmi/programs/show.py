@@ -1,4 +1,4 @@
-"""Program -> text that parses back to it; the canonical form, and its hash."""
+"""Program -> text that parses back to it; a canonical form of programs, and its hash."""
 
 import hashlib
 from dataclasses import replace
@@ -7,44 +7,45 @@ from typing import Any
 from jaxmi.programs import language as lang
 
 _CHOICE, _OR, _AND, _NOT, _COMPARE, _SUM, _PRODUCT, _SIGN, _POWER, _ATOM = range(10)
-"""How tightly Python's operators bind."""
+"""Precedence of Python's operators, the loosest first."""
 
 _BINARY = {"+": _SUM, "-": _SUM, "*": _PRODUCT, "/": _PRODUCT, "//": _PRODUCT, "%": _PRODUCT}
 
 
 def show(program: lang.Program) -> str:
-    """Writes a program as statements, without comments; `parse` gives the same program back."""
+    """Return a program as statements, without comments; `parse` gives the same program back."""
     return "\n".join(_block(program.body)) + "\n"
 
 
 def canonical(program: lang.Program) -> lang.Program:
-    """Returns the program with its variables named z, z2, z3 and so on, as they first appear.
+    """Return the program with its variables named z, z2, z3 and so on, as they first appear.
 
-    Two programs that differ only in such names, in layout, or in how Python lets one write the same
-    (`np.sqrt`, `elif`, a function around it all), have the same canonical form. Inputs keep their
-    names. No algebra is done.
+    Programs have the same canonical form if they differ only in the names of variables, in layout,
+    or in spelling (`np.sqrt` or `sqrt`, `elif` or `else` with `if`, a function around the program
+    or none). Inputs keep their names. No algebra is done: `x + 1` and `1 + x` differ.
     """
     inputs = lang.INPUTS[program.kind]
     assigned = (node.name for node in lang.walk(program) if isinstance(node, lang.Assign))
     variables = [name for name in dict.fromkeys(assigned) if name not in inputs]
-    new = {name: f"z{i}" if i > 1 else "z" for i, name in enumerate(variables, start=1)}
-    return _renamed(program, new)
+    names = {name: f"z{i}" if i > 1 else "z" for i, name in enumerate(variables, start=1)}
+    return _renamed(program, names)
 
 
 def program_hash(program: lang.Program) -> str:
-    """Returns the SHA-256 of the canonical text, in hexadecimal."""
+    """Return the SHA-256 of the canonical text, in hexadecimal."""
     text = f"{program.kind}\n{show(canonical(program))}"
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
-def _renamed(part: Any, new: dict[str, str]) -> Any:
+def _renamed(part: Any, names: dict[str, str]) -> Any:
     if isinstance(part, tuple):
-        return tuple(_renamed(element, new) for element in part)
+        return tuple(_renamed(element, names) for element in part)
     if not isinstance(part, lang.Node):
         return part
-    changes = {name: _renamed(value, new) for name, value in vars(part).items() if name != "at"}
+    fields = {key: value for key, value in vars(part).items() if key != "position"}
+    changes = {key: _renamed(value, names) for key, value in fields.items()}
     if isinstance(part, lang.Name | lang.Assign):
-        changes["name"] = new.get(part.name, part.name)
+        changes["name"] = names.get(part.name, part.name)
     return replace(part, **changes)
 
 
@@ -71,12 +72,12 @@ def _indented(statements: tuple[lang.Statement, ...]) -> list[str]:
 
 
 def show_expression(node: lang.Expression) -> str:
-    """Writes an expression with no more parentheses than it needs."""
+    """Return an expression's text, with no more parentheses than it needs."""
     return _expression(node)[0]
 
 
 def _expression(node: lang.Expression) -> tuple[str, int]:
-    """An expression's text, and how tightly its outermost operator binds."""
+    """Return an expression's text, and the precedence of its outermost operator."""
     match node:
         case lang.Number(value=value):
             return repr(value), _ATOM
@@ -85,26 +86,27 @@ def _expression(node: lang.Expression) -> tuple[str, int]:
         case lang.Call(function=function, arguments=arguments):
             return f"{function}({', '.join(map(show_expression, arguments))})", _ATOM
         case lang.Binary(operator="**", left=left, right=right):
-            return f"{_at_least(left, _ATOM)} ** {_at_least(right, _SIGN)}", _POWER
+            return f"{_wrapped(left, _ATOM)} ** {_wrapped(right, _SIGN)}", _POWER
         case lang.Binary(operator=operator, left=left, right=right):
             level = _BINARY[operator]
-            return f"{_at_least(left, level)} {operator} {_at_least(right, level + 1)}", level
+            return f"{_wrapped(left, level)} {operator} {_wrapped(right, level + 1)}", level
         case lang.Unary(operator="-", operand=operand):
-            return f"-{_at_least(operand, _SIGN)}", _SIGN
+            return f"-{_wrapped(operand, _SIGN)}", _SIGN
         case lang.Unary(operand=operand):
-            return f"not {_at_least(operand, _NOT)}", _NOT
+            return f"not {_wrapped(operand, _NOT)}", _NOT
         case lang.Compare(first=first, rest=rest):
-            parts = [f" {operator} {_at_least(part, _SUM)}" for operator, part in rest]
-            return _at_least(first, _SUM) + "".join(parts), _COMPARE
+            parts = [f" {operator} {_wrapped(part, _SUM)}" for operator, part in rest]
+            return _wrapped(first, _SUM) + "".join(parts), _COMPARE
         case lang.Connected(connective=connective, operands=operands):
             level = _OR if connective == "or" else _AND
-            parts = [_at_least(operand, level + 1) for operand in operands]
+            parts = [_wrapped(operand, level + 1) for operand in operands]
             return f" {connective} ".join(parts), level
         case lang.Choice(condition=condition, then=then, otherwise=otherwise):
-            parts = _at_least(then, _OR), _at_least(condition, _OR), _at_least(otherwise, _CHOICE)
+            parts = _wrapped(then, _OR), _wrapped(condition, _OR), _wrapped(otherwise, _CHOICE)
             return "{} if {} else {}".format(*parts), _CHOICE
 
 
-def _at_least(node: lang.Expression, level: int) -> str:
-    text, own = _expression(node)
-    return text if own >= level else f"({text})"
+def _wrapped(node: lang.Expression, level: int) -> str:
+    """Return an expression's text, in parentheses if it binds more loosely than a level."""
+    text, own_level = _expression(node)
+    return text if own_level >= level else f"({text})"

@@ -115,7 +115,7 @@ def test_an_input_that_is_assigned_to_is_in_no_other_table() -> None:
 
 def test_a_skeleton_knows_lines() -> None:
     (table,) = make_skeleton(parse("z = 1\nreturn z >\\\n  sqrt(y)", "pairs")).tables
-    assert table.at == lang.Position(3, 3)
+    assert table.position == lang.Position(3, 3)
 
 
 PAIRS = PairDomain()

@@ -15,6 +15,7 @@ from programs.scalar_reference import Failure, difference, outcomes, run
 from jaxmi.data.mnist import Mnist
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
+from jaxmi.programs.compiled import label_batch
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate, label
 from jaxmi.programs.parse import parse
@@ -66,6 +67,13 @@ WORKING = [
     "return 3",
     "return (y + 1) ** 250 % 1000003 / 1000003",
 ]
+
+
+def test_image_is_a_plain_name_in_programs_on_pairs() -> None:
+    program = parse("image = x\nother = image\nimage = 5\nreturn other > 3", "pairs")
+    expected = np.repeat(np.arange(P) > 3, P)
+    np.testing.assert_array_equal(label(program, PairDomain()), expected)
+    np.testing.assert_array_equal(label_batch([program], PairDomain(), fewest=1)[0], expected)
 
 
 @pytest.mark.parametrize("text", WORKING)

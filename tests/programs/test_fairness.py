@@ -73,7 +73,7 @@ def digits(mnist_data: Mnist) -> np.ndarray:
 def broken(text: str, domain: Domain, digits: np.ndarray | None = None) -> list[str]:
     program = parse(text, domain.kind)
     candidate = Candidate(program, domain, label(program, domain).astype(bool), digits)
-    return [rule.name for rule in RULES if rule.broken(candidate)]
+    return [rule.name for rule in RULES if rule.violation(candidate)]
 
 
 def test_the_published_programs_break_no_rule(images: ImageDomain, digits: np.ndarray) -> None:
@@ -143,7 +143,7 @@ def test_a_rule_says_its_figure_and_what_is_allowed() -> None:
     program = parse("return x > 100", "pairs")
     labels = label(program, PAIRS).astype(bool)
     share = next(rule for rule in RULES if rule.name == "share")
-    said = share.broken(Candidate(program, PAIRS, labels))
+    said = share.violation(Candidate(program, PAIRS, labels))
     assert said == "share: the share of label 1 is 10.6%, allowed 30% to 70%"
 
 

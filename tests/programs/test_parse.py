@@ -1,6 +1,7 @@
 """Text -> program: what is read, and where and why the rest is refused."""
 
 from importlib import resources
+from typing import get_args
 
 import pytest
 
@@ -141,7 +142,7 @@ def test_further_inputs_may_be_named() -> None:
 
 def test_nodes_stand_where_python_says() -> None:
     program = pairs("z = 1\nif x:\n    return z + (\n        sqrt(y))\nreturn 0")
-    at = {type(node): node.at for node in lang.walk(program)}
+    at = {type(node): node.position for node in lang.walk(program)}
     assert at[If] == Position(2, 1)
     assert at[Binary] == Position(3, 12)
     assert at[Call] == Position(4, 9)
@@ -183,8 +184,8 @@ REFUSED = {
     "x = y = 1\nreturn x": (1, 1, "one name at a time"),
     "x, y = y, x\nreturn x": (1, 1, "only a plain name"),
     "x.real = 1\nreturn x": (1, 1, "only a plain name"),
-    "x <<= 1\nreturn x": (1, 1, "operator of LShift"),
-    "return": (1, 1, "return gives the label"),
+    "x <<= 1\nreturn x": (1, 1, "operator << is not part of the language"),
+    "return": (1, 1, "return has no value; it must give the label"),
     "": (1, 1, "the program is empty"),
     "# words": (1, 1, "the program is empty"),
     "x = 1": (1, 1, "nothing is returned"),
@@ -197,8 +198,8 @@ REFUSED = {
     "l1 = 1\nreturn 1": (1, 1, "l1 is a function"),
     "np = 1\nreturn 1": (1, 1, "np is a function"),
     # Expressions
-    "return x & y": (1, 8, "operator BitAnd"),
-    "return 1 + ~x": (1, 12, "operator Invert"),
+    "return x & y": (1, 8, "operator & is not part of the language"),
+    "return 1 + ~x": (1, 12, "operator ~ is not part of the language"),
     "return 1 < x in y": (1, 8, "comparisons are < <= > >= == !="),
     "return [x]": (1, 8, "a list"),
     "return x[0]": (1, 8, "a subscript"),
@@ -254,7 +255,7 @@ def test_what_is_no_program_is_refused_where_it_begins(
 ) -> None:
     line, column, words = expected
     error = refusal(text)
-    assert error.at == Position(line, column)
+    assert error.position == Position(line, column)
     assert str(error).startswith(f"line {line}, column {column}: {words}")
 
 
@@ -318,9 +319,19 @@ def test_a_number_is_not_a_truth_value_nor_a_float() -> None:
     assert value("x < 1") != value("x < True")
 
 
+def test_every_kind_has_a_signature_whose_inputs_and_functions_its_programs_know() -> None:
+    assert tuple(lang.SIGNATURES) == get_args(lang.Kind)
+    for kind, signature in lang.SIGNATURES.items():
+        inputs, functions = ", ".join(signature.inputs), ", ".join(signature.functions)
+        assert str(refusal("return unknown", kind)).endswith(f"the inputs are {inputs}")
+        assert str(refusal("return unknown(1)", kind)).endswith(f"functions: {functions}")
+    more = set(lang.SIGNATURES["image"].functions) - set(lang.SIGNATURES["pairs"].functions)
+    assert more == {*lang.IMAGE_FUNCTIONS, lang.TEMPLATE}
+
+
 def test_places_are_no_part_of_what_a_node_says() -> None:
     near, far = value("x + 1"), value("(\n\n  x   +\n 1)")
-    assert near.at != far.at
+    assert near.position != far.position
     assert near == far
     assert hash(near) == hash(far)
     assert near != value("x + 2")

@@ -67,7 +67,7 @@ def why_not_exact(
     try:
         for expression, table in zip(skeleton.tables, tables, strict=True):
             if table.dtype == object and not _fit(table):
-                raise RefusedError("a whole number reaches 2**53", expression.at.line)
+                raise RefusedError("a whole number reaches 2**53", expression.position.line)
         leaves = {f"table#{i}": table for i, table in enumerate(tables)}
         for i, kind in enumerate(skeleton.kinds):
             leaves[f"{kind.__name__}#{i}"] = constants[:, i].astype(kind)

@@ -110,7 +110,8 @@ class _Interpreter(Generic[V]):
         match node:
             case lang.Assign(name=name, value=value, operator=operator):
                 if operator:
-                    value = lang.Binary(operator, lang.Name(name, at=node.at), value, at=node.at)
+                    variable = lang.Name(name, position=node.position)
+                    value = lang.Binary(operator, variable, value, position=node.position)
                 return replace(state, variables={**known, name: self._value(value, known)})
             case lang.Return(value=value):
                 after = _State(known, False, self._value(value, known))
@@ -173,7 +174,9 @@ class _Interpreter(Generic[V]):
         try:
             return self._computed(node, known)
         except RefusedError as refused:
-            raise refused if refused.line else RefusedError(refused.reason, node.at.line) from None
+            if refused.line:
+                raise
+            raise RefusedError(refused.reason, node.position.line) from None
 
     def _computed(self, node: lang.Expression, known: dict[str, V]) -> V:
         algebra = self._algebra

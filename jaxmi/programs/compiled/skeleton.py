@@ -20,7 +20,7 @@ _Leaf = Callable[[lang.Number, bool], Any]
 _Build = Callable[[lang.Node, tuple[str, ...], list[Any]], Any]
 
 _FIELDS = {
-    kind: tuple(field.name for field in fields(kind) if field.name != "at")
+    kind: tuple(field.name for field in fields(kind) if field.name != "position")
     for kind in (*get_args(lang.Expression), *get_args(lang.Statement), lang.Program)
 }
 
@@ -77,7 +77,7 @@ def make_skeleton(program: lang.Program) -> Skeleton:
         if not is_open:
             return number
         kinds.append(type(number.value))
-        return lang.Name(f"{kinds[-1].__name__}#{len(kinds) - 1}", at=number.at)
+        return lang.Name(f"{kinds[-1].__name__}#{len(kinds) - 1}", position=number.position)
 
     holed: lang.Program = _fold(program, True, leaf, _rebuilt)
     tables = _Tables(holed)
@@ -95,7 +95,7 @@ def fill(skeleton: Skeleton, values: Sequence[int | float]) -> lang.Program:
 
     def build(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> lang.Node:
         if isinstance(node, lang.Name) and node.name in numbers:
-            return lang.Number(numbers[node.name], at=node.at)
+            return lang.Number(numbers[node.name], position=node.position)
         return _rebuilt(node, names, parts)
 
     return _fold(skeleton.holed, False, lambda number, _: number, build)
@@ -171,12 +171,14 @@ class _Tables:
     def _table(self, expression: lang.Expression) -> lang.Name:
         if expression not in self.expressions:
             self.expressions.append(expression)
-        return lang.Name(f"table#{self.expressions.index(expression)}", at=expression.at)
+        number = self.expressions.index(expression)
+        return lang.Name(f"table#{number}", position=expression.position)
 
 
 def _without_aliases(program: lang.Program) -> lang.Program:
     """Replace variables that stand for images by the images."""
-    images: dict[str, lang.Expression] = {"image": lang.Name("image")}
+    image = lang.SIGNATURES[program.kind].image
+    images: dict[str, lang.Expression] = {} if image is None else {image: lang.Name(image)}
 
     def build(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
         if isinstance(node, lang.Program):
@@ -184,17 +186,13 @@ def _without_aliases(program: lang.Program) -> lang.Program:
         match _rebuilt(node, names, parts):
             case lang.Name(name=name) if name in images:
                 return images[name]
-            case lang.Assign(name=name, value=value) if _is_image(value):
+            case lang.Assign(name=name, value=value) if value in images.values():
                 images[name] = value
+                return None
+            case lang.Assign(name=name, value=lang.Call(function=lang.TEMPLATE) as template):
+                images[name] = template
                 return None
             case rebuilt:
                 return rebuilt
 
     return _fold(program, False, lambda number, _: number, build)
-
-
-def _is_image(node: lang.Expression) -> bool:
-    match node:
-        case lang.Name(name="image") | lang.Call(function=lang.TEMPLATE):
-            return True
-    return False

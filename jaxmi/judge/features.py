@@ -32,9 +32,9 @@ class PairRows(PairDomain):
         """Returns each input's values."""
         return {"p": np.array([self.p]), **self.numbers}
 
-    def describe(self, position: int) -> str:
+    def describe(self, index: int) -> str:
         """Names an input by its place."""
-        return f"x = {self.numbers['x'][position]}, y = {self.numbers['y'][position]}"
+        return f"x = {self.numbers['x'][index]}, y = {self.numbers['y'][index]}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,1 +1,1 @@
-"""Where inputs come from: MNIST in canonical order, and all pairs with their split."""
+"""Inputs of the challenges: MNIST, pairs of numbers, and TensorFlow Datasets of them."""

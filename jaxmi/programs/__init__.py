@@ -1,1 +1,1 @@
-"""Labelling programs: from inputs to exact labels."""
+"""Labelling programs as data: language, parser, evaluation, random draws and fairness."""

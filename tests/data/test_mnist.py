@@ -55,8 +55,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("JAXMI_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.delenv("JAXMI_DATA_DIR", raising=False)
     digests = {name: hashlib.sha256(data).hexdigest() for name, data in SMALL.items()}
-    for module in (mnist, mnist):
-        monkeypatch.setattr(module, "SHA256", digests)
+    monkeypatch.setattr(mnist, "SHA256", digests)
     return tmp_path / "cache" / "mnist"
 
 

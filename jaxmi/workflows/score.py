@@ -305,8 +305,8 @@ def judge_submission(
     Raises:
       InputError: if the submission cannot be used; for a program with line and column.
     """
-    from jaxmi.judge.score import Reference
     from jaxmi.judge.judge_explanation import judge_explanation
+    from jaxmi.judge.score import Reference
     from jaxmi.judge.submission import read_explanation
 
     if isinstance(submission, Path) and submission.suffix == ".json":

@@ -19,7 +19,7 @@ from jaxmi.explanation.cnn_detectors import SITE, find_detectors, observe, simil
 from jaxmi.explanation.directions import best_band
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.transformer_evidence import RESID_MID, find_filters, run_both_ways
-from jaxmi.judge.scrub_claims import judge_explanation
+from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
 from jaxmi.storage.checkpoints import load_checkpoint
 

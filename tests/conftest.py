@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import Answer, posed, seal
+from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.data import mnist
 from jaxmi.programs.parse import parse
 from jaxmi.sealed.read import read_bundle
@@ -70,7 +70,8 @@ def checkpoints() -> Path:
 
 
 @pytest.fixture(scope="session")
-def answer() -> Answer:
+def key() -> Key:
+    """The key of the sealed challenge below."""
     return seal(parse(SEALED, "pairs"))
 
 
@@ -79,13 +80,13 @@ def made(
     tmp_path_factory: pytest.TempPathFactory,
     transformer: Challenge,
     checkpoints: Path,
-    answer: Answer,
+    key: Key,
 ) -> Path:
     """A sealed challenge with the repository's network, which knows nothing of the program."""
     folder = tmp_path_factory.mktemp("made")
     params = load_checkpoint(checkpoints / "transformer").params
-    challenge = posed(transformer, answer.program)
-    write_bundle(folder, challenge, params, answer, {"name": "fast", "steps": 1000})
+    challenge = posed(transformer, key.program)
+    write_bundle(folder, challenge, params, key, {"name": "fast", "steps": 1000})
     return folder
 
 
@@ -96,7 +97,7 @@ def bundle(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def answer_file(answer: Answer, made: Path, tmp_path: Path) -> Path:
+def key_file(key: Key, made: Path, tmp_path: Path) -> Path:
     path = tmp_path / "answer.json"
-    write_json(path, {**answer.to_json(), "fingerprint": read_bundle(made).fingerprint})
+    write_json(path, {**key.to_json(), "fingerprint": read_bundle(made).fingerprint})
     return path

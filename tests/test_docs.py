@@ -42,15 +42,15 @@ def test_the_pages_show_the_published_program_as_it_is() -> None:
 
 
 def test_the_commitment_page_says_how_to_check_one_without_jaxmi(tmp_path: Path) -> None:
-    answer = seal(parse("z = x\nreturn z > y", "pairs"))
+    key = seal(parse("z = x\nreturn z > y", "pairs"))
     page = (ROOT / "docs/commitment.md").read_text()
     (command,) = re.findall(r"`(\(printf .*?sha256sum)`", page)
-    (tmp_path / "PROGRAM").write_text(answer.to_json()["program"])
-    command = command.replace("SALT", answer.salt).replace("KIND", "pairs")
+    (tmp_path / "PROGRAM").write_text(key.to_json()["program"])
+    command = command.replace("SALT", key.salt).replace("KIND", "pairs")
     done = subprocess.run(
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split()[0] == answer.commitment
+    assert done.stdout.split()[0] == key.commitment
 
 
 def publish_findings():

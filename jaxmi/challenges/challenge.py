@@ -133,6 +133,9 @@ class Sealing:
     test: str
     """The test split, in the README."""
 
+    task: str
+    """The inputs and the network, as lines of the README in Markdown; {p} stands for `p`."""
+
     example: str
     """A program of this kind, to show the language."""
 

@@ -40,6 +40,13 @@ class ImageChallenge(Challenge):
         inputs="MNIST's 70,000 images",
         train="the first 50,000",
         test="the 10,000 test images",
+        task=(
+            "- Inputs: MNIST's images in canonical order, the training images before the test "
+            "images.\n"
+            "- Network: the CNN of Casper's first challenge: Conv2d(1, 8, 3), ReLU, MaxPool2d(2), "
+            "Conv2d(8, 16, 3), ReLU, MaxPool2d(2),\n"
+            "  flatten, Linear(400, 200), ReLU, Linear(200, 2). It sees pixels divided by 255."
+        ),
         example="return 24772 <= l1(image, template(6)) < 34270",
     )
 

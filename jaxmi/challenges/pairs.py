@@ -37,6 +37,15 @@ class PairChallenge(Challenge):
         inputs="12,769 pairs of numbers",
         train="one half of them",
         test="the other half",
+        task=(
+            "- Inputs: all pairs (x, y) of whole numbers with 0 <= x, y < {p}, as token sequences "
+            "[x, y, {p}].\n"
+            "- Network: the transformer of Casper's second challenge: one block, width 128, 8 "
+            "heads of 16, causal mask, scores divided\n"
+            "  by 4, 1,024 ReLU neurons with biases, no other bias, no layer norm. It predicts the "
+            "token, 0 or 1, that has the\n"
+            "  largest logit at the last position."
+        ),
         example="z = 0\nif x ** 2 < 200 * sqrt(y):\n    z += 3\nreturn z >= 0",
     )
 

@@ -1,7 +1,8 @@
-"""Sealed challenges: a program that nobody has seen, committed to by a hash, and its reveal.
+"""Sealed challenges: the commitment to a program that nobody has seen, and the key that opens it.
 
-Whoever publishes the commitment can later reveal one program only: another with the same SHA-256
-cannot be found. And nobody can learn the program from it: 256 random bits are hashed along.
+The commitment binds: whoever publishes it can later reveal this program only, since another with
+the same SHA-256 cannot be found. It also hides: 256 random bits are hashed with the program, so
+that no candidate can be tried against it. docs/commitment.md gives the details.
 """
 
 import hashlib
@@ -18,15 +19,15 @@ from jaxmi.programs.parse import parse
 from jaxmi.programs.show import canonical, show
 
 SCHEME = "jaxmi sealed challenge, version 1"
-"""The first line of what is hashed; the next are salt, kind, and the canonical program."""
+"""First line of the text that is hashed; salt, kind and the canonical program follow."""
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What opens a sealed challenge."""
+class Key:
+    """The key of a sealed challenge: its program and a salt."""
 
     program: lang.Program
-    """Canonical."""
+    """The program in canonical form."""
 
     salt: str
     """64 hexadecimal digits: 256 random bits."""
@@ -38,7 +39,7 @@ class Answer:
         return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON types."""
+        """Return the key and its commitment as JSON types."""
         return {
             "kind": self.program.kind,
             "program": show(self.program),
@@ -47,26 +48,27 @@ class Answer:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> "Answer":
-        """Reads what `to_json` returned.
+    def from_json(cls, value: Mapping[str, Any]) -> "Key":
+        """Read a key from JSON types, as `to_json` returns them.
 
         Raises:
-          InputError: if it is something else.
+          InputError: if a part is missing or malformed, or the commitment is another key's.
         """
         kind, text, salt = (value.get(name) for name in ("kind", "program", "salt"))
         if kind not in tuple(lang.CHALLENGES) or not isinstance(text, str):
-            raise InputError("an answer has a kind (pairs, image) and a program")
+            kinds = ", ".join(lang.CHALLENGES)
+            raise InputError(f"a key needs a `program` and its `kind`, one of {kinds}")
         if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
-            raise InputError("an answer has a salt of 64 hexadecimal digits")
-        answer = cls(canonical(parse(text, kind)), salt)
-        if value.get("commitment") != answer.commitment:
-            raise InputError("the answer was altered: it does not give its own commitment")
-        return answer
+            raise InputError("a key needs a `salt` of 64 hexadecimal digits")
+        key = cls(canonical(parse(text, kind)), salt)
+        if value.get("commitment") != key.commitment:
+            raise InputError("the key was altered: its program and salt have another commitment")
+        return key
 
 
-def seal(program: lang.Program) -> Answer:
-    """Draws a salt for a program, from the operating system's entropy."""
-    return Answer(canonical(program), secrets.token_hex(32))
+def seal(program: lang.Program) -> Key:
+    """Return a key for a program, with a salt from the operating system's entropy."""
+    return Key(canonical(program), secrets.token_hex(32))
 
 
 def posed(challenge: Challenge, program: lang.Program) -> Challenge:

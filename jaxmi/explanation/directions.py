@@ -1,7 +1,4 @@
-"""Directions in activation space: principal components, probes, what moves the logits.
-
-The band on a score that agrees best with labels: 0 within, 1 outside.
-"""
+"""Directions in activation space: principal components, linear probes, and logit gradients."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -58,36 +55,36 @@ class Pca(NamedTuple):
     """Principal components of a set of activations."""
 
     mean: Float[np.ndarray, "d"]
-    """What is subtracted before projecting."""
+    """Mean activation, which is subtracted before projecting."""
     components: Float[np.ndarray, "k d"]
-    """Unit vectors, the one that explains most first."""
+    """Orthonormal directions, in order of falling variance."""
     variance_shares: Float[np.ndarray, "k"]
-    """The share of the whole variance that each explains, in 0..1."""
+    """Share of the total variance along each, in 0..1."""
 
     def project(self, activations: Float[Array, "n d"]) -> Float[np.ndarray, "n k"]:
-        """Returns the coordinates on the components."""
+        """Return the coordinates of activations on the components."""
         return (np.asarray(activations, np.float64) - self.mean) @ self.components.T
 
     def unproject(self, coordinates: Float[Array, "n k"]) -> Float[np.ndarray, "n d"]:
-        """Returns the activations that have these coordinates, and the mean's on all others."""
+        """Return the activations with these coordinates, and the mean's in all other directions."""
         return np.asarray(coordinates, np.float64) @ self.components + self.mean
 
 
 def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None) -> Pca:
-    """Finds principal components by singular value decomposition, in float64.
+    """Return principal components, by singular value decomposition in float64.
 
-    A component's sign is a convention. Here each component correlates positively with `like`, or,
+    A component's sign is a convention. Here each component correlates positively with `like`; or,
     without it, its entry of largest magnitude is positive.
 
     Args:
       activations: One row per example, n >= 2.
-      like: A number per example that says which way is up.
+      like: A number per example that fixes the signs.
 
     Raises:
       InputError: if there are fewer than two examples, or all are the same.
     """
     if len(activations) < 2:
-        raise InputError(f"principal components of {len(activations)} examples")
+        raise InputError(f"principal components of {len(activations)} examples: give at least 2")
     activations = np.asarray(activations, np.float64)
     mean = activations.mean(axis=0)
     centred = activations - mean
@@ -103,7 +100,7 @@ def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None)
 
 
 def _triangle(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
-    """A small matrix with the same right singular vectors and singular values."""
+    """Return a small matrix with the same right singular vectors and singular values."""
     return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
@@ -111,11 +108,11 @@ class Probe(NamedTuple):
     """A linear read-out of two classes: class 1 where `activations @ direction > threshold`."""
 
     direction: Float[np.ndarray, "d"]
-    """Not normalised: activation units to label units."""
+    """Weights, not normalised, in labels per unit of activation."""
     threshold: float
-    """Half-way between the two labels."""
+    """The score half-way between the two labels."""
     accuracy: float
-    """The share of held-out examples that it gets right, in 0..1."""
+    """Share of held-out examples that the probe classifies correctly, in 0..1."""
 
 
 def linear_probe(
@@ -125,24 +122,24 @@ def linear_probe(
     held_out_labels: Array,
     ridge: float = 0.0,
 ) -> Probe:
-    """Fits labels 0 and 1 linearly by least squares and tests it on other examples.
+    """Fit labels 0 and 1 linearly by least squares and test the fit on other examples.
 
     Args:
       activations: Examples to fit.
-      labels: Their labels, 0 or 1.
+      labels: Their labels, 0 or 1, (n,).
       held_out: Examples to test on.
-      held_out_labels: Their labels.
+      held_out_labels: Their labels, (m,).
       ridge: Penalty on the squared length of the direction, in the activations' units squared, for
-        the sum over examples; 0 is ordinary least squares (the shortest direction, if several
-        fit best).
+        the sum over examples. 0 is ordinary least squares; of several best fits it takes the
+        shortest direction.
 
     Raises:
       InputError: if a label is neither 0 nor 1, or the penalty is negative.
     """
-    for some in (labels, held_out_labels):
-        strange = np.setdiff1d(some, [0, 1])
-        if strange.size:
-            raise InputError(f"a probe's labels are 0 and 1, not {strange[0]}")
+    for given in (labels, held_out_labels):
+        others = np.setdiff1d(given, [0, 1])
+        if others.size:
+            raise InputError(f"a probe's labels are 0 and 1, not {others[0]}")
     direction, intercept = ridge_regression(activations, np.asarray(labels, np.float64), ridge)
     threshold = 0.5 - intercept
     predicted = np.asarray(held_out, np.float64) @ direction > threshold
@@ -152,7 +149,12 @@ def linear_probe(
 def ridge_regression(
     inputs: Float[Array, "n d"], targets: Float[Array, "n"], ridge: float
 ) -> tuple[Float[np.ndarray, "d"], float]:
-    """Returns the weights and the intercept (not penalised) of a ridge regression, in float64.
+    """Return the weights and the unpenalised intercept of a ridge regression, in float64.
+
+    Args:
+      inputs: Examples, one per row.
+      targets: The number to predict for each.
+      ridge: Penalty on the squared length of the weights; 0 is ordinary least squares.
 
     Raises:
       InputError: if the penalty is negative.
@@ -173,19 +175,22 @@ def ridge_regression(
 def logit_difference_direction(
     logits: Callable[[jax.Array], jax.Array], activations: Float[Array, "n ..."]
 ) -> Float[np.ndarray, "..."]:
-    """Returns the direction that raises logit 1 - logit 0 fastest, on average over examples.
+    """Return the mean gradient over examples of logit 1 - logit 0.
 
-    Where the logits are linear in the activation, this is the exact difference of two read-out
-    vectors; elsewhere it is the mean gradient.
+    Where the logits are linear in the activation, this is exactly the difference of the two
+    read-out vectors.
 
     Args:
       logits: From one example's activation to its logits.
       activations: The examples.
+
+    Returns:
+      An array of one activation's shape, in logits per unit of activation.
     """
 
     def difference(activation: jax.Array) -> jax.Array:
-        answer = logits(activation)
-        return answer[1] - answer[0]
+        class_logits = logits(activation)
+        return class_logits[1] - class_logits[0]
 
     with jax.default_matmul_precision("float32"):
         return np.asarray(jax.vmap(jax.grad(difference))(activations).mean(axis=0))

@@ -1,6 +1,7 @@
-"""Feature visualisation: inputs that drive a neuron or a direction as far as they can.
+"""Feature visualisation: images that maximise a neuron's activation, or that along a direction.
 
-Gradient ascent on the input (Erhan et al. 2009; Olah et al. 2017), for many objectives at once.
+Gradient ascent on the input, for many objectives at once, after Erhan et al., "Visualizing
+higher-layer features of a deep network" (2009), and Olah et al., "Feature visualization" (2017).
 """
 
 from dataclasses import dataclass
@@ -14,28 +15,28 @@ from flax import linen as nn
 from jaxtyping import Float, PRNGKeyArray
 
 from jaxmi.errors import InputError
-from jaxmi.explanation.edits import AXES
+from jaxmi.explanation.components import check_axes
 from jaxmi.explanation.network import Network
 from jaxmi.types import Params
 
 
 @dataclass(frozen=True)
 class Ascent:
-    """How to climb; the penalties are subtracted from the objective, with pixels in 0..1."""
+    """Settings of the ascent. Penalties are subtracted from the objective; pixels are in 0..1."""
 
     steps: int = 100
-    """Steps of Adam."""
+    """Number of steps of Adam."""
     learning_rate: float = 0.05
-    """Its rate, in units of the pixels' range."""
+    """Learning rate of Adam, in units of the pixels' range."""
     l1: float = 0.0
-    """Penalty per unit of ink, that is of the sum of pixels."""
+    """Penalty per unit of the sum of pixels."""
     total_variation: float = 0.0
-    """Penalty per unit of difference between neighbouring pixels, summed."""
+    """Penalty per unit of the summed absolute differences of neighbouring pixels."""
     start_noise: float = 0.01
-    """Standard deviation of the start around mid-grey."""
+    """Standard deviation of the starting image's pixels around 0.5."""
 
     def __post_init__(self) -> None:
-        """Checks the numbers.
+        """Check the settings.
 
         Raises:
           InputError: if one is out of range.
@@ -57,24 +58,24 @@ def visualise(
     key: PRNGKeyArray,
     ascent: Ascent = Ascent(),
 ) -> tuple[Float[np.ndarray, "k height width"], Float[np.ndarray, "k"]]:
-    """Finds an image per objective that makes `objective @ activations` at a site large.
+    """Find, for each objective, an image that maximises `objective @ activations` at a site.
 
     Args:
-      network: One that takes images with pixels 0..255.
-      site: Where; its activations are flattened.
-      objectives: One per image wanted: a row of the identity for a neuron, or any direction.
-      shape: Of the images.
-      key: Of the starting points.
-      ascent: How to climb.
+      network: A network that takes images with pixels 0..255.
+      site: A site of the network; its activations are flattened to d numbers.
+      objectives: One per image: a row of the identity for a neuron, or any direction.
+      shape: Height and width of the images.
+      key: Draws the starting images.
+      ascent: Settings of the ascent.
 
     Returns:
-      The images, with pixels in 0..1, and what each objective reaches, penalties apart.
+      The images, with pixels in 0..1; and the value of each objective, in units of activation,
+      without the penalties.
 
     Raises:
-      InputError: if the network has no such site.
+      InputError: if there is no such site.
     """
-    if site not in AXES:
-        raise InputError(f"no site {site!r}; the sites are: {', '.join(AXES)}")
+    check_axes(site, {})
     keys = jax.random.split(key, len(objectives))
     objectives = np.asarray(objectives, np.float32)
     with jax.default_matmul_precision("float32"):
@@ -85,7 +86,7 @@ def visualise(
 
 
 Climb = tuple[jax.Array, optax.OptState]
-"""An image on its way, and its optimiser's state."""
+"""An image and its optimiser's state, between two steps."""
 
 
 @partial(jax.jit, static_argnames=("model", "site", "shape", "ascent"))
@@ -111,7 +112,7 @@ def _climb_all(
             image, state = carry
             updates, state = optimiser.update(jax.grad(loss)(image, objective), state)
             image = jnp.asarray(optax.apply_updates(image, updates))
-            return jnp.clip(image, 0, 1), state  # pixels stay pixels
+            return jnp.clip(image, 0, 1), state
 
         start = jnp.clip(0.5 + ascent.start_noise * jax.random.normal(key, shape), 0, 1)
         image, _ = jax.lax.fori_loop(0, ascent.steps, step, (start, optimiser.init(start)))

@@ -1,6 +1,6 @@
-"""A network to be looked into: read its sites over many inputs, edit them, go on from a site."""
+"""A network to analyse: read its sites over many inputs, edit them, and resume from a site."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,51 +16,52 @@ from jaxmi.types import Activations, Array, Edits, Params
 
 @dataclass(frozen=True)
 class Network:
-    """A readable model with parameters, run over many inputs, a chunk at a time."""
+    """A readable model with parameters, run over many inputs, a chunk at a time, in float32."""
 
     model: nn.Module
     """`model.apply({"params": params}, one_input, edits) -> (logits, activations)`."""
 
     params: Params
-    """Its parameters."""
+    """The network's parameters."""
 
     chunk: int = 128
-    """Examples to compute at once: few enough that a CPU's caches hold what is computed of them."""
+    """Examples to compute at once: few enough that their activations fit in a CPU's caches."""
 
     def run(
         self, x: Array, edits: Edits | None = None
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
-        """Runs one input; of a sequence, the last position's logits are the answer.
+        """Run one input: return the logits (a sequence's at its last position) and activations.
 
         Raises:
-          InputError: if an edit names an unknown site, or does not fit it.
+          InputError: if an edit names an unknown site, or does not fit the activation.
         """
-        ran: Any = self.model.apply({"params": self.params}, x, edits)
-        logits, activations = ran
+        outputs: Any = self.model.apply({"params": self.params}, x, edits)
+        logits, activations = outputs
         return logits[-1] if logits.ndim == 2 else logits, activations
 
-    def over(self, function: Callable[["Network", Any], Any], examples: Any) -> Any:
-        """Applies a function of (this network, one example) to many examples.
+    def map(self, function: Callable[["Network", Any], Any], examples: Any) -> Any:
+        """Apply a function of (this network, one example) to many examples.
 
-        It is compiled once for all networks of a model, so let it be a function of a module.
+        It is compiled once for all networks of a model, so pass a function that stays the same
+        object, such as one defined at the top of a module.
 
         Args:
-          function: Its results may be trees of arrays.
-          examples: Trees of arrays, stacked along a first axis.
+          function: Returns a tree of arrays.
+          examples: A tree of arrays, stacked along a first axis.
 
         Returns:
           The results, stacked likewise, as NumPy arrays.
         """
-        return _call(_cached_over(function, self.model, self.chunk), self.params, examples)
+        return _call(_compiled_map(function, self.model, self.chunk), self.params, examples)
 
     def read(
         self, inputs: Array, sites: Sequence[str], edits: Edits | None = None
     ) -> dict[str, np.ndarray]:
-        """Returns what stands at some sites: site -> (n, ...), float32.
+        """Return the activations at some sites: site -> (n, ...), float32.
 
         Args:
           inputs: Examples, (n, ...).
-          sites: Which sites.
+          sites: The sites to read.
           edits: Interventions, the same for every example.
 
         Raises:
@@ -73,38 +74,55 @@ class Network:
             activations = network.run(x, edits)[1]
             return {site: activations[site] for site in sites}
 
-        return _call(_over(read_one, self.model, self.chunk), self.params, inputs)
+        return _call(_mapped(read_one, self.model, self.chunk), self.params, inputs)
 
     def logits(self, inputs: Array, edits: Edits | None = None) -> Float[np.ndarray, "n classes"]:
-        """Runs the network over inputs, with the same interventions for every example.
+        """Run the network over inputs, with the same interventions for every example.
 
         Raises:
           InputError: as `run`.
         """
         if edits is None:
-            return self.over(_logits, inputs)
-        edited = _over(lambda network, x: network.run(x, edits)[0], self.model, self.chunk)
+            return self.map(_logits, inputs)
+        edited = _mapped(lambda network, x: network.run(x, edits)[0], self.model, self.chunk)
         return _call(edited, self.params, inputs)
+
+    def patched(
+        self, inputs: Array, patches: Mapping[str, Float[Array, "n ..."]], site: str | None = None
+    ) -> Float[np.ndarray, "n ..."]:
+        """Run inputs with other activations at some sites, for each input its own.
+
+        Everything that only leads to a patched site is skipped. Paths around it use `inputs`.
+
+        Args:
+          inputs: Examples, (n, ...).
+          patches: Site -> the activations to put there, one row per example.
+          site: Return the activations at this site; None returns the logits.
+
+        Raises:
+          InputError: as `run`.
+        """
+        compiled = _patched(self.model, self.chunk, tuple(patches), site)
+        return _call(compiled, self.params, (inputs, dict(patches)))
 
     def resume(
         self, site: str, activations: Float[Array, "n ..."], example: Array
     ) -> Float[np.ndarray, "n classes"]:
-        """Goes on from a site: the logits if these activations stood there.
+        """Return the logits that follow from activations at a site.
 
-        What comes before the site is not computed, if no path leads around the site. If one does,
-        it carries what the example has there.
+        Everything upstream of the site is skipped. Residual paths around it use `example`.
 
         Args:
-          site: Which site.
-          activations: One per example.
+          site: The site to resume from.
+          activations: Activations at the site, one row per example.
           example: Any input of the right shape.
 
         Raises:
           InputError: as `run`.
         """
-        # What is left to compute of an example is small, so more of them fit.
-        resume = _resumption(self.model, 16 * self.chunk, site)
-        return _call(resume, self.params, example, activations)
+        # Little is left to compute for each example, so more of them fit.
+        compiled = _resumption(self.model, 16 * self.chunk, site)
+        return _call(compiled, self.params, example, activations)
 
 
 def _call(compiled: Callable[..., Any], *arguments: Any) -> Any:
@@ -116,7 +134,7 @@ def _logits(network: Network, x: Array) -> jax.Array:
     return network.run(x)[0]
 
 
-def _over(
+def _mapped(
     function: Callable[[Network, Any], Any], model: nn.Module, chunk: int
 ) -> Callable[[Params, Any], Any]:
     def run(params: Params, examples: Any) -> Any:
@@ -127,15 +145,15 @@ def _over(
     return jax.jit(run)
 
 
-# What is asked of every network is compiled once for all: a run may have hundreds. Programs with
-# edits are not kept, since they hold the edits' arrays.
+# Functions without edits are cached: they are compiled once and serve all networks of a model, of
+# which a run may have hundreds. Functions with edits are not, since they hold the edits' arrays.
 
 
 @cache
-def _cached_over(
+def _compiled_map(
     function: Callable[[Network, Any], Any], model: nn.Module, chunk: int
 ) -> Callable[[Params, Any], Any]:
-    return _over(function, model, chunk)
+    return _mapped(function, model, chunk)
 
 
 @cache
@@ -144,7 +162,20 @@ def _reader(model: nn.Module, chunk: int, sites: tuple[str, ...]) -> Callable[[P
         activations = network.run(x)[1]
         return {site: activations[site] for site in sites}
 
-    return _over(read, model, chunk)
+    return _mapped(read, model, chunk)
+
+
+@cache
+def _patched(
+    model: nn.Module, chunk: int, patched: tuple[str, ...], site: str | None
+) -> Callable[[Params, Any], Any]:
+    def run(network: Network, example: tuple[Array, Mapping[str, Array]]) -> jax.Array:
+        x, patches = example
+        edits = {name: lambda _, name=name: jnp.asarray(patches[name]) for name in patched}
+        logits, activations = network.run(x, edits)
+        return logits if site is None else activations[site]
+
+    return _mapped(run, model, chunk)
 
 
 @cache

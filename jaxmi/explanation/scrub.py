@@ -1,14 +1,15 @@
-"""Causal scrubbing: replace activations by those of other inputs that a hypothesis calls the same.
+"""Causal scrubbing: test a hypothesis by exchanging activations among inputs that it calls alike.
 
-A hypothesis is a list of claims. Each says: in these components of this site, only this feature of
-the input matters. So every input may take those components from another input with the same
-feature, its donor; if the network then changes its answers, the claim is wrong. Claims are carried
-out in the order given, each on what the claims before it left.
+A hypothesis is a list of claims. A claim says: of the input, these components of this site carry
+only this feature. So every input may take the components from a donor, another input with the same
+feature. If the network's labels then change, the claim is wrong.
 
-After Chan et al., "Causal scrubbing" (2022).
+Claims are carried out site by site, in the order of the activations that are given, and at one site
+in the order of the claims; each acts on what the claims before it left. The method is that of Chan
+et al., "Causal scrubbing: a method for rigorously testing interpretability hypotheses" (2022).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,20 +17,22 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.errors import InputError
+from jaxmi.explanation.components import Component, Selection, replace_rest, select
 
 Scrubbed = Mapping[str, np.ndarray]
-"""Site -> (n, ...) activations, one row per input."""
+"""Site -> (n, ...) activations, one row per input, as the claims so far have left them."""
 
-Index = int | slice | list[int] | np.ndarray
-"""Positions on an axis: a number, a slice, numbers, or a mask."""
+Source = np.ndarray | Callable[[Scrubbed], np.ndarray]
+"""A site's (n, ...) activations, or a function that computes them from the scrubbed activations of
+the sites before it."""
 
 DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
-"""Draws a donor for each input, given the activations that the claims before left."""
+"""Draws a donor's row for each input, given the scrubbed activations of this and earlier sites."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """At this site, in these components, nothing matters but what donors share with the input."""
+    """At a site, some components carry nothing of the input but what donors share with it."""
 
     site: str
     """A key of the activations that are scrubbed."""
@@ -37,44 +40,159 @@ class Claim:
     donors: DonorRule
     """Draws the donors, such as `same(feature)` or `near(feature, noise)`."""
 
-    components: Index | tuple[Index, ...] | None = None
-    """Positions on the site's last axis, or a mask over it; for several axes a tuple with one entry
-    for each but the inputs', such as `(slice(None), 3)` for head 3 of (pos, head, d_head) and all
-    of what follows. None means all."""
+    components: Selection | None = None
+    """An index on the site's last axis; a tuple of indices, one for each axis, such as
+    `(slice(None), 3)` for head 3 of (pos, head, d_head); axis name -> index; or directions as a
+    `Component`. None means everything."""
+
+    inputs: Callable[[Scrubbed], Bool[np.ndarray, "n"]] | None = None
+    """Which inputs the claim is about, before the claims at its site. Only there its components are
+    spared when the rest is resampled. None means all."""
 
 
 class Outcome(NamedTuple):
-    """What scrubbing did, over several draws of the donors."""
+    """Measured effect of scrubbing, over several draws of donors."""
 
     kept: float
-    """Share of inputs whose label stays as it was; mean over draws, in 0..1."""
+    """Share of inputs that keep their label; mean over draws, in 0..1."""
     kept_std: float
-    """Its standard deviation over draws (with n - 1); 0 for a single draw."""
+    """Standard deviation of `kept` over draws (n - 1 in the denominator); 0 for a single draw."""
     chance: float
-    """What `kept` would be for labels drawn at random by the network's own class shares."""
+    """`kept` of labels that are drawn at random by the network's own class shares."""
     logit_error: float
-    """Mean of |scrubbed - clean logit difference|, over inputs and draws."""
+    """Mean of |scrubbed - clean logit difference| over inputs and draws, in logits."""
     moved: float
-    """Share of inputs that took something from another input; mean over draws."""
+    """Share of resampled inputs, those with a donor other than themselves; mean over draws."""
+    kept_of_moved: float
+    """Share of the resampled inputs that keep their label; 1 in a draw without any."""
+
+
+def scrub(
+    activations: Mapping[str, Source],
+    claims: Sequence[Claim],
+    logits: Callable[[Scrubbed], Float[np.ndarray, "n classes"]],
+    clean: Float[np.ndarray, "n classes"],
+    draws: int,
+    seed: int = 0,
+    rest: Collection[str] = (),
+) -> Outcome:
+    """Test a hypothesis: exchange activations as it allows and compare the labels.
+
+    Args:
+      activations: Site -> what the network computes there, in the network's order. Give a function
+        for a site that depends on an earlier one.
+      claims: The hypothesis.
+      logits: Computes the logits from scrubbed activations.
+      clean: Logits to compare with: the network's own, unless another comparison is meant.
+      draws: How often donors are drawn, >= 1.
+      seed: Seed of the draws: draw i uses the generator seeded by [seed, i].
+      rest: Sites at which everything that no claim is about is resampled, too: it comes from any
+        other input.
+
+    Raises:
+      InputError: if draws < 1, or a claim cannot be carried out (see `replace`).
+    """
+    if draws < 1:
+        raise InputError(f"scrubbing takes at least one draw, not {draws}")
+    labels = clean.argmax(axis=-1)
+    kept, kept_of_moved, errors, moved = [], [], [], []
+    for draw in range(draws):
+        rng = np.random.default_rng([seed, draw])
+        scrubbed, resampled = replace(activations, claims, rng, rest)
+        scrubbed_logits = logits(scrubbed)
+        stays = scrubbed_logits.argmax(axis=-1) == labels
+        kept.append(float(stays.mean()))
+        kept_of_moved.append(float(stays[resampled].mean()) if resampled.any() else 1.0)
+        errors.append(float(np.abs(difference(scrubbed_logits) - difference(clean)).mean()))
+        moved.append(float(resampled.mean()))
+    return Outcome(
+        kept=float(np.mean(kept)),
+        kept_std=float(np.std(kept, ddof=1)) if draws > 1 else 0.0,
+        chance=chance_level(labels),
+        logit_error=float(np.mean(errors)),
+        moved=float(np.mean(moved)),
+        kept_of_moved=float(np.mean(kept_of_moved)),
+    )
+
+
+def replace(
+    activations: Mapping[str, Source],
+    claims: Sequence[Claim],
+    rng: np.random.Generator,
+    rest: Collection[str] = (),
+) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "n"]]:
+    """Carry out claims once.
+
+    Args:
+      activations: As in `scrub`; the arrays given are not changed.
+      claims: The hypothesis.
+      rng: Draws the donors.
+      rest: As in `scrub`.
+
+    Returns:
+      Site -> the new activations; and which inputs were resampled, that is, had a donor other than
+      themselves by some claim.
+
+    Raises:
+      InputError: if a claim names no site, its components match nothing, or its donors are not one
+        for each input.
+    """
+    for site in [*(claim.site for claim in claims), *rest]:
+        if site not in activations:
+            raise InputError(f"no site {site!r}; the sites are: {', '.join(activations)}")
+    scrubbed: dict[str, np.ndarray] = {}
+    moved: list[np.ndarray] = []  # for each claim, the inputs with a donor other than themselves
+    n = 0
+    for site, source in activations.items():
+        values = scrubbed[site] = source(scrubbed) if callable(source) else source
+        n = len(values)
+        claims_here = [
+            (claim, select(site, values.shape[1:], claim.components))
+            for claim in claims
+            if claim.site == site
+        ]
+        spared = _spared(claims_here, scrubbed, n) if site in rest else []
+        for claim, component in claims_here:
+            donors = claim.donors(rng, scrubbed)
+            if donors.shape != (n,):
+                raise InputError(f"a claim about {site} has {len(donors)} donors for {n} inputs")
+            scrubbed[site] = component.exchange(scrubbed[site], donors)
+            moved.append(donors != np.arange(n))
+        if site in rest:
+            others = scrubbed[site][anyone(n)(rng, scrubbed)]
+            scrubbed[site] = replace_rest(scrubbed[site], others, spared)
+    return scrubbed, np.any(moved, axis=0) if moved else np.zeros(n, bool)
+
+
+def _spared(
+    claims: Sequence[tuple[Claim, Component]], scrubbed: Scrubbed, n: int
+) -> list[tuple[Component, Bool[np.ndarray, "n"]]]:
+    """Return each claim's component, and the inputs for which it is not resampled."""
+    everyone = np.ones(n, bool)
+    return [
+        (component, everyone if claim.inputs is None else claim.inputs(scrubbed))
+        for claim, component in claims
+    ]
 
 
 def same(feature: Int[np.ndarray, "n"] | Bool[np.ndarray, "n"]) -> DonorRule:
-    """Donors have the same value of the feature; never the input itself.
+    """Return the rule that draws donors with the same value of a feature, never the input itself.
 
-    An input that is the only one with its value has no donor and keeps its own activation.
+    An input that alone has its value has no donor and keeps its own activation.
     """
     groups = _Groups(feature)
     return lambda rng, _: groups.draw(rng, groups.own)
 
 
 def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
-    """Donors have nearly the same value: nearest to the input's plus noise; never the input itself.
+    """Return the rule that draws donors with nearly the same value, never the input itself.
 
-    Of several inputs with the nearest value, one is drawn.
+    The donor is the input whose value is nearest to the input's own plus Gaussian noise; one of
+    them is drawn if several have that value.
 
     Args:
       feature: A number per input.
-      noise: Standard deviation of the Gaussian noise, as a share of the feature's range.
+      noise: Standard deviation of the noise, as a share of the feature's range.
 
     Raises:
       InputError: if there are fewer than two inputs, the noise is negative, or a value not finite.
@@ -90,20 +208,30 @@ def near(feature: Float[np.ndarray, "n"], noise: float) -> DonorRule:
     alone = groups.sizes[groups.own] == 1
 
     def draw(rng: np.random.Generator, _: Scrubbed) -> Int[np.ndarray, "n"]:
-        wanted = feature + rng.normal(0.0, noise * np.ptp(groups.values), n)
-        above = np.searchsorted(groups.values, wanted)
-        # The input's own value may be the nearest on one side, and barred: so two on each.
+        target = feature + rng.normal(0.0, noise * np.ptp(groups.values), n)
+        above = np.searchsorted(groups.values, target)
+        # The input's own value may be the nearest on one side, and barred: so two on each side.
         last = len(groups.values) - 1
         candidates = np.clip(above[:, None] + np.array([[-2, -1, 0, 1]]), 0, last)
-        distance = np.abs(groups.values[candidates] - wanted[:, None])
+        distance = np.abs(groups.values[candidates] - target[:, None])
         distance[alone[:, None] & (candidates == groups.own[:, None])] = np.inf
         return groups.draw(rng, candidates[np.arange(n), distance.argmin(axis=1)])
 
     return draw
 
 
+def anyone(n: int) -> DonorRule:
+    """Return the rule that draws any other of n inputs: unconditional resampling."""
+    return same(np.zeros(n, np.int32))
+
+
+def within(where: Bool[np.ndarray, "n"]) -> DonorRule:
+    """Return the rule that exchanges among the inputs where a condition holds; the rest keep."""
+    return same(np.where(where, -1, np.arange(len(where))))
+
+
 class _Groups:
-    """Inputs by their value of a feature."""
+    """Inputs grouped by their value of a feature."""
 
     def __init__(self, feature: np.ndarray) -> None:
         self.values, self.own, self.sizes = np.unique(
@@ -115,7 +243,7 @@ class _Groups:
         self._rank[self._members] = np.arange(len(feature)) - np.repeat(self._starts, self.sizes)
 
     def draw(self, rng: np.random.Generator, group: np.ndarray) -> Int[np.ndarray, "n"]:
-        """Draws for each input one of a group's members: another than itself, if there is one."""
+        """Draw a member of a group for each input: another than itself, if there is one."""
         size = self.sizes[group]
         is_own = group == self.own
         place = rng.integers(0, np.where(is_own, np.maximum(size - 1, 1), size))
@@ -123,109 +251,12 @@ class _Groups:
         return self._members[self._starts[group] + place]
 
 
-def anyone(n: int) -> DonorRule:
-    """Donors are any of the other inputs: unconditional resampling."""
-    return same(np.zeros(n, np.int32))
-
-
-def within(where: Bool[np.ndarray, "n"]) -> DonorRule:
-    """Inputs for which `where` holds take from each other; the rest keep their own."""
-    return same(np.where(where, -1, np.arange(len(where))))
-
-
-def scrub(
-    activations: Scrubbed,
-    claims: Sequence[Claim],
-    logits: Callable[[Scrubbed], Float[np.ndarray, "n classes"]],
-    clean: Float[np.ndarray, "n classes"],
-    draws: int,
-    seed: int = 0,
-) -> Outcome:
-    """Tests a hypothesis.
-
-    Args:
-      activations: What the network computes on each input, at the sites that are scrubbed.
-      claims: The hypothesis.
-      logits: Goes on from such activations to the answers.
-      clean: The answers that must be kept: the network's own, unless another comparison is meant.
-      draws: How often donors are drawn anew, >= 1.
-      seed: Of the draws: the same seed gives the same donors.
-
-    Raises:
-      InputError: if a claim names no site or touches no component, or draws < 1.
-    """
-    if draws < 1:
-        raise InputError(f"scrubbing takes at least one draw, not {draws}")
-    kept, errors, moved = [], [], []
-    labels = clean.argmax(axis=-1)
-    for draw in range(draws):
-        rng = np.random.default_rng([seed, draw])
-        scrubbed, touched = replace(activations, claims, rng)
-        answers = logits(scrubbed)
-        kept.append(float((answers.argmax(axis=-1) == labels).mean()))
-        errors.append(float(np.abs(difference(answers) - difference(clean)).mean()))
-        moved.append(float(touched.mean()))
-    return Outcome(
-        kept=float(np.mean(kept)),
-        kept_std=float(np.std(kept, ddof=1)) if draws > 1 else 0.0,
-        chance=chance_level(labels),
-        logit_error=float(np.mean(errors)),
-        moved=float(np.mean(moved)),
-    )
-
-
-def replace(
-    activations: Scrubbed, claims: Sequence[Claim], rng: np.random.Generator
-) -> tuple[dict[str, np.ndarray], Bool[np.ndarray, "n"]]:
-    """Carries out the claims once; returns the new activations, and which inputs had a donor.
-
-    Raises:
-      InputError: if a claim names no site, touches no component or one that is not there, or its
-        feature is not one of these inputs.
-    """
-    scrubbed = {site: np.array(values) for site, values in activations.items()}
-    touched = np.zeros(len(next(iter(scrubbed.values()))), bool)
-    for claim in claims:
-        if claim.site not in scrubbed:
-            raise InputError(f"no site {claim.site!r}; there are: {', '.join(scrubbed)}")
-        values = scrubbed[claim.site]
-        positions = _positions(claim, values.shape)
-        donors = claim.donors(rng, scrubbed)
-        if donors.shape != values.shape[:1]:
-            raise InputError(
-                f"a claim about {claim.site} has {len(donors)} donors for {len(values)} inputs"
-            )
-        values[(slice(None), *np.ix_(*positions))] = values[np.ix_(donors, *positions)]
-        touched |= donors != np.arange(len(donors))
-    return scrubbed, touched
-
-
-def _positions(claim: Claim, shape: tuple[int, ...]) -> list[np.ndarray]:
-    """The components of a claim: positions on each axis but the inputs'."""
-    given = claim.components
-    last_only = (slice(None),) * (len(shape) - 2)
-    indices = () if given is None else given if isinstance(given, tuple) else (*last_only, given)
-    indices = (*indices, *(slice(None),) * (len(shape) - 1 - len(indices)))
-    try:
-        positions = [
-            np.atleast_1d(np.arange(size)[index])
-            for size, index in zip(shape[1:], indices, strict=True)
-        ]
-    except (IndexError, ValueError) as error:
-        raise InputError(f"a claim about {claim.site}, {shape[1:]}: {error}") from None
-    if any(position.ndim > 1 for position in positions):
-        raise InputError(f"a claim about {claim.site}: positions on one axis are a flat list")
-    if any(position.size == 0 for position in positions):
-        raise InputError(f"a claim about {claim.site} touches no component")
-    return positions
-
-
 def difference(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n"]:
-    """Returns logit 1 - logit 0."""
+    """Return logit 1 - logit 0 of each input."""
     return logits[:, 1] - logits[:, 0]
 
 
 def chance_level(labels: Int[np.ndarray, "n"]) -> float:
-    """Returns how often two labels agree that are drawn independently by their shares."""
+    """Return the probability that two labels agree that are drawn by the labels' own shares."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     return float((shares**2).sum())

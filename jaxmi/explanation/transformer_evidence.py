@@ -281,7 +281,7 @@ def _with_pattern(
     """The residual stream at the last position with some heads' attention there at its mean."""
     fixed = patterns.copy()
     fixed[:, heads, LAST] = means[heads]
-    return network.over(_resid_mid_from_pattern, (inputs, fixed))
+    return network.map(_resid_mid_from_pattern, (inputs, fixed))
 
 
 class Filters(NamedTuple):

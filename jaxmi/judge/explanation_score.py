@@ -1,4 +1,4 @@
-"""What an explanation is worth: labels kept, beside the controls, and one rule for the verdict."""
+"""The score of an explanation: labels kept, beside controls, and the verdict that follows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -6,116 +6,115 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmi import notebook
 from jaxmi.explanation.scrub import Outcome
 
 ENOUGH = 0.90
-"""An explanation holds if at least this share of labels stays."""
+"""Least share of labels kept for an explanation to hold."""
 
 MARGIN = 0.05
-"""By so much a share must exceed those of the controls to say anything."""
+"""Least difference between the share of labels kept and that under the best control."""
 
 LEAST = 0.01
-"""A claim that moves fewer inputs is empty; so is one that nothing matters in less activity."""
+"""A claim is empty if fewer inputs are resampled; and so is a claim that nothing matters, if its
+component has less of the variance."""
 
 RULE = (
-    f"holds: {ENOUGH:.0%} of the labels are kept, and {100 * MARGIN:.0f} points more than under "
-    "any control. complete: that, and the same with everything else at these sites resampled. "
-    "in part: the points, not the share. not shown: less. Labels are counted over the inputs that "
-    "took something; empty claims do not count."
+    f"holds: at least {ENOUGH:.0%} of labels are kept, and {100 * MARGIN:.0f} points more than "
+    "under any control. complete: the same also with everything else at these sites resampled. "
+    f"in part: {100 * MARGIN:.0f} points more than any control, but less than {ENOUGH:.0%}. "
+    "not shown: less than that. Labels are counted over the resampled inputs; empty claims do not "
+    "count."
 )
-"""From which the verdict follows."""
+"""The rule from which the verdict follows, for people who read the score."""
 
 COMPLETE, HOLDS, IN_PART, NOT_SHOWN, EMPTY = "complete", "holds", "in part", "not shown", "empty"
 
 
 class Trial(NamedTuple):
-    """What some claims did when they were carried out."""
+    """The same claims, carried out with the rest of their sites as it is, and resampled."""
 
-    outcome: Outcome
-    """Over all inputs."""
-    of_moved: float
-    """Share of labels kept among the inputs that took something; 1 if none did."""
+    as_is: Outcome
+    """Everything that no claim is about stays as it is: are the claims right?"""
+    resampled: Outcome
+    """Everything else at the claims' sites comes from any other input: are the claims all that
+    matters there?"""
 
-
-class Twice(NamedTuple):
-    """The same claims carried out in two surroundings."""
-
-    alone: Trial
-    """What no claim is about stays as it is: are the claims right?"""
-    rest: Trial
-    """All else at these sites comes from any other input: are they all that matters there?"""
+    def kept(self, rest: bool) -> float:
+        """Return the share of labels kept, over all inputs, with the rest resampled or as it is."""
+        return (self.resampled if rest else self.as_is).kept
 
 
 @dataclass(frozen=True)
 class ClaimScore:
-    """One claim alone. Shares are in 0..1."""
+    """The score of one claim alone. Shares are in 0..1."""
 
     site: str
     feature: str
     constant: bool
-    """Whether it says that nothing matters: one value for all inputs, without a condition."""
+    """Whether the claim says that nothing matters: a constant feature, without a condition."""
     kept: float
     """Share of labels kept, of all inputs."""
     moved: float
-    """Share of inputs that took something from another."""
+    """Share of inputs that are resampled: those with a donor."""
     donors: float
-    """From how many others an input that it is about may take; median."""
+    """Number of donors of an input that the claim is about; median."""
     bits: float
-    """How much of such an input the feature tells, on average."""
+    """Mean information about such an input in the feature, in bits."""
     all_bits: float
-    """How much would be all of it: log2 of the number of the challenge's inputs."""
+    """Bits that identify an input: log2 of the number of the challenge's inputs."""
     activity: float
-    """The component's share of the variance at the positions that it touches."""
+    """The component's share of the variance at its positions."""
     readouts: tuple[str, ...]
-    """The network's own readouts on which the feature or the condition rests."""
+    """Readouts of the network that the feature or the condition uses."""
 
     @property
     def empty(self) -> str:
-        """Why the claim says nothing; "" if it does not."""
+        """Why the claim says nothing; "" if it says something."""
         if self.moved < LEAST:
             return f"{self.moved:.1%} of inputs have a donor"
-        if self.bits > self.all_bits / 2 + 1e-6:  # half is what x tells of a pair
-            return f"the feature tells {self.bits:.1f} of {self.all_bits:.1f} bits of the input"
+        if self.bits > self.all_bits / 2 + 1e-6:  # x alone has half of a pair's bits
+            return f"the feature has {self.bits:.1f} of {self.all_bits:.1f} bits of the input"
         if self.constant and self.activity < LEAST:
-            return f"the component holds {self.activity:.2%} of the activity"
+            return f"the component has {self.activity:.2%} of the variance"
         return ""
 
     @property
     def remarks(self) -> str:
-        """What to know beside the labels kept."""
+        """A line that describes the claim, for the table."""
         if self.empty:
             return f"empty: {self.empty}"
-        by = f", by readouts {', '.join(self.readouts)}" if self.readouts else ""
+        uses = f", uses readouts {', '.join(self.readouts)}" if self.readouts else ""
         return (
-            f"{self.moved:.0%} moved, {self.bits:.1f} of {self.all_bits:.1f} bits told, "
-            f"{self.activity:.1%} of activity{by}"
+            f"{self.moved:.0%} of inputs resampled, {self.bits:.1f} of {self.all_bits:.1f} bits, "
+            f"{self.activity:.1%} of variance{uses}"
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ExplanationScore:
-    """An explanation beside its controls. Shares are in 0..1."""
+    """The score of an explanation, with its controls. Shares are in 0..1."""
 
     title: str
     challenge: str
     inputs: int
-    """How many inputs were looked at."""
+    """Number of inputs on which the explanation was tested."""
     chance: float
-    """How often two labels agree that are drawn by the network's own class shares."""
+    """Share of labels kept if labels are drawn by the network's own class shares."""
     claims: tuple[ClaimScore, ...]
-    together: Twice
-    """All claims; with the rest resampled, the components of empty claims are among the rest."""
-    constant: Twice
+    together: Trial
+    """All claims. With the rest resampled, components of empty claims belong to the rest."""
+    constant: Trial
     """Control: no feature matters in these components."""
-    resembling: Twice
-    """Control: in each feature's place, cells of inputs that resemble each other, as fine as it."""
-    random: tuple[Twice, ...]
-    """Control: the same features in random components of the same size; none if there are no others
-    than those claimed."""
-    identity: Twice
+    similar: Trial
+    """Control: in place of each feature, a partition into similar inputs of equal granularity."""
+    random: tuple[Trial, ...]
+    """Control: the same features in random components of the same size. Empty if the claims are
+    about all components, so that there are no others."""
+    identity: Trial
     """Ceiling: every input is its own donor."""
     covered: Mapping[str, float]
-    """Site -> share of the variance that claims are about, at the positions that they touch."""
+    """Site -> the claimed components' share of the variance at their positions."""
 
     @property
     def counted(self) -> tuple[ClaimScore, ...]:
@@ -123,115 +122,120 @@ class ExplanationScore:
         return tuple(claim for claim in self.claims if not claim.empty)
 
     def controls(self, rest: bool) -> dict[str, float]:
-        """Returns what must be exceeded, by name: labels kept, of all inputs.
+        """Return the share of labels kept, of all inputs, under each control that counts.
 
-        A true feature does as well in any components while the rest stays as it is. So random
-        components are a control where the rest is resampled, or where no feature is claimed.
+        A true feature keeps as many labels in any components while the rest stays as it is. So
+        random components are a control only with the rest resampled, or without a feature.
 
         Args:
           rest: With the rest resampled.
         """
-        found = {"chance": self.chance}
+        controls = {"chance": self.chance}
         featureless = all(claim.constant for claim in self.counted)
         if not featureless:
-            found["constant feature"] = _kept(self.constant, rest)
-            found["resemblance"] = _kept(self.resembling, rest)
+            controls["constant feature"] = self.constant.kept(rest)
+            controls["similar inputs"] = self.similar.kept(rest)
         if self.random and (rest or featureless):
-            found["random components"] = max(_kept(twice, rest) for twice in self.random)
-        return found
+            controls["random components"] = max(trial.kept(rest) for trial in self.random)
+        return controls
 
     @property
     def grade(self) -> str:
         """`COMPLETE`, `HOLDS`, `IN_PART`, `NOT_SHOWN` or `EMPTY`, by `RULE`."""
         if not self.counted:
             return EMPTY
-        grade = _grade(self.together.alone.of_moved, self.controls(rest=False))
-        rest = _grade(self.together.rest.of_moved, self.controls(rest=True))
+        grade = _grade(self.together.as_is.kept_of_moved, self.controls(rest=False))
+        rest = _grade(self.together.resampled.kept_of_moved, self.controls(rest=True))
         return COMPLETE if grade == rest == HOLDS else grade
 
     @property
     def readouts(self) -> tuple[str, ...]:
-        """The network's own readouts on which the claims rest."""
+        """Readouts of the network that the claims use."""
         return tuple(dict.fromkeys(name for claim in self.counted for name in claim.readouts))
 
     @property
     def verdict(self) -> str:
-        """What this says of the explanation, in a line."""
+        """The grade and its reasons, in a line."""
         if not self.counted:
             return f"{EMPTY}: {'; '.join(dict.fromkeys(claim.empty for claim in self.claims))}"
         given = " given readouts" if self.readouts and self.grade != NOT_SHOWN else ""
-        moved = self.together.alone.outcome.moved
-        of = "" if moved > 0.9995 else f" of the {moved:.1%} of inputs that took something"
-        said = [
-            f"{self.grade}{given}: {self.together.alone.of_moved:.1%} of labels kept{of}"
+        moved = self.together.as_is.moved
+        among = "" if moved > 0.9995 else f" among the {moved:.1%} of inputs that are resampled"
+        parts = [
+            f"{self.grade}{given}: {self.together.as_is.kept_of_moved:.1%} of labels kept{among}"
             f" (best control: {_best(self.controls(rest=False))})",
-            f"with everything else resampled {self.together.rest.of_moved:.1%}"
+            f"with everything else resampled {self.together.resampled.kept_of_moved:.1%}"
             f" (best control: {_best(self.controls(rest=True))})",
         ]
         if self.readouts:
-            said.append(
-                f"the features rest on the network's own {', '.join(self.readouts)}: they say what "
-                "of these matters, not what they are of the input"
+            parts.append(
+                f"the features use the network's own {', '.join(self.readouts)}: the claims say "
+                "what matters about these, not how they depend on the input"
             )
         if empty := [f"claims[{i}]" for i, claim in enumerate(self.claims) if claim.empty]:
-            said.append(f"empty: {', '.join(empty)}")
-        return "; ".join(said)
+            parts.append(f"empty: {', '.join(empty)}")
+        return "; ".join(parts)
 
-    def figures(self) -> dict[str, Any]:
-        """Returns everything as JSON has it; `..._rest` is with everything else resampled."""
+    def __repr__(self) -> str:
+        """Return the verdict."""
+        return f"ExplanationScore({self.verdict!r})"
+
+    def _repr_html_(self) -> str:
+        _, *rows = self.rows()
+        cells = {name: f"{as_is} / {rest}" if rest else as_is for name, as_is, rest, _ in rows}
+        return notebook.table(f"{self.verdict} (labels kept / with the rest resampled)", cells)
+
+    def metrics(self) -> dict[str, Any]:
+        """Return everything as JSON types; `..._rest` is with everything else resampled."""
         names = ("title", "challenge", "inputs", "chance")
-        found: dict[str, Any] = {name: getattr(self, name) for name in names}
-        outcome = self.together.alone.outcome
-        found |= {"kept": outcome.kept, "kept_std": outcome.kept_std, "moved": outcome.moved}
-        found |= {"logit_error": outcome.logit_error, "kept_rest": _kept(self.together, True)}
-        found["kept_of_moved"] = self.together.alone.of_moved
-        found["kept_of_moved_rest"] = self.together.rest.of_moved
-        for name in ("constant", "resembling", "identity"):
-            for rest, ending in ((False, ""), (True, "_rest")):
-                found[name + ending] = _kept(getattr(self, name), rest)
-        for rest, ending in ((False, ""), (True, "_rest")):
-            kept = [_kept(twice, rest) for twice in self.random]
-            found[f"random_mean{ending}"] = float(np.mean(kept)) if kept else None
-            found[f"random_best{ending}"] = max(kept, default=None)
-        found["covered"] = dict(self.covered)
-        found["claims"] = [
+        metrics: dict[str, Any] = {name: getattr(self, name) for name in names}
+        as_is, resampled = self.together
+        metrics |= {"kept": as_is.kept, "kept_std": as_is.kept_std, "moved": as_is.moved}
+        metrics |= {"logit_error": as_is.logit_error, "kept_rest": resampled.kept}
+        metrics["kept_of_moved"] = as_is.kept_of_moved
+        metrics["kept_of_moved_rest"] = resampled.kept_of_moved
+        endings = ((False, ""), (True, "_rest"))
+        trials = {"constant": self.constant, "resembling": self.similar, "identity": self.identity}
+        for name, trial in trials.items():
+            metrics |= {name + ending: trial.kept(rest) for rest, ending in endings}
+        for rest, ending in endings:
+            kept = [trial.kept(rest) for trial in self.random]
+            metrics[f"random_mean{ending}"] = float(np.mean(kept)) if kept else None
+            metrics[f"random_best{ending}"] = max(kept, default=None)
+        metrics["covered"] = dict(self.covered)
+        metrics["claims"] = [
             {**asdict(claim), "readouts": list(claim.readouts), "empty": claim.empty}
             for claim in self.claims
         ]
-        found["readouts"] = list(self.readouts)
-        return {**found, "grade": self.grade, "verdict": self.verdict, "rule": RULE}
+        metrics["readouts"] = list(self.readouts)
+        return {**metrics, "grade": self.grade, "verdict": self.verdict, "rule": RULE}
 
     def rows(self) -> list[tuple[str, str, str, str]]:
-        """Returns a table to print: what, labels kept, with the rest resampled, remarks."""
+        """Return a table to print: name, labels kept, the same with the rest resampled, remarks."""
         rows = [("", "labels kept", "rest resampled", "")]
         for i, claim in enumerate(self.claims):
             rows.append((f"claims[{i}] alone", f"{claim.kept:.1%}", "", claim.remarks))
-        moved = f"{self.together.alone.outcome.moved:.1%} of inputs took something"
-        twice = [
+        moved = f"{self.together.as_is.moved:.1%} of inputs resampled"
+        partition = "control: a partition of equal granularity"
+        for name, trial, remark in (
             ("all claims", self.together, moved),
             ("constant feature", self.constant, "control"),
-            ("resembling inputs", self.resembling, "control: a feature as fine, of no meaning"),
+            ("similar inputs", self.similar, partition),
             ("own activations", self.identity, "ceiling"),
-        ]
-        for what, trials, remark in twice:
-            kept, rest = (f"{_kept(trials, rest):.1%}" for rest in (False, True))
-            rows.append((what, kept, rest, remark))
-        for what, of in (("mean", np.mean), ("best", np.max)) if self.random else ():
-            kept, rest = (f"{of([_kept(t, r) for t in self.random]):.1%}" for r in (False, True))
+        ):
+            rows.append((name, f"{trial.kept(False):.1%}", f"{trial.kept(True):.1%}", remark))
+        for name, reduce in (("mean", np.mean), ("best", np.max)) if self.random else ():
+            as_is, rest = (f"{reduce([t.kept(r) for t in self.random]):.1%}" for r in (False, True))
             drawn = f"control, {len(self.random)} drawn"
-            rows.append((f"random components, {what}", kept, rest, drawn))
+            rows.append((f"random components, {name}", as_is, rest, drawn))
         rows.append(("chance", f"{self.chance:.1%}", f"{self.chance:.1%}", ""))
         return rows
 
 
-def _kept(twice: Twice, rest: bool) -> float:
-    return (twice.rest if rest else twice.alone).outcome.kept
-
-
-def _grade(value: float, controls: Mapping[str, float]) -> str:
-    if value - max(controls.values()) < MARGIN:
+def _grade(kept: float, controls: Mapping[str, float]) -> str:
+    if kept - max(controls.values()) < MARGIN:
         return NOT_SHOWN
-    return HOLDS if value >= ENOUGH else IN_PART
+    return HOLDS if kept >= ENOUGH else IN_PART
 
 
 def _best(controls: Mapping[str, float]) -> str:

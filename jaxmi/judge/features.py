@@ -1,4 +1,4 @@
-"""Features of the inputs by expressions of the language, and the donors that share them."""
+"""Features of inputs: evaluated from expressions, measured in bits, and compared by partitions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -8,20 +8,19 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
+from jaxmi.explanation.directions import pca
 from jaxmi.explanation.scrub import near, same
-from jaxmi.models.cnn import Cnn
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import evaluate
-from jaxmi.programs.parse import TRAINING_IMAGES
 
 
 @dataclass(frozen=True, eq=False)
 class PairRows(PairDomain):
-    """Pairs one by one, with further numbers of each."""
+    """Some pairs as a list, with further numbers of each."""
 
     numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """x, y and the further ones, (n,) each."""
+    """x, y and further numbers, by name, (n,) each."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -29,49 +28,44 @@ class PairRows(PairDomain):
         return (len(self.numbers["x"]),)
 
     def inputs(self) -> Mapping[str, np.ndarray]:
-        """Returns each input's values."""
+        """Return each input's values by name."""
         return {"p": np.array([self.p]), **self.numbers}
 
     def describe(self, index: int) -> str:
-        """Names an input by its place."""
+        """Name an input by its place in the list."""
         return f"x = {self.numbers['x'][index]}, y = {self.numbers['y'][index]}"
 
 
 @dataclass(frozen=True, eq=False)
 class ImageRows(ImageDomain):
-    """Images with further numbers of each."""
+    """Some images, with further numbers of each."""
 
     numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """(n,) each."""
+    """Further numbers, by name, (n,) each."""
 
     def inputs(self) -> Mapping[str, np.ndarray]:
-        """Returns the numbers; the image is none."""
+        """Return the numbers by name; the image is not a number."""
         return self.numbers
 
 
-def rows_of(challenge: Challenge, rows: Int[np.ndarray, "n"]) -> PairRows | ImageRows:
-    """Returns some of a challenge's inputs as a domain of programs."""
-    inputs = challenge.inputs[rows]
-    if isinstance(challenge.model, Cnn):
-        return ImageRows(inputs, challenge.inputs[:TRAINING_IMAGES])
-    # The last token's number is p: the tokens before it are 0..p-1.
-    p = int(inputs[0, 2])
-    numbers = {"x": inputs[:, 0].astype(np.int64), "y": inputs[:, 1].astype(np.int64)}
-    return PairRows(p, numbers)
+def domain_rows(challenge: Challenge, rows: Int[np.ndarray, "n"]) -> PairRows | ImageRows:
+    """Return some of a challenge's inputs, in the order of `rows`, as a domain of programs."""
+    domain = challenge.program_domain
+    if isinstance(domain, ImageDomain):
+        return ImageRows(domain.images[rows], domain.templates)
+    x, y = np.divmod(rows.astype(np.int64), domain.p)
+    return PairRows(domain.p, {"x": x, "y": y})
 
 
-def values(
+def evaluate_feature(
     program: lang.Program, domain: PairRows | ImageRows, readouts: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Computes a feature of every input.
+    """Return a feature of every input: (n,) truth values, int64 or float64.
 
     Args:
-      program: The feature's.
+      program: Computes the feature.
       domain: The inputs.
-      readouts: Numbers read off the network, (n,) each, that the program may name.
-
-    Returns:
-      (n,) truth values, int64 or float64.
+      readouts: Numbers read off the network that the program may name, (n,) each.
 
     Raises:
       InputError: if it cannot be computed for some input, or is not finite there.
@@ -84,41 +78,41 @@ def values(
         numbers = computed.astype(np.float64)
     except OverflowError:
         numbers = np.full(len(computed), np.inf)
-    strange = np.flatnonzero(~np.isfinite(numbers))
-    if len(strange):
-        raise InputError(f"no finite number at {domain.describe(int(strange[0]))}")
+    infinite = np.flatnonzero(~np.isfinite(numbers))
+    if len(infinite):
+        raise InputError(f"no finite number at {domain.describe(int(infinite[0]))}")
     return numbers
 
 
 def draw_donors(
     feature: np.ndarray,
-    reached: Bool[np.ndarray, "n"],
+    chosen: Bool[np.ndarray, "n"],
     noise: float | None,
     rng: np.random.Generator,
 ) -> Int[np.ndarray, "n"]:
-    """Draws a donor for each input: another that shares its feature, if there is one.
+    """Draw a donor for each chosen input: another chosen one that shares its feature, if any.
 
     Args:
       feature: A value per input.
-      reached: Inputs that take from each other; the rest keep their own.
-      noise: As in `near`; None means the very same value.
-      rng: Draws.
+      chosen: Inputs that a claim is about; the others are their own donors.
+      noise: As in `near`; None means exactly the same value.
+      rng: Draws the donors.
     """
     donors = np.arange(len(feature))
-    rows = donors[reached]
+    rows = donors[chosen]
     if len(rows) >= 2:
-        of = feature[rows]
-        groups = np.unique(of, return_inverse=True)[1]
-        rule = same(groups) if noise is None else near(of.astype(np.float64), noise)
+        values = feature[rows]
+        groups = np.unique(values, return_inverse=True)[1]
+        rule = same(groups) if noise is None else near(values.astype(np.float64), noise)
         donors[rows] = rows[rule(rng, {})]
     return donors
 
 
 def count_donors(feature: np.ndarray, noise: float | None) -> Float[np.ndarray, "n"]:
-    """Returns how many others each input may well take from; with noise, one at least.
+    """Return the number of donors that each input can draw from; with noise it is at least 1.
 
-    With noise, those within two standard deviations of it: a normal distribution is as uncertain as
-    a uniform one of 4.1 standard deviations.
+    With noise, donors within two standard deviations count: a normal distribution has the entropy
+    of a uniform one that is 4.1 standard deviations wide.
     """
     _, own, sizes = np.unique(feature, return_inverse=True, return_counts=True)
     exact = sizes[own] - 1.0
@@ -128,9 +122,52 @@ def count_donors(feature: np.ndarray, noise: float | None) -> Float[np.ndarray, 
     reach = 2 * noise * (order[-1] - order[0])
     low = np.searchsorted(order, feature - reach, "left")
     high = np.searchsorted(order, feature + reach, "right")
-    return np.maximum(high - low - 1.0, 1.0)  # the nearest, at least
+    return np.maximum(high - low - 1.0, 1.0)  # the nearest is always a donor
 
 
-def bits(donors: Float[np.ndarray, "n"], n: int) -> float:
-    """Returns how much of an input a feature tells, on average, in bits: log2(n) is all of it."""
+def feature_bits(donors: Float[np.ndarray, "n"], n: int) -> float:
+    """Return the mean information about an input in its feature, in bits; log2(n) identifies it."""
     return float(np.log2(n / (donors + 1)).mean())
+
+
+DIRECTIONS = 8
+"""Number of principal components of the pixels by which images are compared."""
+
+SAMPLE = 5000
+"""Number of images that the principal components are computed from."""
+
+
+def coordinates(domain: PairRows | ImageRows) -> Float[np.ndarray, "n d"]:
+    """Return coordinates in which similar inputs are near: x and y, or pixels' components."""
+    if isinstance(domain, PairRows):
+        return np.stack([domain.numbers["x"], domain.numbers["y"]], axis=1).astype(np.float64)
+    pixels = domain.images.reshape(len(domain.images), -1)
+    basis = pca(pixels[:SAMPLE].astype(np.float64))
+    basis = basis._replace(components=basis.components[:DIRECTIONS])
+    parts = np.array_split(pixels, -(-len(pixels) // SAMPLE))
+    return np.concatenate([basis.project(part.astype(np.float64)) for part in parts])
+
+
+def partition(points: Float[np.ndarray, "n d"], depth: int) -> Int[np.ndarray, "n"]:
+    """Partition inputs into 2**depth cells of similar inputs, equally many in each.
+
+    Every cell is halved at the median of the coordinate that varies most in it. The number of the
+    cell is a feature of `depth` bits that is unrelated to the network: a control for submitted
+    features.
+
+    Args:
+      points: Coordinates of the inputs.
+      depth: How often cells are halved.
+    """
+    parts = [np.arange(len(points))]
+    for _ in range(depth):
+        halves = []
+        for part in parts:
+            widest = points[part].var(axis=0).argmax() if len(part) else 0
+            order = part[np.argsort(points[part, widest], kind="stable")]
+            halves += [order[: len(order) // 2], order[len(order) // 2 :]]
+        parts = halves
+    cell = np.empty(len(points), np.int64)
+    for number, part in enumerate(parts):
+        cell[part] = number
+    return cell

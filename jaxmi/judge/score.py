@@ -1,9 +1,4 @@
-"""How well submitted labels agree: with the truth, with a network, and with its mistakes.
-
-Where two labellings differ, in words: connected regions of pairs, or digits.
-
-What submissions to a challenge are judged by: its labels, as far as known, and a network's.
-"""
+"""Scores of submitted labels: agreement with the truth and a network, and where they differ."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,62 +12,13 @@ from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 
-
-class Region(NamedTuple):
-    """Inputs on which two labellings differ."""
-
-    name: str
-    """Where it is."""
-    differing: int
-    """How many inputs differ there."""
-    label1: int
-    """To how many of them the submission gives label 1."""
-
-
-def pair_regions(
-    differs: Bool[np.ndarray, "p p"], submitted: Int[np.ndarray, "p p"]
-) -> list[Region]:
-    """Finds regions of pairs that hang together, neighbours by a corner included, largest first.
-
-    Args:
-      differs: Where the labellings differ, row = x.
-      submitted: The submission's labels.
-    """
-    numbered = np.empty(differs.shape, np.int32)
-    scipy.ndimage.label(differs, structure=np.ones((3, 3)), output=numbered)
-    found = []
-    for i, (xs, ys) in enumerate(scipy.ndimage.find_objects(numbered), start=1):
-        inside = numbered[xs, ys] == i
-        ones = int((submitted[xs, ys][inside] == 1).sum())
-        found.append(Region(f"{_span('x', xs)}, {_span('y', ys)}", int(inside.sum()), ones))
-    return sorted(found, key=lambda region: -region.differing)
-
-
-def digit_regions(
-    differs: Bool[np.ndarray, "n"],
-    submitted: Int[np.ndarray, "n"],
-    digits: Integer[np.ndarray, "n"],
-) -> list[Region]:
-    """Sorts the images that differ by the digit that they show, most first."""
-    found = []
-    for digit in np.unique(digits[differs]):
-        inside = differs & (digits == digit)
-        name = f"images of a {digit} ({int((digits == digit).sum()):,} of them)"
-        found.append(Region(name, int(inside.sum()), int((submitted[inside] == 1).sum())))
-    return sorted(found, key=lambda region: -region.differing)
-
-
-def _span(name: str, positions: slice) -> str:
-    first, last = positions.start, positions.stop - 1
-    return f"{name} = {first}" if first == last else f"{name} = {first}..{last}"
-
-
 Labels = Int[np.ndarray, "_"]
+"""One label per input."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Score:
-    """Submitted labels beside those they are judged by. Shares are in 0..1, None where unknown."""
+    """Submitted labels, the true ones and a network's. Shares are in 0..1, None if unknown."""
 
     submitted: Labels
     """The submission's label of each input."""
@@ -81,20 +27,20 @@ class Score:
     """The labelling program's; None while a challenge is sealed."""
 
     network: Labels | None
-    """The network's; None if no network is judged."""
+    """The network's; None if the submission is not compared with one."""
 
     splits: Mapping[str, Labels]
     """Split name -> its rows."""
 
     stated: Mapping[str, int] = field(default_factory=dict)
-    """Of a sealed challenge: split name, or "domain" -> on how many inputs its network is said to
-    be right. The sealed program agrees with the network on exactly so many."""
+    """For a sealed challenge: split name, or "domain" -> the stated number of inputs that its
+    network labels correctly, which is also the agreement of the sealed program with the network."""
 
     def __post_init__(self) -> None:
-        """Checks that there is something to judge by.
+        """Check that there is something to compare with.
 
         Raises:
-          InputError: if there is not, or the labels are of another domain.
+          InputError: if there is not, or the numbers of labels differ.
         """
         if self.truth is None and self.network is None:
             raise InputError("neither the true labels nor a network's are known")
@@ -102,8 +48,8 @@ class Score:
             if other is not None and other.shape != self.submitted.shape:
                 raise InputError(f"{len(self.submitted)} labels submitted, expected {len(other)}")
 
-    def figures(self) -> dict[str, Any]:
-        """Returns every figure by name, as JSON types."""
+    def metrics(self) -> dict[str, Any]:
+        """Return every metric by name, as JSON types."""
         return {
             "agreement_truth": _share(self.submitted, self.truth),
             **self._by_split("agreement", self.truth),
@@ -119,7 +65,7 @@ class Score:
 
     @property
     def agreements(self) -> dict[str, int] | None:
-        """On how many inputs of each split, and of the "domain", it agrees with the network."""
+        """Number of inputs with the network's label, in each split and in the "domain"."""
         if self.network is None:
             return None
         same = self.submitted == self.network
@@ -128,7 +74,7 @@ class Score:
 
     @property
     def as_stated(self) -> bool | None:
-        """Whether it agrees with the network as often as the sealed program does, in every split.
+        """Whether it agrees with the network as often as the sealed program, in every split.
 
         None if the challenge is not sealed.
         """
@@ -138,21 +84,21 @@ class Score:
 
     @property
     def network_truth(self) -> float | None:
-        """Share of inputs to which the network gives the true label, or is said to."""
+        """Share of inputs that the network labels correctly, as counted or as stated."""
         if self.network is not None and self.truth is not None:
             return _share(self.network, self.truth)
         return self.stated["domain"] / len(self.submitted) if "domain" in self.stated else None
 
     @property
     def network_mistakes(self) -> int | None:
-        """How many inputs the network gives a wrong label, or is said to."""
+        """Number of inputs that the network labels wrongly, as counted or as stated."""
         if self.network_truth is None:
             return None
         return round((1 - self.network_truth) * len(self.submitted))
 
     @property
     def agreement_mistakes(self) -> float | None:
-        """Share of the network's mistakes that the submission makes too."""
+        """Share of the network's mistakes that the submission makes, too."""
         if self.truth is None or self.network is None:
             return None
         wrong = self.network != self.truth
@@ -160,19 +106,19 @@ class Score:
 
     @property
     def verdict(self) -> str:
-        """What this says of the submission, in a line."""
+        """The conclusion about the submission, in a line."""
         n = len(self.submitted)
         if self.truth is None:
             return self._sealed_verdict()
         wrong = int((self.submitted != self.truth).sum())
         if not wrong:
-            return f"Every label is the true one: all {n:,}."
+            return f"Every label is correct: all {n:,}."
         verdict = f"Not the labelling function: {wrong:,} of {n:,} labels are wrong"
         if self.network is None:
             return f"{verdict}."
-        theirs = int((self.network != self.truth).sum())
-        verdict += f", {theirs:,} of the network's are."
-        if (self.submitted != self.network).sum() < theirs:
+        network_wrong = int((self.network != self.truth).sum())
+        verdict += f"; the network has {network_wrong:,} wrong."
+        if (self.submitted != self.network).sum() < network_wrong:
             verdict += " It is closer to the network than the labelling function is."
         return verdict
 
@@ -181,26 +127,27 @@ class Score:
         return f"Score({self.verdict!r})"
 
     def _repr_html_(self) -> str:
-        shares = {key: v for key, v in self.figures().items() if isinstance(v, float)}
+        shares = {key: v for key, v in self.metrics().items() if isinstance(v, float)}
         return notebook.table(self.verdict, shares)
 
     def _sealed_verdict(self) -> str:
-        """While the true labels are unknown: does it agree as often as the sealed program does?"""
+        """Return the conclusion while the true labels are unknown."""
         assert self.agreements is not None
         splits = [name for name in self.splits if name in self.stated]
         if not splits:
-            return f"It gives {_share(self.submitted, self.network):.2%} of the network's labels."
+            share = _share(self.submitted, self.network)
+            return f"It agrees with the network on {share:.2%} of the inputs."
         sizes = {name: len(self.splits[name]) for name in splits}
-        found = [f"{self.agreements[name]:,} of {sizes[name]:,} {name}" for name in splits]
+        counts = _join([f"{self.agreements[name]:,} of {sizes[name]:,} {name}" for name in splits])
         if self.as_stated:
             return (
-                f"This may be the sealed program: it agrees with the network on {_and(found)} "
-                "inputs, as that does."
+                f"This may be the sealed program: it agrees with the network on {counts} inputs, "
+                "the same numbers as the sealed program."
             )
-        stated = [f"{self.stated[name]:,}" for name in splits]
+        stated = _join([f"{self.stated[name]:,}" for name in splits])
         return (
-            f"Not the sealed program: it agrees with the network on {_and(found)} inputs, the "
-            f"sealed program on {_and(stated)}."
+            f"Not the sealed program: it agrees with the network on {counts} inputs; the sealed "
+            f"program agrees on {stated}."
         )
 
     def _by_split(self, name: str, others: Labels | None) -> dict[str, float | None]:
@@ -213,64 +160,122 @@ class Score:
 
 
 def _share(labels: Labels, others: Labels | None) -> float | None:
-    """Share of labels that agree; None of none."""
+    """Return the share of labels that agree; None if there are no labels to compare."""
     if others is None or not len(labels):
         return None
     return float((labels == others).mean())
 
 
-def _and(words: list[str]) -> str:
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+def _join(parts: list[str]) -> str:
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+class Region(NamedTuple):
+    """Inputs on which two labellings differ."""
+
+    name: str
+    """Where the region is, in words."""
+    differing: int
+    """Number of inputs that differ there."""
+    label1: int
+    """Number of these to which the submission gives label 1."""
+
+
+def pair_regions(
+    differs: Bool[np.ndarray, "p p"], submitted: Int[np.ndarray, "p p"]
+) -> list[Region]:
+    """Return the connected regions of pairs that differ, largest first.
+
+    Pairs are connected to their eight neighbours.
+
+    Args:
+      differs: Where the labellings differ, row = x.
+      submitted: The submission's labels.
+    """
+    region_of = np.empty(differs.shape, np.int32)
+    scipy.ndimage.label(differs, structure=np.ones((3, 3)), output=region_of)
+    regions = []
+    for i, (xs, ys) in enumerate(scipy.ndimage.find_objects(region_of), start=1):
+        inside = region_of[xs, ys] == i
+        label1 = int((submitted[xs, ys][inside] == 1).sum())
+        name = f"{_interval('x', xs)}, {_interval('y', ys)}"
+        regions.append(Region(name, int(inside.sum()), label1))
+    return sorted(regions, key=lambda region: -region.differing)
+
+
+def digit_regions(
+    differs: Bool[np.ndarray, "n"],
+    submitted: Int[np.ndarray, "n"],
+    digits: Integer[np.ndarray, "n"],
+) -> list[Region]:
+    """Return the images that differ, grouped by the digit that they show, most first."""
+    regions = []
+    for digit in np.unique(digits[differs]):
+        inside = differs & (digits == digit)
+        name = f"images of a {digit} ({int((digits == digit).sum()):,} of them)"
+        regions.append(Region(name, int(inside.sum()), int((submitted[inside] == 1).sum())))
+    return sorted(regions, key=lambda region: -region.differing)
+
+
+def _interval(name: str, positions: slice) -> str:
+    first, last = positions.start, positions.stop - 1
+    return f"{name} = {first}" if first == last else f"{name} = {first}..{last}"
 
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A challenge as a judge sees it."""
+    """What submissions to a challenge are compared with."""
 
     challenge: Challenge
-    """Its inputs and splits; of a sealed challenge, its labels are another program's."""
+    """Its inputs and splits. While it is sealed, its labels are those of another program."""
 
     truth: Int[np.ndarray, "n"] | None
     """The true labels; None while the challenge is sealed."""
 
     network: Int[np.ndarray, "n"] | None
-    """The labels of the network that is judged; None if none is."""
+    """A network's labels; None to compare with none."""
 
     stated: Mapping[str, int] = field(default_factory=dict)
-    """Of a sealed challenge: as in `Score`."""
+    """For a sealed challenge: as in `Score`."""
 
     def score(self, submitted: Int[np.ndarray, "m"], rows: slice = slice(None)) -> Score:
-        """Judges labels of the whole domain, or of some rows.
+        """Score labels of the whole domain, or of some rows.
 
         Raises:
           InputError: as `Score`.
         """
         everything = np.arange(len(self.challenge.inputs))
         chosen = everything[rows]
+        is_all = len(chosen) == len(everything)
         splits = {
-            name: np.flatnonzero(np.isin(chosen, of)) if len(chosen) < len(everything) else of
-            for name, of in self.challenge.splits.items()
+            name: split if is_all else np.flatnonzero(np.isin(chosen, split))
+            for name, split in self.challenge.splits.items()
         }
-        whole = {name: len(splits[name]) == len(of) for name, of in self.challenge.splits.items()}
-        whole["domain"] = len(chosen) == len(everything)
+        complete = {name: len(splits[name]) == len(s) for name, s in self.challenge.splits.items()}
+        complete["domain"] = is_all
         return Score(
             submitted,
             None if self.truth is None else self.truth[rows],
             None if self.network is None else self.network[rows],
             splits,
-            {name: count for name, count in self.stated.items() if whole[name]},
+            {name: count for name, count in self.stated.items() if complete[name]},
         )
 
     def differences(self, score: Score, rows: slice = slice(None)) -> dict[str, list[Region]]:
-        """Says where submitted labels differ: from the "truth", and from the "network"."""
-        found = {}
+        """Return where submitted labels differ: from the "truth", and from the "network".
+
+        Args:
+          score: The score of the labels.
+          rows: Which of the domain's inputs they label.
+        """
+        challenge, regions = self.challenge, {}
         for name, others in (("truth", score.truth), ("network", score.network)):
             if others is None:
                 continue
             differs = score.submitted != others
-            as_table, digits = self.challenge.as_table, self.challenge.digits
-            if self.challenge.grid is not None:
-                found[name] = pair_regions(as_table(differs), as_table(score.submitted))
-            elif digits is not None:
-                found[name] = digit_regions(differs, score.submitted, digits[rows])
-        return found
+            if challenge.grid is not None:
+                tables = challenge.as_table(differs), challenge.as_table(score.submitted)
+                regions[name] = pair_regions(*tables)
+            elif challenge.digits is not None:
+                regions[name] = digit_regions(differs, score.submitted, challenge.digits[rows])
+        return regions

@@ -1,4 +1,4 @@
-"""JSON from strangers: nothing is guessed, and every refusal is one line that names the place."""
+"""Strict reading of untrusted JSON: every fault raises a one-line error that names its place."""
 
 import json
 import math
@@ -10,20 +10,20 @@ from typing import Any, NoReturn
 from jaxmi.errors import InputError
 
 MAX_BYTES = 1_000_000
-"""Size of a text; the worked examples have a few thousand."""
+"""Largest text, in bytes or characters; the worked examples have a few thousand."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value in a JSON text, and where it stands."""
+    """A value in a JSON text, with its place."""
 
     value: Any
-    """What `json` made of it."""
+    """The value as `json` returns it."""
     place: str = ""
-    """Such as `claims[2].feature`; "" is the whole."""
+    """Path to it, such as `claims[2].feature`; "" is the whole text."""
 
     def fail(self, message: str) -> NoReturn:
-        """Refuses it.
+        """Raise an error about the value that names its place.
 
         Raises:
           InputError: always.
@@ -31,14 +31,18 @@ class Value:
         raise InputError(f"{self.place or 'the submission'}: {message}")
 
     def member(self, key: str) -> "Value":
-        """Returns what stands under a key that is there."""
+        """Return the value under a key that is present."""
         return Value(self.value[key], f"{self.place}.{key}" if self.place else key)
 
     def members(self, required: Collection[str], optional: Collection[str]) -> dict[str, "Value"]:
-        """Returns an object's values by key.
+        """Return an object's values by key.
+
+        Args:
+          required: Keys that must be present.
+          optional: Keys that may be present.
 
         Raises:
-          InputError: if it is no object, or lacks a key, or has another.
+          InputError: if it is no object, lacks a required key, or has an unknown one.
         """
         known = (*required, *optional)
         for key in self.keys():
@@ -50,7 +54,7 @@ class Value:
         return {key: self.member(key) for key in self.value}
 
     def keys(self) -> list[str]:
-        """Returns an object's keys.
+        """Return an object's keys.
 
         Raises:
           InputError: if it is no object.
@@ -60,10 +64,10 @@ class Value:
         return list(self.value)
 
     def elements(self, most: int) -> list["Value"]:
-        """Returns a list's values.
+        """Return a list's values.
 
         Raises:
-          InputError: if it is no list, or is empty or too long.
+          InputError: if it is no list, is empty, or has more than `most` values.
         """
         if not isinstance(self.value, list):
             self.fail(f"expected a list, not {shown(self.value)}")
@@ -72,10 +76,11 @@ class Value:
         return [Value(value, f"{self.place}[{i}]") for i, value in enumerate(self.value)]
 
     def text(self, longest: int) -> str:
-        """Returns a text of one line.
+        """Return a text of one line.
 
         Raises:
-          InputError: if it is no text, or empty, too long, or has what cannot be printed.
+          InputError: if it is no text, is empty, is longer than `longest` characters, or has
+            characters that cannot be printed.
         """
         if not isinstance(self.value, str):
             self.fail(f"expected a text, not {shown(self.value)}")
@@ -86,20 +91,20 @@ class Value:
         return self.value
 
     def one_of(self, choices: Sequence[str]) -> str:
-        """Returns a text that is one of several.
+        """Return a text that is one of the choices.
 
         Raises:
-          InputError: if it is not.
+          InputError: if it is none of them.
         """
         if not isinstance(self.value, str) or self.value not in choices:
             self.fail(f"unknown: {shown(self.value)}; there are: {', '.join(choices)}")
         return self.value
 
     def number(self, low: int | float, high: int | float) -> float:
-        """Returns a number within bounds.
+        """Return a number in low..high.
 
         Raises:
-          InputError: if it is none (truth values are none), or beyond them.
+          InputError: if it is not a number (truth values are not), or out of bounds.
         """
         number = isinstance(self.value, int | float) and not isinstance(self.value, bool)
         if not number or not low <= self.value <= high:
@@ -107,10 +112,10 @@ class Value:
         return float(self.value)
 
     def position(self, size: int) -> int:
-        """Returns a whole number below `size`.
+        """Return a whole number in 0..size - 1.
 
         Raises:
-          InputError: if it is none.
+          InputError: if it is anything else.
         """
         whole = isinstance(self.value, int) and not isinstance(self.value, bool)
         if not whole or not 0 <= self.value < size:
@@ -119,13 +124,13 @@ class Value:
 
 
 def read_json(source: str | Path) -> Value:
-    """Reads JSON strictly: no key twice, no NaN, nothing infinite, at most `MAX_BYTES`.
+    """Read JSON of at most `MAX_BYTES`, without repeated keys, NaN or infinite numbers.
 
     Args:
       source: The text, or the file that holds it.
 
     Raises:
-      InputError: if it cannot be read, or is no such JSON.
+      InputError: if it cannot be read, or is not such JSON.
     """
     text = _text_of(source) if isinstance(source, Path) else source
     if len(text) > MAX_BYTES:
@@ -137,7 +142,7 @@ def read_json(source: str | Path) -> Value:
                 object_pairs_hook=_object,
                 parse_constant=_refuse_constant,
                 parse_float=_finite,
-                parse_int=_whole,
+                parse_int=_whole_number,
             )
         )
     except json.JSONDecodeError as error:
@@ -149,17 +154,17 @@ def read_json(source: str | Path) -> Value:
 
 
 def shown(value: object) -> str:
-    """Returns a value for a message: how large it is, or the beginning of what it says."""
+    """Return a value in a form for messages: its size, or its first characters."""
     if isinstance(value, dict | list):
         return f"{'an object' if isinstance(value, dict) else 'a list'} of {len(value):,}"
-    said = ascii(value) if isinstance(value, str) else json.dumps(value)
-    return said if len(said) <= 40 else said[:37] + "..."
+    text = ascii(value) if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _text_of(path: Path) -> str:
     try:
-        if path.exists() and not path.is_file():  # a pipe would keep us waiting
-            raise InputError(f"{path}: no plain file")
+        if path.exists() and not path.is_file():  # reading a FIFO would block
+            raise InputError(f"{path} is no plain file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -173,16 +178,16 @@ def _text_of(path: Path) -> str:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
+        if key in members:
             raise InputError(f"the submission has the key {shown(key)} twice in one object")
-        found[key] = value
-    return found
+        members[key] = value
+    return members
 
 
 def _refuse_constant(constant: str) -> NoReturn:
-    raise InputError(f"the submission has {constant}, which is no number of JSON's")
+    raise InputError(f"the submission has {constant}, which is not a number in JSON")
 
 
 def _finite(digits: str) -> float:
@@ -192,7 +197,7 @@ def _finite(digits: str) -> float:
     return number
 
 
-def _whole(digits: str) -> int:
-    if len(digits) > 19:  # before it is converted: that takes quadratic time
+def _whole_number(digits: str) -> int:
+    if len(digits) > 19:  # refused before conversion, which takes quadratic time
         raise InputError(f"the submission has a whole number of {len(digits):,} characters")
     return int(digits)

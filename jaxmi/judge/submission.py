@@ -1,11 +1,7 @@
-"""An explanation as it is submitted: which feature each component of a network computes.
+"""Submitted explanations: the schema of the JSON file, and the check of every part of it.
 
-The schema, and the check of every part of it before anything is computed. docs/explanations.md
-describes it for those who write one.
-
-The expressions of a submission: features and conditions, over names that it defines.
-
-Where in each challenge's network claims can be made: sites, their axes and sizes.
+A submission says which feature of the input each component of a network carries. Everything is
+checked here, before anything is computed; docs/explanations.md describes the format for its users.
 """
 
 import keyword
@@ -23,164 +19,62 @@ from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.parse import MODULES, parse
 
+MAX_CLAIMS = 32
+"""Most claims in a submission; each is carried out several times."""
+
 MAX_NAMES = 32
-"""How many names an object may define."""
+"""Most names that an object may define."""
 
 MAX_EXPRESSION = 2000
-"""Length of an expression, in characters."""
+"""Longest expression, in characters."""
 
-
-class Expressions:
-    """Reads expressions of the language, over the definitions given so far."""
-
-    def __init__(self, kind: lang.Kind, extra: tuple[str, ...]) -> None:
-        """Takes what programs label, and the names of what they are given beside."""
-        self._kind: lang.Kind = kind
-        self._extra = extra
-        self._lines: list[str] = []
-
-    def define(self, name: str, value: Value) -> None:
-        """Takes up `name = expression`.
-
-        Raises:
-          InputError: if it is no expression of the language.
-        """
-        line = f"{name} = {value.text(MAX_EXPRESSION)}"
-        body = self._parse([line, "return 0"], value, len(f"{name} = ")).body
-        if len(body) != len(self._lines) + 2:
-            value.fail("one expression, and nothing after it")
-        self._lines.append(line)
-
-    def read(self, value: Value) -> lang.Program:
-        """Returns the program of an expression, with no more definitions than it needs.
-
-        Raises:
-          InputError: if it is no expression of the language.
-        """
-        text = value.text(MAX_EXPRESSION)
-        program = self._parse([f"return {text}"], value, len("return "))
-        if len(program.body) != len(self._lines) + 1:
-            value.fail("one expression, and nothing after it")
-        *definitions, answer = program.body
-        needed, body = names_in(answer), [answer]
-        for definition in reversed(definitions):
-            assert isinstance(definition, lang.Assign)
-            if definition.name in needed:
-                needed |= names_in(definition)
-                body.insert(0, definition)
-        return replace(program, body=tuple(body))
-
-    def _parse(self, lines: list[str], value: Value, before: int) -> lang.Program:
-        try:
-            return parse("\n".join([*self._lines, *lines]), self._kind, self._extra)
-        except ProgramError as error:
-            message = str(error).split(": ", 1)[1]
-            value.fail(f"line 1, column {max(error.position.column - before, 1)}: {message}")
-
-
-def named(
-    value: Value | None, kind: lang.Kind, taken: tuple[str, ...]
-) -> Iterator[tuple[str, Value]]:
-    """Goes through an object whose keys are names of the submission's own: each with its value.
-
-    Args:
-      value: The object; None has no keys.
-      kind: What programs label: its inputs are no free names.
-      taken: Names that are given already.
-
-    Raises:
-      InputError: if it is no object, or a key is no name that is free.
-    """
-    keys = [] if value is None else value.keys()
-    reserved = {*lang.INPUTS[kind], *lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES}
-    for number, key in enumerate(keys):
-        assert value is not None
-        if number >= MAX_NAMES:
-            value.fail(f"{len(keys):,} names, expected at most {MAX_NAMES}")
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", key) or keyword.iskeyword(key):
-            value.fail(f"{shown(key)} is no name: letters, digits and _, at most 40")
-        if key in reserved or key in taken:
-            value.fail(f"the name {key!r} is taken")
-        yield key, value.member(key)
-
-
-def names_in(node: lang.Node) -> set[str]:
-    """Returns the names that stand in a part of a program."""
-    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
-
-
-Axes = Mapping[str, int]
-"""A site's axes in order: name -> size."""
-
-POSITIONS = ("pos", "query", "key", "height", "width")
-"""Axes that say where something is; the others are of components."""
-
-
-@cache
-def site_axes(challenge_name: str) -> Mapping[str, Axes]:
-    """Returns the sites of a challenge's network, in the order in which they are computed.
-
-    Raises:
-      InputError: if there is no such challenge.
-    """
-    params = param_shapes(challenge_name)
-    entry = registered(challenge_name)
-    _, activations = jax.eval_shape(
-        lambda params: entry.model.apply({"params": params}, entry.example), params
-    )
-    return {
-        site: dict(zip(names, activations[site].shape, strict=True))
-        for site, names in entry.sites.items()
-    }
-
-
-MAX_CLAIMS = 32
-"""How many; each is carried out several times."""
-
-LARGEST_WEIGHT = 1e6
-"""Of a readout: any direction can be written with smaller ones."""
+MAX_WEIGHT = 1e6
+"""Largest weight of a readout, in magnitude: any direction can be written with smaller ones."""
 
 
 @dataclass(frozen=True)
 class Readout:
-    """A number that is read off the network linearly; features may name it."""
+    """A number that is read off the network linearly; expressions may use its name."""
 
     site: str
     place: tuple[int, ...]
     """A position on each axis of the site but the last."""
     weights: tuple[float, ...]
-    """On the last axis, all of it; or on the first so many principal components there."""
+    """Weights on all of the last axis, or on the first principal components there."""
     on_pca: bool
-    """Whether the weights are on principal components, centred, over the domain."""
+    """Whether the weights are on principal components, centred, over the inputs."""
 
 
 @dataclass(frozen=True)
-class Components:
-    """What a claim is about: positions on each axis, or directions in the last one."""
+class SubmittedComponent:
+    """What a claim is about: positions on a site's axes, or directions in its last axis."""
 
     index: tuple[tuple[int, ...], ...]
-    """Positions on each axis of the site; for directions, on each but the last, one each."""
+    """Positions on each axis of the site; for directions, one position on each but the last."""
     pca: tuple[int, ...] = ()
-    """Which principal components."""
+    """Numbers of principal components, if the claim is about these."""
     readouts: tuple[str, ...] = ()
-    """Which named readouts."""
+    """Names of readouts, if the claim is about these."""
 
 
 @dataclass(frozen=True)
 class SubmittedClaim:
-    """These components carry nothing of the input but this feature."""
+    """The claim that a component carries nothing of the input but a feature."""
 
     site: str
-    components: Components
+    component: SubmittedComponent
     feature: str
     """The expression as it was written."""
     program: lang.Program
-    """What computes the feature: the definitions that it needs, and the expression."""
+    """Computes the feature: the definitions that it needs, and the expression."""
     near: float | None = None
-    """Donors have nearly the same value: noise, as a share of the range. None: the very same."""
+    """Donors have nearly the same value: standard deviation of the noise, as a share of the
+    feature's range. None: exactly the same value."""
     where: str | None = None
-    """The claim is about the inputs for which this holds, and donors are of those; None: all."""
+    """The claim is about the inputs for which this expression holds, and its donors are among
+    these. None: all inputs."""
     where_program: lang.Program | None = None
+    """Computes the condition."""
 
     @property
     def names(self) -> frozenset[str]:
@@ -193,7 +87,7 @@ class SubmittedClaim:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A whole submission."""
+    """A checked submission."""
 
     challenge: str
     title: str
@@ -201,30 +95,51 @@ class Explanation:
     claims: tuple[SubmittedClaim, ...]
 
 
-def read_explanation(source: str | Path, challenge_name: str) -> Explanation:
-    """Reads a submission and checks it.
+Axes = Mapping[str, int]
+"""A site's axes in order: name -> size."""
 
-    Args:
-      source: JSON, or the file that holds it.
-      challenge_name: The challenge that it is to be judged on.
+
+@cache
+def site_axes(challenge_name: str) -> Mapping[str, Axes]:
+    """Return the sites of a challenge's network, in the order in which they are computed.
 
     Raises:
-      InputError: at the first thing that is wrong; one line that names the place.
+      InputError: if there is no such challenge.
     """
-    kind, axes = lang.KINDS.get(challenge_name), site_axes(challenge_name)
-    assert kind is not None
-    whole = read_json(source)
-    parts = whole.members(("challenge", "claims"), ("title", "definitions", "readouts"))
-    if parts["challenge"].text(100) != challenge_name:
-        parts["challenge"].fail(f"{shown(parts['challenge'].value)}, but it is {challenge_name!r}")
-    readouts = {
-        name: _readout(value, axes) for name, value in named(parts.get("readouts"), kind, ())
+    entry, params = registered(challenge_name), param_shapes(challenge_name)
+    _, activations = jax.eval_shape(
+        lambda params: entry.model.apply({"params": params}, entry.example), params
+    )
+    return {
+        site: dict(zip(names, activations[site].shape, strict=True))
+        for site, names in entry.sites.items()
     }
-    reader = Expressions(kind, tuple(readouts))
-    for name, value in named(parts.get("definitions"), kind, tuple(readouts)):
-        reader.define(name, value)
+
+
+def read_explanation(source: str | Path, challenge_name: str) -> Explanation:
+    """Read a submission and check it.
+
+    Args:
+      source: JSON text, or the file that holds it.
+      challenge_name: The challenge that the explanation is judged on.
+
+    Raises:
+      InputError: at the first fault, in one line that names its place in the file.
+    """
+    axes, kind = site_axes(challenge_name), lang.KINDS[challenge_name]
+    submission = read_json(source)
+    parts = submission.members(("challenge", "claims"), ("title", "definitions", "readouts"))
+    if parts["challenge"].text(100) != challenge_name:
+        given = shown(parts["challenge"].value)
+        parts["challenge"].fail(f"{given}, but this is judged on {challenge_name!r}")
+    readouts = {
+        name: _readout(value, axes) for name, value in new_names(parts.get("readouts"), kind, ())
+    }
+    expressions = Expressions(kind, tuple(readouts))
+    for name, value in new_names(parts.get("definitions"), kind, tuple(readouts)):
+        expressions.define(name, value)
     claims = tuple(
-        _claim(value, axes, readouts, reader) for value in parts["claims"].elements(MAX_CLAIMS)
+        _claim(value, axes, readouts, expressions) for value in parts["claims"].elements(MAX_CLAIMS)
     )
     title = parts["title"].text(200) if "title" in parts else "untitled"
     return Explanation(challenge_name, title, readouts, claims)
@@ -235,13 +150,13 @@ def _readout(value: Value, axes: Mapping[str, Axes]) -> Readout:
     *outer, last = axes[site]
     parts = value.members(("site", *outer), ("pca", last))
     if ("pca" in parts) == (last in parts):
-        value.fail(f"weights on one of 'pca' and {last!r}")
+        value.fail(f"give weights under one of 'pca' and {last!r}")
     on_pca = "pca" in parts
     size = axes[site][last]
     weights = parts["pca" if on_pca else last].elements(size)
     if not on_pca and len(weights) != size:
         parts[last].fail(f"{len(weights):,} weights, expected {size:,}")
-    numbers = tuple(weight.number(-LARGEST_WEIGHT, LARGEST_WEIGHT) for weight in weights)
+    numbers = tuple(weight.number(-MAX_WEIGHT, MAX_WEIGHT) for weight in weights)
     if not any(numbers):
         value.fail("all weights are 0")
     place = tuple(parts[axis].position(axes[site][axis]) for axis in outer)
@@ -249,24 +164,27 @@ def _readout(value: Value, axes: Mapping[str, Axes]) -> Readout:
 
 
 def _claim(
-    value: Value, axes: Mapping[str, Axes], readouts: Mapping[str, Readout], reader: Expressions
+    value: Value,
+    axes: Mapping[str, Axes],
+    readouts: Mapping[str, Readout],
+    expressions: "Expressions",
 ) -> SubmittedClaim:
     parts = value.members(("site", "components", "feature"), ("match", "where"))
     site = _site(value, axes)
     where = parts.get("where")
     return SubmittedClaim(
         site,
-        _components(parts["components"], site, axes[site], readouts),
+        _component(parts["components"], site, axes[site], readouts),
         parts["feature"].text(MAX_EXPRESSION),
-        reader.read(parts["feature"]),
+        expressions.read(parts["feature"]),
         _noise(parts.get("match")),
         None if where is None else where.text(MAX_EXPRESSION),
-        None if where is None else reader.read(where),
+        None if where is None else expressions.read(where),
     )
 
 
 def _site(value: Value, axes: Mapping[str, Axes]) -> str:
-    if "site" not in value.keys():  # noqa: SIM118 - it is no mapping
+    if "site" not in value.keys():  # noqa: SIM118 - a Value is no mapping
         value.fail("'site' is missing")
     return value.member("site").one_of(list(axes))
 
@@ -279,48 +197,135 @@ def _noise(match: Value | None) -> float | None:
     return match.members(("near",), ())["near"].number(0, 1)
 
 
-def _components(value: Value, site: str, axes: Axes, readouts: Mapping[str, Readout]) -> Components:
+def _component(
+    value: Value, site: str, axes: Axes, readouts: Mapping[str, Readout]
+) -> SubmittedComponent:
     everything = tuple(tuple(range(size)) for size in axes.values())
     if value.value == "all":
-        return Components(everything)
+        return SubmittedComponent(everything)
     parts = value.members((), (*axes, "pca", "readouts"))
     *outer, last = axes
     directions = [key for key in ("pca", "readouts") if key in parts]
     if len(directions) + (last in parts) > 1:
-        value.fail(f"one of {last!r}, 'pca' and 'readouts'")
+        value.fail(f"give one of {last!r}, 'pca' and 'readouts'")
     if not parts:
-        value.fail('names no component; all of them are "all"')
+        value.fail('names no component; write "all" for all of them')
     index = tuple(
         _positions(parts[axis], size) if axis in parts else full
         for (axis, size), full in zip(axes.items(), everything, strict=True)
     )
     if not directions:
-        return Components(index)
+        return SubmittedComponent(index)
     for axis, positions in zip(outer, index, strict=False):
         if len(positions) != 1:
             value.fail(f"{directions[0]} of one {axis}: give it as a number")
     if directions == ["pca"]:
-        return Components(index[:-1], pca=_positions(parts["pca"], axes[last]))
+        return SubmittedComponent(index[:-1], pca=_positions(parts["pca"], axes[last]))
     place = site, tuple(positions[0] for positions in index[:-1])
     here = [name for name, readout in readouts.items() if (readout.site, readout.place) == place]
     names = [name.one_of(here) for name in parts["readouts"].elements(MAX_NAMES)]
     if len(set(names)) < len(names):
         parts["readouts"].fail("a name twice")
-    return Components(index[:-1], readouts=tuple(names))
+    return SubmittedComponent(index[:-1], readouts=tuple(names))
 
 
 def _positions(value: Value, size: int) -> tuple[int, ...]:
-    """A number, a range "2:128", or a list of these."""
-    several = value.elements(size) if isinstance(value.value, list) else [value]
-    found: list[int] = []
-    for one in several:
-        if not isinstance(one.value, str):
-            found.append(one.position(size))
+    """Read a number, a range "2:128", or a list of these."""
+    entries = value.elements(size) if isinstance(value.value, list) else [value]
+    positions: list[int] = []
+    for entry in entries:
+        if not isinstance(entry.value, str):
+            positions.append(entry.position(size))
             continue
-        ends = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", one.value)
+        ends = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", entry.value)
         if not ends or not int(ends[1]) < int(ends[2]) <= size:
-            one.fail(f'expected a range within "0:{size}", not {shown(one.value)}')
-        found += range(int(ends[1]), int(ends[2]))
-    if len(set(found)) < len(found):
+            entry.fail(f'expected a range within "0:{size}", not {shown(entry.value)}')
+        positions += range(int(ends[1]), int(ends[2]))
+    if len(set(positions)) < len(positions):
         value.fail("a position twice")
-    return tuple(sorted(found))
+    return tuple(sorted(positions))
+
+
+class Expressions:
+    """Reads expressions of the language; they may use the definitions given so far."""
+
+    def __init__(self, kind: lang.Kind, readouts: tuple[str, ...]) -> None:
+        """Start without definitions.
+
+        Args:
+          kind: The kind of the programs, which fixes the names of the inputs.
+          readouts: Further names that expressions may use.
+        """
+        self._kind: lang.Kind = kind
+        self._readouts = readouts
+        self._lines: list[str] = []
+
+    def define(self, name: str, value: Value) -> None:
+        """Add the definition `name = expression`.
+
+        Raises:
+          InputError: if the value is no expression of the language.
+        """
+        line = f"{name} = {value.text(MAX_EXPRESSION)}"
+        body = self._parse([line, "return 0"], value, len(f"{name} = ")).body
+        if len(body) != len(self._lines) + 2:
+            value.fail("expected one expression, and nothing after it")
+        self._lines.append(line)
+
+    def read(self, value: Value) -> lang.Program:
+        """Return the program of an expression, with only the definitions that it needs.
+
+        Raises:
+          InputError: if the value is no expression of the language.
+        """
+        text = value.text(MAX_EXPRESSION)
+        program = self._parse([f"return {text}"], value, len("return "))
+        if len(program.body) != len(self._lines) + 1:
+            value.fail("expected one expression, and nothing after it")
+        *definitions, result = program.body
+        needed, body = names_in(result), [result]
+        for definition in reversed(definitions):
+            assert isinstance(definition, lang.Assign)
+            if definition.name in needed:
+                needed |= names_in(definition)
+                body.insert(0, definition)
+        return replace(program, body=tuple(body))
+
+    def _parse(self, lines: list[str], value: Value, before: int) -> lang.Program:
+        """Parse lines after the definitions; columns in messages count from after `before`."""
+        try:
+            return parse("\n".join([*self._lines, *lines]), self._kind, self._readouts)
+        except ProgramError as error:
+            message = str(error).split(": ", 1)[1]
+            value.fail(f"line 1, column {max(error.position.column - before, 1)}: {message}")
+
+
+def new_names(
+    value: Value | None, kind: lang.Kind, taken: tuple[str, ...]
+) -> Iterator[tuple[str, Value]]:
+    """Yield the names that an object defines, each with its value.
+
+    Args:
+      value: The object; None defines no names.
+      kind: The kind of the programs: names of its inputs are reserved.
+      taken: Names that are defined already.
+
+    Raises:
+      InputError: if the value is no object, or a key is not a free name.
+    """
+    keys = [] if value is None else value.keys()
+    reserved = {*lang.INPUTS[kind], *lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES}
+    for number, key in enumerate(keys):
+        assert value is not None
+        if number >= MAX_NAMES:
+            value.fail(f"{len(keys):,} names, expected at most {MAX_NAMES}")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,39}", key) or keyword.iskeyword(key):
+            value.fail(f"{shown(key)} is no name: use letters, digits and _, at most 40")
+        if key in reserved or key in taken:
+            value.fail(f"the name {key!r} is taken")
+        yield key, value.member(key)
+
+
+def names_in(node: lang.Node) -> set[str]:
+    """Return the names that occur in a part of a program."""
+    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}

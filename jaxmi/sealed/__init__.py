@@ -1,4 +1,4 @@
-"""Sealed challenges as folders: written, read back, and opened."""
+"""Sealed challenges as folders (bundles): written, verified, and opened with a key."""
 
 STATEMENT, NETWORK = "challenge.json", "network"
-"""In a sealed challenge's folder: the file by which it is known, and its network."""
+"""Names in a bundle: the file that identifies it, and the folder of its network."""

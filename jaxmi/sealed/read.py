@@ -1,4 +1,4 @@
-"""Sealed challenges read back: every byte is checked, every form, and the answer."""
+"""Sealed challenges read from folders: verified byte by byte, compared, and opened with a key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,12 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import kind_of_challenge, load_challenge
-from jaxmi.challenges.sealed import Answer, posed
+from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.sealed.write import (
-    DOMAIN,
-    FORMAT,
-    MODEL_LABELS,
-    README,
-)
+from jaxmi.sealed.write import DOMAIN, FORMAT, MODEL_LABELS, README
 from jaxmi.storage.atomic import SUMS, check_checksums, fingerprint, listed, read_archive
 from jaxmi.storage.checkpoints import (
     CHECKPOINT_FILES,
@@ -31,50 +26,60 @@ from jaxmi.storage.checkpoints import (
 )
 from jaxmi.storage.foreign import import_network
 
-_NATIVE = tuple(f"{NETWORK}/{name}" for name in CHECKPOINT_FILES)
+_OWN_FILES = (
+    STATEMENT,
+    README,
+    DOMAIN,
+    MODEL_LABELS,
+    *(f"{NETWORK}/{name}" for name in CHECKPOINT_FILES),
+)
+"""The files of every bundle, but for the foreign ones and the checksums."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A sealed challenge read from disk, intact."""
+    """A sealed challenge read from disk, with intact files."""
 
     path: Path
     kind: Kind
     commitment: str
     counts: Mapping[str, int]
-    """How many inputs of each split, and of the "domain", the network gives the true label."""
+    """Split name, or "domain" -> the number of inputs that the network labels correctly."""
     sizes: Mapping[str, int]
-    """How many inputs there are."""
+    """Split name, or "domain" -> the number of inputs."""
     checkpoint: Checkpoint
     fingerprint: str
-    """The SHA-256 of its checksums: what stands for all of its bytes."""
+    """The SHA-256 of the checksums, which stands for every byte of the bundle."""
 
     @property
     def challenge_name(self) -> str:
-        """The challenge whose inputs and network it has."""
+        """The challenge that has the same inputs and network."""
         return CHALLENGES[self.kind]
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Reads a sealed challenge, and checks that nothing in it was altered.
+    """Read a sealed challenge and check that no file was altered, added or removed.
 
     Raises:
-      InputError: naming the first file that is altered, missing or not part of it.
+      InputError: naming the first file that is altered, missing or not part of it; or if this
+        version of jaxmi cannot read it.
     """
     if not (path / STATEMENT).is_file() or not (path / SUMS).is_file():
-        raise InputError(f"{path} is no sealed challenge (it lacks {STATEMENT} or {SUMS})")
+        raise InputError(f"{path} is no sealed challenge: it lacks {STATEMENT} or {SUMS}")
     check_checksums(path)
     statement = read_json(path / STATEMENT)
     if statement.get("format") != FORMAT:
-        raise InputError(f"{path}: format {statement.get('format')!r}, this jaxmi reads {FORMAT}")
+        raise InputError(
+            f"{path}: format {statement.get('format')!r}; this jaxmi reads format {FORMAT}"
+        )
     try:
         kind, commitment = statement["kind"], str(statement["commitment"])
         counts, sizes = dict(statement["network_is_right_on"]), dict(statement["sizes"])
         checkpoint = load_checkpoint(path / NETWORK)
         if checkpoint.challenge != CHALLENGES[kind] or checkpoint.config["sealed"] != commitment:
-            raise InputError(f"{path}: {NETWORK} is of another challenge")
+            raise InputError(f"{path}: {NETWORK} belongs to another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
-            raise InputError(f"{path}: {STATEMENT} counts what cannot be")
+            raise InputError(f"{path}: {STATEMENT} has counts that exceed the sizes")
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
@@ -83,33 +88,30 @@ def read_bundle(path: Path) -> Bundle:
 
 
 def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
-    """Checks that the files agree with each other: one network, one domain, one set of counts.
+    """Check that the files agree with each other: one network, one domain, one set of counts.
+
+    Args:
+      bundle: The sealed challenge.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
-      The files; the .pt files are left out where PyTorch is not installed.
+      Names of the files that were compared; without the .pt files if PyTorch is not installed.
 
     Raises:
       InputError: at the first file that does not agree.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     for name in listed(bundle.path):
-        if name not in (
-            STATEMENT,
-            README,
-            DOMAIN,
-            MODEL_LABELS,
-            *_foreign_files(bundle.kind),
-            *_NATIVE,
-        ):
+        if name not in (*_OWN_FILES, *_foreign_files(bundle.kind)):
             raise InputError(f"{bundle.path}: {name} is no part of a sealed challenge")
     challenge = load_challenge(bundle.challenge_name, data_dir)
     agree = {
-        STATEMENT: _counts_add_up(bundle, challenge),
+        STATEMENT: _counts_agree(bundle, challenge),
         f"{NETWORK}/metrics.json": bundle.checkpoint.metrics == _metrics(bundle),
-        README: _readme_says(bundle),
+        README: _readme_agrees(bundle),
         DOMAIN: _same(read_archive(bundle.path / DOMAIN), challenge.domain_tables()),
-        MODEL_LABELS: _answers(bundle, challenge),
-        **{name: _is_network(bundle, name) for name in _readable(bundle.kind)},
+        MODEL_LABELS: _labels_agree(bundle, challenge),
+        **{name: _network_agrees(bundle, name) for name in _importable_files(bundle.kind)},
     }
     for name, agrees in agree.items():
         if not agrees:
@@ -118,44 +120,50 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
 
 
 class Opened(NamedTuple):
-    """A sealed challenge whose answer is known."""
+    """A sealed challenge with a known program."""
 
     program: str
     """The program's text."""
     challenge: Challenge
-    """The challenge, with its labels."""
+    """The challenge, with the program's labels."""
 
 
-def open_bundle(bundle: Bundle, answer_path: Path, data_dir: Path | None) -> Opened:
-    """Checks an answer: that it is what was committed to, and what the network was trained on.
+def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened:
+    """Open a sealed challenge: check its key against the commitment, the files and the counts.
+
+    Args:
+      bundle: The sealed challenge.
+      key_path: The file with the key.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Raises:
-      InputError: if it is not.
+      InputError: if the key is another challenge's, the files were replaced, or the network's
+        counts under the program are not those stated.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    content = read_json(answer_path)
+    content = read_json(key_path)
     try:
-        answer = Answer.from_json(content)
+        key = Key.from_json(content)
     except InputError as error:
-        raise InputError(f"{answer_path}: {error}") from error
-    if answer.commitment != bundle.commitment:
+        raise InputError(f"{key_path}: {error}") from error
+    if key.commitment != bundle.commitment:
         raise InputError(
-            f"{answer_path} is not the answer to {bundle.path}: its commitment is "
-            f"{answer.commitment}, the challenge's is {bundle.commitment}"
+            f"{key_path} is not the key of {bundle.path}: its commitment is "
+            f"{key.commitment}, the challenge's is {bundle.commitment}"
         )
     if content.get("fingerprint") != bundle.fingerprint:
-        raise InputError(f"{bundle.path} was made anew: the answer is to another fingerprint")
-    challenge = posed(load_challenge(bundle.challenge_name, data_dir), answer.program)
+        raise InputError(f"{bundle.path} was replaced: the key states another fingerprint")
+    challenge = posed(load_challenge(bundle.challenge_name, data_dir), key.program)
     counts = challenge.correct_counts(challenge.predict(bundle.checkpoint.params))
     if counts != bundle.counts:
         raise InputError(
-            f"{bundle.path}: by this program the network is right on {counts}, and "
+            f"{bundle.path}: by this program the network is right on {counts}, but "
             f"{dict(bundle.counts)} was stated"
         )
-    return Opened(show(answer.program), challenge)
+    return Opened(show(key.program), challenge)
 
 
-def _counts_add_up(bundle: Bundle, challenge: Challenge) -> bool:
+def _counts_agree(bundle: Bundle, challenge: Challenge) -> bool:
     sizes, counts = challenge.split_sizes(), bundle.counts
     parts = sum(count for name, count in counts.items() if name != "domain")
     return bundle.sizes == sizes and counts.keys() == sizes.keys() and parts == counts["domain"]
@@ -165,33 +173,33 @@ def _metrics(bundle: Bundle) -> dict[str, float]:
     return {f"{name}_accuracy": bundle.counts[name] / n for name, n in bundle.sizes.items()}
 
 
-def _readme_says(bundle: Bundle) -> bool:
+def _readme_agrees(bundle: Bundle) -> bool:
     text = (bundle.path / README).read_text(encoding="utf-8", errors="replace")
     counts = [f"{bundle.counts[name]:,} of {n:,} ({name})" for name, n in bundle.sizes.items()]
-    return all(said in text for said in (bundle.commitment, *counts))
+    return all(passage in text for passage in (bundle.commitment, *counts))
 
 
-def _answers(bundle: Bundle, challenge: Challenge) -> bool:
+def _labels_agree(bundle: Bundle, challenge: Challenge) -> bool:
     labels = challenge.predict(bundle.checkpoint.params)
-    found = read_archive(bundle.path / MODEL_LABELS)
-    return _same({name: array.reshape(-1) for name, array in found.items()}, {"labels": labels})
+    arrays = read_archive(bundle.path / MODEL_LABELS)
+    return _same({name: array.reshape(-1) for name, array in arrays.items()}, {"labels": labels})
 
 
-def _readable(kind: Kind) -> Mapping[str, str]:
+def _importable_files(kind: Kind) -> Mapping[str, str]:
     return _foreign_files(kind) if find_spec("torch") is not None else {}
 
 
 def _foreign_files(kind: Kind) -> Mapping[str, str]:
-    """File -> format: the network in other tools' forms."""
+    """Return the files that hold the network in other tools' formats: name -> format."""
     return kind_of_challenge(kind).sealing.foreign_files
 
 
-def _is_network(bundle: Bundle, name: str) -> bool:
-    theirs = import_network(bundle.path / name, _foreign_files(bundle.kind)[name]).params
-    return _same(flatten(theirs), flatten(bundle.checkpoint.params))
+def _network_agrees(bundle: Bundle, name: str) -> bool:
+    imported = import_network(bundle.path / name, _foreign_files(bundle.kind)[name]).params
+    return _same(flatten(imported), flatten(bundle.checkpoint.params))
 
 
-def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
-    return found.keys() == expected.keys() and all(
-        np.array_equal(found[name], array) for name, array in expected.items()
+def _same(arrays: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:
+    return arrays.keys() == expected.keys() and all(
+        np.array_equal(arrays[name], array) for name, array in expected.items()
     )

@@ -1,4 +1,4 @@
-"""Sealed challenges as folders: what is in one, and how it is written."""
+"""Sealed challenges written as folders: what is in a bundle, and its README."""
 
 import os
 import time
@@ -10,7 +10,7 @@ import numpy as np
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import SCHEME, Answer
+from jaxmi.challenges.sealed import SCHEME, Key
 from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.storage.atomic import SUMS, checksums, fingerprint
@@ -19,27 +19,26 @@ from jaxmi.storage.foreign import export_network
 from jaxmi.types import Params
 
 FORMAT = 1
-"""Version of the layout below; raised whenever an older reader would misread it."""
+"""Version of the bundle's layout; raised whenever an older reader would misread it."""
 
 README, DOMAIN, MODEL_LABELS = "README.md", "domain.npz", "model_labels.npz"
 
 
 def write_bundle(
-    folder: Path, challenge: Challenge, params: Params, answer: Answer, recipe: Mapping[str, Any]
+    folder: Path, challenge: Challenge, params: Params, key: Key, recipe: Mapping[str, Any]
 ) -> str:
-    """Fills a folder with a challenge, from which its program cannot be told.
+    """Fill a folder with a sealed challenge, without anything that reveals its program.
 
     Args:
       folder: An empty folder.
-      challenge: With the program's labels.
-      params: The network that was trained on them.
-      answer: Only its commitment is written.
-      recipe: How it was trained, as JSON types; the seed is not written.
+      challenge: The challenge, with the program's labels.
+      params: The network that was trained on these labels.
+      key: The program and its salt; only the commitment is written.
+      recipe: The recipe of the training, as JSON types; the seed is not written.
 
     Returns:
       The bundle's fingerprint.
     """
-    kind = answer.program.kind
     predictions = challenge.predict(params)
     counts = challenge.correct_counts(predictions)
     sizes = challenge.split_sizes()
@@ -47,15 +46,15 @@ def write_bundle(
         "challenge": challenge.name,
         "model": challenge.model_config,
         "recipe": recipe,
-        "sealed": answer.commitment,
+        "sealed": key.commitment,
         "jaxmi_version": jaxmi.__version__,
     }
     metrics = {f"{name}_accuracy": counts[name] / size for name, size in sizes.items()}
     checkpoint = Checkpoint(params, config, metrics)
     (folder / NETWORK).mkdir()
     write_checkpoint(folder / NETWORK, params, config, metrics)
-    for name, format_name in challenge.sealing.foreign_files.items():
-        export_network(checkpoint, format_name, folder / name)
+    for name, layout in challenge.sealing.foreign_files.items():
+        export_network(checkpoint, layout, folder / name)
     np.savez_compressed(folder / DOMAIN, allow_pickle=False, **challenge.domain_tables())
     labels = challenge.as_table(predictions)
     np.savez_compressed(folder / MODEL_LABELS, allow_pickle=False, labels=labels)
@@ -63,8 +62,8 @@ def write_bundle(
         folder / STATEMENT,
         {
             "format": FORMAT,
-            "kind": kind,
-            "commitment": answer.commitment,
+            "kind": key.program.kind,
+            "commitment": key.commitment,
             "scheme": SCHEME,
             "labels": [0, 1],
             "sizes": sizes,
@@ -72,29 +71,39 @@ def write_bundle(
             "jaxmi_version": jaxmi.__version__,
         },
     )
-    (folder / README).write_text(_readme(challenge, counts, answer.commitment))
+    (folder / README).write_text(_readme(challenge, counts, key.commitment))
     (folder / SUMS).write_text(checksums(folder))
     now = int(time.time())
-    for path in [*folder.rglob("*"), folder]:  # when which was written is nobody's business
+    for path in [*folder.rglob("*"), folder]:  # equal time stamps: the order must not leak
         os.utime(path, (now, now))
     return fingerprint(folder)
 
 
 def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) -> str:
-    sizes = challenge.split_sizes()
+    sizes, sealing = challenge.split_sizes(), challenge.sealing
     splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(
         "sealed.md.jinja",
         kind=challenge.kind,
         sizes=sizes,
         counts=counts,
-        p=challenge.p,
         test=counts["test"] / sizes["test"],
         splits=", ".join(splits[:-1]) + f" and {splits[-1]}",
+        lists_inputs="inputs" in challenge.domain_tables(),
         commitment=commitment,
         scheme=SCHEME,
-        inputs=challenge.sealing.inputs,
-        trained_on=challenge.sealing.train,
-        test_name=challenge.sealing.test,
-        example=challenge.sealing.example,
+        inputs=sealing.inputs,
+        trained_on=sealing.train,
+        test_name=sealing.test,
+        task=sealing.task.format(p=challenge.p),
+        foreign_files={name: _LAYOUTS[layout] for name, layout in sealing.foreign_files.items()},
+        example=sealing.example,
     )
+
+
+_LAYOUTS = {
+    "casper": "a PyTorch state dict in the layout of the published challenges; "
+    'a transformer\'s is under "model"',
+    "transformer-lens": "`HookedTransformer.state_dict()` of TransformerLens 2 and 3",
+}
+"""Foreign layout -> what the README says of a file that has it."""

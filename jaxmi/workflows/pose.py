@@ -1,4 +1,4 @@
-"""Poses a sealed challenge: draws a program unseen, trains a network on it, writes both apart."""
+"""Sealed challenges posed: a program drawn unseen, a network trained on it, bundle and key."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.challenges.sealed import Answer, posed, seal
+from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
 from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
@@ -39,45 +39,45 @@ DRAWN_ON = 10_000
 
 
 def pose(
-    kind: Kind, out: Path, answer_path: Path, programs: int, data_dir: Path | None
+    kind: Kind, out: Path, key_path: Path, programs: int, data_dir: Path | None
 ) -> dict[str, Any]:
-    """Draws programs until a network's accuracy lies in `ACCURACY`; writes bundle and answer.
+    """Draw programs until a network's test accuracy is in bounds; write the bundle and its key.
 
-    Program, salt and the training's seed come from the operating system's entropy, each by itself.
+    Program, salt and training seed are separate draws from the operating system's entropy.
 
     Args:
       kind: What the program labels.
-      out: The bundle's folder, to be made.
-      answer_path: The file to write the answer to, outside of the folder; only its owner reads it.
+      out: The bundle's folder; it must not exist.
+      key_path: The file to write the key to, outside of the folder, readable by its owner only.
       programs: How many programs to try at most.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
-      What `jaxmi challenge new --json` prints; nothing of it tells the program.
+      What `jaxmi challenge new --json` prints, which does not reveal the program.
 
     Raises:
       InputError: if a path is in use, or cannot be written.
       UnavailableError: if PyTorch or MNIST cannot be had, or no network was good enough.
     """
     began = time.perf_counter()
-    _check_paths(out, answer_path)
-    import_torch()  # the bundle has .pt files: better now than after the training
+    _check_paths(out, key_path)
+    import_torch()  # the bundle needs it: fail before the training
     prepare_devices(None, 1)
     base = load_challenge(CHALLENGES[kind], data_dir)
     low, high = base.sealing.accuracy
     for tried in range(1, programs + 1):
-        answer, challenge = draw(base)
+        key, challenge = draw(base)
         for _ in range(SEEDS_PER_PROGRAM):
             seed = secrets.randbelow(2**32)
             trained = _train(challenge, seed)
             accuracy = _test_accuracy(challenge, trained.params) if trained else 0.0
             if trained and low <= accuracy <= high:
-                fingerprint = _write(out, answer_path, challenge, trained, answer)
+                fingerprint = _write(out, key_path, challenge, trained, key)
                 return {
                     "bundle": str(out),
-                    "answer": str(answer_path),
+                    "answer": str(key_path),
                     "kind": kind,
-                    "commitment": answer.commitment,
+                    "commitment": key.commitment,
                     "fingerprint": fingerprint,
                     "test_accuracy": accuracy,
                     "programs_tried": tried,
@@ -91,24 +91,24 @@ def pose(
     )
 
 
-def _check_paths(out: Path, answer_path: Path) -> None:
-    for path in (out, answer_path):
+def _check_paths(out: Path, key_path: Path) -> None:
+    for path in (out, key_path):
         if os.path.lexists(path):
             raise InputError(f"{path} exists already; a sealed challenge replaces nothing")
         check_writable(path.parent)
-    inner, outer = answer_path.resolve(), out.resolve()
+    inner, outer = key_path.resolve(), out.resolve()
     if inner.is_relative_to(outer) or outer.is_relative_to(inner):
-        raise InputError(f"{answer_path} lies in the challenge; the answer belongs elsewhere")
+        raise InputError(f"{key_path} and {out} lie within each other: write the key elsewhere")
 
 
-def draw(base: Challenge) -> tuple[Answer, Challenge]:
-    """Draws a fair program, and seals it.
+def draw(base: Challenge) -> tuple[Key, Challenge]:
+    """Draw a fair program and seal it.
 
     Args:
-      base: The challenge whose inputs it labels.
+      base: The challenge whose inputs the program labels.
 
     Returns:
-      The answer, and the challenge with the program's labels.
+      The key, and the challenge with the program's labels.
     """
     domain, digits = drawing_domain(base)
     program, _ = draw_fair(domain, secrets.SystemRandom(), digits=digits)
@@ -141,15 +141,13 @@ def _test_accuracy(challenge: Challenge, params: Params) -> float:
     return float(right.mean())
 
 
-def _write(
-    out: Path, answer_path: Path, challenge: Challenge, trained: SeedResult, answer: Answer
-) -> str:
-    """Writes both or neither."""
+def _write(out: Path, key_path: Path, challenge: Challenge, trained: SeedResult, key: Key) -> str:
+    """Write the bundle and its key, or neither."""
     recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
-    with private_file(answer_path) as descriptor, whole_folder(out) as folder:
-        fingerprint = write_bundle(folder, challenge, trained.params, answer, recipe)
+    with private_file(key_path) as descriptor, whole_folder(out) as folder:
+        fingerprint = write_bundle(folder, challenge, trained.params, key, recipe)
         content = {
-            **answer.to_json(),
+            **key.to_json(),
             "fingerprint": fingerprint,
             "training_seed": trained.seed,
             "recipe": recipe,
@@ -161,7 +159,7 @@ def _write(
 
 @contextmanager
 def private_file(path: Path) -> Iterator[int]:
-    """Makes a file that only its owner may read; removes it if the block fails."""
+    """Create a file that only its owner may read; remove it if the block fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

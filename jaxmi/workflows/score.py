@@ -261,7 +261,7 @@ def score_explanation(
       InputError: if something cannot be used; names the place in the submission.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    from jaxmi.judge.scrub_claims import judge_explanation
+    from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.submission import read_explanation
     from jaxmi.storage.checkpoints import write_json
     from jaxmi.workflows.references import load_judged_network
@@ -275,7 +275,7 @@ def score_explanation(
         named = str(error).startswith(str(path))
         raise error if named else InputError(f"{path}: {error}") from error
     score = judge_explanation(explanation, *load_judged_network(against))
-    result = {"submission": path.name, "checkpoint": _network(against), **score.figures()}
+    result = {"submission": path.name, "checkpoint": _network(against), **score.metrics()}
     result["table"] = score.rows()
     if out is not None:
         with whole_files(out) as folder:
@@ -305,8 +305,8 @@ def judge_submission(
     Raises:
       InputError: if the submission cannot be used; for a program with line and column.
     """
+    from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.score import Reference
-    from jaxmi.judge.scrub_claims import judge_explanation
     from jaxmi.judge.submission import read_explanation
 
     if isinstance(submission, Path) and submission.suffix == ".json":
@@ -349,7 +349,7 @@ def _score(
         "challenge": against.challenge,
         "checkpoint": _network(against),
         "judged": len(submission.labels),
-        **score.figures(),
+        **score.metrics(),
         "as_stated": score.as_stated,
         "differences": {
             name: {

@@ -28,10 +28,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
     posed = run("challenge", "new", "--kind", "pairs", "--out", "deep/sealed")
     assert posed["answer"] == "deep/sealed.answer.json"
-    answer = json.loads(Path(posed["answer"]).read_text())
+    key = json.loads(Path(posed["answer"]).read_text())
     assert stat.S_IMODE(Path(posed["answer"]).stat().st_mode) == 0o600
-    assert answer["commitment"] == posed["commitment"]
-    assert answer["fingerprint"] == posed["fingerprint"]
+    assert key["commitment"] == posed["commitment"]
+    assert key["fingerprint"] == posed["fingerprint"]
     assert 0.3 < posed["test_accuracy"] <= 1
 
     verified = run("challenge", "verify", "deep/sealed", "--fingerprint", posed["fingerprint"])
@@ -39,12 +39,12 @@ def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
     assert verified["commitment"] == posed["commitment"]
     assert "network.pt" in verified["compared"]
 
-    Path("guess.py").write_text(answer["program"])
+    Path("guess.py").write_text(key["program"])
     score = run("score", "guess.py", "--challenge", "deep/sealed")
     assert score["as_stated"] is True
 
     revealed = run("challenge", "reveal", "deep/sealed", posed["answer"])
-    assert revealed["program"] == answer["program"]
+    assert revealed["program"] == key["program"]
     counts = revealed["network_is_right_on"]
     assert counts["test"] / 6385 == posed["test_accuracy"]
     assert score["agreement_network"] == counts["domain"] / 12_769
@@ -63,11 +63,11 @@ def test_nothing_that_is_printed_or_published_tells_the_program(
 ) -> None:
     main(["challenge", "new", "--out", "sealed"])
     out, err = capsys.readouterr()
-    answer = json.loads(Path("sealed.answer.json").read_text())
-    terms = [line.strip() for line in answer["program"].splitlines() if len(line.strip()) > 13]
+    key = json.loads(Path("sealed.answer.json").read_text())
+    terms = [line.strip() for line in key["program"].splitlines() if len(line.strip()) > 13]
     assert len(terms) >= 2
     published = [file.read_bytes() for file in Path("sealed").rglob("*") if file.is_file()]
-    for text in (answer["salt"], str(answer["training_seed"]), *terms):
+    for text in (key["salt"], str(key["training_seed"]), *terms):
         assert text not in out + err
         assert not any(text.encode() in data for data in published)
 
@@ -112,9 +112,9 @@ def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:
     to_mine = ("challenge", "new", "--out", "sealed", "--answer", "mine.json")
     assert "mine.json exists already" in fails(2, *to_mine)
     inside = ("challenge", "new", "--out", "sealed", "--answer", "sealed/answer.json")
-    assert "lies in the challenge" in fails(2, *inside)
+    assert "write the key elsewhere" in fails(2, *inside)
     above = ("challenge", "new", "--out", "a/sealed", "--answer", "a")
-    assert "belongs elsewhere" in fails(2, *above)
+    assert "write the key elsewhere" in fails(2, *above)
     assert "--out ." in fails(2, "challenge", "new", "--out", ".")
     score = ("score", "p.py", "--challenge", "transformer", "--out", str(bundle))
     Path("p.py").write_text("return x > y")
@@ -126,7 +126,7 @@ def test_what_is_in_the_way_is_never_replaced(fails, bundle: Path) -> None:
 
 
 def test_what_was_altered_or_does_not_belong_is_refused(
-    fails, bundle: Path, answer_file: Path, tmp_path: Path
+    fails, bundle: Path, key_file: Path, tmp_path: Path
 ) -> None:
     folder = str(bundle)
     line = fails(2, "challenge", "verify", folder, "--fingerprint", "0" * 64)
@@ -135,10 +135,10 @@ def test_what_was_altered_or_does_not_belong_is_refused(
     assert "cannot be read" in fails(2, "challenge", "reveal", folder, "nothing.json")
     os.mkfifo("pipe.json")
     assert "pipe.json is no file" in fails(2, "challenge", "reveal", folder, "pipe.json")
-    content = json.loads(answer_file.read_text())
-    answer_file.write_text(json.dumps({**content, "program": "return x > y\n"}))
-    assert "altered" in fails(2, "challenge", "reveal", folder, str(answer_file))
-    answer_file.write_text(json.dumps({**content, "fingerprint": "0" * 64}))
-    assert "another fingerprint" in fails(2, "challenge", "reveal", folder, str(answer_file))
+    content = json.loads(key_file.read_text())
+    key_file.write_text(json.dumps({**content, "program": "return x > y\n"}))
+    assert "altered" in fails(2, "challenge", "reveal", folder, str(key_file))
+    key_file.write_text(json.dumps({**content, "fingerprint": "0" * 64}))
+    assert "another fingerprint" in fails(2, "challenge", "reveal", folder, str(key_file))
     (bundle / "network.pt").write_bytes(b"altered")
     assert "network.pt was altered" in fails(2, "challenge", "verify", folder)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import Answer, posed, seal
+from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
@@ -120,11 +120,11 @@ def test_what_is_no_network_or_would_be_lost_is_refused(fails, bundle: Path) -> 
 def test_a_sealed_challenge_is_solved_by_the_counts_that_it_states(
     run, fails, transformer: Challenge, checkpoints: Path
 ) -> None:
-    answer = seal(parse(PUBLISHED.read_text(), "pairs"))
+    key = seal(parse(PUBLISHED.read_text(), "pairs"))
     params = load_checkpoint(checkpoints / "transformer").params
     for name in ("true", "other"):
         Path(name).mkdir()
-    write_bundle(Path("true"), posed(transformer, answer.program), params, answer, {"name": "fast"})
+    write_bundle(Path("true"), posed(transformer, key.program), params, key, {"name": "fast"})
     solved = run("challenge", "solve", "true", "--out", "mine.txt")
     assert solved["as_stated"]
     assert Path("mine.txt").read_text() == solved["submitted"]
@@ -161,9 +161,9 @@ def returns(monkeypatch):
 
 
 def test_the_first_program_with_the_stated_counts_is_submitted_or_else_the_first(
-    run, returns, bundle: Path, answer: Answer
+    run, returns, bundle: Path, key: Key
 ) -> None:
-    sealed = show(answer.program)
+    sealed = show(key.program)
     for found, chosen, as_stated in (
         (("return x > 3", sealed, "return y > 3"), sealed, True),
         (("return x > 3", "return y > 3"), "return x > 3", False),

@@ -118,9 +118,9 @@ def test_a_folder_is_ranked_best_first_and_what_cannot_be_read_is_named(
 
 
 def test_a_sealed_challenge_is_judged_by_its_network_until_it_is_opened(
-    run, bundle: Path, answer, answer_file: Path, changed: Path
+    run, bundle: Path, key, key_file: Path, changed: Path
 ) -> None:
-    Path("right.py").write_text(show(answer.program))
+    Path("right.py").write_text(show(key.program))
     sealed = ("--challenge", str(bundle))
     right = run("score", "right.py", *sealed)
     assert right["agreement_truth"] is right["agreement_test"] is None
@@ -131,18 +131,18 @@ def test_a_sealed_challenge_is_judged_by_its_network_until_it_is_opened(
     other = run("score", str(changed), *sealed)
     assert other["as_stated"] is False
     assert "Not the sealed program" in other["verdict"]
-    opened = run("score", "right.py", *sealed, "--answer", str(answer_file))
+    opened = run("score", "right.py", *sealed, "--answer", str(key_file))
     assert opened["agreement_truth"] == 1
     assert opened["network_truth"] == right["network_truth"]
     assert opened["network_mistakes"] == right["network_mistakes"]
 
 
 def test_a_copy_of_the_network_does_not_lead_the_ranking_of_a_sealed_challenge(
-    run, bundle: Path, answer, changed: Path
+    run, bundle: Path, key, changed: Path
 ) -> None:
     folder = Path("submissions")
     folder.mkdir()
-    (folder / "right.py").write_text(show(answer.program))
+    (folder / "right.py").write_text(show(key.program))
     shutil.copy(bundle / "model_labels.npz", folder / "copy.npz")
     shutil.copy(changed, folder / "other.py")
     result = run("score", str(folder), "--challenge", str(bundle), "--out", "ranked")
@@ -225,7 +225,7 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     }.items():
         assert named in fails(2, "score", submission, *transformer)
     os.mkfifo("pipe.json")
-    assert "pipe.json: no plain file" in fails(2, "score", "pipe.json", *transformer)
+    assert "pipe.json is no plain file" in fails(2, "score", "pipe.json", *transformer)
     for statement in ("[" * 200_000, "[]", '{"kind": ["pairs"]}', '{"kind": "words"}'):
         Path("empty/challenge.json").write_text(statement)
         assert "--challenge empty" in fails(2, "score", str(changed), "--challenge", "empty")

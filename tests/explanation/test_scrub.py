@@ -164,6 +164,56 @@ def test_heads_and_positions_can_be_claimed_too() -> None:
         assert moved.all()
 
 
+def test_components_are_named_by_axis_as_in_edits() -> None:
+    values = {"blocks.0.attn.hook_z": RNG(3).normal(size=(100, 3, 8, 16))}
+    site = next(iter(values))
+    by_name, _ = replace(values, [Claim(site, anyone(100), {"head": 3, "pos": -1})], RNG(0))
+    by_place, _ = replace(values, [Claim(site, anyone(100), (2, 3))], RNG(0))
+    np.testing.assert_array_equal(by_name[site], by_place[site])
+    assert (by_name[site] != values[site]).sum() == 100 * 16
+
+
+def test_the_rest_is_resampled_where_no_claim_spares_it() -> None:
+    """The planted circuit needs component 0 alone; with a claim about another one it is lost."""
+    right = [Claim("hidden", same(FIRST), [0])]
+    outcome = scrub(SITE, right, read_out, CLEAN, draws=3, rest=["hidden"])
+    assert outcome.kept == outcome.kept_of_moved == 1.0
+    decoy = [Claim("hidden", same(SECOND), [1])]
+    assert (
+        scrub(SITE, decoy, read_out, CLEAN, draws=3).kept == 1.0
+    )  # it changes nothing that is read
+    lost = scrub(SITE, decoy, read_out, CLEAN, draws=3, rest=["hidden"])
+    assert lost.kept == pytest.approx(lost.chance, abs=0.05)
+    partly = [Claim("hidden", same(FIRST), [0], inputs=lambda _: FIRST == 1)]
+    scrubbed, _ = replace(SITE, partly, RNG(0), rest=["hidden"])
+    own = np.sign(scrubbed["hidden"][:, 0]) == 2 * FIRST - 1
+    assert own[FIRST == 1].all()
+    assert 0.3 < own[FIRST == 0].mean() < 0.7  # the claim is not about these: the rest
+
+
+def test_a_later_site_is_computed_from_what_the_claims_left_at_the_earlier() -> None:
+    """And claims are carried out in the order of the sites, whatever their own order."""
+    sites = {"hidden": SITE["hidden"], "score": lambda scrubbed: scrubbed["hidden"][:, :1] * 3}
+    claims = [Claim("score", within(FIRST == 1)), Claim("hidden", anyone(N), [0])]
+    scrubbed, _ = replace(sites, claims, RNG(0))
+    first = RNG(0)
+    hidden, _ = replace({"hidden": SITE["hidden"]}, claims[1:], first)
+    np.testing.assert_array_equal(scrubbed["hidden"], hidden["hidden"])
+    donors = within(FIRST == 1)(first, {})
+    np.testing.assert_array_equal(scrubbed["score"][:, 0], 3 * hidden["hidden"][donors, 0])
+
+
+def test_labels_are_also_counted_over_the_resampled_inputs() -> None:
+    """Half of the inputs are exchanged with any others: among these chance is kept."""
+    half = np.arange(N) < N // 2
+    claim = Claim("hidden", within(half), [0])
+    outcome = scrub(SITE, [claim], read_out, CLEAN, draws=20)
+    assert outcome.moved == 0.5
+    assert outcome.kept == pytest.approx((1 + outcome.kept_of_moved) / 2)
+    assert outcome.kept_of_moved == pytest.approx(outcome.chance, abs=0.03)
+    assert scrub(SITE, [], read_out, CLEAN, draws=1).kept_of_moved == 1.0
+
+
 def test_the_deviation_is_that_of_the_draws() -> None:
     claims = [Claim("hidden", anyone(N), [0])]
     outcome = scrub(SITE, claims, read_out, CLEAN, draws=3, seed=1)
@@ -184,9 +234,9 @@ def test_the_same_seed_gives_the_same_outcome() -> None:
 
 
 def test_hypotheses_that_say_nothing_are_refused() -> None:
-    with pytest.raises(InputError, match="no site 'hiden'; there are: hidden"):
+    with pytest.raises(InputError, match="no site 'hiden'; the sites are: hidden"):
         replace(SITE, [Claim("hiden", anyone(N))], RNG(0))
-    with pytest.raises(InputError, match="touches no component"):
+    with pytest.raises(InputError, match=r"hidden, axis0=.* matches nothing"):
         replace(SITE, [Claim("hidden", anyone(N), np.zeros(3, bool))], RNG(0))
     with pytest.raises(InputError, match="one draw, not 0"):
         scrub(SITE, [], read_out, CLEAN, draws=0)
@@ -196,8 +246,18 @@ def test_hypotheses_that_say_nothing_are_refused() -> None:
         near(np.array([1.0, 2.0]), -0.1)
     with pytest.raises(InputError, match="not finite"):
         near(np.array([1.0, np.nan]), 0.1)
-    for components in ([3], (0, 0), 7, np.zeros((2, 2), int)):
-        with pytest.raises(InputError, match="a claim about hidden"):
+    for components, message in (
+        ([3], r"hidden, axis0=\[3\] matches nothing: axis0 has the positions 0\.\.2"),
+        ((0, 0), "hidden has 1 axes; 2 indices were given"),
+        (7, "axis0=7 matches nothing"),
+        (np.zeros((2, 2), int), "flat list"),
+    ):
+        with pytest.raises(InputError, match=message):
             replace(SITE, [Claim("hidden", anyone(N), components)], RNG(0))
+    head = Claim("blocks.0.attn.hook_z", anyone(N), {"heads": 3})
+    with pytest.raises(InputError, match="no axis 'heads'; its axes are: pos, head, d_head"):
+        replace({head.site: np.zeros((N, 3, 8, 16))}, [head], RNG(0))
+    with pytest.raises(InputError, match="no site 'hiden'; the sites are: hidden"):
+        replace(SITE, [], RNG(0), rest=["hiden"])
     with pytest.raises(InputError, match="5 donors for 1000 inputs"):
         replace(SITE, [Claim("hidden", anyone(5), [0])], RNG(0))

@@ -12,9 +12,10 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explanation.cnn_detectors import observe, scrub_near, similarity
 from jaxmi.explanation.network import Network
+from jaxmi.explanation.scrub import Outcome
 from jaxmi.explanation.transformer_evidence import find_filters, run_both_ways
 from jaxmi.explanation.transformer_solution import hypotheses, scrub_filters
-from jaxmi.judge.scrub_claims import ReadyClaim, Trial, judge_explanation, run_claims
+from jaxmi.judge.judge_explanation import bind_claim, judge_explanation, run_claims
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, read_explanation, site_axes
 from jaxmi.storage.checkpoints import load_checkpoint
@@ -43,8 +44,8 @@ def found(transformer: Challenge, checkpoints):
 )
 def test_the_transformer_s_claims_are_the_rows_of_the_published_table(found, row, claims) -> None:
     stream, filters, read_out, subject, explanation = found
-    tested = [ReadyClaim.of(subject, explanation.claims[i], i) for i in claims]
-    kept = run_claims(subject, tested, draws=3).outcome
+    tested = [bind_claim(subject, explanation.claims[i], i) for i in claims]
+    kept = run_claims(subject, tested, draws=3)
     row_kept = scrub_filters(stream, filters, hypotheses(filters)[row], read_out, stream.logits, 3)
     assert kept.kept == pytest.approx(row_kept.kept, abs=0.005)
     assert kept.logit_error == pytest.approx(row_kept.logit_error, rel=0.02)
@@ -57,7 +58,7 @@ def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, c
     score = judge_explanation(explanation, transformer, params)
     assert score.verdict.startswith("in part given readouts: 83.")
     assert score.readouts == ("alpha", "beta")
-    assert score.together.rest.outcome.kept == pytest.approx(score.together.alone.outcome.kept)
+    assert score.together.resampled.kept == pytest.approx(score.together.as_is.kept)
     assert max(score.controls(rest=True).values()) < 0.65
     assert score.covered["blocks.0.hook_resid_mid"] == pytest.approx(1.0, abs=1e-4)
     assert not any(claim.empty for claim in score.claims)
@@ -69,9 +70,9 @@ def cnn_parts(cnn: Challenge, checkpoints):
     return params, observe(Network(cnn.model, params), cnn.inputs[IMAGES])
 
 
-def scrubbed(explanation: Explanation, cnn: Challenge, params) -> Trial:
+def scrubbed(explanation: Explanation, cnn: Challenge, params) -> Outcome:
     subject = Subject(explanation, cnn, params, site_axes("cnn"), IMAGES)
-    claims = [ReadyClaim.of(subject, c, i) for i, c in enumerate(explanation.claims)]
+    claims = [bind_claim(subject, c, i) for i, c in enumerate(explanation.claims)]
     return run_claims(subject, claims, draws=3)
 
 
@@ -85,7 +86,7 @@ def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
     both = [n for claim in said["claims"][:2] for n in claim["components"]["neuron"]]
     claim = {"site": "fc1.post", "feature": "similarity", "match": {"near": noise}}
     said["claims"] = [{**claim, "components": {"neuron": both}}]
-    kept = scrubbed(read_explanation(json.dumps(said), "cnn"), cnn, params).outcome
+    kept = scrubbed(read_explanation(json.dumps(said), "cnn"), cnn, params)
     scores = similarity(cnn.inputs[IMAGES], cnn.inputs[6])
     published = scrub_near(neurons, np.isin(np.arange(200), both), scores, noise, 3)
     assert kept.kept == pytest.approx(published.kept, abs=0.002)
@@ -95,12 +96,12 @@ def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
 def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts) -> None:
     params, neurons = cnn_parts
     explanation = read_explanation(example("cnn"), "cnn")
-    groups = [claim.components.index[0] for claim in explanation.claims]
+    groups = [claim.component.index[0] for claim in explanation.claims]
     assert sorted(groups[0] + groups[1] + groups[4]) == list(range(200))
     assert neurons.dead[list(groups[4])].all()
     score = judge_explanation(explanation, cnn, params, IMAGES)
     assert score.grade == "complete"
-    assert score.together.alone.outcome.kept == pytest.approx(0.943, abs=0.005)
+    assert score.together.as_is.kept == pytest.approx(0.943, abs=0.005)
     assert [bool(claim.empty) for claim in score.claims] == [False, False, False, False, True]
     assert score.controls(rest=True)["random components"] < 0.8
     assert score.readouts == ()
@@ -108,7 +109,7 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
     swapped = replace(third, where=explanation.claims[3].where)
     swapped = replace(swapped, where_program=explanation.claims[3].where_program)
     wrong = replace(explanation, claims=(first, second, swapped, *others))
-    assert scrubbed(wrong, cnn, params).outcome.kept < 0.8
+    assert scrubbed(wrong, cnn, params).kept < 0.8
 
 
 def test_the_page_s_example_can_be_read() -> None:

@@ -1,12 +1,19 @@
-"""Features of inputs, how much they tell, and partitions that are as fine and mean nothing."""
+"""Features of inputs, their information in bits, and partitions of equal granularity."""
 
 import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.judge.features import bits, count_donors, draw_donors, rows_of, values
-from jaxmi.judge.scrub_claims import cells, points
+from jaxmi.judge.features import (
+    coordinates,
+    count_donors,
+    domain_rows,
+    draw_donors,
+    evaluate_feature,
+    feature_bits,
+    partition,
+)
 from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.evaluate import evaluate
 from jaxmi.programs.parse import parse
@@ -18,13 +25,15 @@ def test_a_feature_of_some_inputs_is_that_of_the_domain_there(transformer: Chall
     rows = RNG(0).permutation(12769)[:500]
     program = parse("return (x * 7 + y) % p > 50 or x == 3", "pairs")
     whole = evaluate(program, PairDomain())
-    np.testing.assert_array_equal(values(program, rows_of(transformer, rows), {}), whole[rows])
+    np.testing.assert_array_equal(
+        evaluate_feature(program, domain_rows(transformer, rows), {}), whole[rows]
+    )
 
 
 def test_a_feature_of_images_compares_them_with_training_images(cnn: Challenge) -> None:
     rows = np.arange(59_900, 60_100)
     program = parse("return l1(image, template(59950)) + bonus", "image", ["bonus"])
-    found = values(program, rows_of(cnn, rows), {"bonus": np.full(200, 0.5)})
+    found = evaluate_feature(program, domain_rows(cnn, rows), {"bonus": np.full(200, 0.5)})
     plain = parse("return l1(image, template(59950))", "image")
     expected = evaluate(plain, ImageDomain(cnn.inputs[rows], cnn.inputs[:60_000]))
     np.testing.assert_array_equal(found, expected + 0.5)
@@ -33,16 +42,20 @@ def test_a_feature_of_images_compares_them_with_training_images(cnn: Challenge) 
 
 def test_large_whole_numbers_are_told_apart(transformer: Challenge) -> None:
     program = parse("return 2 ** 52 + y", "pairs")  # single precision would round it
-    found = values(program, rows_of(transformer, np.arange(100)), {})
+    found = evaluate_feature(program, domain_rows(transformer, np.arange(100)), {})
     assert len(np.unique(found)) == 100
 
 
 def test_readouts_come_under_their_names(transformer: Challenge) -> None:
-    domain = rows_of(transformer, np.arange(113, 123))
-    found = values(parse("return a * x + y", "pairs", ["a"]), domain, {"a": np.arange(10) * 0.5})
+    domain = domain_rows(transformer, np.arange(113, 123))
+    found = evaluate_feature(
+        parse("return a * x + y", "pairs", ["a"]), domain, {"a": np.arange(10) * 0.5}
+    )
     np.testing.assert_array_equal(found, np.arange(10) * 1.5)
     with pytest.raises(InputError, match=r"no finite number at x = 1, y = 4$"):
-        values(parse("return a", "pairs", ["a"]), domain, {"a": np.array([0.0] * 4 + [np.nan] * 6)})
+        evaluate_feature(
+            parse("return a", "pairs", ["a"]), domain, {"a": np.array([0.0] * 4 + [np.nan] * 6)}
+        )
 
 
 @pytest.mark.parametrize("noise", [None, 0.0, 0.05])
@@ -82,33 +95,33 @@ def test_bits_are_the_entropy_of_the_groups() -> None:
         feature = np.repeat(np.arange(len(sizes)), sizes)
         shares = np.array(sizes) / 8
         entropy = -(shares * np.log2(shares)).sum()
-        assert bits(count_donors(feature, None), 8) == pytest.approx(entropy)
+        assert feature_bits(count_donors(feature, None), 8) == pytest.approx(entropy)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 3, 6])
 def test_cells_are_as_many_as_asked_of_one_size_each(depth: int) -> None:
     where = RNG(0).normal(size=(1000, 3)) * [5.0, 1.0, 2.0]
-    cell = cells(where, depth)
+    cell = partition(where, depth)
     sizes = np.bincount(cell)
     assert len(sizes) == 2**depth
     assert np.ptp(sizes) <= 1
-    assert bits(count_donors(cell, None), 1000) == pytest.approx(depth, abs=0.05)
+    assert feature_bits(count_donors(cell, None), 1000) == pytest.approx(depth, abs=0.05)
 
 
 def test_inputs_of_a_cell_are_near_in_every_coordinate_that_varies(transformer: Challenge) -> None:
-    where = points(rows_of(transformer, np.arange(12769)))
-    cell = cells(where, 6)
+    where = coordinates(domain_rows(transformer, np.arange(12769)))
+    cell = partition(where, 6)
     spans = [np.ptp(where[cell == number], axis=0) for number in range(64)]
     assert np.max(spans) <= 16  # of 113, in x and in y
-    one_way = cells(where * [1.0, 0.0], 6)
+    one_way = partition(where * [1.0, 0.0], 6)
     assert np.ptp(where[one_way == 0], axis=0)[1] == 112  # the control: by x only
 
 
 def test_images_of_a_cell_are_near_and_no_image_is_left_out(cnn: Challenge) -> None:
-    domain = rows_of(cnn, np.arange(2000))
-    where = points(domain)
+    domain = domain_rows(cnn, np.arange(2000))
+    where = coordinates(domain)
     assert where.shape == (2000, 8)
-    cell = cells(where, 5)
+    cell = partition(where, 5)
     pixels = domain.images.reshape(2000, -1).astype(float)
 
     def spread(groups):

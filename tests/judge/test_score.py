@@ -15,7 +15,7 @@ SPLITS = {"train": np.array([0, 2, 4, 6]), "test": np.array([1, 3, 5, 7])}
 
 
 def test_shares_are_those_counted_by_hand() -> None:
-    assert Score(SUBMITTED, TRUTH, NETWORK, SPLITS).figures() == {
+    assert Score(SUBMITTED, TRUTH, NETWORK, SPLITS).metrics() == {
         "agreement_truth": 5 / 8,
         "agreement_train": 2 / 4,
         "agreement_test": 3 / 4,
@@ -32,14 +32,14 @@ def test_shares_are_those_counted_by_hand() -> None:
 
 
 def test_what_is_not_known_is_none_and_not_a_number() -> None:
-    alone = Score(SUBMITTED, TRUTH, None, SPLITS).figures()
+    alone = Score(SUBMITTED, TRUTH, None, SPLITS).metrics()
     assert alone["agreement_network"] is alone["network_truth"] is None
     assert alone["agreement_mistakes"] is alone["network_mistakes"] is None
-    sealed = Score(SUBMITTED, None, NETWORK, SPLITS, STATED).figures()
+    sealed = Score(SUBMITTED, None, NETWORK, SPLITS, STATED).metrics()
     assert sealed["agreement_truth"] is sealed["agreement_test"] is None
     assert (sealed["network_truth"], sealed["network_mistakes"]) == (6 / 8, 2)
     assert sealed["agreement_network"] == 6 / 8
-    perfect = Score(SUBMITTED, TRUTH, TRUTH, SPLITS).figures()
+    perfect = Score(SUBMITTED, TRUTH, TRUTH, SPLITS).metrics()
     assert (perfect["network_mistakes"], perfect["agreement_mistakes"]) == (0, None)
 
 
@@ -47,10 +47,10 @@ def test_verdicts_follow_the_numbers() -> None:
     def verdict(submitted, network=NETWORK) -> str:
         return Score(submitted, TRUTH, network, SPLITS).verdict
 
-    assert verdict(TRUTH).startswith("Every label is the true one: all 8")
+    assert verdict(TRUTH).startswith("Every label is correct: all 8")
     one_wrong = np.where(np.arange(8) == 1, 1, TRUTH).astype(np.int32)
     assert verdict(one_wrong) == (
-        "Not the labelling function: 1 of 8 labels are wrong, 3 of the network's are."
+        "Not the labelling function: 1 of 8 labels are wrong; the network has 3 wrong."
     )
     assert verdict(SUBMITTED).endswith("closer to the network than the labelling function is.")
     assert verdict(SUBMITTED, network=None).endswith("3 of 8 labels are wrong.")
@@ -64,14 +64,14 @@ def test_what_may_be_the_sealed_program_agrees_with_the_network_as_often_in_ever
     assert judged(STATED) == (
         True,
         "This may be the sealed program: it agrees with the network on 3 of 4 train and 3 of 4 "
-        "test inputs, as that does.",
+        "test inputs, the same numbers as the sealed program.",
     )
     assert judged({"train": 4, "test": 2, "domain": 6}) == (  # as often over all
         False,
         "Not the sealed program: it agrees with the network on 3 of 4 train and 3 of 4 test "
-        "inputs, the sealed program on 4 and 2.",
+        "inputs; the sealed program agrees on 4 and 2.",
     )
-    assert judged({}) == (None, "It gives 75.00% of the network's labels.")
+    assert judged({}) == (None, "It agrees with the network on 75.00% of the inputs.")
 
 
 def test_labels_of_another_domain_or_nothing_to_judge_by_are_refused() -> None:
@@ -120,7 +120,7 @@ def test_a_part_of_the_domain_is_judged_by_its_own_rows(transformer: Challenge) 
     submitted = truth[rows].copy()
     test_rows = np.isin(np.arange(12_000, 12_769), transformer.splits["test"])
     submitted[test_rows] = 1 - submitted[test_rows]
-    figures = reference.score(submitted, rows).figures()
+    figures = reference.score(submitted, rows).metrics()
     assert figures["agreement_test"] == 0
     assert figures["agreement_train"] == 1
     assert figures["agreement_truth"] == (~test_rows).mean()

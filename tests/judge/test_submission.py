@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
-from jaxmi.judge.submission import MAX_CLAIMS, Components, Readout, read_explanation, site_axes
+from jaxmi.judge.submission import (
+    MAX_CLAIMS,
+    Readout,
+    SubmittedComponent,
+    read_explanation,
+    site_axes,
+)
 from jaxmi.programs import language as lang
 from jaxmi.programs.parse import parse
 
@@ -38,7 +44,7 @@ def test_what_is_read_is_what_was_written() -> None:
     assert found.readouts == {"alpha": Readout(RESID, (2,), (0.6, -0.8), on_pca=True)}
     (claim,) = found.claims
     assert (claim.site, claim.near) == (RESID, 0.01)
-    assert claim.components == Components(((2,), (3, 10, 11)))
+    assert claim.component == SubmittedComponent(((2,), (3, 10, 11)))
     text = "limit = x * x\nnear_y = y - 1\nreturn near_y > limit and alpha > 0"
     assert claim.program == parse(text, "pairs", ["alpha"])  # without what it does not need
     assert claim.where_program == parse("return x < 50", "pairs")
@@ -52,23 +58,23 @@ def test_definitions_build_on_those_before_them() -> None:
     (found,) = read(text, "cnn").claims
     assert len(found.program.body) == 4
     assert found.program.templates == (6,)
-    assert found.components.index == (tuple(range(200)),)
+    assert found.component.index == (tuple(range(200)),)
 
 
 @pytest.mark.parametrize(
     ("components", "expected"),
     [
-        ("all", Components((tuple(range(3)), tuple(range(128))))),
-        ({"pos": 0}, Components(((0,), tuple(range(128))))),
-        ({"d_model": "0:2"}, Components(((0, 1, 2), (0, 1)))),
-        ({"pos": [0, 2], "d_model": [5, 4]}, Components(((0, 2), (4, 5)))),
-        ({"pos": 1, "pca": ["2:5", 9]}, Components(((1,),), pca=(2, 3, 4, 9))),
-        ({"pos": 2, "readouts": ["alpha"]}, Components(((2,),), readouts=("alpha",))),
+        ("all", SubmittedComponent((tuple(range(3)), tuple(range(128))))),
+        ({"pos": 0}, SubmittedComponent(((0,), tuple(range(128))))),
+        ({"d_model": "0:2"}, SubmittedComponent(((0, 1, 2), (0, 1)))),
+        ({"pos": [0, 2], "d_model": [5, 4]}, SubmittedComponent(((0, 2), (4, 5)))),
+        ({"pos": 1, "pca": ["2:5", 9]}, SubmittedComponent(((1,),), pca=(2, 3, 4, 9))),
+        ({"pos": 2, "readouts": ["alpha"]}, SubmittedComponent(((2,),), readouts=("alpha",))),
     ],
 )
 def test_components_are_positions_on_axes_or_directions(components, expected) -> None:
     text = submission({"components": components}, readouts={"alpha": READOUT})
-    assert read(text).claims[0].components == expected
+    assert read(text).claims[0].component == expected
 
 
 def test_every_site_of_both_networks_can_be_named() -> None:
@@ -78,7 +84,7 @@ def test_every_site_of_both_networks_can_be_named() -> None:
         for site in axes:
             claim = {"site": site, "components": "all", "feature": "0"}
             text = json.dumps({"challenge": challenge, "claims": [claim]})
-            index = read(text, challenge).claims[0].components.index
+            index = read(text, challenge).claims[0].component.index
             assert [len(positions) for positions in index] == list(axes[site].values())
 
 
@@ -94,7 +100,7 @@ REFUSED = {
     '{"challenge": "transformer", "claims": {}}': r"claims: expected a list, not an object of 0",
     '{"challenge": "transformer", "claims": [5]}': r"claims\[0\]: expected an object, not 5",
     '{"challenge": 5, "claims": []}': "challenge: expected a text, not 5",
-    '{"challenge": "cnn", "claims": []}': "challenge: 'cnn', but it is 'transformer'",
+    '{"challenge": "cnn", "claims": []}': "challenge: 'cnn', but this is judged on 'transf",
     '{"claims": 1, "claims": 2}': "the key 'claims' twice",
     '{"claims": NaN}': "has NaN",
     '{"claims": -Infinity}': "has -Infinity",
@@ -122,7 +128,7 @@ REFUSED = {
     submission({"match": {"near": True}}): r"match\.near: expected a number in 0\.\.1, not true",
     submission({"match": {"near": "0"}}): r"match\.near: expected a number in 0\.\.1, not '0'",
     submission({"match": {}}): r"claims\[0\]\.match: 'near' is missing",
-    # Components.
+    # SubmittedComponent.
     submission({"components": 3}): r"claims\[0\]\.components: expected an object, not 3",
     submission({"components": {}}): "components: names no component",
     submission({"components": {"neuron": 3}}): "unknown key 'neuron'; the keys are: pos, d_model",
@@ -153,7 +159,7 @@ REFUSED = {
     submission({"feature": "x +"}): r"claims\[0\]\.feature: line 1, column 4: not Python",
     submission({"feature": "x + z"}): r"feature: line 1, column 5: unknown name 'z'",
     submission({"feature": "alpha"}): r"feature: line 1, column 1: unknown name 'alpha'",
-    submission({"feature": "x; return 1"}): "feature: one expression, and nothing after it",
+    submission({"feature": "x; return 1"}): "feature: expected one expression, and no",
     submission({"feature": "x\nreturn 1"}): "feature: expected one line",
     submission({"feature": "().__class__"}): r"feature: line 1, column 1: an attribute is not",
     submission({"feature": "__import__('os')"}): r"feature: line 1, column 1: not one of",
@@ -163,7 +169,7 @@ REFUSED = {
     submission({"where": "x <"}): r"claims\[0\]\.where: line 1, column \d: not Python",
     submission(definitions={"a": "b"}): r"definitions\.a: line 1, column 1: unknown name 'b'",
     submission(definitions={"a": "b", "b": "1"}): r"definitions\.a: .*unknown name 'b'",
-    submission(definitions={"a": "1; b = 2"}): r"definitions\.a: one expression",
+    submission(definitions={"a": "1; b = 2"}): r"definitions\.a: expected one expression",
     submission(definitions={"a": "(1"}): r"definitions\.a: line 1, column 1: not Python",
     submission(definitions=[]): "definitions: expected an object, not a list of 0",
     submission(definitions={"x": "1"}): "definitions: the name 'x' is taken",
@@ -176,8 +182,10 @@ REFUSED = {
     submission(definitions={"alpha": "1"}, readouts={"alpha": READOUT}): "'alpha' is taken",
     # Readouts.
     submission(readouts={"a": 1}): r"readouts\.a: expected an object|readouts\.a: 'site'",
-    submission(readouts={"a": {"site": RESID, "pos": 2}}): "a: weights on one of 'pca' and 'd_mo",
-    submission(readouts={"a": {**READOUT, "d_model": [1]}}): "a: weights on one of",
+    submission(
+        readouts={"a": {"site": RESID, "pos": 2}}
+    ): "a: give weights under one of 'pca' and 'd_mo",
+    submission(readouts={"a": {**READOUT, "d_model": [1]}}): "a: give weights under one of",
     submission(readouts={"a": {"site": RESID, "pca": [1]}}): "a: 'pos' is missing",
     submission(readouts={"a": {**READOUT, "pos": [2]}}): r"a\.pos: expected a whole number",
     submission(readouts={"a": {**READOUT, "pca": [1] * 129}}): r"a\.pca: a list of 129",

@@ -1,4 +1,4 @@
-"""A sealed challenge tells nothing of its program, and no byte of it can be altered unnoticed."""
+"""A sealed challenge reveals nothing of its program, and every altered byte is noticed."""
 
 import io
 import json
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.sealed import Answer, posed
+from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
@@ -142,7 +142,7 @@ FORGERIES: dict[str, Callable[[Path], object]] = {
     "network.pt": lambda b: shutil.copy(b / "other.pt", b / "network.pt"),
     "hint.txt": lambda b: (b / "hint.txt").write_text("x < y"),
 }
-"""What a forger alters who makes the checksums anew; names begin with the file that is named."""
+"""Alterations with matching checksums; each name begins with the file that the error names."""
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -160,41 +160,39 @@ def test_files_that_do_not_agree_are_noticed_even_with_new_checksums(
         check_contents(read_bundle(bundle), None)
 
 
-def test_a_folder_that_was_made_anew_is_not_the_one_of_the_answer(
-    bundle: Path, answer_file: Path
-) -> None:
+def test_a_folder_that_was_replaced_does_not_fit_the_key(bundle: Path, key_file: Path) -> None:
     (bundle / "README.md").write_text((bundle / "README.md").read_text() + "More.")
     (bundle / SUMS).write_text(checksums(bundle))
     with pytest.raises(InputError, match="fingerprint"):
-        open_bundle(read_bundle(bundle), answer_file, None)
+        open_bundle(read_bundle(bundle), key_file, None)
 
 
-def test_the_right_answer_opens_it(bundle: Path, answer_file: Path, answer: Answer) -> None:
-    opened = open_bundle(read_bundle(bundle), answer_file, None)
-    assert parse(opened.program, "pairs") == answer.program
+def test_the_right_key_opens_it(bundle: Path, key_file: Path, key: Key) -> None:
+    opened = open_bundle(read_bundle(bundle), key_file, None)
+    assert parse(opened.program, "pairs") == key.program
     assert 0.3 < opened.challenge.labels.mean() < 0.7
 
 
-def test_no_other_program_opens_it(bundle: Path, tmp_path: Path, answer: Answer) -> None:
-    other = replace(answer, program=parse(show(answer.program).replace("4711", "4712"), "pairs"))
+def test_no_other_program_opens_it(bundle: Path, tmp_path: Path, key: Key) -> None:
+    other = replace(key, program=parse(show(key.program).replace("4711", "4712"), "pairs"))
     forged = tmp_path / "forged.json"
-    for content in (other.to_json(), {**other.to_json(), "commitment": answer.commitment}):
+    for content in (other.to_json(), {**other.to_json(), "commitment": key.commitment}):
         write_json(forged, content)
-        with pytest.raises(InputError, match=r"not the answer to|altered"):
+        with pytest.raises(InputError, match=r"not the key of|altered"):
             open_bundle(read_bundle(bundle), forged, None)
 
 
 def test_an_accuracy_that_the_program_does_not_give_is_noticed(
-    bundle: Path, tmp_path: Path, answer: Answer
+    bundle: Path, tmp_path: Path, key: Key
 ) -> None:
     statement = json.loads((bundle / "challenge.json").read_text())
     statement["network_is_right_on"]["test"] -= 1
     write_json(bundle / "challenge.json", statement)
     (bundle / SUMS).write_text(checksums(bundle))
-    answer_file = tmp_path / "answer.json"
-    write_json(answer_file, {**answer.to_json(), "fingerprint": fingerprint(bundle)})
+    key_file = tmp_path / "answer.json"
+    write_json(key_file, {**key.to_json(), "fingerprint": fingerprint(bundle)})
     with pytest.raises(InputError, match="was stated"):
-        open_bundle(read_bundle(bundle), answer_file, None)
+        open_bundle(read_bundle(bundle), key_file, None)
 
 
 def contents_of(bundle: Path) -> dict[str, bytes]:
@@ -215,12 +213,12 @@ def contents_of(bundle: Path) -> dict[str, bytes]:
     return found
 
 
-def leaks(bundle: Path, answer: Answer, labels: np.ndarray) -> list[str]:
+def leaks(bundle: Path, key: Key, labels: np.ndarray) -> list[str]:
     """Where something stands from which the program could be told."""
     common = ("z = 0", "z += 3", "return z >= 0")  # half of the family has these
-    lines = [line.strip() for line in show(answer.program).splitlines()]
+    lines = [line.strip() for line in show(key.program).splitlines()]
     lines = [line for line in lines if line not in common]
-    telling = [answer.salt, "4711", "1.7", "int(y", *lines]
+    telling = [key.salt, "4711", "1.7", "int(y", *lines]
     found = []
     for name, data in contents_of(bundle).items():
         if name.endswith((".safetensors", ".pt")) or "/data/" in name:
@@ -240,27 +238,27 @@ def leaks(bundle: Path, answer: Answer, labels: np.ndarray) -> list[str]:
 
 
 def test_nothing_in_a_bundle_tells_the_program(
-    bundle: Path, answer: Answer, transformer: Challenge
+    bundle: Path, key: Key, transformer: Challenge
 ) -> None:
-    labels = posed(transformer, answer.program).labels
-    assert leaks(bundle, answer, labels) == []
+    labels = posed(transformer, key.program).labels
+    assert leaks(bundle, key, labels) == []
 
 
 @pytest.mark.parametrize("told", ["text", "name", "archive", "labels"])
 def test_what_would_tell_the_program_is_found(
-    bundle: Path, answer: Answer, transformer: Challenge, told: str
+    bundle: Path, key: Key, transformer: Challenge, told: str
 ) -> None:
     """The control of the test above."""
-    labels = posed(transformer, answer.program).labels
+    labels = posed(transformer, key.program).labels
     if told == "text":
         (bundle / "README.md").write_text("Hint: the first bound is 4711.")
     elif told == "name":
-        (bundle / f"{answer.salt}.txt").touch()
+        (bundle / f"{key.salt}.txt").touch()
     elif told == "archive":
-        np.savez_compressed(bundle / "domain.npz", hint=np.array(show(answer.program).encode()))
+        np.savez_compressed(bundle / "domain.npz", hint=np.array(show(key.program).encode()))
     else:
         np.savez_compressed(bundle / "model_labels.npz", labels=1 - labels.reshape(113, 113))
-    assert leaks(bundle, answer, labels)
+    assert leaks(bundle, key, labels)
 
 
 def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path) -> None:
@@ -275,7 +273,7 @@ def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path
     assert len(times) == 1
 
 
-def test_the_answer_is_its_owners_alone_and_comes_with_the_bundle_or_not_at_all(
+def test_only_the_owner_reads_the_key_and_a_failed_write_leaves_none(
     tmp_path: Path,
 ) -> None:
     with private_file(tmp_path / "kept.json") as descriptor:

@@ -10,7 +10,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import param_shapes
 from jaxmi.errors import InputError
 from jaxmi.judge.explanation_score import ExplanationScore
-from jaxmi.judge.scrub_claims import judge_explanation
+from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
 
 RESID, Z, POST = "blocks.0.hook_resid_mid", "blocks.0.attn.hook_z", "blocks.0.mlp.hook_post"
@@ -76,12 +76,12 @@ def sums(which, feature, **more) -> dict:
 def test_a_true_claim_is_kept_and_complete(judge) -> None:
     score = judge(sums([4], BOTH))
     assert score.grade == "complete"
-    assert score.together.alone.outcome.kept == score.together.rest.of_moved == 1.0
-    assert score.together.alone.outcome.logit_error == 0.0
-    assert score.identity.rest.of_moved == 1.0
+    assert score.together.as_is.kept == score.together.resampled.kept_of_moved == 1.0
+    assert score.together.as_is.logit_error == 0.0
+    assert score.identity.resampled.kept_of_moved == 1.0
     for name, control in score.controls(rest=True).items():
         assert control < 0.75, name
-    assert score.controls(rest=False).keys() == {"chance", "constant feature", "resemblance"}
+    assert score.controls(rest=False).keys() == {"chance", "constant feature", "similar inputs"}
     labels = (ROWS // 113 % 10 < 7) & (ROWS % 113 % 10 < 7)
     share = labels.mean()
     assert score.chance == pytest.approx(share**2 + (1 - share) ** 2)
@@ -91,23 +91,23 @@ def test_a_true_claim_is_kept_and_complete(judge) -> None:
 def test_a_false_claim_is_not(judge, feature: str) -> None:
     score = judge(sums([4], feature))
     assert score.grade in ("not shown", "in part")
-    assert score.together.alone.of_moved < 0.9
+    assert score.together.as_is.kept_of_moved < 0.9
     assert score.grade == "not shown" or feature == "y % 10 < 7"  # which is half of the truth
 
 
 def test_a_true_feature_elsewhere_holds_as_a_claim_but_is_not_complete(judge) -> None:
     """The first sum decides; of the second the same is true for want of any effect."""
     score = judge(sums([5], LABEL))
-    assert score.together.alone.outcome.kept == 1.0
+    assert score.together.as_is.kept == 1.0
     assert score.grade == "not shown"
-    assert score.constant.alone.outcome.kept == 1.0  # nothing there matters at all
-    assert score.together.rest.outcome.kept < 0.75
+    assert score.constant.as_is.kept == 1.0  # nothing there matters at all
+    assert score.together.resampled.kept < 0.75
 
 
 def test_what_is_left_out_shows_when_everything_else_is_resampled(judge) -> None:
     score = judge(sums(["5:7"], "0"))
-    assert score.together.alone.outcome.kept == 1.0
-    assert score.together.rest.outcome.kept == pytest.approx(score.chance, abs=0.04)
+    assert score.together.as_is.kept == 1.0
+    assert score.together.resampled.kept == pytest.approx(score.chance, abs=0.04)
     assert score.grade != "complete"
     whole = judge(sums([4], BOTH), sums(["5:7"], "0"))
     assert whole.grade == "complete"
@@ -118,10 +118,10 @@ def test_the_claims_are_carried_out_one_after_the_other(judge) -> None:
     first, second = sums([4], LABEL), sums([4], BOTH, where="x < 50")
     score = judge(first, second)
     assert [claim.kept for claim in score.claims] == [1.0, 1.0]
-    assert score.together.alone.outcome.kept == 1.0
+    assert score.together.as_is.kept == 1.0
     spoilt = judge(first, sums([4], DECOY), first)  # the last cannot mend what the second did
     assert spoilt.claims[2].kept == 1.0
-    assert spoilt.together.alone.outcome.kept < 0.75
+    assert spoilt.together.as_is.kept < 0.75
 
 
 # What makes an explanation score high without saying anything.
@@ -129,7 +129,7 @@ def test_the_claims_are_carried_out_one_after_the_other(judge) -> None:
 
 def test_a_feature_that_no_two_inputs_share_is_empty(judge) -> None:
     score = judge(sums("0:128", "x * p + y"))
-    assert score.together.alone.outcome.kept == 1.0
+    assert score.together.as_is.kept == 1.0
     assert (score.claims[0].moved, score.claims[0].donors) == (0.0, 0.0)
     assert (score.grade, score.claims[0].empty) == ("empty", "0.0% of inputs have a donor")
     assert "empty: 0.0% of inputs have a donor" in score.verdict
@@ -158,18 +158,18 @@ def test_as_fine_a_feature_by_resemblance_alone_is_a_control(transformer, checkp
     )
     params = load_checkpoint(checkpoints / "transformer").params
     score = judge_explanation(read_explanation(text, "transformer"), transformer, params)
-    kept = score.together.alone.outcome.kept
-    assert kept > score.constant.alone.outcome.kept + 0.05
-    assert kept < score.resembling.alone.outcome.kept + 0.05
+    kept = score.together.as_is.kept
+    assert kept > score.constant.as_is.kept + 0.05
+    assert kept < score.similar.as_is.kept + 0.05
     assert score.grade == "not shown"
 
 
 def test_dead_components_carry_nothing_and_that_is_empty(judge) -> None:
     score = judge(sums("20:60", "0"))
-    assert score.together.alone.outcome.kept == 1.0
+    assert score.together.as_is.kept == 1.0
     assert score.claims[0].activity == 0.0
     assert score.grade == "empty"
-    assert "the component holds 0.00% of the activity" in score.verdict
+    assert "the component has 0.00% of the variance" in score.verdict
     with_feature = judge(sums("20:60", LABEL))
     assert with_feature.grade == "not shown"  # the constant feature does as well
     beside = judge(sums([4], BOTH), sums("20:60", "0"))
@@ -179,10 +179,10 @@ def test_dead_components_carry_nothing_and_that_is_empty(judge) -> None:
 
 def test_a_claim_about_few_inputs_is_judged_by_these(judge) -> None:
     score = judge(sums([4], "0", where="x < 8"))
-    assert score.together.alone.outcome.kept > 0.95
-    assert score.together.alone.of_moved < 0.7
+    assert score.together.as_is.kept > 0.95
+    assert score.together.as_is.kept_of_moved < 0.7
     assert score.grade == "not shown"
-    assert score.together.rest.of_moved < 0.7
+    assert score.together.resampled.kept_of_moved < 0.7
     assert judge(sums([4], "0", where="x == 3 and y < 50")).grade == "empty"
 
 
@@ -190,8 +190,8 @@ def test_an_empty_claim_does_not_protect_its_component(judge) -> None:
     """True of what does not matter, and the rest kept as it is by a feature that tells all."""
     fine = sums([4], f"(x * p + y) / 1e6 + ({LABEL})", match={"near": 0})
     cheat = judge(sums(["5:7"], "0"), fine)
-    assert cheat.together.alone.outcome.kept == 1.0
-    assert cheat.together.rest.outcome.kept == pytest.approx(cheat.chance, abs=0.04)
+    assert cheat.together.as_is.kept == 1.0
+    assert cheat.together.resampled.kept == pytest.approx(cheat.chance, abs=0.04)
     assert cheat.grade != "complete"
     assert cheat.claims[1].empty
 
@@ -209,7 +209,7 @@ def test_a_component_as_its_own_feature_is_empty_and_readouts_are_named(judge) -
     assert side.grade == "complete"
     assert side.readouts == ("first",)
     assert side.verdict.startswith("complete given readouts: 100.0% of labels kept")
-    assert "rest on the network's own first" in side.verdict
+    assert "use the network's own first" in side.verdict
     by_inputs = judge({**itself, "feature": LABEL}, readouts=READ)
     assert (by_inputs.grade, by_inputs.readouts) == ("complete", ())
     assert "given readouts" not in by_inputs.verdict
@@ -230,11 +230,11 @@ def test_readouts_are_read_as_the_claims_before_left_them(judge) -> None:
     """What fails by now may be exchanged with what fails by now: nothing more changes."""
     shuffled = sums([4], "0")
     failing = sums([4], "0", where="first < 1.5")
-    once = judge(shuffled, readouts=READ).together.alone.outcome
-    twice = judge(shuffled, failing, readouts=READ).together.alone.outcome
+    once = judge(shuffled, readouts=READ).together.as_is
+    twice = judge(shuffled, failing, readouts=READ).together.as_is
     assert twice.kept == once.kept
     assert twice.logit_error == pytest.approx(once.logit_error)
-    by_inputs = judge(shuffled, sums([4], "0", where=f"not ({LABEL})")).together.alone.outcome
+    by_inputs = judge(shuffled, sums([4], "0", where=f"not ({LABEL})")).together.as_is
     assert by_inputs.kept != once.kept  # the control: what failed at first need not fail by now
 
 
@@ -255,9 +255,9 @@ def test_a_later_site_s_claims_do_not_mend_an_earlier_site_s(judge) -> None:
     """Donors have been through the earlier claims: their activations are not the clean ones."""
     head = {"site": Z, "components": {"pos": 2, "head": 0}, "feature": "0"}
     later = sums("0:128", LABEL)
-    assert judge(later).together.alone.outcome.kept == 1.0
-    assert judge(head, later).together.alone.outcome.kept < 0.75
-    assert judge(later, head).together.alone.outcome.kept < 0.75  # the network's order counts
+    assert judge(later).together.as_is.kept == 1.0
+    assert judge(head, later).together.as_is.kept < 0.75
+    assert judge(later, head).together.as_is.kept < 0.75  # the network's order counts
     true = {**head, "feature": BOTH}
     assert judge(later, true).grade == "complete"
 
@@ -279,7 +279,7 @@ def test_a_path_around_a_site_is_run_with_the_input_s_own(judge) -> None:
     claim = {"site": POST, "components": {"pos": 2, "neuron": 0}, "feature": LABEL}
     assert judge(claim).grade == "complete"
     other = {**claim, "components": {"pos": 1, "neuron": 0}}
-    assert judge(other).together.alone.outcome.kept == 1.0
+    assert judge(other).together.as_is.kept == 1.0
     assert judge(other).grade != "complete"
 
 
@@ -321,7 +321,7 @@ def test_dependent_readouts_are_refused_by_name(judge) -> None:
 
 def test_the_figures_are_json_and_the_table_has_a_row_each(judge) -> None:
     score = judge(sums([4], BOTH), sums(["5:7"], "0"))
-    figures = score.figures()
+    figures = score.metrics()
     assert json.loads(json.dumps(figures, allow_nan=False)) == figures
     assert figures["kept"] == figures["kept_rest"] == 1.0
     assert figures["grade"] == "complete"
@@ -335,7 +335,7 @@ def test_the_figures_are_json_and_the_table_has_a_row_each(judge) -> None:
 
 def test_the_same_seed_gives_the_same_score(judge) -> None:
     claim = sums([4], "y % 10 < 7")
-    assert judge(claim).figures() == judge(claim).figures()
+    assert judge(claim).metrics() == judge(claim).metrics()
 
 
 def test_the_verdict_follows_from_the_printed_rule(judge) -> None:
@@ -345,8 +345,8 @@ def test_the_verdict_follows_from_the_printed_rule(judge) -> None:
         def twice(alone, resampled):
             return type(score.together)(
                 *(
-                    trial._replace(of_moved=value, outcome=trial.outcome._replace(kept=value))
-                    for trial, value in zip(score.together, (alone, resampled), strict=True)
+                    outcome._replace(kept_of_moved=value, kept=value)
+                    for outcome, value in zip(score.together, (alone, resampled), strict=True)
                 )
             )
 
@@ -355,7 +355,7 @@ def test_the_verdict_follows_from_the_printed_rule(judge) -> None:
             chance=0.5,
             together=twice(kept, rest),
             constant=twice(constant, constant),
-            resembling=twice(0.5, 0.5),
+            similar=twice(0.5, 0.5),
             random=(),
         ).grade
 

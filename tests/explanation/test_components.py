@@ -1,10 +1,15 @@
-"""What is exchanged, what is left, and how much of a site's activity it is."""
+"""Components: what is exchanged, what is left, and their share of a site's variance."""
 
 import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
-from jaxmi.judge.components import Component, activity, covered, duals, everything_else
+from jaxmi.explanation.components import (
+    Component,
+    dual_directions,
+    replace_rest,
+    variance_share,
+)
 
 AXES = ("pos", "d_model")
 N, POS, D = 300, 3, 6
@@ -19,7 +24,9 @@ def neurons(pos, which) -> Component:
 
 
 def directions(pos, rows) -> Component:
-    return Component(AXES, (np.array([pos]),), np.asarray(rows, float), duals(np.array(rows), "a"))
+    return Component(
+        AXES, (np.array([pos]),), np.asarray(rows, float), dual_directions(np.array(rows), "a")
+    )
 
 
 def test_neurons_come_from_the_donor_and_nothing_else_does() -> None:
@@ -37,8 +44,8 @@ def test_neurons_are_directions_along_the_axes() -> None:
 def test_one_readout_is_exchanged_while_the_others_and_the_rest_stay() -> None:
     """Readouts need not be orthogonal: what changes one of them leaves the others alone."""
     rows = RNG(2).normal(size=(3, D))
-    moves = duals(rows, "a")
-    one = Component(AXES, (np.array([1]),), rows[:1], moves[:, :1])
+    duals = dual_directions(rows, "a")
+    one = Component(AXES, (np.array([1]),), rows[:1], duals[:, :1])
     left = one.exchange(VALUES, DONORS)
     before, after = VALUES[:, 1] @ rows.T, left[:, 1] @ rows.T
     np.testing.assert_allclose(after[:, 0], before[DONORS, 0], atol=1e-4)
@@ -64,9 +71,9 @@ def test_a_component_and_everything_else_are_the_whole(component) -> None:
     """Taken from one donor, one after the other, they make up the donor."""
     left = component.exchange(VALUES, DONORS)
     assert (left != VALUES[DONORS]).any()
-    both = everything_else(left, VALUES[DONORS], [(component, EVERYONE)])
+    both = replace_rest(left, VALUES[DONORS], [(component, EVERYONE)])
     np.testing.assert_allclose(both, VALUES[DONORS], atol=1e-4)
-    np.testing.assert_array_equal(everything_else(VALUES, VALUES[DONORS], []), VALUES[DONORS])
+    np.testing.assert_array_equal(replace_rest(VALUES, VALUES[DONORS], []), VALUES[DONORS])
 
 
 def test_everything_else_leaves_claimed_neurons_and_directions_alone() -> None:
@@ -76,7 +83,7 @@ def test_everything_else_leaves_claimed_neurons_and_directions_alone() -> None:
         (neurons(2, 3), EVERYONE),
         (neurons(0, 1), EVERYONE),
     ]
-    rest = everything_else(VALUES, VALUES[DONORS], claimed)
+    rest = replace_rest(VALUES, VALUES[DONORS], claimed)
     np.testing.assert_allclose(rest[:, 2] @ rows.T, VALUES[:, 2] @ rows.T, atol=1e-4)
     np.testing.assert_allclose(rest[:, 2, 3], VALUES[:, 2, 3], atol=1e-5)
     np.testing.assert_array_equal(rest[:, 0, 1], VALUES[:, 0, 1])
@@ -85,32 +92,36 @@ def test_everything_else_leaves_claimed_neurons_and_directions_alone() -> None:
     np.testing.assert_allclose(rest[:, 2] @ outside.T, VALUES[DONORS][:, 2] @ outside.T, atol=1e-4)
 
 
-def test_what_a_claim_does_not_reach_is_everything_else() -> None:
+def test_what_a_claim_does_not_reach_is_replace_rest() -> None:
     """A claim about few inputs does not protect its component in the others."""
     first, second = RNG(7).random((2, N)) < 0.4
     claimed = [(neurons(0, 1), first), (neurons(0, 2), second)]
-    rest = everything_else(VALUES, VALUES[DONORS], claimed)
+    rest = replace_rest(VALUES, VALUES[DONORS], claimed)
     for place, reached in ((1, first), (2, second)):
         np.testing.assert_array_equal(rest[reached, 0, place], VALUES[reached, 0, place])
         np.testing.assert_array_equal(rest[~reached, 0, place], VALUES[DONORS][~reached, 0, place])
 
 
-def test_the_activity_is_the_share_of_the_variance_at_the_positions_that_are_touched() -> None:
+def test_the_variance_share_is_that_of_the_variance_at_the_positions_that_are_touched() -> None:
     variances = VALUES.astype(float).var(axis=0)
-    assert activity(VALUES, neurons(2, [5])) == pytest.approx(variances[2, 5] / variances[2].sum())
-    several = activity(VALUES, neurons([0, 2], [5]))
+    assert variance_share(VALUES, [neurons(2, [5])]) == pytest.approx(
+        variances[2, 5] / variances[2].sum()
+    )
+    several = variance_share(VALUES, [neurons([0, 2], [5])])
     assert several == pytest.approx(variances[[0, 2], 5].sum() / variances[[0, 2]].sum())
-    assert activity(VALUES, neurons([0, 1, 2], np.arange(D))) == pytest.approx(1.0)
+    assert variance_share(VALUES, [neurons([0, 1, 2], np.arange(D))]) == pytest.approx(1.0)
     along = directions(2, np.eye(D)[[5]])
-    assert activity(VALUES, along) == pytest.approx(activity(VALUES, neurons(2, [5])), abs=1e-6)
-    both = covered(VALUES, [along, neurons(2, [5]), neurons(2, [0])])
-    assert both == pytest.approx(activity(VALUES, neurons(2, [0, 5])), abs=1e-6)
+    assert variance_share(VALUES, [along]) == pytest.approx(
+        variance_share(VALUES, [neurons(2, [5])]), abs=1e-6
+    )
+    both = variance_share(VALUES, [along, neurons(2, [5]), neurons(2, [0])])
+    assert both == pytest.approx(variance_share(VALUES, [neurons(2, [0, 5])]), abs=1e-6)
     dead = VALUES * (np.arange(D) != 3)
-    assert activity(dead, neurons(2, [3])) == 0.0
-    assert activity(np.zeros_like(VALUES), neurons(2, [3])) == 0.0
-    assert covered(VALUES, []) == 0.0
+    assert variance_share(dead, [neurons(2, [3])]) == 0.0
+    assert variance_share(np.zeros_like(VALUES), [neurons(2, [3])]) == 0.0
+    assert variance_share(VALUES, []) == 0.0
     masked = np.where(np.arange(D) == 0, np.float32(-np.inf), VALUES)  # as in attention scores
-    assert 0 < activity(masked, neurons(2, [5])) < 1
+    assert 0 < variance_share(masked, [neurons(2, [5])]) < 1
 
 
 def turner(seed):
@@ -129,15 +140,15 @@ def turner(seed):
 def test_random_components_are_as_large_and_overlap_as_before() -> None:
     turn = turner(0)
     first, second = neurons(2, [0, 1, 2]), neurons([0, 2], [2, 3])
-    a, b = (component.turned(turn, (POS, D)) for component in (first, second))
+    a, b = (component.randomised(turn, (POS, D)) for component in (first, second))
     assert [len(index) for index in a.index] == [1, 3]
     assert [len(index) for index in b.index] == [2, 2]
     assert len(np.intersect1d(a.index[1], b.index[1])) == 1
     np.testing.assert_array_equal(b.index[0], [0, 2])  # positions stay, if components can turn
-    found = {tuple(first.turned(turner(seed), (POS, D)).index[1]) for seed in range(100)}
+    found = {tuple(first.randomised(turner(seed), (POS, D)).index[1]) for seed in range(100)}
     assert len(found) == 20  # all of 3 out of 6
     whole = neurons([0], np.arange(D))
-    assert {int(whole.turned(turner(seed), (POS, D)).index[0][0]) for seed in range(30)} == {
+    assert {int(whole.randomised(turner(seed), (POS, D)).index[0][0]) for seed in range(30)} == {
         0,
         1,
         2,
@@ -146,17 +157,17 @@ def test_random_components_are_as_large_and_overlap_as_before() -> None:
 
 def test_random_directions_span_another_space_of_as_many_dimensions() -> None:
     component = directions(2, RNG(8).normal(size=(2, D)))
-    turned = component.turned(turner(1), (POS, D))
-    np.testing.assert_allclose(turned.rows @ turned.moves, np.eye(2), atol=1e-9)
+    turned = component.randomised(turner(1), (POS, D))
+    np.testing.assert_allclose(turned.rows @ turned.duals, np.eye(2), atol=1e-9)
     np.testing.assert_allclose(turned.rows @ turned.rows.T, component.rows @ component.rows.T)
-    assert not turned.same_as(component)
+    assert not turned.equals(component)
     all_of_it = directions(2, np.eye(D))
-    assert all_of_it.turned(turner(1), (POS, D)).same_as(all_of_it)
-    assert neurons(2, [0, 1]).same_as(neurons(2, [0, 1]))
-    assert not neurons(2, [0, 1]).same_as(neurons(1, [0, 1]))
-    assert not neurons(2, [0]).same_as(directions(2, np.eye(D)[[0]]))
+    assert all_of_it.randomised(turner(1), (POS, D)).equals(all_of_it)
+    assert neurons(2, [0, 1]).equals(neurons(2, [0, 1]))
+    assert not neurons(2, [0, 1]).equals(neurons(1, [0, 1]))
+    assert not neurons(2, [0]).equals(directions(2, np.eye(D)[[0]]))
 
 
 def test_dependent_readouts_are_refused() -> None:
     with pytest.raises(InputError, match="the readouts a, b are not linearly independent"):
-        duals(np.array([[1.0, 2.0], [2.0, 4.0]]), "the readouts a, b")
+        dual_directions(np.array([[1.0, 2.0], [2.0, 4.0]]), "the readouts a, b")

@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from command import COMMAND, finish, read_until, start
 
+from jaxmi.cli.main import main
+
 RUN = (
     "regenerate", "transformer", "--out", "run", "--seeds", "0:4", "--save-every", "20",
     "--set", "steps=400", "eval_every=10", "batch_size=64",
 )  # fmt: skip
+SHORT = (*RUN[:4], "--set", "steps=2", "eval_every=1", "batch_size=64")
 
 
 @pytest.fixture(scope="module")
@@ -109,29 +112,34 @@ def test_a_second_process_on_the_folder_is_refused() -> None:
     assert json.loads(Path("run/run.json").read_text())["finished"] is True
 
 
-def test_another_recipe_does_not_go_on_with_a_run() -> None:
-    short = (*RUN[:4], "--set", "steps=2", "eval_every=1", "batch_size=64")
-    finish(start(*short))
+def test_another_recipe_does_not_go_on_with_a_run(run, fails) -> None:
+    run(*SHORT)
     before = results(Path("run"))
-    _, err = finish(start(*short, "learning_rate=2e-3"), code=2)
-    assert err.count("\n") == 1
-    assert "recipe.learning_rate = 0.0008" in err
+    assert "recipe.learning_rate = 0.0008" in fails(2, *SHORT, "learning_rate=2e-3")
     assert results(Path("run")) == before
 
 
-def test_what_is_there_already_is_not_trained_again() -> None:
-    short = (*RUN[:4], "--set", "steps=2", "eval_every=1", "batch_size=64", "--json")
-    first = json.loads(finish(start(*short, "--seeds", "0:2"))[0])["runs"]
+def test_what_is_there_already_is_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
+    def regenerate(seeds: str) -> tuple[str, str]:
+        main([*SHORT, "--json", "--seeds", seeds])
+        return capsys.readouterr()
+
+    first = json.loads(regenerate("0:2")[0])["runs"]
     before = results(Path("run"))
+<<<<<<< HEAD
     out, err = finish(start(*short, "--seeds", "0:3"))
     assert "2 of 3 seeds exist" in err
+=======
+    out, err = regenerate("0:3")
+    assert "2 of 3 seeds are there already" in err
+>>>>>>> 8d15125 (Test tiers: make test runs what is not marked slow, in a process per core; one quick run and each quick study is trained once for all tests of the command line)
     assert json.loads(out)["runs"][:2] == first
     assert {
         name: data
         for name, data in results(Path("run")).items()
         if name in before and name != "metrics.jsonl"
     } == {name: data for name, data in before.items() if name != "metrics.jsonl"}
-    out, err = finish(start(*short, "--seeds", "1"))
+    out, err = regenerate("1")
     assert [run["seed"] for run in json.loads(out)["runs"]] == [1]
     assert "compiling" not in err
 

@@ -58,7 +58,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def train(seeds: str) -> Path:
         if seeds not in folders:
             folders[seeds] = tmp_path_factory.mktemp("trained")
-            with contextlib.chdir(folders[seeds]), contextlib.redirect_stdout(io.StringIO()):
+            printed = io.StringIO()
+            with (
+                contextlib.chdir(folders[seeds]),
+                contextlib.redirect_stdout(printed),
+                contextlib.redirect_stderr(printed),
+            ):
                 main(["regenerate", "transformer", "--seeds", seeds, "--out", "run", *QUICK])
         return folders[seeds]
 

@@ -7,13 +7,23 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 # TransformerLens wants other versions of NumPy than we do: an environment for each.
 INTEROP := $(patsubst tests/interop/transformer-lens-%.txt,%,$(wildcard tests/interop/*.txt))
 
-.PHONY: regenerate test test-interop lint clean
+# As many processes as there are cores, up to four: each takes about 2 GB. A file's tests stay together,
+# since they share what its fixtures make.
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+.PHONY: regenerate test test-slow test-all test-interop lint clean
 
 regenerate: $(VENV)/.installed
 	$(BIN)/jaxmi regenerate all --out runs/regenerate --force
 
 test: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow
+
+test-all: $(VENV)/.installed-dev
+	$(PYTEST)
 
 test-interop: $(VENV)/.installed-dev $(INTEROP:%=$(VENV)-interop/%/.installed)
 	$(BIN)/python tests/interop/write.py $(VENV)-interop/bundle

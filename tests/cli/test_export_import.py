@@ -62,8 +62,8 @@ def test_a_published_file_imports_and_evaluates(run, cnn) -> None:
     assert config["imported"]["file"] == "mnist_model.pt"
 
 
-def test_a_run_exports_all_its_seeds(run, fails) -> None:
-    run("regenerate", "transformer", "--seeds", "3:6", "--out", "run", *QUICK)
+def test_a_run_exports_all_its_seeds(run, fails, quick_run) -> None:
+    quick_run("3:6")
     found = run("export", "run", "--to", "casper", "--out", "files")
     assert found["files"] == [f"files/seed-{seed:05d}.pt" for seed in (3, 4, 5)]
     run("export", "run", "--to", "safetensors", "--stack", "--out", "stack.safetensors")
@@ -85,18 +85,18 @@ def test_a_run_exports_all_its_seeds(run, fails) -> None:
     assert len(os.listdir("files")) == 4
 
 
-def test_the_documented_way_to_run_a_stack(run, checkpoints: Path) -> None:
-    """docs/checkpoints.md's snippet, on two seeds."""
-    run("regenerate", "transformer", "--seeds", "3:5", "--out", "run", *QUICK)
+def test_the_documented_way_to_run_a_stack(run, quick_run, checkpoints: Path) -> None:
+    """docs/checkpoints.md's snippet, on three seeds."""
+    quick_run("3:6")
     run("export", "run", "--to", "safetensors", "--stack", "--out", "all.safetensors")
     docs = (checkpoints.parent / "docs" / "checkpoints.md").read_text()
     (snippet,) = re.findall(r"```python\n(.*?)```", docs, re.DOTALL)
     inputs = torch.tensor([[x, y, 113] for x in range(4) for y in range(4)])
     variables = {"module": PairTransformer(), "inputs": inputs}
     exec(snippet, variables)
-    assert variables["seeds"] == [3, 4]
+    assert variables["seeds"] == [3, 4, 5]
     logits, _ = variables["logits"]
-    for i in range(2):
+    for i in range(3):
         one = PairTransformer()
         one.load_state_dict({name: tensor[i] for name, tensor in variables["stack"].items()})
         torch.testing.assert_close(logits[i], one(inputs)[0], rtol=1e-4, atol=1e-5)
@@ -109,8 +109,8 @@ def test_seeds_are_in_numerical_order(run) -> None:
     assert found["files"] == [f"files/seed-{seed}.safetensors" for seed in (99999, 100000)]
 
 
-def test_one_damaged_seed_of_a_run_writes_nothing(run, fails) -> None:
-    run("regenerate", "transformer", "--seeds", "0:3", "--out", "run", *QUICK)
+def test_one_damaged_seed_of_a_run_writes_nothing(quick_run, fails) -> None:
+    quick_run("0:3")
     params = Path("run/seed-00001/params.safetensors")
     params.write_bytes(params.read_bytes()[:-1] + b"!")
     line = fails(2, "export", "run", "--to", "casper", "--out", "files")
@@ -118,8 +118,8 @@ def test_one_damaged_seed_of_a_run_writes_nothing(run, fails) -> None:
     assert os.listdir() == ["run"]
 
 
-def test_a_run_that_goes_on_exports_what_is_there(run, capsys) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
+def test_a_run_that_goes_on_exports_what_is_there(quick_run, capsys) -> None:
+    quick_run()
     record = json.loads(Path("run/run.json").read_text())
     Path("run/run.json").write_text(json.dumps({**record, "finished": False}))
     main(["export", "run", "--to", "safetensors", "--out", "files"])
@@ -170,8 +170,8 @@ def test_bad_input_is_one_line_and_leaves_nothing(
         (["--to", "casper", "--out", "f.pt"], "f.pt would be a folder"),
     ],
 )
-def test_what_does_not_go_for_a_run_is_said(run, fails, args: list[str], named: str) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
+def test_what_does_not_go_for_a_run_is_said(quick_run, fails, args: list[str], named: str) -> None:
+    quick_run()
     assert named in fails(2, "export", "run", *args)
     assert os.listdir() == ["run"]
 

@@ -56,22 +56,22 @@ def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
 
 
 def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
-    longer = ("--seeds", "0:4", "--set", "steps=600", "eval_every=10", "batch_size=128")
+    longer = ("--seeds", "0:4", "--set", "steps=240", "eval_every=10", "batch_size=128")
     first, second = start_both(*longer)
     read_until(first, "step 10 of")
-    time.sleep(0.5)
+    time.sleep(0.2)
     second.send_signal(signal.SIGTERM)
     for process in (first, second):
         _, err = finish(process, code=75)
         assert "jaxmi: stopped at step" in err
     (saved,) = Path("run/state").glob("*/*")
-    assert 10 <= int(saved.name) < 600
+    assert 10 <= int(saved.name) < 240
     for process in start_both(*longer):
         finish(process)
     record = json.loads(Path("run/run.json").read_text())
     assert [run["seed"] for run in record["runs"]] == [0, 1, 2, 3]
     lines = Path("run/metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 4 * 60
+    assert len(lines) == 4 * 24
 
 
 def test_a_host_that_fails_ends_the_others() -> None:
@@ -146,7 +146,5 @@ def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
         (["--save-every", "0"], "--save-every 0"),
     ],
 )
-def test_flags_that_do_not_fit_are_named(args: list[str], named: str) -> None:
-    _, err = finish(start(*RUN, *args), code=2)
-    assert err.count("\n") == 1
-    assert named in err
+def test_flags_that_do_not_fit_are_named(fails, args: list[str], named: str) -> None:
+    assert named in fails(2, *RUN, *args)

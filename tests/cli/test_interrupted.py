@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-QUICK = ["--set", "steps=20", "eval_every=10"]
-
 
 def interrupt(*args: str, after: str, pattern: str = "*") -> subprocess.CompletedProcess:
     """Starts the real command; a moment after a line on stderr and a path, presses Ctrl-C."""
@@ -37,8 +35,8 @@ def test_a_run_interrupted_while_compiling_leaves_nothing() -> None:
     assert not Path("run").exists()
 
 
-def test_an_interrupted_force_puts_the_earlier_run_back(run) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
+def test_an_interrupted_force_puts_the_earlier_run_back(quick_run) -> None:
+    quick_run()
     before = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}
     interrupt("regenerate", "transformer", "--out", "run", "--force", after="compiling")
     after = {path: path.read_bytes() for path in Path("run").rglob("*") if path.is_file()}

@@ -101,8 +101,8 @@ def test_all_writes_a_folder_per_challenge(capsys, mnist_data) -> None:
         assert (Path("both") / name / "seed-00000" / "params.safetensors").is_file()
 
 
-def test_force_replaces_a_run_and_nothing_less_does(run, fails) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
+def test_force_replaces_a_run_and_nothing_less_does(run, fails, quick_run) -> None:
+    quick_run()
     before = Path("run/seed-00000/params.safetensors").read_bytes()
     line = fails(2, "regenerate", "transformer", "--out", "run")
     assert "run holds a run with recipe.steps = 20, asked for is 1000; name another folder" in line

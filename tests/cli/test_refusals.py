@@ -11,8 +11,8 @@ from jaxmi.data import mnist
 QUICK = ["--set", "steps=20", "eval_every=10"]
 
 
-def test_a_damaged_seed_folder_is_named(run, fails) -> None:
-    run("regenerate", "transformer", "--out", "run", *QUICK)
+def test_a_damaged_seed_folder_is_named(quick_run, fails) -> None:
+    quick_run()
     again = ("regenerate", "transformer", "--out", "run", *QUICK)
     config = Path("run/seed-00000/config.json")
     whole = config.read_text()
@@ -129,8 +129,8 @@ def test_a_diverging_run_says_so_and_leaves_nothing(capsys, in_an_empty_folder: 
     assert list(in_an_empty_folder.iterdir()) == []
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(run, fails) -> None:
-    (entry,) = run("regenerate", "transformer", "--out", "run", *QUICK)["runs"]
-    config = Path(entry["checkpoint"]) / "config.json"
+def test_a_checkpoint_of_another_architecture_is_refused(quick_run, fails) -> None:
+    seed = Path(quick_run()) / "seed-00000"
+    config = seed / "config.json"
     config.write_text(config.read_text().replace('"n_heads": 8', '"n_heads": 4'))
-    assert "model" in fails(2, "evaluate", entry["checkpoint"])
+    assert "model" in fails(2, "evaluate", str(seed))

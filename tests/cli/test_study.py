@@ -1,15 +1,18 @@
 """`jaxmi study`: every study in its quick form, from the command to the figure."""
 
+import contextlib
 import json
+import runpy
 import shutil
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
 import jsonschema
 import pytest
 
+from jaxmi.cli.main import main
 from jaxmi.cli.study import Name
 from jaxmi.report.studies.draw import DRAWN
 from jaxmi.studies import conduct
@@ -18,12 +21,41 @@ from jaxmi.studies.registry import STUDIES
 SCHEMA = json.loads(Path(conduct.__file__).with_name("result.schema.json").read_text())
 SHARES = ("share", "rate", "accuracy", "unseen", "seen", "claim", "probe", "residue_read")
 """Findings whose names begin so are shares."""
+ALL = [
+    name if name == "agreement" else pytest.param(name, marks=pytest.mark.slow) for name in STUDIES
+]
+"""The quickest study stands for all where time is short."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The networks of all quick studies: those that several need are trained once."""
     return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def conducted(tmp_path_factory: pytest.TempPathFactory, runs: Path, mnist_data) -> dict[str, Path]:
+    """The studies that `quick_study` has conducted, and where."""
+    return {}
+
+
+@pytest.fixture
+def quick_study(
+    conducted: dict[str, Path], run, runs: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], dict]:
+    """Conduct a study in its quick form, each once; put its folder to `out`, return its result."""
+
+    def quick_study(name: str) -> dict:
+        if name not in conducted:
+            folder = tmp_path_factory.mktemp("conducted")
+            with contextlib.chdir(folder):
+                result = run("study", name, "--quick", "--out", "out", "--runs", str(runs))
+            (folder / "printed.json").write_text(json.dumps(result))
+            conducted[name] = folder
+        shutil.copytree(conducted[name] / "out", "out")
+        return json.loads((conducted[name] / "printed.json").read_text())
+
+    return quick_study
 
 
 def test_every_study_has_a_name_a_figure_and_a_script() -> None:
@@ -35,9 +67,9 @@ def test_every_study_has_a_name_a_figure_and_a_script() -> None:
         assert all(f"{word}:" in text for word in ("Command", "Time", "Expected"))
 
 
-@pytest.mark.parametrize("name", list(STUDIES))
-def test_the_quick_form_keeps_the_laws(name: str, run, runs: Path, mnist_data) -> None:
-    result = run("study", name, "--quick", "--out", "out", "--runs", str(runs))
+@pytest.mark.parametrize("name", ALL)
+def test_the_quick_form_keeps_the_laws(name: str, quick_study, run, runs: Path) -> None:
+    result = quick_study(name)
     jsonschema.validate(result, SCHEMA)
     assert result["study"] == name
     assert result["provenance"]["quick"]
@@ -85,10 +117,10 @@ def _check(name: str, found: dict[str, float]) -> None:
 
 
 def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
-    run, fails, runs: Path, mnist_data
+    quick_study, run, fails, runs: Path
 ) -> None:
     quick = ("study", "agreement", "--quick", "--runs", str(runs))
-    first = run(*quick, "--out", "out")
+    first = quick_study("agreement")
     more = run(*quick, "--out", "out", "--seeds", "100:103")
     assert more["provenance"]["seeds"] == [100, 101, 102]
     assert first["findings"]["cnn_shared"]["n"] == 2 < more["findings"]["cnn_shared"]["n"] == 3
@@ -109,28 +141,34 @@ def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
     assert Path("out/figure.png").read_text() == "a picture of mine"
 
 
-def test_what_another_study_measured_there_is_not_taken_for_ones_own(run, runs: Path) -> None:
+@pytest.mark.slow
+def test_what_another_study_measured_there_is_not_taken_for_ones_own(
+    quick_study, run, runs: Path
+) -> None:
     """As after a study that was stopped: its measurements are there, its result is not."""
-    periodic = ("study", "periodic", "--quick", "--runs", str(runs))
-    first = run(*periodic, "--out", "out")
+    alone = quick_study("boundary")
+    shutil.rmtree("out")
+    quick_study("periodic")
     for name in ("result.json", "figure.png", "figure.svg"):
         (Path("out") / name).unlink()
-    boundary = run("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
-    assert boundary["findings"]["mistakes"]["n"] == 2
-    again = run(*periodic, "--out", "again")
-    assert again["findings"] == first["findings"]
+    beside = run("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
+    assert beside["findings"] == alone["findings"]
+    assert beside["findings"]["mistakes"]["n"] == 2
 
 
-def test_scripts_take_the_commands_arguments() -> None:
+def test_scripts_take_the_commands_arguments(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     scripts = Path(__file__).parent.parent.parent / "scripts"
     for name in STUDIES:
         script = scripts / f"study_{name.replace('-', '_')}.py"
-        ended = subprocess.run(
-            [sys.executable, str(script), "--seeds", "5:3"], capture_output=True, text=True
-        )
-        assert ended.returncode == 2
-        assert ended.stderr.startswith("jaxmi: --seeds 5:3")
-        assert ended.stderr.count("\n") == 1
+        monkeypatch.setattr(sys, "argv", [str(script), "--seeds", "5:3"])
+        with pytest.raises(SystemExit) as caught:
+            runpy.run_path(str(script), run_name="__main__")
+        assert caught.value.code == 2
+        err = capsys.readouterr().err
+        assert err.startswith("jaxmi: --seeds 5:3")
+        assert err.count("\n") == 1
 
 
 def test_bad_input_is_refused_in_one_line(fails, runs: Path, tmp_path: Path) -> None:
@@ -147,9 +185,8 @@ def test_bad_input_is_refused_in_one_line(fails, runs: Path, tmp_path: Path) -> 
     assert not Path("out").exists()
 
 
-def test_findings_are_printed_for_a_person(capsys, runs: Path, mnist_data) -> None:
-    from jaxmi.cli.main import main
-
+def test_findings_are_printed_for_a_person(capsys, quick_study, runs: Path) -> None:
+    quick_study("agreement")
     main(["study", "agreement", "--quick", "--out", "out", "--runs", str(runs)])
     shown = capsys.readouterr().out
     assert "same mistakes" in shown

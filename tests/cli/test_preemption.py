@@ -127,13 +127,8 @@ def test_what_is_there_already_is_not_trained_again(capsys: pytest.CaptureFixtur
 
     first = json.loads(regenerate("0:2")[0])["runs"]
     before = results(Path("run"))
-<<<<<<< HEAD
-    out, err = finish(start(*short, "--seeds", "0:3"))
-    assert "2 of 3 seeds exist" in err
-=======
     out, err = regenerate("0:3")
-    assert "2 of 3 seeds are there already" in err
->>>>>>> 8d15125 (Test tiers: make test runs what is not marked slow, in a process per core; one quick run and each quick study is trained once for all tests of the command line)
+    assert "2 of 3 seeds exist" in err
     assert json.loads(out)["runs"][:2] == first
     assert {
         name: data

@@ -201,7 +201,8 @@ def compare(
             ratio,
         ),
         f"{name}_common_mistakes_shared": estimate(
-            f"share of the {common.sum()} pairs that half or more of these networks get wrong that the model gets wrong: {description}",
+            f"share of {common.sum()} pairs, wrong in half or more of these networks, that the "
+            f"model gets wrong too: {description}",
             ratio_columns(slips[:, common].sum(axis=1), common.sum()),
             ratio,
         ),

@@ -64,7 +64,7 @@ CHECKS = {
         ),
         Check(
             "armwise",
-            "arm-wise scrubbing: the true groups keep more labels than the best of 30 random ones",
+            "arm-wise scrubbing keeps more with the true groups than with any of 30 random ones",
             "armwise_true",
             "armwise_random_max",
         ),
@@ -165,6 +165,9 @@ METRICS = {
 }
 """Challenge -> the metrics whose spread over seeds is reported, as `jaxmi explain` names them."""
 
+WITH_ORIGINAL = ("transformer",)
+"""Challenges whose networks are also trained by the published recipe."""
+
 ORIGINAL_PREFIX = "original_"
 """Precedes the names of findings on networks by the published recipe."""
 
@@ -176,10 +179,6 @@ def trainings(name: str, quick: bool, data_dir: Path | None = None) -> list[Trai
     """Return the published challenge and, for the transformer, a few networks as published."""
     base = plain(name, quick, data_dir)
     return [base, original_recipe(base)] if name in WITH_ORIGINAL and not quick else [base]
-
-
-WITH_ORIGINAL = ("transformer",)
-"""Challenges whose networks are also trained by the published recipe."""
 
 
 def measure(training: Training, trained: Trained) -> Measured:

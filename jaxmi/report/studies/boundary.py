@@ -108,7 +108,7 @@ def _draw_rates(axes: Axes, data: Mapping[str, Any]) -> None:
 def _draw_density(axes: Axes, findings: Mapping[str, Any]) -> None:
     arrangements = [
         (name, label)
-        for name, label in (("alternate", "every 2nd row"), ("blocks", "blocks of 14 rows"))
+        for name, label in (("alternate", "every 2nd row"), ("blocks", "14-row blocks"))
         if f"{name}_rate_dense" in findings
     ]
     grouped_bars(

@@ -11,7 +11,7 @@ from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bar_heights, 
 
 RULES = {
     "published": "published\nlabels",
-    "residues": "residues\nrandomly permuted",
+    "residues": "residues\npermuted",
     "shuffled": "rows in\nrandom order",
     "constant": "one residue\neverywhere",
 }

@@ -1,10 +1,10 @@
-"""Puts studies' results into docs/: the numbers, the figures, and the tables of docs/findings.md.
+"""Copies the studies' results and figures into docs/, and fills the tables of docs/findings.md.
 
 Command:   .venv/bin/python scripts/publish_findings.py
-Time:      seconds
-Expected:  docs/studies/NAME.json and NAME.png for every study in runs/studies; in docs/findings.md
-           the lines after each `<!-- NAME: finding finding ... -->` and `<!-- NAME took -->`, up to
-           the next empty line, written anew
+Time:      seconds; each study before that: `.venv/bin/jaxmi study NAME --out runs/studies/NAME`
+Writes:    docs/studies/NAME.json and NAME.png for every study in runs/studies; in docs/findings.md
+           the lines from each `<!-- NAME: finding finding ... -->` and `<!-- NAME took -->` to the
+           next empty line
 """
 
 import json
@@ -23,7 +23,7 @@ BLOCK = re.compile(r"(<!-- ([a-z-]+)(:? )([\w. ]+) -->\n)((?:[^\n]+\n)*)")
 
 
 def main() -> None:
-    """Copies what was found, and writes the page anew."""
+    """Copy the results and the figures, and fill the page."""
     DOCS.mkdir(exist_ok=True)
     for name in STUDIES:
         if (RUNS / name / "result.json").is_file():
@@ -33,26 +33,26 @@ def main() -> None:
 
 
 def filled(page: str) -> str:
-    """Returns the page with every block as the results have it."""
+    """Return the page with every generated block as the results in docs/studies/ have it."""
 
     def fill(block: re.Match[str]) -> str:
         head, name, _, keys, _ = block.groups()
         result = json.loads((DOCS / f"{name}.json").read_text())
-        lines = _took(result) if keys == "took" else markdown(result["findings"], keys.split())
+        lines = _run_line(result) if keys == "took" else markdown(result["findings"], keys.split())
         return f"{head}{lines}\n"
 
     return BLOCK.sub(fill, page)
 
 
-def _took(result: dict[str, Any]) -> str:
-    """How a study was run, and how long that took."""
-    about = result["provenance"]
-    minutes = [about[f"{part}_seconds"] / 60 for part in ("train", "measure")]
-    networks = sum(one["seeds"] for one in about["networks"])
-    name, seeds = result["study"], about["seeds"]
+def _run_line(result: dict[str, Any]) -> str:
+    """Say how a study was run, and how long it took."""
+    provenance = result["provenance"]
+    train, measure = (provenance[f"{part}_seconds"] / 60 for part in ("train", "measure"))
+    n_networks = sum(training["seeds"] for training in provenance["networks"])
+    name, seeds = result["study"], provenance["seeds"]
     return (
-        f"`.venv/bin/python scripts/study_{name.replace('-', '_')}.py`: {networks} networks, seeds "
-        f"{seeds[0]} to {seeds[-1]}; {minutes[0]:.0f} min of training and {minutes[1]:.0f} of "
+        f"`.venv/bin/jaxmi study {name} --out runs/studies/{name}`: {n_networks} networks, seeds "
+        f"{seeds[0]} to {seeds[-1]}; {train:.0f} min of training and {measure:.0f} of "
         f"measuring on 2 cores, some beside other work. [All numbers](studies/{name}.json)."
     )
 

@@ -1,1 +1,1 @@
-"""Questions asked of many seeds; one file per question."""
+"""Questions asked of many networks, one file per study; `registry.py` says how to add one."""

@@ -1,4 +1,8 @@
-"""Do different seeds make the same mistakes, and does their vote come closer to the program?"""
+"""Do different seeds make the same mistakes, and does their vote come closer to the program?
+
+Networks of both challenges differ only by their seed. The mistakes that they share are compared
+with what independence would give, and majority votes of random sets of networks with single ones.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.studies.bootstrap import exactly, find, find_of_pairs
+from jaxmi.studies.bootstrap import estimate, estimate_over_pairs, exact
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -20,81 +24,85 @@ from jaxmi.studies.study import (
 )
 
 DRAWS = 200
-"""How many random sets of networks vote, for each size but the largest."""
+"""The number of random sets of networks that vote, for each size but the largest."""
 
 
 def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
-    """Both published challenges."""
+    """Return both published challenges."""
     return [plain("transformer", quick, data_dir), plain("cnn", quick, data_dir)]
 
 
 def measure(training: Training, trained: Trained) -> Measured:
-    """The logit difference on every test input."""
+    """Compute the logit difference on every test input."""
     challenge = training.challenge
     logits = challenge.logits(trained.params, challenge.splits["test"])
     return {"difference": (logits[:, 1] - logits[:, 0]).astype(np.float32)}
 
 
 def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
-    """Overlap of mistakes, and accuracy of votes, for each challenge."""
+    """Estimate the overlap of mistakes, and the accuracy of votes, for each challenge."""
     findings: dict[str, Finding] = {}
     data = {}
     for training in trainings:
         challenge = training.challenge
         truth = challenge.labels[challenge.splits["test"]] == 1
-        found = measurements[training.name].values()
-        differences = np.stack([measured["difference"] for measured in found])
-        findings |= _overlap(challenge.name, (differences > 0) != truth)
+        networks = measurements[training.name].values()
+        differences = np.stack([measured["difference"] for measured in networks])
+        wrong = (differences > 0) != truth
+        findings |= _overlap(challenge.name, wrong)
         votes, curve = _votes(challenge.name, differences, truth)
         findings |= votes
         data[challenge.name] = {
             "wrong_networks": np.bincount(
-                ((differences > 0) != truth).sum(axis=0), minlength=len(differences) + 1
+                wrong.sum(axis=0), minlength=len(differences) + 1
             ).tolist(),
-            "independent": independent_counts(
-                ((differences > 0) != truth).mean(axis=1), len(truth)
-            ),
+            "independent": independent_counts(wrong.mean(axis=1), len(truth)),
             "votes": curve,
         }
     return Conclusion(findings, data)
 
 
 def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
-    """How many mistakes two networks share, against independence."""
+    """Compare the mistakes that two networks share with those expected by independence."""
     n, m = wrong.shape
     mistakes = wrong.sum(axis=1).astype(np.float64)
     shared = wrong.astype(np.float64) @ wrong.T
     own = np.broadcast_to(mistakes[:, None], shared.shape)
     expected = np.outer(mistakes, mistakes) / m
     findings = {
-        f"{name}_mistakes": find(f"{name}: mistakes a network, of {m} test inputs", mistakes),
-        f"{name}_shared": find_of_pairs(
+        f"{name}_mistakes": estimate(f"{name}: mistakes per network, of {m} test inputs", mistakes),
+        f"{name}_shared": estimate_over_pairs(
             f"{name}: share of a network's mistakes that another makes too", shared, own
         ),
-        f"{name}_shared_by_chance": find_of_pairs(
-            f"{name}: the same, if networks erred independently", expected, own
+        f"{name}_shared_by_chance": estimate_over_pairs(
+            f"{name}: the same if networks erred independently", expected, own
         ),
-        f"{name}_overlap": find_of_pairs(
+        f"{name}_overlap": estimate_over_pairs(
             f"{name}: shared mistakes over those expected by independence", shared, expected
         ),
     }
-    # Of these networks, and of no others: what all of more networks get wrong is less.
-    these, ever = f"of these {n} networks", int(wrong.any(axis=0).sum())
-    counts = {"mistakes_of_any": (f"{name}: inputs that any {these} gets wrong", ever)}
-    for key, share, words in (("half", 0.5, "half or more"), ("all", 1.0, "all")):
-        often = wrong.mean(axis=0) >= share
-        counts[f"wrong_in_{key}"] = (
-            f"{name}: share of mistakes on inputs that {words} {these} get wrong",
-            wrong[:, often].sum() / max(wrong.sum(), 1),
+    # Without intervals, for these depend on the number of networks: more get less wrong together.
+    these, n_any = f"of these {n} networks", int(wrong.any(axis=0).sum())
+    values = {"mistakes_of_any": (f"{name}: inputs that any {these} gets wrong", n_any)}
+    for key, share, quantity in (("half", 0.5, "half or more"), ("all", 1.0, "all")):
+        inputs = wrong.mean(axis=0) >= share
+        values[f"wrong_in_{key}"] = (
+            f"{name}: share of mistakes on inputs that {quantity} {these} get wrong",
+            wrong[:, inputs].sum() / max(wrong.sum(), 1),
         )
     return findings | {
-        f"{name}_{key}": replace(exactly(words, value), n=n)
-        for key, (words, value) in counts.items()
+        f"{name}_{key}": replace(exact(description, value), n=n)
+        for key, (description, value) in values.items()
     }
 
 
 def independent_counts(rates: Float[np.ndarray, "n"], m: int) -> list[float]:
-    """Inputs that 0, 1, ... n networks would get wrong if each erred at its rate, independently."""
+    """Return the expected inputs that 0, 1, ... n networks get wrong if they err independently.
+
+    Args:
+      rates: Each network's error rate.
+      m: The number of inputs.
+    """
     counts = np.array([1.0])
     for rate in rates:
         counts = np.convolve(counts, [1 - rate, rate])
@@ -104,15 +112,15 @@ def independent_counts(rates: Float[np.ndarray, "n"], m: int) -> list[float]:
 def _votes(
     name: str, differences: Float[np.ndarray, "n m"], truth: Bool[np.ndarray, "m"]
 ) -> tuple[dict[str, Finding], list[dict[str, float | int]]]:
-    """The accuracy of majority votes and of summed logit differences, by how many take part."""
+    """Estimate the accuracy of majority votes and of summed logits, by the number of networks."""
     n = len(differences)
     rng = np.random.default_rng(0)
     curve = []
     for size in [k for k in (1, 2, 4, 8, 16, 32, 64) if k < n] + [n]:
         draws = 1 if size == n else DRAWS
-        chosen = [rng.permutation(n)[:size] for _ in range(draws)]
-        right = np.array([_vote_right(differences[rows], truth).mean() for rows in chosen])
-        summed = [((differences[rows].sum(axis=0) > 0) == truth).mean() for rows in chosen]
+        subsets = [rng.permutation(n)[:size] for _ in range(draws)]
+        right = np.array([_vote_score(differences[networks], truth).mean() for networks in subsets])
+        summed = [((differences[networks].sum(axis=0) > 0) == truth).mean() for networks in subsets]
         curve.append(
             {
                 "networks": size,
@@ -122,14 +130,14 @@ def _votes(
             }
         )
     single = ((differences > 0) == truth).mean(axis=0)
-    gained = _vote_right(differences, truth) - single
+    gained = _vote_score(differences, truth) - single
     return {
-        f"{name}_accuracy": find(
+        f"{name}_accuracy": estimate(
             f"{name}: a network's accuracy, test", ((differences > 0) == truth).mean(axis=1)
         ),
         f"{name}_vote": _over_inputs(
             f"{name}: accuracy of the vote of all {n}; interval over test inputs",
-            _vote_right(differences, truth),
+            _vote_score(differences, truth),
             n,
         ),
         f"{name}_vote_gain": _over_inputs(
@@ -143,17 +151,17 @@ def _votes(
     }, curve
 
 
-def _vote_right(differences: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "m"]:
-    """1 where the majority is right, a half where it is a tie."""
+def _vote_score(differences: np.ndarray, truth: np.ndarray) -> Float[np.ndarray, "m"]:
+    """Return 1 where the majority is right, 0.5 where it is a tie."""
     votes = 2 * (differences > 0).sum(axis=0) - len(differences)
     return np.where(votes == 0, 0.5, (votes > 0) == truth)
 
 
-def _over_inputs(words: str, values: Float[np.ndarray, "m"], n: int) -> Finding:
-    """A mean over test inputs, its interval by the normal approximation: they are thousands."""
+def _over_inputs(description: str, values: Float[np.ndarray, "m"], n: int) -> Finding:
+    """Return the mean over thousands of test inputs, its interval by normal approximation."""
     half = 1.96 * values.std() / np.sqrt(len(values))
     mean = float(values.mean())
-    return Finding(mean, float(mean - half), float(mean + half), n, words)
+    return Finding(mean, float(mean - half), float(mean + half), n, description)
 
 
 STUDY = Study(

@@ -1,10 +1,14 @@
-"""Intervals by the bootstrap: networks drawn again, with replacement."""
+"""Estimates with 95 % intervals: networks, or rows of the domain, are resampled with replacement.
+
+The percentile bootstrap is that of Efron, "Bootstrap methods: another look at the jackknife"
+(1979); shares of networks have the interval of Clopper and Pearson (1934).
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, Num
+from jaxtyping import Bool, Float, Int, Num
 from scipy.stats import beta
 
 from jaxmi.errors import InputError
@@ -17,44 +21,52 @@ Statistic = Callable[[Float[np.ndarray, "draws n *rest"]], Float[np.ndarray, "dr
 
 
 def mean(samples: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
-    """The mean of each sample."""
+    """Return the mean of each sample."""
     return samples.mean(axis=1)
 
 
 def median(samples: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
-    """The median of each sample."""
+    """Return the median of each sample."""
     return np.median(samples, axis=1)
 
 
 def ratio(samples: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, "draws"]:
-    """The ratio of two sums over each sample; 0 where the second is 0."""
-    above, below = np.moveaxis(samples.sum(axis=1), -1, 0)
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
-
-
-def beside(above: np.ndarray, below: int | np.integer | np.ndarray) -> Float[np.ndarray, "*n 2"]:
-    """Columns for `ratio`: what is counted, and what it is counted in."""
-    return np.stack([above, np.broadcast_to(np.asarray(below, np.float64), above.shape)], axis=-1)
+    """Return the ratio of two sums over each sample; 0 where the second is 0."""
+    numerator, denominator = np.moveaxis(samples.sum(axis=1), -1, 0)
+    return _divide(numerator, denominator)
 
 
 def ratio_of_ratios(samples: Float[np.ndarray, "draws n 4"]) -> Float[np.ndarray, "draws"]:
-    """One such ratio divided by another; 0 where that is 0."""
-    above, below = ratio(samples[..., :2]), ratio(samples[..., 2:])
-    return np.divide(above, below, out=np.zeros_like(above), where=below != 0)
+    """Return the ratio of two such ratios; 0 where the second is 0."""
+    return _divide(ratio(samples[..., :2]), ratio(samples[..., 2:]))
 
 
-def find(
-    words: str, values: Num[np.ndarray, "n *rest"], statistic: Statistic = mean, seed: int = 0
+def ratio_columns(
+    numerator: np.ndarray, denominator: int | np.integer | np.ndarray
+) -> Float[np.ndarray, "*n 2"]:
+    """Stack a numerator and a denominator, which broadcasts, as the columns of `ratio`."""
+    below = np.broadcast_to(np.asarray(denominator, np.float64), numerator.shape)
+    return np.stack([numerator, below], axis=-1)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide; 0 where the denominator is 0."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
+
+
+def estimate(
+    description: str,
+    values: Num[np.ndarray, "n *rest"],
+    statistic: Statistic = mean,
+    seed: int = 0,
 ) -> Finding:
-    """Computes a statistic over networks with its 95 % percentile interval.
-
-    After Efron, "Bootstrap methods: another look at the jackknife" (1979).
+    """Compute a statistic over networks, and its interval over resampled networks.
 
     Args:
-      words: What is found.
+      description: What is estimated, and its unit.
       values: A number, or several, per network.
-      statistic: Of samples of networks.
-      seed: Draws the samples.
+      statistic: A function of samples of networks.
+      seed: The seed of the resampling.
 
     Raises:
       InputError: if there are no networks.
@@ -62,80 +74,96 @@ def find(
     values = np.asarray(values, np.float64)
     n = len(values)
     if n == 0:
-        raise InputError(f"{words}: of no network")
-    rows = np.random.default_rng(seed).integers(n, size=(DRAWS, n))
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(statistic(values[rows]), [tail, 100 - tail])
-    return Finding(float(statistic(values[None])[0]), float(low), float(high), n, words)
+        raise _no_networks(description)
+    low, high = _percentiles(statistic(values[_resample(n, seed)]))
+    return Finding(float(statistic(values[None])[0]), low, high, n, description)
 
 
-def find_over_rows(
-    words: str, values: Num[np.ndarray, "n rows *rest"], statistic: Statistic = mean
+def estimate_over_rows(
+    description: str, values: Num[np.ndarray, "n rows *rest"], statistic: Statistic = mean
 ) -> Finding:
-    """A statistic whose interval says what other rows might have given, not other networks.
+    """Compute a statistic over rows of the domain, and its interval over resampled rows.
 
-    Rows are drawn again, with replacement; of a row the networks' mean counts.
+    The interval says what other rows might have given, not other networks. Each row counts with
+    the mean over networks.
 
     Args:
-      words: What is found.
+      description: What is estimated, and its unit.
       values: A number, or several, per network and row.
-      statistic: Of samples of rows.
+      statistic: A function of samples of rows.
+
+    Raises:
+      InputError: if there are no rows.
     """
-    over_rows = find(f"{words}; interval over rows", values.mean(axis=0), statistic)
+    over_rows = estimate(f"{description}; interval over rows", values.mean(axis=0), statistic)
     return replace(over_rows, n=len(values))
 
 
-def find_of_pairs(
-    words: str, above: Float[np.ndarray, "n n"], below: Float[np.ndarray, "n n"]
+def estimate_over_pairs(
+    description: str, numerators: Float[np.ndarray, "n n"], denominators: Float[np.ndarray, "n n"]
 ) -> Finding:
-    """The ratio of two sums over all pairs of different networks, with its 95 % interval.
+    """Compute the ratio of two sums over all pairs of different networks, and its interval.
 
-    Networks are drawn again, with replacement; a network that is drawn twice makes no pair with
-    itself. Pairs are not drawn: those of one network go together.
+    Networks are resampled, not pairs, for the pairs of one network depend on each other. A network
+    that is drawn twice makes no pair with itself.
 
     Args:
-      words: What is found.
-      above: Of the first network and the second, what is counted.
-      below: What it is counted in.
+      description: What is estimated, and its unit.
+      numerators: A number for each first and second network.
+      denominators: The same.
 
     Raises:
       InputError: if there are fewer than two networks.
     """
-    n = len(above)
+    n = len(numerators)
     if n < 2:
-        raise InputError(f"{words}: of {n} networks, so of no pair")
+        raise InputError(f"{description}: {n} networks make no pair; two at least are needed")
     different = ~np.eye(n, dtype=bool)
-    rows = np.random.default_rng(0).integers(n, size=(DRAWS, n))
-    times = (rows[..., None] == np.arange(n)).sum(axis=1).astype(np.float64)
+    counts = (_resample(n)[..., None] == np.arange(n)).sum(axis=1).astype(np.float64)
 
-    def over_pairs(times: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
-        sums = [((times @ (table * different)) * times).sum(axis=1) for table in (above, below)]
-        return np.divide(*sums, out=np.zeros(len(times)), where=sums[1] != 0)
+    def over_pairs(counts: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
+        tables = (numerators * different, denominators * different)
+        return _divide(*(((counts @ table) * counts).sum(axis=1) for table in tables))
 
-    tail = 100 * (1 - LEVEL) / 2
-    drawn = times[(times > 0).sum(axis=1) > 1]  # of one network alone there are no pairs
-    low, high = np.percentile(over_pairs(drawn), [tail, 100 - tail])
-    return Finding(float(over_pairs(np.ones((1, n)))[0]), float(low), float(high), n, words)
+    drawn = counts[(counts > 0).sum(axis=1) > 1]  # one network alone makes no pair
+    low, high = _percentiles(over_pairs(drawn))
+    return Finding(float(over_pairs(np.ones((1, n)))[0]), low, high, n, description)
 
 
-def exactly(words: str, value: int | float) -> Finding:
-    """A number that follows from the labels alone, and has no interval."""
-    return Finding(float(value), float(value), float(value), 0, words)
+def estimate_share(description: str, holds: Bool[np.ndarray, "n"]) -> Finding:
+    """Compute the share of networks for which something holds, and its Clopper-Pearson interval.
 
-
-def share(words: str, held: Bool[np.ndarray, "n"]) -> Finding:
-    """The share of networks of which something holds, with its 95 % Clopper-Pearson interval.
-
-    The bootstrap would say nothing where it holds of all or of none. After Clopper and Pearson,
-    "The use of confidence or fiducial limits" (1934).
+    The bootstrap would give no interval where it holds for all networks, or for none. After Clopper
+    and Pearson, "The use of confidence or fiducial limits" (1934).
 
     Raises:
       InputError: if there are no networks.
     """
-    n, k = len(held), int(held.sum())
+    n, k = len(holds), int(holds.sum())
     if n == 0:
-        raise InputError(f"{words}: of no network")
+        raise _no_networks(description)
     tail = (1 - LEVEL) / 2
     low = beta.ppf(tail, k, n - k + 1) if k else 0.0
     high = beta.ppf(1 - tail, k + 1, n - k) if k < n else 1.0
-    return Finding(k / n, float(low), float(high), n, words)
+    return Finding(k / n, float(low), float(high), n, description)
+
+
+def exact(description: str, value: int | float) -> Finding:
+    """Return a number that follows from labels and split alone, without an interval."""
+    return Finding(float(value), float(value), float(value), 0, description)
+
+
+def _resample(n: int, seed: int = 0) -> Int[np.ndarray, "draws n"]:
+    """Draw indices with replacement."""
+    return np.random.default_rng(seed).integers(n, size=(DRAWS, n))
+
+
+def _percentiles(draws: Float[np.ndarray, "draws"]) -> tuple[float, float]:
+    """Return the ends of the interval."""
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def _no_networks(description: str) -> InputError:
+    return InputError(f"{description}: there are no networks to estimate it from")

@@ -1,9 +1,7 @@
-"""Conducts a study: trains what is missing, measures what is not measured, concludes.
+"""How a study is conducted: train the missing networks, measure each of them, conclude.
 
-What was measured on a network is kept beside the result, with a fingerprint of the network, so that
-a study that was stopped goes on, and one with more seeds measures only the new ones.
-
-A study's networks: read from their run folder, trained first where they are missing.
+The measurements of a network are stored beside the result, with a fingerprint of the network. So a
+study that was stopped is resumed, and one with more seeds measures only the new networks.
 """
 
 import hashlib
@@ -30,41 +28,47 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Watcher, train_seeds
 
 Watch = Callable[[Training, int], AbstractContextManager[Watcher]]
-"""(training, seeds to train) -> what is told of their progress."""
+"""(training, number of seeds to train) -> a watcher of their progress."""
+
+SCHEMA = "jaxmi study result, version 1"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
+FINGERPRINT, SECONDS, COMMIT = "_fingerprint", "_seconds", "_commit"
+"""The names of what is stored beside the measurements of a network."""
 
 
 @dataclass(frozen=True)
 class NetworkStore:
-    """Run folders side by side, like those of `jaxmi regenerate`, one per training."""
+    """Run folders side by side, one per training, like those of `jaxmi regenerate`."""
 
     folder: Path
     watch: Watch
     stop: Callable[[], bool]
     """Says whether training was asked to stop."""
 
-    def fill(self, training: Training, seeds: Sequence[int]) -> float:
-        """Trains those seeds that are not there.
+    def train_missing(self, training: Training, seeds: Sequence[int]) -> float:
+        """Train the seeds that the run folder does not hold.
 
         Returns:
-          Seconds that training took all of them, now or before, each compilation counted once.
+          The seconds of training of all these seeds, whenever they were trained, with each
+          compilation counted once.
 
         Raises:
           InputError: if the folder holds another run, or cannot be used.
-          DivergedError: if seeds diverge; the others are there.
+          DivergedError: if seeds diverge; the others are saved.
           UnavailableError: if the training state cannot be saved.
-          StoppedError: if `stop` said so; the same call goes on.
+          StoppedError: if `stop` said so; the same call resumes.
         """
         challenge, recipe = training.challenge, training.recipe
         with RunFolder(
             self._path(training), challenge, training.recipe_name, recipe, variant=training.variant
         ) as folder:
-            left = folder.left(seeds)
-            if left:
-                with self.watch(training, len(left)) as watcher:
+            missing = folder.left(seeds)
+            if missing:
+                with self.watch(training, len(missing)) as watcher:
                     for result in train_seeds(
                         challenge,
                         recipe,
-                        left,
+                        missing,
                         width=batch_width(challenge, recipe, len(seeds)),
                         watchers=[folder, watcher],
                         store=StateStore(folder.state_path),
@@ -73,30 +77,24 @@ class NetworkStore:
                         folder.add(result)
             folder.finish(seeds)
             runs = [run for run in folder.runs if run["seed"] in set(seeds)]
-        compiled = {run["compile_seconds"] for run in runs}
-        return sum(run["train_seconds"] for run in runs) + sum(compiled)
+        compilations = {run["compile_seconds"] for run in runs}
+        return sum(run["train_seconds"] for run in runs) + sum(compilations)
 
     def load(self, training: Training, seed: int) -> Trained:
-        """Reads a network that is there.
+        """Read a trained network.
 
         Raises:
-          InputError: if it is not, or is damaged.
+          InputError: if it is missing or damaged.
         """
         path = self.checkpoint(training, seed)
         return Trained(seed, load_checkpoint(path).params, read_curve(path))
 
     def checkpoint(self, training: Training, seed: int) -> Path:
-        """Where a network is."""
+        """Return the folder of a network."""
         return self._path(training) / f"seed-{seed:05d}"
 
     def _path(self, training: Training) -> Path:
         return self.folder / training.name
-
-
-SCHEMA = "jaxmi study result, version 1"
-PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy")
-FINGERPRINT, SECONDS, COMMIT = "_fingerprint", "_seconds", "_commit"
-"""What is kept beside what was measured."""
 
 
 def conduct(
@@ -106,51 +104,53 @@ def conduct(
     quick: bool,
     networks: NetworkStore,
     folder: Path,
-    tell: Callable[[str], None],
-    anew: bool = False,
+    log: Callable[[str], None],
+    remeasure: bool = False,
 ) -> dict[str, Any]:
-    """Conducts a study.
+    """Conduct a study.
 
     Args:
-      study: Which.
+      study: The study.
       trainings: What it trains.
-      seeds: Of each training.
-      quick: Whether they are trained few steps only, to see that it works.
-      networks: Where networks are, or will be.
-      folder: Where this study's measurements are kept.
-      tell: Is told what is done next.
-      anew: Measure also what was measured before.
+      seeds: The seeds of each training.
+      quick: Whether the trainings are the quick ones.
+      networks: Where networks are read from and written to.
+      folder: Where this study's measurements are stored.
+      log: Takes a line that says what is done next.
+      remeasure: Measure again what was measured before.
 
     Returns:
       The result, as JSON types; `result.schema.json` describes it.
 
     Raises:
-      InputError, DivergedError, UnavailableError, StoppedError: as `NetworkStore.fill`.
+      InputError, DivergedError, UnavailableError, StoppedError: as `NetworkStore.train_missing`.
     """
-    measured: dict[str, dict[int, Measured]] = {}
-    facts, measuring, n_new = [], 0.0, 0
+    measurements: dict[str, dict[int, Measured]] = {}
+    networks_used, seconds_measuring, n_new = [], 0.0, 0
     commits: set[str] = set()
     for number, training in enumerate(trainings, 1):
-        tell(f"{study.name}: networks {number} of {len(trainings)}, {training.name}")
+        log(f"{study.name}: networks {number} of {len(trainings)}, {training.name}")
         own_seeds = seeds[: training.max_seeds]
-        seconds = networks.fill(training, own_seeds)
-        facts.append(_facts(training, own_seeds, seconds))
-        measured[training.name] = {}
+        seconds = networks.train_missing(training, own_seeds)
+        networks_used.append(_provenance(training, own_seeds, seconds))
+        measurements[training.name] = {}
         for seed in own_seeds:
             if networks.stop():
                 raise StoppedError(f"stopped before seed {seed} of {training.name} was measured")
-            found, is_new = _measure(study, training, seed, networks, folder, anew)
+            measured, is_new = _measure(study, training, seed, networks, folder, remeasure)
             n_new += is_new
-            measuring += float(found.pop(SECONDS))
-            commits.add(str(found.pop(COMMIT, "")))
-            del found[FINGERPRINT]
-            measured[training.name][seed] = found
-    n = sum(len(of) for of in measured.values())
-    tell(f"{study.name}: {n_new} networks measured, {n - n_new} known already; concluding")
-    began = time.perf_counter()
-    conclusion = study.conclude(trainings, measured)
-    measuring += time.perf_counter() - began
-    return _result(study, conclusion, seeds, quick, facts, sorted(commits), measuring)
+            seconds_measuring += float(measured.pop(SECONDS))
+            commits.add(str(measured.pop(COMMIT, "")))
+            del measured[FINGERPRINT]
+            measurements[training.name][seed] = measured
+    n = sum(len(by_seed) for by_seed in measurements.values())
+    log(f"{study.name}: {n_new} networks measured, {n - n_new} read from {folder}; concluding")
+    start = time.perf_counter()
+    conclusion = study.conclude(trainings, measurements)
+    seconds_measuring += time.perf_counter() - start
+    return _result(
+        study, conclusion, seeds, quick, networks_used, sorted(commits), seconds_measuring
+    )
 
 
 def _measure(
@@ -159,12 +159,12 @@ def _measure(
     seed: int,
     networks: NetworkStore,
     folder: Path,
-    anew: bool,
+    remeasure: bool,
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """Measures a network, or reads what was measured on it before; with what is kept beside.
+    """Measure a network, or read what was measured on it before.
 
     Returns:
-      What was measured; whether it was now.
+      The measurements, with what is stored beside them; whether they are new.
     """
     path = folder / training.name / f"seed-{seed:05d}.npz"
     checkpoint = networks.checkpoint(training, seed)
@@ -172,20 +172,21 @@ def _measure(
         parameters = (checkpoint / "params.safetensors").read_bytes()
     except OSError as error:
         raise InputError(f"{error.filename}: {error.strerror}; remove {checkpoint}") from error
-    mark = hashlib.sha256(parameters + jaxmi.__version__.encode()).hexdigest()
-    if path.is_file() and not anew:
-        known = read_archive(path)
-        if str(known.get(FINGERPRINT)) == mark:
-            return known, False
-    began = time.perf_counter()
-    found = dict(study.measure(training, networks.load(training, seed)))
-    found |= {FINGERPRINT: np.array(mark), SECONDS: np.array(time.perf_counter() - began)}
-    found[COMMIT] = np.array(commit() or "")
-    write_archive(path, found)
-    return found, True
+    fingerprint = hashlib.sha256(parameters + jaxmi.__version__.encode()).hexdigest()
+    if path.is_file() and not remeasure:
+        stored = read_archive(path)
+        if str(stored.get(FINGERPRINT)) == fingerprint:
+            return stored, False
+    start = time.perf_counter()
+    measured = dict(study.measure(training, networks.load(training, seed)))
+    measured[FINGERPRINT] = np.array(fingerprint)
+    measured[SECONDS] = np.array(time.perf_counter() - start)
+    measured[COMMIT] = np.array(commit() or "")
+    write_archive(path, measured)
+    return measured, True
 
 
-def _facts(training: Training, seeds: Sequence[int], seconds: float) -> dict[str, Any]:
+def _provenance(training: Training, seeds: Sequence[int], seconds: float) -> dict[str, Any]:
     return {
         "name": training.name,
         "challenge": training.challenge.name,
@@ -203,31 +204,31 @@ def _result(
     quick: bool,
     networks: list[dict[str, Any]],
     commits: list[str],
-    measuring: float,
+    seconds_measuring: float,
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "study": study.name,
         "question": study.question,
-        "findings": {name: found.to_json() for name, found in conclusion.findings.items()},
+        "findings": {name: finding.to_json() for name, finding in conclusion.findings.items()},
         "data": dict(conclusion.data),
         "provenance": {
             "jaxmi_version": jaxmi.__version__,
             "commit": commit(),
-            "measured_at": [one or None for one in commits],
+            "measured_at": [name or None for name in commits],
             "versions": {name: version(name) for name in PACKAGES},
             "seeds": list(seeds),
             "quick": quick,
             "networks": networks,
-            "train_seconds": round(sum(one["train_seconds"] for one in networks), 1),
-            "measure_seconds": round(measuring, 1),
+            "train_seconds": round(sum(runs["train_seconds"] for runs in networks), 1),
+            "measure_seconds": round(seconds_measuring, 1),
         },
     }
 
 
 @cache
 def commit() -> str | None:
-    """The source's commit, with a plus sign if files have changed; None if installed."""
+    """Return the source's commit, with "+" if files have changed since; None if installed."""
     here = Path(__file__)
 
     def git(*arguments: str) -> str:
@@ -236,7 +237,7 @@ def commit() -> str | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", here.name)  # else it is installed in another's checkout
+        git("ls-files", "--error-unmatch", here.name)  # fails if installed below another checkout
         changed = git("status", "--porcelain", "--untracked-files=no", "--", str(here.parents[1]))
         return git("rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):

@@ -1,14 +1,14 @@
-"""What a study is: networks to train, what to measure on each, what follows from all.
+"""The parts of a study: networks to train, measurements of each network, conclusions from all.
 
-Measuring is a pure function of one network, concluding one of all measurements; so a study can stop
-anywhere and go on, and its parts can be tested on networks that were made up.
-
-The trainings that studies have in common: plain ones, and variants of labels and splits.
+`Study.measure` is a pure function of one network and `Study.conclude` one of all measurements, so a
+study can stop anywhere and be resumed, and can be tested on synthetic networks. The end of the file
+has the trainings that several studies use: the published challenges, and variants of their labels
+and splits.
 """
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from jaxmi.training.seeds import Point
 from jaxmi.types import Params
 
 QUICK = "quick"
-"""The name of recipes that take so few steps that little is learned."""
+"""The name of recipes with so few steps that the networks learn little."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,23 +33,24 @@ class Training:
     """The name of their run folder."""
 
     challenge: Challenge
-    """What they are trained on: the published challenge, or one with other labels or splits."""
+    """What they are trained on: a published challenge, or one with other labels or splits."""
 
     recipe_name: str
     recipe: Recipe
 
     variant: str | None = None
-    """How labels or splits differ from the published challenge's; None: they do not."""
+    """How labels or splits differ from the published challenge's; None: they do not. Run folders
+    store this text, and a run is resumed only if it is the same."""
 
     data_dir: Path | None = None
-    """The folder with MNIST that was named, if one was."""
+    """The folder with MNIST that the user named, if any."""
 
     max_seeds: int | None = None
-    """Train only the first so many seeds, for networks that take long; None: all."""
+    """Train at most so many of the seeds, for networks that take long; None: all."""
 
     @property
     def is_quick(self) -> bool:
-        """Whether they are trained only to see that a study works."""
+        """Whether the networks only serve to try a study."""
         return self.recipe_name == QUICK
 
 
@@ -59,78 +60,85 @@ class Trained:
 
     seed: int
     params: Params
-    """After the last step."""
+    """Parameters after the last step."""
     curve: Sequence[Point]
 
 
 Measured = Mapping[str, np.ndarray]
-"""What was measured on a network, by name."""
+"""The measurements of one network, by name. Names are stored on disk."""
 
 Measurements = Mapping[str, Mapping[int, Measured]]
-"""Training's name -> seed -> what was measured."""
+"""Training's name -> seed -> measurements of that network."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A number, with its interval."""
+    """A number with its interval."""
 
     value: float
     low: float
-    """The interval's lower end; 95 %, by bootstrap over seeds unless `words` say otherwise."""
+    """The lower end of the 95 % interval, by bootstrap over networks unless `description` says
+    otherwise."""
     high: float
     n: int
-    """How many networks it is of; 0: none, it follows from labels and split alone."""
-    words: str
-    """What it is, and in which unit."""
+    """How many networks it is computed from; 0: it follows from labels and split alone."""
+    description: str
+    """What the number is, and its unit."""
 
     def to_json(self) -> dict[str, Any]:
-        """Returns it as JSON types."""
-        return asdict(self)
+        """Return the finding as `result.schema.json` describes it."""
+        return {
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "n": self.n,
+            "words": self.description,
+        }
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What a study found."""
+    """What follows from a study's measurements."""
 
     findings: Mapping[str, Finding]
     data: Mapping[str, Any]
-    """What its figure is drawn from beside the findings, as JSON types."""
+    """What the figure shows beside the findings, as JSON types."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """A question, and how it is answered."""
+    """A question, and the functions that answer it."""
 
     name: str
     question: str
     n_seeds: int
-    """How many seeds of each training answer it, unless the user says otherwise."""
+    """The number of seeds per training, unless the user names seeds."""
 
     trainings: Callable[[bool, Path | None], list[Training]]
-    """(quick, folder with MNIST) -> what to train; quick networks show only that all works."""
+    """(quick, folder with MNIST) -> what to train; quick networks only show that the study runs."""
 
     main: tuple[str, ...]
-    """The findings that answer the question."""
+    """The names of the findings that answer the question."""
 
     measure: Callable[[Training, Trained], Measured]
     conclude: Callable[[Sequence[Training], Measurements], Conclusion]
 
 
 FIRST_SEED = 100
-"""Studies' seeds start here: the recipes were chosen on seeds below."""
+"""The first seed of every study. The recipes were chosen on smaller seeds."""
 
 ORIGINAL = "transformer-published"
 """The run folder of transformers by the published recipe, as `jaxmi regenerate` names it."""
 
 ORIGINAL_SEEDS = 4
-"""How many of them: each takes as long as thirty of the others."""
+"""The number of networks by the published recipe: one takes as long as thirty `fast` ones."""
 
 QUICK_STEPS = {"transformer": (100, 50), "cnn": (40, 20)}
-"""Challenge -> steps and points of the curve when a study is only to be tried."""
+"""Challenge -> steps, and steps between points of the curve, of quick trainings."""
 
 
 def recipe_for(name: str, quick: bool) -> tuple[str, Recipe]:
-    """Returns the recipe's name and numbers: `fast`, or so few steps that little is learned."""
+    """Return the name and the recipe of a challenge's trainings: `fast`, or a quick form of it."""
     recipe = RECIPES[name]["fast"]
     if not quick:
         return "fast", recipe
@@ -139,7 +147,7 @@ def recipe_for(name: str, quick: bool) -> tuple[str, Recipe]:
 
 
 def plain(name: str, quick: bool, data_dir: Path | None = None) -> Training:
-    """The published challenge; its run folder is that of `jaxmi regenerate NAME`."""
+    """Return a published challenge's training, in the run folder of `jaxmi regenerate NAME`."""
     recipe_name, recipe = recipe_for(name, quick)
     return Training(
         f"{name}-{recipe_name}",
@@ -151,7 +159,7 @@ def plain(name: str, quick: bool, data_dir: Path | None = None) -> Training:
 
 
 def original_recipe(base: Training) -> Training:
-    """Challenge 2 again, trained as the published network was; few seeds."""
+    """Return challenge 2's training by the recipe of the published network, with few seeds."""
     return replace(
         base,
         name=ORIGINAL,
@@ -164,18 +172,18 @@ def original_recipe(base: Training) -> Training:
 def variant(
     base: Training,
     name: str,
-    words: str,
+    description: str,
     labels: Int[np.ndarray, "..."] | None = None,
     train: Int[np.ndarray, "m"] | None = None,
 ) -> Training:
-    """The same network on other labels, or another split, or both.
+    """Return a training of the same network on other labels, or another split, or both.
 
     Args:
-      base: What to vary.
+      base: The training to vary.
       name: Added to the name.
-      words: What is different.
+      description: What is different.
       labels: Labels of the whole domain.
-      train: Rows to train on; all others are tested on.
+      train: Indices of the inputs to train on; all others are tested on.
     """
     challenge = base.challenge
     if labels is not None:
@@ -185,11 +193,11 @@ def variant(
         test = np.setdiff1d(np.arange(len(challenge.inputs), dtype=np.int32), train)
         splits = {"train": train.astype(np.int32), "test": test}
         challenge = replace(challenge, splits=splits, curve_splits=splits)
-    words = f"{words} (labels and split {_digest(challenge)})"
-    return replace(base, name=f"{base.name}-{name}", challenge=challenge, variant=words)
+    description = f"{description} (labels and split {_digest(challenge)})"
+    return replace(base, name=f"{base.name}-{name}", challenge=challenge, variant=description)
 
 
 def _digest(challenge: Challenge) -> str:
-    """Tells two variants apart, should their words stay and their arrays change."""
+    """Return a digest that tells variants apart whose descriptions are the same."""
     arrays = (challenge.labels, challenge.splits["train"])
     return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:12]

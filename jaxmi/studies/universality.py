@@ -1,13 +1,12 @@
-"""Do all seeds learn the published solutions' mechanism? One study for each challenge.
+"""Do all seeds learn the mechanism of the published solutions? One study for each challenge.
 
-Every network is explained as `jaxmi explain` explains it, with its controls. Each claim is then a
-comparison, within a network, of a figure with its control; a claim is universal if it holds in
-every seed. How figures spread over seeds, and which seeds stand apart, is reported beside.
-
-What the published solutions claim of a network, each against a control of the same network.
+Every network is explained as `jaxmi explain` explains it, with its controls. A study checks a
+network: each check compares a metric of the network with its control in the same network, or with
+a number. A check is universal if it holds in every seed. The study also reports how metrics spread
+over seeds, and which seeds are outliers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +18,7 @@ from jaxtyping import Bool, Float
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explanation.cnn_solution import explain_cnn
 from jaxmi.explanation.transformer_solution import explain_transformer
-from jaxmi.studies.bootstrap import find, median, share
+from jaxmi.studies.bootstrap import estimate, estimate_share, median
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -35,99 +34,110 @@ from jaxmi.types import Figures
 
 
 @dataclass(frozen=True)
-class Claim:
-    """Something said of a network: a figure, against a control or a bar."""
+class Check:
+    """A comparison of a network's metric with a control or a number."""
 
     name: str
-    words: str
-    figure: str
+    description: str
+    metric: str
     control: str | int | float
-    """Another figure that it must exceed, or a number."""
+    """Another metric that it must exceed, or a number."""
     equal: bool = False
     """Whether it must equal the number instead."""
 
-    def holds(self, figures: Figures) -> bool:
-        """Whether it holds of a network."""
-        bar = figures[self.control] if isinstance(self.control, str) else self.control
-        value = figures[self.figure]
+    def holds(self, metrics: Figures) -> bool:
+        """Return whether a network passes."""
+        bar = metrics[self.control] if isinstance(self.control, str) else self.control
+        value = metrics[self.metric]
         return value == bar if self.equal else value > bar
 
 
-CLAIMS = {
+CHECKS = {
     "cnn": (
-        Claim("detectors", "there are 1 detectors", "neurons_right", 0),
-        Claim("anti_detectors", "there are anti-1 detectors", "neurons_left", 0),
-        Claim(
+        Check("detectors", "there are clue detectors", "neurons_right", 0),
+        Check("anti_detectors", "there are anti-clue detectors", "neurons_left", 0),
+        Check(
             "specific",
             "each half of the images needs its own group more than random groups, on average",
             "kept_without_other",
             "kept_without_other_random_mean",
         ),
-        Claim(
+        Check(
             "armwise",
-            "arm-wise scrubbing: the true groups keep more labels than the best of 30 random ones",
+            "arm-wise scrubbing keeps more with the true groups than with any of 30 random ones",
             "armwise_true",
             "armwise_random_max",
         ),
-        Claim(
+        Check(
             "similarity",
             "scrubbing by similarity to the clue keeps more than by any of 30 other 1s",
             "scrub_0.001",
             "control_other_ones_scrub_max",
         ),
-        Claim(
+        Check(
             "armwise_trained",
             "arm-wise scrubbing keeps more than in the same seed's network before training",
             "armwise_true",
             "control_untrained_armwise_true",
         ),
-        Claim(
+        Check(
             "trained",
             "scrubbing by similarity keeps more than in the same seed's network before training",
             "scrub_0.001",
             "control_untrained_scrub_0.001",
         ),
-        Claim("clue", "the clue is found without the hint", "recovered_true_clue_rank", 1, True),
+        Check(
+            "clue",
+            "the clue ranks first of all images without the hint",
+            "recovered_true_clue_rank",
+            1,
+            True,
+        ),
     ),
     "transformer": (
-        Claim(
+        Check(
             "fixed_95",
             "fixing attention keeps more than 95 % of the labels",
             "fixed_baseline",
             0.95,
         ),
-        Claim(
+        Check(
             "plane",
             "scrub 1 in the plane of most variance keeps more than in the best of 5 random planes",
             "full_scrub_1",
             "control_leading_plane_scrub_1_max",
         ),
-        Claim(
+        Check(
             "filters",
             "two filters in that plane agree better than in the best of 5 random planes",
             "full_filters_agreement",
             "control_leading_plane_filters_agreement_max",
         ),
-        Claim(
+        Check(
             "sides",
             "scrub 1+2 keeps more than with any of 5 pairs of turned sides",
             "full_scrub_1_2",
             "control_wrong_sides_scrub_1_2_max",
         ),
-        Claim(
+        Check(
             "goal_95", "the two filters alone give more than 95 % of the labels", "full_goal", 0.95
         ),
-        Claim("mlp", "the MLP alone keeps more than 99 % of the labels", "mlp_alone_kept", 0.99),
+        Check("mlp", "the MLP alone keeps more than 99 % of the labels", "mlp_alone_kept", 0.99),
     ),
 }
+"""Challenge -> the checks of the published solution. The names are part of the findings' names."""
 
 SCRUBS = ("1", "1star", "2", "3a", "3b", "1_2", "1_3a", "1_3b", "1_2_3a", "1_2_3b", "1_2_3a_3b")
-SHOWN = {
+METRICS = {
     "cnn": (
         *("pca_variance_1", "pca_variance_2", "neurons_left", "neurons_right", "neurons_dead"),
         *("live_neurons_towards_1", "similarity_band_agreement", "l1_band_agreement"),
         *("logit_diff_median", "logit_diff_mean"),
-        *(f"zero_{group}_{of}" for group in ("anti1", "one", "both") for of in ("median", "mean")),
+        *(
+            f"zero_{group}_{statistic}"
+            for group in ("anti1", "one", "both")
+            for statistic in ("median", "mean")
+        ),
         *(
             f"kept_{half}half_min_{group}"
             for half in ("anti1", "one")
@@ -153,127 +163,155 @@ SHOWN = {
         *("control_random_plane_scrub_1", "mlp_zero_kept", "mlp_alone_kept", "constant_answer"),
     ),
 }
-"""Challenge -> the figures whose spread over seeds is reported, as `jaxmi explain` names them."""
+"""Challenge -> the metrics whose spread over seeds is reported, as `jaxmi explain` names them."""
 
+WITH_ORIGINAL = ("transformer",)
+"""Challenges whose networks are also trained by the published recipe."""
 
-QUICK_INPUTS = {"cnn": 4000, "transformer": 1500}
-"""Inputs that are looked at when a study is only to be tried."""
+ORIGINAL_PREFIX = "original_"
+"""Precedes the names of findings on networks by the published recipe."""
 
-APART = 4.0
-"""A seed stands apart if a figure is so many robust standard deviations from the median."""
+OUTLIER = 4.0
+"""A seed is an outlier if a metric is so many robust standard deviations from the median."""
 
 
 def trainings(name: str, quick: bool, data_dir: Path | None = None) -> list[Training]:
-    """The published challenge; of the transformer, a few networks by the published recipe too."""
+    """Return the published challenge and, for the transformer, a few networks as published."""
     base = plain(name, quick, data_dir)
-    return [base, original_recipe(base)] if name == "transformer" and not quick else [base]
+    return [base, original_recipe(base)] if name in WITH_ORIGINAL and not quick else [base]
 
 
 def measure(training: Training, trained: Trained) -> Measured:
-    """Every figure of the published solution on a network."""
+    """Explain a network, with all metrics of the published solution."""
     challenge = training.challenge
-    part = _part(challenge) if training.is_quick else challenge
-    if challenge.name == "transformer":
-        figures = explain_transformer(part, trained.params).figures
-    else:
-        start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
-        figures = explain_cnn(part, trained.params, {"untrained": start}).figures
+    part = SUBSETS[challenge.name](challenge) if training.is_quick else challenge
+    metrics = EXPLAIN[challenge.name](part, trained)
     test = challenge.splits["test"]
-    right = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
-    figures["test_accuracy"] = float(right.mean())
-    return {name: np.asarray(value, np.float64) for name, value in figures.items()}
+    correct = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
+    metrics["test_accuracy"] = float(correct.mean())
+    return {name: np.asarray(value, np.float64) for name, value in metrics.items()}
 
 
-def _part(challenge: Challenge) -> Challenge:
-    """A challenge of fewer inputs, to be explained quickly."""
-    n = QUICK_INPUTS[challenge.name]
-    if challenge.name == "cnn":
-        rows = np.arange(n)
-        return replace(
-            challenge,
-            inputs=challenge.inputs[rows],
-            labels=challenge.labels[rows],
-            solution=replace(challenge.solution, images=n),
-        )
-    rows = np.random.default_rng(0).permutation(len(challenge.labels))[:n]
-    return replace(challenge, inputs=challenge.inputs[rows], labels=challenge.labels[rows])
+def _explain_cnn(challenge: Challenge, trained: Trained) -> Figures:
+    """Explain a CNN; the untrained control is the same seed's network before training."""
+    start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
+    return explain_cnn(challenge, trained.params, {"untrained": start}).figures
+
+
+def _explain_transformer(challenge: Challenge, trained: Trained) -> Figures:
+    return explain_transformer(challenge, trained.params).figures
+
+
+EXPLAIN: dict[str, Callable[[Challenge, Trained], Figures]] = {
+    "cnn": _explain_cnn,
+    "transformer": _explain_transformer,
+}
+"""Challenge -> what explains its networks."""
+
+
+def _first_images(challenge: Challenge, n: int) -> Challenge:
+    return replace(
+        challenge,
+        inputs=challenge.inputs[:n],
+        labels=challenge.labels[:n],
+        solution=replace(challenge.solution, images=n),
+    )
+
+
+def _random_pairs(challenge: Challenge, n: int) -> Challenge:
+    pairs = np.random.default_rng(0).permutation(len(challenge.labels))[:n]
+    return replace(challenge, inputs=challenge.inputs[pairs], labels=challenge.labels[pairs])
+
+
+SUBSETS: dict[str, Callable[[Challenge], Challenge]] = {
+    "cnn": partial(_first_images, n=4000),
+    "transformer": partial(_random_pairs, n=1500),
+}
+"""Challenge -> what takes fewer inputs of it, to be explained in the quick form."""
 
 
 def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
-    """In how many seeds each claim holds, how figures spread, and who stands apart."""
+    """Estimate how often each check holds and how metrics spread, and name the outliers."""
     challenge = trainings[0].challenge
-    claims = CLAIMS[challenge.name]
-    shown = (*SHOWN[challenge.name], "test_accuracy")
+    checks = CHECKS[challenge.name]
+    shown = (*METRICS[challenge.name], "test_accuracy")
     findings: dict[str, Finding] = {}
     held, values = {}, {}
-    for training, prefix in zip(trainings, ("", "original_"), strict=False):
-        networks = list(measurements[training.name].values())
-        figures = [{name: float(value) for name, value in one.items()} for one in networks]
-        held[prefix] = np.array([[claim.holds(one) for one in figures] for claim in claims])
-        values[prefix] = {name: np.array([one[name] for one in figures]) for name in shown}
-        found = claims_found(claims, held[prefix])
-        for name, of in values[prefix].items():
-            found[name] = find(f"median over networks of `{name}`", of, median)
-        findings |= {f"{prefix}{name}": one for name, one in found.items()}
+    for training, prefix in zip(trainings, ("", ORIGINAL_PREFIX), strict=False):
+        networks = [
+            {name: float(value) for name, value in measured.items()}
+            for measured in measurements[training.name].values()
+        ]
+        held[prefix] = np.array(
+            [[check.holds(metrics) for metrics in networks] for check in checks]
+        )
+        values[prefix] = {name: np.array([metrics[name] for metrics in networks]) for name in shown}
+        own_findings = check_findings(checks, held[prefix])
+        for name, spread in values[prefix].items():
+            own_findings[name] = estimate(f"median over networks of `{name}`", spread, median)
+        findings |= {f"{prefix}{name}": finding for name, finding in own_findings.items()}
     seeds = list(measurements[trainings[0].name])
     tables = {
-        prefix: {name: of.round(5).tolist() for name, of in table.items()}
+        prefix: {name: spread.round(5).tolist() for name, spread in table.items()}
         for prefix, table in values.items()
     }
+    published = challenge.solution.figures
     data = {
         "seeds": seeds,
         "values": tables[""],
-        "original": tables.get("original_", {}),
-        "published": {k: v for k, v in challenge.solution.figures.items() if k in shown},
-        "claims": {claim.name: claim.words for claim in claims},
+        "original": tables.get(ORIGINAL_PREFIX, {}),
+        "published": {name: value for name, value in published.items() if name in shown},
+        "claims": {check.name: check.description for check in checks},
         "failing": {
-            claim.name: np.array(seeds)[~ok].tolist()
-            for claim, ok in zip(claims, held[""], strict=True)
+            check.name: np.array(seeds)[~passed].tolist()
+            for check, passed in zip(checks, held[""], strict=True)
         },
-        "apart": stand_apart(seeds, values[""]),
+        "apart": outliers(seeds, values[""]),
     }
     return Conclusion(findings, data)
 
 
-def claims_found(claims: Sequence[Claim], held: Bool[np.ndarray, "claims n"]) -> dict[str, Finding]:
-    """In how many networks each claim holds, and in how many they hold together."""
-    compared = np.array([isinstance(claim.control, str) for claim in claims])
-    found = {
-        f"claim_{claim.name}": share(f"networks in which {claim.words}", ok)
-        for claim, ok in zip(claims, held, strict=True)
+def check_findings(
+    checks: Sequence[Check], held: Bool[np.ndarray, "checks n"]
+) -> dict[str, Finding]:
+    """Estimate the share of networks in which each check holds, and all of them together."""
+    compared = np.array([isinstance(check.control, str) for check in checks])
+    findings = {
+        f"claim_{check.name}": estimate_share(f"networks in which {check.description}", passed)
+        for check, passed in zip(checks, held, strict=True)
     }
-    words = "networks in which all claims hold"
-    found["claims_compared"] = share(
-        f"{words} that compare with a control", np.all(held[compared], axis=0)
+    description = "networks in which all checks hold"
+    findings["claims_compared"] = estimate_share(
+        f"{description} that compare with a control", np.all(held[compared], axis=0)
     )
-    found["claims_all"] = share(words, np.all(held, axis=0))
-    return found
+    findings["claims_all"] = estimate_share(description, np.all(held, axis=0))
+    return findings
 
 
-def stand_apart(
+def outliers(
     seeds: Sequence[int], values: dict[str, Float[np.ndarray, "n"]]
 ) -> list[dict[str, str | int | float]]:
-    """Names the seeds that stand apart, and in what; after Iglewicz and Hoaglin (1993).
+    """Return the seeds whose metrics are outliers, after Iglewicz and Hoaglin (1993).
 
     The robust standard deviation is 1.4826 times the median distance from the median.
     """
-    found = []
-    for name, of in values.items():
-        middle = np.median(of)
-        spread = 1.4826 * np.median(np.abs(of - middle))
-        if spread == 0:
+    rows: list[dict[str, str | int | float]] = []
+    for name, spread in values.items():
+        middle = np.median(spread)
+        deviation = 1.4826 * np.median(np.abs(spread - middle))
+        if deviation == 0:
             continue
-        for seed, value in zip(seeds, of, strict=True):
-            if abs(value - middle) > APART * spread:
-                found.append(
+        for seed, value in zip(seeds, spread, strict=True):
+            if abs(value - middle) > OUTLIER * deviation:
+                rows.append(
                     {
                         "seed": seed,
                         "figure": name,
                         "value": round(float(value), 5),
-                        "deviations": round(float((value - middle) / spread), 1),
+                        "deviations": round(float((value - middle) / deviation), 1),
                     }
                 )
-    return sorted(found, key=lambda one: (one["seed"], one["figure"]))
+    return sorted(rows, key=lambda row: (row["seed"], row["figure"]))
 
 
 def _study(challenge: str, question: str, *main: str) -> Study:
@@ -282,7 +320,7 @@ def _study(challenge: str, question: str, *main: str) -> Study:
         question=question,
         n_seeds=32,
         trainings=partial(trainings, challenge),
-        main=(*(f"claim_{claim.name}" for claim in CLAIMS[challenge]), "claims_all", *main),
+        main=(*(f"claim_{check.name}" for check in CHECKS[challenge]), "claims_all", *main),
         measure=measure,
         conclude=conclude,
     )
@@ -292,5 +330,5 @@ CNN = _study("cnn", "Does every CNN learn detectors and anti-detectors of the cl
 TRANSFORMER = _study(
     "transformer",
     "Does every transformer add up embeddings and filter them in a plane?",
-    *(f"original_claim_{claim.name}" for claim in CLAIMS["transformer"]),
+    *(f"{ORIGINAL_PREFIX}claim_{check.name}" for check in CHECKS["transformer"]),
 )

@@ -68,7 +68,14 @@ def write_study(
         networks = NetworkStore(runs, _watch, told)
         trainings = study.trainings(quick, data_dir)
         result = conduct(
-            study, trainings, seeds, quick, networks, out / MEASURED / name, logger.info, anew=force
+            study,
+            trainings,
+            seeds,
+            quick,
+            networks,
+            out / MEASURED / name,
+            logger.info,
+            remeasure=force,
         )
     with whole_files(out) as temporary:
         (temporary / RESULT).write_text(_lines(result))

@@ -1,4 +1,4 @@
-"""Shared mistakes against independence, and votes."""
+"""Mistakes that networks share, against independence, and votes."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,14 @@ def trainings(mnist_data) -> list[Training]:
     return agreement.trainings(quick=True)
 
 
-def conclude(trainings: list[Training], wrong_of) -> Conclusion:
-    """On networks that are wrong where `wrong_of(n, m)` says."""
+def conclude(trainings: list[Training], draw_wrong) -> Conclusion:
+    """Conclude on synthetic networks that are wrong where `draw_wrong(n, m)` says."""
     measurements = {}
     for training in trainings:
         challenge = training.challenge
         truth = challenge.labels[challenge.splits["test"]] == 1
-        answers = truth ^ wrong_of(N, len(truth))
-        difference = np.where(answers, 1.0, -1.0).astype(np.float32)
+        predictions = truth ^ draw_wrong(N, len(truth))
+        difference = np.where(predictions, 1.0, -1.0).astype(np.float32)
         measurements[training.name] = {100 + i: {"difference": difference[i]} for i in range(N)}
     return agreement.conclude(trainings, measurements)
 
@@ -34,11 +34,11 @@ def test_networks_that_err_alike_share_everything_and_gain_nothing_by_voting(tra
 
     conclusion = conclude(trainings, alike)
     for name in ("transformer", "cnn"):
-        found = {key: one.value for key, one in conclusion.findings.items()}
-        assert found[f"{name}_shared"] == found[f"{name}_wrong_in_all"] == 1
-        assert found[f"{name}_overlap"] == pytest.approx(20, rel=0.01)
-        assert found[f"{name}_vote_gain"] == 0
-        assert found[f"{name}_vote"] == found[f"{name}_accuracy"]
+        values = {key: finding.value for key, finding in conclusion.findings.items()}
+        assert values[f"{name}_shared"] == values[f"{name}_wrong_in_all"] == 1
+        assert values[f"{name}_overlap"] == pytest.approx(20, rel=0.01)
+        assert values[f"{name}_vote_gain"] == 0
+        assert values[f"{name}_vote"] == values[f"{name}_accuracy"]
         vote, m = conclusion.findings[f"{name}_vote"], sum(conclusion.data[name]["wrong_networks"])
         wanted = 2 * 1.96 * np.sqrt(vote.value * (1 - vote.value) / m)
         assert vote.high - vote.low == pytest.approx(wanted, rel=0.01)
@@ -50,11 +50,11 @@ def test_independent_mistakes_overlap_by_chance_and_are_voted_down(trainings) ->
     rng = np.random.default_rng(0)
     conclusion = conclude(trainings, lambda n, m: rng.random((n, m)) < 0.1)
     for name in ("transformer", "cnn"):
-        found = {key: one.value for key, one in conclusion.findings.items()}
-        assert found[f"{name}_overlap"] == pytest.approx(1, abs=0.05)
-        assert found[f"{name}_shared"] == pytest.approx(0.1, abs=0.01)
-        assert found[f"{name}_wrong_in_all"] == 0
-        assert found[f"{name}_vote"] > 0.999
+        values = {key: finding.value for key, finding in conclusion.findings.items()}
+        assert values[f"{name}_overlap"] == pytest.approx(1, abs=0.05)
+        assert values[f"{name}_shared"] == pytest.approx(0.1, abs=0.01)
+        assert values[f"{name}_wrong_in_all"] == 0
+        assert values[f"{name}_vote"] > 0.999
         data = conclusion.data[name]
         votes = [point["majority"] for point in data["votes"]]
         assert (np.diff(votes) > -0.002).all()  # a tie of two counts as half right

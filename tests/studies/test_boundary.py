@@ -1,12 +1,12 @@
-"""The boundary study finds what was planted, and nothing where nothing was."""
+"""The boundary study on synthetic mistakes: it finds those that are there, and no others."""
 
 import numpy as np
 import pytest
-from studies.planted import measured
+from studies.synthetic import measured
 
 from jaxmi.programs.domain import P
 from jaxmi.studies import boundary, parts
-from jaxmi.studies.boundary import SHARES, dense_rows, is_dense
+from jaxmi.studies.boundary import SHARES, bent, dense_split, is_dense, straightened
 from jaxmi.studies.parts import CURVES, KINDS, ZONES, find_changes
 from jaxmi.studies.study import Conclusion, Training
 
@@ -20,7 +20,7 @@ def trainings() -> list[Training]:
 
 
 def conclude(trainings: list[Training], chances: dict[str, np.ndarray]) -> Conclusion:
-    """The study's conclusion on networks that err at random, by each pair's chance."""
+    """Conclude on synthetic networks that err at random, with a probability for each pair."""
     rng = np.random.default_rng(0)
     wrong = {name: {"wrong": rng.random((N, P, P)) < chances[name]} for name in NAMES}
     return boundary.conclude(trainings, measured(trainings, wrong))
@@ -28,11 +28,49 @@ def conclude(trainings: list[Training], chances: dict[str, np.ndarray]) -> Concl
 
 def test_the_trainings_are_what_their_names_say(trainings: list[Training]) -> None:
     labels = {training.name: training.challenge.labels for training in trainings}
-    assert (labels["transformer-quick-straight"] == parts.straightened().labels.reshape(-1)).all()
-    assert (labels["transformer-quick-bent"] == parts.bent().labels.reshape(-1)).all()
+    assert (labels["transformer-quick-straight"] == straightened().labels.reshape(-1)).all()
+    assert (labels["transformer-quick-bent"] == bent().labels.reshape(-1)).all()
     full = boundary.trainings(quick=False)
     assert [t.name for t in full if t.max_seeds] == ["transformer-published"]
     assert len({t.variant for t in full}) == len(full) - 1  # both plain ones have none
+
+
+def test_only_the_shapes_of_boundaries_are_changed() -> None:
+    own, straight, arc = parts.published(), straightened(), bent()
+    assert (straight.below_line == own.below_line).all()
+    assert (straight.residues == own.residues).all()
+    assert (arc.small_x == own.small_x).all()
+    assert (arc.small_y == own.small_y).all()
+    assert (arc.below_line != own.below_line).sum() > 1000
+    assert (straight.small_x != own.small_x).sum() > 1000
+    assert (straight.small_y != own.small_y).sum() > 1000
+
+
+def edge(table: np.ndarray) -> np.ndarray:
+    """Count the pairs of each row that satisfy a side."""
+    return table.sum(axis=1)
+
+
+def test_straightened_sides_are_straight_and_keep_their_ends() -> None:
+    straight, own = straightened(), parts.published()
+    # A straight boundary moves by steps that differ by one at most; a curved one does not.
+    for table, original, rows in (
+        (straight.small_x, own.small_x, slice(0, 47)),
+        (straight.small_y, own.small_y, slice(1, P)),
+    ):
+        steps, before = np.diff(edge(table)[rows]), np.diff(edge(original)[rows])
+        assert np.ptp(steps) <= 1
+        assert np.ptp(before) > 1
+    assert abs(edge(straight.small_x)[46] - edge(own.small_x)[46]) <= 1
+    assert abs(edge(straight.small_y)[[1, 112]] - edge(own.small_y)[[1, 112]]).max() <= 1
+
+
+def test_the_arc_bends_and_keeps_its_ends() -> None:
+    arc_edge, own = edge(bent().below_line), edge(parts.published().below_line)
+    assert abs(arc_edge[[21, 112]] - own[[21, 112]]).max() <= 2
+    assert (arc_edge[25:105] < own[25:105]).all()
+    assert np.ptp(np.diff(own[21:])) == 0
+    assert np.ptp(np.diff(arc_edge[21:])) > 5
 
 
 @pytest.mark.parametrize("arrangement", ["alternate", "blocks"])
@@ -40,7 +78,7 @@ def test_every_row_is_dense_in_one_turn_and_sparse_in_the_other(arrangement: str
     assert (is_dense(arrangement, 0) ^ is_dense(arrangement, 1)).all()
     assert SHARES[0] > 0.5 > SHARES[1]
     for turn in range(2):
-        rows = dense_rows(arrangement, turn)
+        rows = dense_split(arrangement, turn)
         assert len(np.unique(rows)) == len(rows)
         counts = np.bincount(rows // P, minlength=P)
         wanted = [round(P * share) for share in SHARES]
@@ -52,11 +90,11 @@ def test_mistakes_that_are_spread_evenly_are_found_to_be(trainings: list[Trainin
     assert sum(found[f"share_{zone}"].value for zone in ZONES) == pytest.approx(1)
     for zone in ZONES:
         assert found[f"rate_{zone}"].value == pytest.approx(0.1, abs=0.03)
-    for often in (0, 1, 2):
+    for times in (0, 1, 2):
         in_a_row = 0.1 * P / 2
-        assert found[f"mistakes_per_row_{often}"].value == pytest.approx(in_a_row, rel=0.1)
+        assert found[f"mistakes_per_row_{times}"].value == pytest.approx(in_a_row, rel=0.1)
     assert found["alternate_sparse_over_dense"].value == pytest.approx(1, abs=0.15)
-    # By chance, as many as there are test pairs per unit: a control for "per unit of boundary".
+    # The control for "per unit of boundary": by chance it is the number of test pairs per unit.
     assert found["straight_over_published_line"].value == pytest.approx(0.9, abs=0.15)
 
 
@@ -86,14 +124,14 @@ def held_out(training: Training) -> np.ndarray:
 
 
 def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
-    """Mistakes that go with a row's changes are predicted for other shapes; of curves, not."""
-    shapes = {"": parts.published(), "straight": parts.straightened(), "bent": parts.bent()}
+    """The prediction by rows holds for mistakes that follow row changes, not for curvature."""
+    shapes = {"": parts.published(), "straight": straightened(), "bent": bent()}
     per_row = {name: np.zeros((P, P)) for name in NAMES}
     curved = {name: np.zeros((P, P)) for name in NAMES}
-    for name, of in shapes.items():
-        often = (np.diff(of.labels, axis=1) != 0).sum(axis=1)
-        per_row[name] = np.broadcast_to(0.1 * often[:, None] ** 2, (P, P))
-        zones = find_changes(of).zones
+    for name, shape in shapes.items():
+        times = (np.diff(shape.labels, axis=1) != 0).sum(axis=1)
+        per_row[name] = np.broadcast_to(0.1 * times[:, None] ** 2, (P, P))
+        zones = find_changes(shape).zones
         bends = ("line",) if name == "bent" else () if name == "straight" else ("x4", "y4")
         curved[name] = 0.5 * np.isin(zones, [KINDS.index(kind) for kind in bends])
     found = conclude(trainings, per_row).findings
@@ -107,14 +145,14 @@ def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Trainin
 
 
 def test_an_effect_of_length_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
-    """As many mistakes to a unit of every boundary, whatever its shape."""
+    """Every boundary has the same mistakes per unit, whatever its shape."""
     chances = {name: np.zeros((P, P)) for name in NAMES}
     for name in ("", "straight", "bent"):
         changes, test = boundary.changes_of(name), held_out(trainings[0])
         for number, kind in enumerate(CURVES):
-            here = changes.zones == number
-            per_pair = 0.5 * changes.lengths[kind].sum() / (test & here).sum()
-            chances[name][here] = per_pair
+            zone = changes.zones == number
+            per_pair = 0.5 * changes.lengths[kind].sum() / (test & zone).sum()
+            chances[name][zone] = per_pair
     found = conclude(trainings, chances).findings
     for name in ("straight", "bent"):
         by_length = found[f"{name}_mistakes_by_length"].value

@@ -1,4 +1,4 @@
-"""Studies go on, reuse networks, and mix nothing up."""
+"""Studies are resumed, reuse networks and measurements, and never mix them up."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ from jaxmi.cli.main import main
 from jaxmi.errors import InputError, StoppedError
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.studies import conduct as conduct_module
-from jaxmi.studies.bootstrap import find
+from jaxmi.studies.bootstrap import estimate
 from jaxmi.studies.conduct import NetworkStore, conduct
 from jaxmi.studies.study import Conclusion, Study, Trained, Training, variant
 from jaxmi.training.recipe import Recipe
@@ -35,7 +35,7 @@ def training(transformer: Challenge) -> Training:
 
 
 class Counted:
-    """A study that remembers what it measured."""
+    """A study that records which networks it measured."""
 
     def __init__(self, training: Training) -> None:
         self.measured: list[tuple[str, int]] = []
@@ -55,32 +55,32 @@ class Counted:
         return {"bias": np.asarray(bias.mean())}
 
     def conclude(self, trainings, measurements) -> Conclusion:
-        values = [m["bias"] for of in measurements.values() for m in of.values()]
-        return Conclusion({"bias": find("", np.array(values))}, {})
+        values = [m["bias"] for by_seed in measurements.values() for m in by_seed.values()]
+        return Conclusion({"bias": estimate("", np.array(values))}, {})
 
 
-def run(study: Study, trainings, seeds, tmp_path: Path, stop=lambda: False, anew=False):
+def run(study: Study, trainings, seeds, tmp_path: Path, stop=lambda: False, remeasure=False):
     store = NetworkStore(tmp_path / "runs", lambda *_: nullcontext(Silent()), stop)
     folder = tmp_path / "measured"
-    return conduct(study, trainings, seeds, False, store, folder, lambda _: None, anew)
+    return conduct(study, trainings, seeds, False, store, folder, lambda _: None, remeasure)
 
 
-def test_what_was_trained_and_measured_is_not_done_again(training, tmp_path: Path) -> None:
+def test_networks_and_measurements_are_reused(training, tmp_path: Path) -> None:
     counted = Counted(training)
     first = run(counted.study, [training], [0, 1], tmp_path)
     params = tmp_path / "runs/few-steps/seed-00000/params.safetensors"
-    trained_at = params.stat().st_mtime_ns
+    written = params.stat().st_mtime_ns
     again = run(counted.study, [training], [0, 1], tmp_path)
     assert again["findings"] == first["findings"]
     assert counted.measured == [("few-steps", 0), ("few-steps", 1)]
     run(counted.study, [training], [0, 1, 2], tmp_path)
     assert counted.measured[2:] == [("few-steps", 2)]
-    assert params.stat().st_mtime_ns == trained_at
-    run(counted.study, [training], [0, 1], tmp_path, anew=True)
+    assert params.stat().st_mtime_ns == written
+    run(counted.study, [training], [0, 1], tmp_path, remeasure=True)
     assert counted.measured[3:] == [("few-steps", 0), ("few-steps", 1)]
 
 
-def test_a_network_that_was_trained_anew_is_measured_anew(training, tmp_path: Path) -> None:
+def test_a_network_that_has_changed_is_measured_again(training, tmp_path: Path) -> None:
     counted = Counted(training)
     run(counted.study, [training], [0, 1], tmp_path)
     other = tmp_path / "runs/few-steps/seed-00000/params.safetensors"
@@ -89,7 +89,7 @@ def test_a_network_that_was_trained_anew_is_measured_anew(training, tmp_path: Pa
     assert counted.measured[2:] == [("few-steps", 0)]
 
 
-def test_a_network_that_lost_its_parameters_is_named(training, tmp_path: Path) -> None:
+def test_a_network_without_parameters_is_named(training, tmp_path: Path) -> None:
     counted = Counted(training)
     run(counted.study, [training], [0, 1], tmp_path)
     missing = tmp_path / "runs/few-steps/seed-00001/params.safetensors"
@@ -100,7 +100,7 @@ def test_a_network_that_lost_its_parameters_is_named(training, tmp_path: Path) -
     assert run(counted.study, [training], [0, 1], tmp_path)["provenance"]["seeds"] == [0, 1]
 
 
-def test_a_study_that_is_stopped_goes_on(training: Training, tmp_path: Path) -> None:
+def test_a_study_that_is_stopped_is_resumed(training: Training, tmp_path: Path) -> None:
     counted = Counted(training)
     with pytest.raises(StoppedError):
         run(counted.study, [training], [0, 1], tmp_path, stop=lambda: True)
@@ -109,7 +109,7 @@ def test_a_study_that_is_stopped_goes_on(training: Training, tmp_path: Path) -> 
     assert len(counted.measured) == 2
 
 
-def test_long_trainings_take_the_first_seeds_only(training: Training, tmp_path: Path) -> None:
+def test_trainings_with_max_seeds_use_the_first_seeds(training: Training, tmp_path: Path) -> None:
     counted = Counted(training)
     few = replace(training, max_seeds=1)
     result = run(counted.study, [few], [5, 6], tmp_path)
@@ -125,12 +125,12 @@ def test_variants_have_folders_that_nothing_else_can_use(training, tmp_path: Pat
     with pytest.raises(InputError, match="variant"):
         run(counted.study, [training], [0, 1], tmp_path)
     other = variant(training, "turned", "labels turned", labels=labels * 0)
-    with pytest.raises(InputError, match="variant"):  # the same words, other labels
+    with pytest.raises(InputError, match="variant"):  # the same description, other labels
         run(counted.study, [replace(other, name="few-steps")], [0, 1], tmp_path)
-    for verb in ("evaluate", "explain", "recover"):
-        out = [] if verb == "evaluate" else ["--out", str(tmp_path / "out")]
+    for subcommand in ("evaluate", "explain", "recover"):
+        out = [] if subcommand == "evaluate" else ["--out", str(tmp_path / "out")]
         with pytest.raises(SystemExit) as ended:
-            main([verb, str(tmp_path / "runs/few-steps/seed-00000"), *out])
+            main([subcommand, str(tmp_path / "runs/few-steps/seed-00000"), *out])
         assert ended.value.code == 2
         assert "trained for a study" in capsys.readouterr().err
 
@@ -140,11 +140,11 @@ def test_a_variants_metrics_are_of_its_own_labels(training: Training, tmp_path: 
     turned = variant(training, "turned", "labels turned", labels=labels)
     counted = Counted(training)
     run(counted.study, [turned], [0, 1], tmp_path)
-    found = load_checkpoint(tmp_path / "runs" / turned.name / "seed-00000")
-    answers = turned.challenge.logits(found.params).argmax(axis=-1)
-    assert found.metrics["domain_accuracy"] == pytest.approx((answers == labels).mean())
-    assert found.variant is not None
-    assert found.variant.startswith("labels turned")
+    checkpoint = load_checkpoint(tmp_path / "runs" / turned.name / "seed-00000")
+    predictions = turned.challenge.logits(checkpoint.params).argmax(axis=-1)
+    assert checkpoint.metrics["domain_accuracy"] == pytest.approx((predictions == labels).mean())
+    assert checkpoint.variant is not None
+    assert checkpoint.variant.startswith("labels turned")
 
 
 def test_the_commit_is_of_the_source_and_of_no_checkout_around_it(

@@ -1,4 +1,4 @@
-"""Grids of data and decay; grokking is found where it was planted."""
+"""The grids of the decay study, and synthetic learning curves with grokking and without."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs.domain import P
 from jaxmi.studies import decay
-from jaxmi.studies.decay import learn
+from jaxmi.studies.decay import summarise
 from jaxmi.studies.study import Conclusion, Trained, Training
 
 STEPS = np.arange(100, 1001, 100)
@@ -16,16 +16,16 @@ FITTED_EARLY = np.where(STEPS < 300, 0.6, 1.0)
 
 
 def test_a_late_rise_of_test_accuracy_is_a_gain() -> None:
-    grokked = learn(STEPS, FITTED_EARLY, LATE)
+    grokked = summarise(STEPS, FITTED_EARLY, LATE)
     assert grokked.fit_step == 300
     assert grokked.gain == pytest.approx(0.8)
     assert (grokked.final, grokked.train_final) == (0.9, 1.0)
 
 
-def test_what_is_learned_together_is_none() -> None:
-    together = learn(STEPS, np.linspace(0.5, 1.0, 10), TOGETHER)
+def test_test_accuracy_that_rises_with_training_accuracy_is_no_gain() -> None:
+    together = summarise(STEPS, np.linspace(0.5, 1.0, 10), TOGETHER)
     assert together.gain == pytest.approx(0, abs=0.06)
-    worse = learn(STEPS, FITTED_EARLY, 1 - LATE)  # test accuracy falls: no gain either
+    worse = summarise(STEPS, FITTED_EARLY, 1 - LATE)  # test accuracy falls: no gain either
     assert worse.gain == 0
 
 
@@ -43,8 +43,8 @@ def test_the_grids_are_full(trainings: list[Training]) -> None:
     for name, decays in decay.DECAYS.items():
         grid = cells(trainings, name)
         sizes = {len(training.challenge.splits["train"]) for training in grid}
-        whole = P * P if name == "transformer" else 50_000
-        assert sizes == {whole * percent // 100 for percent in decay.SHARES}
+        n = P * P if name == "transformer" else 50_000
+        assert sizes == {n * percent // 100 for percent in decay.SHARES}
         assert {t.recipe.weight_decay for t in grid} == set(decays)
         assert len(grid) == len(sizes) * len(decays)
     assert len(cells(trainings, "transformer_long")) == 6
@@ -70,7 +70,7 @@ def test_shares_are_nested_and_nothing_trained_on_is_tested(trainings: list[Trai
 
 
 def conclude(trainings: list[Training], late: str) -> Conclusion:
-    """All cells learn train and test together, but for one that groks."""
+    """Conclude on cells that all learn train and test together, but for one that groks."""
     noise = np.random.default_rng(0)
     measurements = {}
     for training in trainings:
@@ -90,8 +90,8 @@ def test_a_cell_that_groks_is_found_and_no_other(trainings: list[Training]) -> N
     found = conclude(trainings, late).findings
     assert found["transformer_grokked"].value == pytest.approx(1 / 45)
     assert found["transformer_largest_gain"].value == pytest.approx(0.8, abs=0.01)
-    assert "weight decay 3" in found["transformer_largest_gain"].words
-    assert f"{P * P // 5} examples" in found["transformer_largest_gain"].words
+    assert "weight decay 3" in found["transformer_largest_gain"].description
+    assert f"{P * P // 5} examples" in found["transformer_largest_gain"].description
     for group in ("cnn", "transformer_long", "addition"):
         assert found[f"{group}_grokked"].value == 0
         assert found[f"{group}_gain"].value < 0.01
@@ -102,7 +102,7 @@ def test_a_cell_that_groks_is_found_and_no_other(trainings: list[Training]) -> N
     assert found["transformer_fitted"].value == 1
 
 
-def test_what_is_measured_is_the_curve(trainings: list[Training]) -> None:
+def test_the_measurement_is_the_curve(trainings: list[Training]) -> None:
     curve = [
         {"step": 10 * i, "train_accuracy": 0.9 + i, "test_accuracy": 0.1 + i} for i in range(4)
     ]
@@ -112,7 +112,7 @@ def test_what_is_measured_is_the_curve(trainings: list[Training]) -> None:
     assert found["test_accuracy"].tolist() == [0.1, 1.1, 2.1, 3.1]
 
 
-def test_the_control_is_found_where_it_groks(trainings: list[Training]) -> None:
+def test_grokking_of_the_control_is_found(trainings: list[Training]) -> None:
     found = conclude(trainings, trainings[-1].name).findings
     assert found["addition_grokked"].value == 1
     assert found["transformer_grokked"].value == 0

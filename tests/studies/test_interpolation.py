@@ -1,4 +1,4 @@
-"""Interpolators interpolate, and shared mistakes are told from chance."""
+"""Interpolators, and mistakes that they share with networks beyond chance."""
 
 from dataclasses import replace
 
@@ -28,48 +28,50 @@ def strata() -> np.ndarray:
     return np.repeat(np.arange(4), M // 4)
 
 
-def found(answers: np.ndarray, guessed: np.ndarray, strata: np.ndarray) -> dict[str, float]:
-    truth = np.zeros(M, bool)
-    return {
-        name: one.value for name, one in compare("row", answers, guessed, truth, strata).items()
-    }
+def compared(predictions: np.ndarray, guessed: np.ndarray, strata: np.ndarray) -> dict[str, float]:
+    findings = compare("row", predictions, guessed, np.zeros(M, bool), strata)
+    return {name: finding.value for name, finding in findings.items()}
 
 
 def test_a_model_that_is_the_network_makes_all_its_mistakes(strata: np.ndarray) -> None:
     wrong = np.random.default_rng(0).random((N, M)) < 0.05
-    f = found(wrong, wrong, strata)
-    assert f["row_mistakes_shared"] == f["row_agreement"] == 1
-    assert f["row_kappa"] == pytest.approx(1)
-    assert f["row_mistakes_by_chance"] == pytest.approx(0.05, abs=0.01)
-    assert f["row_accuracy"] == 1 - wrong.mean()
+    values = compared(wrong, wrong, strata)
+    assert values["row_mistakes_shared"] == values["row_agreement"] == 1
+    assert values["row_kappa"] == pytest.approx(1)
+    assert values["row_mistakes_by_chance"] == pytest.approx(0.05, abs=0.01)
+    assert values["row_accuracy"] == 1 - wrong.mean()
 
 
 def test_a_model_with_fewer_mistakes_can_share_all_of_its_own(strata: np.ndarray) -> None:
-    """A quarter of what every network gets wrong: so little it can share, and it shares all."""
+    """A model that gets a quarter of every network's mistakes wrong, and nothing else."""
     alike = np.broadcast_to(np.arange(M) % 20 == 0, (N, M))
     some = np.broadcast_to(np.arange(M) % 80 == 0, (N, M))
-    f = found(alike, some, strata)
-    assert f["row_mistakes_shared"] == f["row_common_mistakes_shared"] == 0.25
-    assert f["row_own_mistakes_shared"] == 1
-    assert f["row_kappa"] < 0.5
-    assert f["row_kappa_of_possible"] == pytest.approx(1)
+    values = compared(alike, some, strata)
+    assert values["row_mistakes_shared"] == values["row_common_mistakes_shared"] == 0.25
+    assert values["row_own_mistakes_shared"] == 1
+    assert values["row_kappa"] < 0.5
+    assert values["row_kappa_of_possible"] == pytest.approx(1)
 
 
 def test_independent_mistakes_are_shared_by_chance_only(strata: np.ndarray) -> None:
     rng = np.random.default_rng(0)
-    f = found(rng.random((N, M)) < 0.1, rng.random((N, M)) < 0.1, strata)
-    assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_chance"], abs=0.015)
-    assert f["row_kappa"] == pytest.approx(0, abs=0.02)
-    assert f["row_own_mistakes_shared"] == pytest.approx(0.1, abs=0.015)
+    values = compared(rng.random((N, M)) < 0.1, rng.random((N, M)) < 0.1, strata)
+    assert values["row_mistakes_shared"] == pytest.approx(
+        values["row_mistakes_by_chance"], abs=0.015
+    )
+    assert values["row_kappa"] == pytest.approx(0, abs=0.02)
+    assert values["row_own_mistakes_shared"] == pytest.approx(0.1, abs=0.015)
 
 
 def test_mistakes_at_the_same_distance_are_no_agreement(strata: np.ndarray) -> None:
-    """Both err near boundaries, each by itself: more than chance, no more than by distance."""
+    """Both err near boundaries, independently: more than chance, no more than by distance."""
     rng = np.random.default_rng(0)
     chance = np.where(strata == 0, 0.3, 0.01)
-    f = found(rng.random((N, M)) < chance, rng.random((N, M)) < chance, strata)
-    assert f["row_mistakes_shared"] > 2 * f["row_mistakes_by_chance"]
-    assert f["row_mistakes_shared"] == pytest.approx(f["row_mistakes_by_distance"], abs=0.02)
+    values = compared(rng.random((N, M)) < chance, rng.random((N, M)) < chance, strata)
+    assert values["row_mistakes_shared"] > 2 * values["row_mistakes_by_chance"]
+    assert values["row_mistakes_shared"] == pytest.approx(
+        values["row_mistakes_by_distance"], abs=0.02
+    )
 
 
 def test_distance_is_to_curves_and_line_and_not_to_bars() -> None:
@@ -98,27 +100,28 @@ def test_the_kernel_is_that_of_the_network_before_training() -> None:
     few = {**training.challenge.splits, "test": training.challenge.splits["test"][:200]}
     training = replace(training, challenge=replace(training.challenge, splits=few))
     params = [jax.jit(training.challenge.init)(jax.random.key(k)) for k in (1, 2)]
-    one, other = (interpolation.measure(training, Trained(100, of, [])) for of in params)
-    assert (one["ntk"] == other["ntk"]).all()
-    assert (one["answers"] != other["answers"]).any()
+    first, second = (interpolation.measure(training, Trained(100, p, [])) for p in params)
+    assert (first["ntk"] == second["ntk"]).all()
+    assert (first["answers"] != second["answers"]).any()
     another_seed = interpolation.measure(training, Trained(101, params[0], []))
-    assert (one["ntk"] != another_seed["ntk"]).any()
+    assert (first["ntk"] != another_seed["ntk"]).any()
 
 
 @pytest.fixture(scope="module")
-def pairs() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pairs to fit and to guess, on a small board; labels by a curve and the row's parity."""
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    """Pairs to fit and pairs to label, of a small domain."""
     rng = np.random.default_rng(0)
     board = np.stack(np.divmod(rng.permutation(900), 30), axis=1)
-    return board[:450], board[450:], np.arange(0)
+    return board[:450], board[450:]
 
 
 def labels(board: np.ndarray) -> np.ndarray:
+    """Label pairs by a curve and the row's parity."""
     return (board[:, 0] ** 2 < 30 * board[:, 1]) ^ (board[:, 0] % 2 == 1)
 
 
 def test_neighbours_are_the_nearest(pairs) -> None:
-    fit, others, _ = pairs
+    fit, others = pairs
     guess = neighbours(fit, labels(fit), others, k=3, row_weight=2.0)
     for i in range(0, len(others), 7):
         distance = 4 * (fit[:, 0] - others[i, 0]) ** 2 + (fit[:, 1] - others[i, 1]) ** 2
@@ -132,8 +135,8 @@ def test_neighbours_are_the_nearest(pairs) -> None:
     assert guess.accuracy == pytest.approx((np.array(left_out) == labels(fit)).mean(), abs=0.01)
 
 
-def test_of_the_same_row_only_rows_count(pairs) -> None:
-    fit, others, _ = pairs
+def test_neighbours_of_the_same_row_are_of_no_other_row(pairs) -> None:
+    fit, others = pairs
     rows = others[:, 0]
     guess = neighbours(fit, fit[:, 0] % 3 == 0, others, k=1, row_weight=SAME_ROW)
     assert (guess.labels == (rows % 3 == 0)).all()
@@ -141,8 +144,8 @@ def test_of_the_same_row_only_rows_count(pairs) -> None:
     assert (mixed.labels != (rows % 3 == 0)).any()
 
 
-def test_what_is_tuned_is_the_best_by_leave_one_out(pairs) -> None:
-    fit, others, _ = pairs
+def test_tuning_chooses_the_best_by_leave_one_out(pairs) -> None:
+    fit, others = pairs
     tuned = neighbours(fit, labels(fit), others)
     for k, weight in ((1, 1.0), (5, 1.0), (tuned.tuned["k"], tuned.tuned["row_weight"])):
         other = neighbours(fit, labels(fit), others, k=int(k), row_weight=weight)
@@ -151,7 +154,7 @@ def test_what_is_tuned_is_the_best_by_leave_one_out(pairs) -> None:
 
 
 def test_leave_one_out_of_a_kernel_is_what_refitting_gives(pairs) -> None:
-    fit, others, _ = pairs
+    fit, others = pairs
     fit, signs = fit[:60], np.where(labels(fit[:60]), 1.0, -1.0)
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -172,7 +175,7 @@ def test_leave_one_out_of_a_kernel_is_what_refitting_gives(pairs) -> None:
 
 
 def test_a_gaussian_process_finds_rows_and_curves(pairs) -> None:
-    fit, others, _ = pairs
+    fit, others = pairs
     guess = gaussian_process(fit, labels(fit), others)
     assert (guess.labels == labels(others)).mean() > 0.9
     assert guess.accuracy > 0.9

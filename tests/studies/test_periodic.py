@@ -5,19 +5,19 @@ from collections.abc import Callable
 import jax
 import numpy as np
 import pytest
-from studies.planted import measured
+from studies.synthetic import measured
 
 from jaxmi.programs.domain import P
 from jaxmi.studies import parts, periodic
-from jaxmi.studies.parts import (
+from jaxmi.studies.periodic import (
     RESIDUES,
     RULES,
     held_out_rows,
     labels_of,
     parts_of,
+    probe_rows,
     residues_of,
 )
-from jaxmi.studies.periodic import probe_rows
 from jaxmi.studies.study import Conclusion, Trained, Training
 
 N = 6
@@ -35,17 +35,17 @@ def rule_of(training: Training) -> str:
 PROBES = ("seen", "unseen", "random")
 
 
-def probe_of(number: int, of: str) -> float:
-    """What a probe of the network of a training found: another number for each."""
-    return 0.01 * number + 0.001 * PROBES.index(of)
+def probe_result(number: int, name: str) -> float:
+    """Return a different number for each training and probe."""
+    return 0.01 * number + 0.001 * PROBES.index(name)
 
 
-def conclude(trainings: list[Training], answer: Callable[[Training], np.ndarray]) -> Conclusion:
-    """The study's conclusion on networks with these answers."""
+def conclude(trainings: list[Training], predict: Callable[[Training], np.ndarray]) -> Conclusion:
+    """Conclude on synthetic networks with these predictions."""
     arrays = {
         training.name.removeprefix(trainings[0].name).lstrip("-"): {
-            "answers": answer(training),
-            **{f"probe_{of}": np.full(N, probe_of(number, of)) for of in PROBES},
+            "answers": predict(training),
+            **{f"probe_{name}": np.full(N, probe_result(number, name)) for name in PROBES},
         }
         for number, training in enumerate(trainings)
     }
@@ -73,14 +73,14 @@ def test_the_rules_keep_what_they_say() -> None:
     rows = {tuple(row) for row in own.tolist()}
     assert {tuple(row) for row in labels_of("shuffled").tolist()} == rows
     assert (labels_of("shuffled") != own).any()
-    dealt = parts_of("residues")
-    assert (dealt.small_x == parts.published().small_x).all()
-    assert sorted(dealt.residues.tolist()) == sorted(parts.published().residues.tolist())
-    assert (dealt.residues != parts.published().residues).sum() > 80
+    permuted = parts_of("residues")
+    assert (permuted.small_x == parts.published().small_x).all()
+    assert sorted(permuted.residues.tolist()) == sorted(parts.published().residues.tolist())
+    assert (permuted.residues != parts.published().residues).sum() > 80
     assert len(set(residues_of("constant").tolist())) == 1
 
 
-def test_networks_that_run_the_program_are_seen_to(trainings: list[Training]) -> None:
+def test_networks_that_run_the_program_are_recognised(trainings: list[Training]) -> None:
     found = conclude(trainings, lambda t: np.stack([labels_of(rule_of(t))] * N)).findings
     for rule in RULES:
         assert found[f"seen_{rule}"].value == found[f"unseen_{rule}"].value == 1
@@ -93,19 +93,19 @@ def test_networks_that_run_the_program_are_seen_to(trainings: list[Training]) ->
 
 
 def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> None:
-    """In an unseen row they answer as if it had a residue drawn at random."""
+    """In an unseen row they predict as if it had a residue drawn at random."""
     rng = np.random.default_rng(0)
 
     def look_up(training: Training) -> np.ndarray:
         rule = rule_of(training)
         own = parts_of(rule)
         seen = np.isin(np.arange(P), training.challenge.splits["train"] // P)
-        answers = []
+        predictions = []
         for _ in range(N):
             residues = rng.integers(RESIDUES, size=P)
             guessed = parts.Parts(own.small_x, own.small_y, own.below_line, residues).labels
-            answers.append(np.where(seen[:, None], labels_of(rule), guessed))
-        return np.stack(answers)
+            predictions.append(np.where(seen[:, None], labels_of(rule), guessed))
+        return np.stack(predictions)
 
     found = conclude(trainings, look_up).findings
     for rule in ("published", "residues"):
@@ -119,7 +119,7 @@ def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> N
         assert beyond.low < 0 < beyond.high
 
 
-def test_what_can_be_had_without_residues_is_computed_from_the_labels(trainings) -> None:
+def test_references_without_residues_are_computed_from_the_labels(trainings) -> None:
     found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
     rows = held_out_rows().reshape(-1)
     for rule in RULES:
@@ -138,7 +138,7 @@ def test_what_can_be_had_without_residues_is_computed_from_the_labels(trainings)
 
 
 def test_a_favourite_residue_is_no_reading(trainings: list[Training]) -> None:
-    """Networks that answer every unseen row as if its residue were 5 read none."""
+    """Networks that predict every unseen row as if its residue were 5 read none."""
 
     def favour(training: Training) -> np.ndarray:
         own = parts_of(rule_of(training))
@@ -161,8 +161,8 @@ def test_probes_are_of_the_trainings_that_their_names_say(trainings: list[Traini
         "probe_unseen": [(f"-published-rows-out-{k}", "unseen") for k in range(2)],
         "probe_unseen_dealt": [(f"-residues-rows-out-{k}", "unseen") for k in range(2)],
     }
-    for name, of in wanted.items():
-        planted = np.mean([probe_of(numbers[training], key) for training, key in of])
+    for name, sources in wanted.items():
+        planted = np.mean([probe_result(numbers[training], key) for training, key in sources])
         assert found[name].value == pytest.approx(planted), name
 
 
@@ -179,7 +179,7 @@ def test_networks_are_probed_for_their_own_residues(trainings: list[Training]) -
 
 
 def planted_embeddings(residues: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A direction per residue, and noise."""
+    """Draw embeddings with a direction per residue, and noise."""
     return 3 * rng.normal(size=(RESIDUES, 40))[residues] + rng.normal(size=(P, 40))
 
 
@@ -193,16 +193,16 @@ def test_probes_read_what_was_planted_and_nothing_from_noise() -> None:
     assert planted["probe_random"] == pytest.approx(1 / RESIDUES, abs=0.05)
     noise = [probe_rows(rng.normal(size=(P, 40)), residues, seen, s) for s in range(10)]
     for name in ("probe_seen", "probe_unseen", "probe_random"):
-        assert np.mean([one[name] for one in noise]) == pytest.approx(1 / RESIDUES, abs=0.06)
+        assert np.mean([shares[name] for shares in noise]) == pytest.approx(1 / RESIDUES, abs=0.06)
 
 
 def test_embeddings_of_rows_that_were_not_trained_say_nothing() -> None:
-    """A table that was filled in for seen rows only: probes read those, and no others."""
+    """Probes read a table that holds residues of seen rows only in seen rows only."""
     rng = np.random.default_rng(0)
     residues = residues_of("published")
     seen = ~np.isin(np.arange(P), held_out_rows()[0])
     table = np.where(seen[:, None], planted_embeddings(residues, rng), 3 * rng.normal(size=(P, 40)))
-    found = probe_rows(table, residues, seen, 0)
-    assert found["probe_seen"] > 0.95
-    assert found["probe_unseen"] < 0.4
+    shares = probe_rows(table, residues, seen, 0)
+    assert shares["probe_seen"] > 0.95
+    assert shares["probe_unseen"] < 0.4
     assert "probe_unseen" not in probe_rows(table, residues, np.ones(P, bool), 0)

@@ -1,4 +1,4 @@
-"""Claims are counted, and seeds that stand apart are named."""
+"""Checks of synthetic networks, and outliers among seeds."""
 
 from types import SimpleNamespace
 
@@ -6,11 +6,11 @@ import chex
 import jax
 import numpy as np
 import pytest
-from studies.planted import measured
+from studies.synthetic import measured
 
 from jaxmi.studies import universality
 from jaxmi.studies.study import Study, Trained
-from jaxmi.studies.universality import CLAIMS, SHOWN, Claim, stand_apart
+from jaxmi.studies.universality import CHECKS, METRICS, Check, outliers
 
 N = 12
 
@@ -20,67 +20,67 @@ def study(request: pytest.FixtureRequest, mnist_data) -> Study:
     return getattr(universality, request.param)
 
 
-def planted(name: str, holds: bool) -> dict[str, np.ndarray]:
-    """Figures of networks of which every claim holds, or none does; one seed apart in one."""
-    figures = {key: np.linspace(0.5, 0.51, N) for key in (*SHOWN[name], "test_accuracy")}
-    for claim in CLAIMS[name]:
-        bar = claim.control
+def synthetic(name: str, holds: bool) -> dict[str, np.ndarray]:
+    """Draw metrics of networks that pass every check, or none; one seed is an outlier in one."""
+    metrics = {key: np.linspace(0.5, 0.51, N) for key in (*METRICS[name], "test_accuracy")}
+    for check in CHECKS[name]:
+        bar = check.control
         if isinstance(bar, str):
-            bar = figures.setdefault(bar, np.full(N, 0.5))
-        step = 0.0 if claim.equal and holds else 0.01 if holds else -0.01
-        figures[claim.figure] = np.broadcast_to(bar + step, N)
-    figures["test_accuracy"][3] = 0.9
-    return figures
+            bar = metrics.setdefault(bar, np.full(N, 0.5))
+        step = 0.0 if check.equal and holds else 0.01 if holds else -0.01
+        metrics[check.metric] = np.broadcast_to(bar + step, N)
+    metrics["test_accuracy"][3] = 0.9
+    return metrics
 
 
 @pytest.mark.parametrize("holds", [True, False])
-def test_claims_are_counted(study: Study, holds: bool) -> None:
+def test_checks_are_counted(study: Study, holds: bool) -> None:
     trainings = study.trainings(True, None)
     name = trainings[0].challenge.name
-    figures = planted(name, holds)
-    conclusion = study.conclude(trainings, measured(trainings, {"": figures}))
-    for claim in CLAIMS[name]:
-        found = conclusion.findings[f"claim_{claim.name}"]
+    metrics = synthetic(name, holds)
+    conclusion = study.conclude(trainings, measured(trainings, {"": metrics}))
+    for check in CHECKS[name]:
+        found = conclusion.findings[f"claim_{check.name}"]
         assert found.value == holds
         assert found.n == N
         assert 0 < (1 - found.low if holds else found.high) < 0.4
-        assert conclusion.data["failing"][claim.name] == (
+        assert conclusion.data["failing"][check.name] == (
             [] if holds else list(range(100, 100 + N))
         )
-    for key in SHOWN[name]:
-        assert conclusion.findings[key].value == pytest.approx(np.median(figures[key]))
+    for key in METRICS[name]:
+        assert conclusion.findings[key].value == pytest.approx(np.median(metrics[key]))
     apart = conclusion.data["apart"]
-    assert [(one["seed"], one["figure"]) for one in apart] == [(103, "test_accuracy")]
+    assert [(row["seed"], row["figure"]) for row in apart] == [(103, "test_accuracy")]
     assert apart[0]["deviations"] > 20
 
 
-def test_claims_hold_together_or_not(study: Study) -> None:
-    """One claim fails of one network, another of another."""
+def test_checks_hold_together_or_not(study: Study) -> None:
+    """One check fails in one network, another in another."""
     trainings = study.trainings(True, None)
     name = trainings[0].challenge.name
-    figures = planted(name, holds=True)
-    compared = next(claim for claim in CLAIMS[name] if isinstance(claim.control, str))
-    bar = next(claim for claim in CLAIMS[name] if not isinstance(claim.control, str))
-    for at, claim in enumerate((compared, bar)):
-        figures[claim.figure] = figures[claim.figure].copy()
-        figures[claim.figure][at] = -1
-    found = study.conclude(trainings, measured(trainings, {"": figures})).findings
+    metrics = synthetic(name, holds=True)
+    compared = next(check for check in CHECKS[name] if isinstance(check.control, str))
+    bar = next(check for check in CHECKS[name] if not isinstance(check.control, str))
+    for network, check in enumerate((compared, bar)):
+        metrics[check.metric] = metrics[check.metric].copy()
+        metrics[check.metric][network] = -1
+    found = study.conclude(trainings, measured(trainings, {"": metrics})).findings
     assert found["claims_compared"].value == pytest.approx((N - 1) / N)
     assert found["claims_all"].value == pytest.approx((N - 2) / N)
 
 
-def test_the_published_recipe_is_counted_apart() -> None:
+def test_networks_by_the_published_recipe_are_counted_separately() -> None:
     trainings = universality.TRANSFORMER.trainings(False, None)
     assert [training.recipe_name for training in trainings] == ["fast", "published"]
-    figures = [planted("transformer", holds) for holds in (True, False)]
+    metrics = [synthetic("transformer", holds) for holds in (True, False)]
     measurements = {
-        training.name: {100 + i: {key: np.asarray(of[key][i]) for key in of} for i in range(N)}
-        for training, of in zip(trainings, figures, strict=True)
+        training.name: {100 + i: {key: np.asarray(own[key][i]) for key in own} for i in range(N)}
+        for training, own in zip(trainings, metrics, strict=True)
     }
     conclusion = universality.TRANSFORMER.conclude(trainings, measurements)
-    for claim in CLAIMS["transformer"]:
-        assert conclusion.findings[f"claim_{claim.name}"].value == 1
-        assert conclusion.findings[f"original_claim_{claim.name}"].value == 0
+    for check in CHECKS["transformer"]:
+        assert conclusion.findings[f"claim_{check.name}"].value == 1
+        assert conclusion.findings[f"original_claim_{check.name}"].value == 0
 
 
 def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch) -> None:
@@ -100,17 +100,17 @@ def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch
     chex.assert_trees_all_equal(controls, {"untrained": start})
 
 
-def test_a_claim_compares_with_its_control() -> None:
-    claim = Claim("", "", "true", "control")
-    assert claim.holds({"true": 0.6, "control": 0.5})
-    assert not claim.holds({"true": 0.5, "control": 0.5})
-    rank = Claim("", "", "rank", 1, equal=True)
+def test_a_check_compares_with_its_control() -> None:
+    check = Check("", "", "true", "control")
+    assert check.holds({"true": 0.6, "control": 0.5})
+    assert not check.holds({"true": 0.5, "control": 0.5})
+    rank = Check("", "", "rank", 1, equal=True)
     assert rank.holds({"rank": 1})
     assert not rank.holds({"rank": 2})
 
 
-def test_ordinary_seeds_do_not_stand_apart() -> None:
+def test_ordinary_seeds_are_no_outliers() -> None:
     rng = np.random.default_rng(0)
     values = {str(i): rng.normal(size=32) for i in range(50)}
-    assert len(stand_apart(range(32), values)) < 0.01 * 32 * 50
-    assert stand_apart(range(3), {"constant": np.ones(3)}) == []
+    assert len(outliers(range(32), values)) < 0.01 * 32 * 50
+    assert outliers(range(3), {"constant": np.ones(3)}) == []

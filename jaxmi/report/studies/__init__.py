@@ -1,1 +1,1 @@
-"""Results of studies -> figures and tables. Nothing is computed here."""
+"""Figures and tables of studies, drawn from their results."""

@@ -1,4 +1,4 @@
-"""The agreement study's figure: shared mistakes, and votes."""
+"""The figure of the study `agreement`: shared mistakes, and votes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,7 @@ CHALLENGES = ("transformer", "cnn")
 
 
 def draw_agreement(result: Mapping[str, Any]) -> Figure:
-    """Draws the result of the study `agreement`."""
+    """Draw the result of the study `agreement`."""
     findings, data = result["findings"], result["data"]
     figure = Figure(figsize=(16, 9.5), layout="constrained")
     grid = figure.subplots(2, 3)
@@ -23,7 +23,7 @@ def draw_agreement(result: Mapping[str, Any]) -> Figure:
         _draw_votes(votes, data[name], name)
         grouped_bars(
             overlap,
-            ["made by\nanother network", "wrong in half\nof them or more", "wrong\nin all"],
+            ["made by\nanother network", "wrong in half\nor more of them", "wrong\nin all"],
             {
                 "of a network's mistakes": [
                     findings[f"{name}_{key}"] for key in ("shared", "wrong_in_half", "wrong_in_all")
@@ -44,17 +44,19 @@ def draw_agreement(result: Mapping[str, Any]) -> Figure:
 
 def _draw_counts(axes: Axes, data: Mapping[str, Any], name: str) -> None:
     counts = np.array(data["wrong_networks"], float)
-    at = np.arange(len(counts))
-    axes.bar(at[1:], counts[1:], color=BLUE, label="networks")
+    n_wrong = np.arange(len(counts))
+    axes.bar(n_wrong[1:], counts[1:], color=BLUE, label="networks")
     expected = np.array(data["independent"])
-    shown = (at > 0) & (expected > 0.5)
-    axes.plot(at[shown], expected[shown], "o-", color=GREY, label="if they erred independently")
+    shown = (n_wrong > 0) & (expected > 0.5)
+    axes.plot(
+        n_wrong[shown], expected[shown], "o-", color=GREY, label="if they erred independently"
+    )
     axes.set_yscale("log")
     axes.set_ylim(0.5, None)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("how many networks are wrong")
+    axes.set_xlabel("number of networks that are wrong")
     axes.set_ylabel("test inputs")
-    axes.set_title(f"{name}: inputs by how many get them wrong")
+    axes.set_title(f"{name}: inputs by the number of networks that err")
     axes.legend(fontsize="small")
 
 
@@ -67,7 +69,7 @@ def _draw_votes(axes: Axes, data: Mapping[str, Any], name: str) -> None:
     axes.plot(sizes, summed, "s--", color=GREEN, label="sum of logit differences")
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [str(size) for size in sizes])
-    axes.set_xlabel("networks that vote (bars: standard deviation over sets)")
+    axes.set_xlabel("voting networks (bars: standard deviation over sets)")
     axes.set_ylabel("test accuracy, %")
-    axes.set_title(f"{name}: do votes come closer to the program?")
+    axes.set_title(f"{name}: accuracy of votes")
     axes.legend(fontsize="small")

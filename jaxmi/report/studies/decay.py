@@ -1,4 +1,4 @@
-"""The decay study's figure: two heat maps, what is gained after the fit, and learning curves."""
+"""The figure of the study `decay`: test accuracy, gains after the fit, and learning curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,26 +8,26 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-WORDS = {"transformer": "pairs", "cnn": "images"}
+EXAMPLES = {"transformer": "pairs", "cnn": "images"}
 
 
 def draw_decay(result: Mapping[str, Any]) -> Figure:
-    """Draws the result of the study `decay`."""
+    """Draw the result of the study `decay`."""
     cells = result["data"]["cells"]
     figure = Figure(figsize=(17, 13), layout="constrained")
     grid = figure.subplots(3, 3)
-    for (accuracy, gain, curves), (group, examples) in zip(grid, WORDS.items(), strict=False):
-        here = [cell for cell in cells if cell["group"] == group]
-        about = f"{group}, {examples}"
-        _draw_map(accuracy, here, "test_value", f"{about}: test accuracy, %", "viridis")
+    for (accuracy, gain, curves), (group, examples) in zip(grid, EXAMPLES.items(), strict=False):
+        own_cells = [cell for cell in cells if cell["group"] == group]
+        label = f"{group}, {examples}"
+        _draw_map(accuracy, own_cells, "test_value", f"{label}: test accuracy, %", "viridis")
         dark = 100 * result["data"]["grokked"]
-        title = f"{about}: gain after the fit, points; black: {dark:g}, grokking"
-        _draw_map(gain, here, "gain_value", title, "magma_r", dark)
-        decays = sorted({cell["decay"] for cell in here})
+        title = f"{label}: gain after the fit, points; black: {dark:g} or more, grokking"
+        _draw_map(gain, own_cells, "gain_value", title, "magma_r", dark)
+        decays = sorted({cell["decay"] for cell in own_cells})
         middle = decays[len(decays) // 2]
         _draw_curves(
             curves,
-            [cell for cell in here if cell["decay"] == middle],
+            [cell for cell in own_cells if cell["decay"] == middle],
             f"{group}: weight decay {middle:g}",
         )
     long = [cell for cell in cells if cell["group"] == "transformer_long"]

@@ -1,4 +1,4 @@
-"""A study's result -> its figure, by the study's name."""
+"""The figures of studies, by the study's name."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from jaxmi.report.studies.interpolation import draw_interpolation
 from jaxmi.report.studies.periodic import draw_periodic
 from jaxmi.report.studies.universality import draw_universality
 
-DRAWN: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
+FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "boundary": draw_boundary,
     "periodic": draw_periodic,
     "interpolation": draw_interpolation,
@@ -22,21 +22,21 @@ DRAWN: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "decay": draw_decay,
     "agreement": draw_agreement,
 }
-"""Study's name -> what draws its result."""
+"""Study's name -> the function that draws its result."""
 
 
 def draw_study(result: Mapping[str, Any]) -> Figure:
-    """Draws a study's result, as `jaxmi study` wrote it.
+    """Draw a study's result, as `jaxmi study` wrote it.
 
     Raises:
-      InputError: if it is of an unknown study.
+      InputError: if the study is unknown.
     """
-    if result["study"] not in DRAWN:
+    if result["study"] not in FIGURES:
         raise InputError(f"unknown study {result['study']!r}")
-    figure = DRAWN[result["study"]](result)
+    figure = FIGURES[result["study"]](result)
     seeds = result["provenance"]["seeds"]
     label = f"{result['study']}: {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}; 95 % intervals"
     if result["provenance"]["quick"]:
-        label += "; quick: hardly trained, the numbers mean nothing"
+        label += "; quick: the networks are barely trained, the numbers mean nothing"
     figure.text(0.005, -0.005, label, fontsize="x-small", va="top")
     return figure

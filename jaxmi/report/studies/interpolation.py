@@ -1,4 +1,4 @@
-"""The interpolation study's figure: models that only interpolate, beside the networks."""
+"""The figure of the study `interpolation`: models that only interpolate, and networks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ NAMES = {
 
 
 def draw_interpolation(result: Mapping[str, Any]) -> Figure:
-    """Draws the result of the study `interpolation`."""
+    """Draw the result of the study `interpolation`."""
     findings, data = result["findings"], result["data"]
     figure = Figure(figsize=(16, 9.5), layout="constrained")
     (labels, mistakes, kappa), (own, row, kernel) = figure.subplots(2, 3)
@@ -39,7 +39,7 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     labels.axhline(level, color="#444444", linestyle="--", linewidth=1, label="network's accuracy")
     labels.legend(fontsize="small", loc="upper center", ncols=2)
     labels.set_ylabel("test labels predicted, %")
-    labels.set_title("whose labels a model predicts")
+    labels.set_title("labels that a model predicts")
     labels.set_ylim(0, 125)
     grouped_bars(
         mistakes,
@@ -62,7 +62,7 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
         list(NAMES.values()),
         {
             "Cohen's kappa": [findings[f"{name}_kappa"] for name in NAMES],
-            "over the largest that the numbers of mistakes allow": [
+            "over the largest kappa that the numbers of mistakes allow": [
                 findings[f"{name}_kappa_of_possible"] for name in NAMES
             ],
         },

@@ -1,4 +1,4 @@
-"""The periodic study's figure: rows that networks never saw."""
+"""The figure of the study `periodic`: rows that networks never saw."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bars, grouped_bars, heights
+from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, bar_heights, bars, grouped_bars
 
 RULES = {
     "published": "published\nlabels",
-    "residues": "residues\ndealt out anew",
+    "residues": "residues\npermuted",
     "shuffled": "rows in\nrandom order",
     "constant": "one residue\neverywhere",
 }
@@ -20,12 +20,12 @@ RULES_READ = ("published", "residues")
 
 
 def draw_periodic(result: Mapping[str, Any]) -> Figure:
-    """Draws the result of the study `periodic`."""
+    """Draw the result of the study `periodic`."""
     findings, data = result["findings"], result["data"]
     figure = Figure(figsize=(16, 9.5), layout="constrained")
-    (true, answered, accuracy), (residues, read, probes) = figure.subplots(2, 3)
+    (true, predicted, accuracy), (residues, read, probes) = figure.subplots(2, 3)
     _draw_rows(true, np.array(data["labels"])[data["rows"]], data, "the program's labels")
-    _draw_rows(answered, np.array(data["answers"]), data, "share of networks that answer 1")
+    _draw_rows(predicted, np.array(data["answers"]), data, "share of networks that predict 1")
     rules = [rule for rule in RULES if f"seen_{rule}" in findings]
     grouped_bars(
         accuracy,
@@ -37,24 +37,24 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
         (BLUE, RED),
         scale=100,
     )
-    for name, style, words in (
-        ("one_label", ":", "unseen rows: one label always"),
-        ("guessed", "-", "unseen rows: the row's own part guessed"),
-        ("nearest_row", "--", "unseen rows: the nearest row copied"),
+    for name, style, label in (
+        ("one_label", ":", "unseen rows: always one label"),
+        ("guessed", "-", "unseen rows: residue, or row, guessed"),
+        ("nearest_row", "--", "unseen rows: nearest row copied"),
     ):
         levels = [findings.get(f"unseen_{rule}_{name}", {}).get("value") for rule in rules]
-        _draw_levels(accuracy, levels, style, words)
+        _draw_levels(accuracy, levels, style, label)
     accuracy.legend(fontsize="x-small", loc="upper center", ncols=2)
     accuracy.set_ylim(0, 130)
     accuracy.set_ylabel("accuracy, %")
     accuracy.set_title("seen and unseen rows")
     learned = {str(r): findings[f"accuracy_residue_{r}"] for r in range(8)} | {
         "bars": findings["accuracy_bars"],
-        "bars,\ndealt anew": findings["accuracy_bars_dealt"],
+        "bars,\npermuted": findings["accuracy_bars_dealt"],
     }
-    value, reach = heights(list(learned.values()), 100)
-    for at, colour in enumerate([BLUE] * 8 + [GREEN, GREY]):
-        residues.errorbar(at, value[at], reach[:, [at]], fmt="o", color=colour, capsize=4)
+    value, reach = bar_heights(list(learned.values()), 100)
+    for x, colour in enumerate([BLUE] * 8 + [GREEN, GREY]):
+        residues.errorbar(x, value[x], reach[:, [x]], fmt="o", color=colour, capsize=4)
     residues.set_xticks(range(len(learned)), list(learned), fontsize="small")
     residues.grid(axis="y", alpha=0.3)
     residues.set_xlabel("residue of the row; bars: away from curves and line")
@@ -66,36 +66,36 @@ def draw_periodic(result: Mapping[str, Any]) -> Figure:
         [RED, GREY],
         scale=100,
     )
-    read.set_title("unseen rows whose residue the answers fit best;\ninterval over rows")
+    read.set_title("unseen rows whose residue fits the predictions best;\ninterval over rows")
     bars(
         probes,
         {
             "seen rows": findings["probe_seen"],
-            "seen,\nrandom": findings["probe_random"],
-            "seen,\ndealt anew": findings["probe_seen_dealt"],
+            "seen,\nrandom\nresidues": findings["probe_random"],
+            "seen,\npermuted": findings["probe_seen_dealt"],
             "unseen rows": findings["probe_unseen"],
-            "unseen,\ndealt anew": findings["probe_unseen_dealt"],
+            "unseen,\npermuted": findings["probe_unseen_dealt"],
         },
         [BLUE, GREY, GREEN, RED, GREY],
         scale=100,
     )
-    probes.set_title("linear probes of the embedding for the residue")
+    probes.set_title("rows whose residue a linear probe of the embedding reads")
     by_chance = [findings[f"residue_read_{rule}_by_chance"]["value"] for rule in RULES_READ]
     _draw_levels(read, by_chance, "--", "by chance")
     for axes in (read, probes):
         axes.set_ylim(0, 40)
-        axes.set_ylabel("right, %")
+        axes.set_ylabel("rows, %")
     read.legend(fontsize="small")
     return figure
 
 
-def _draw_levels(axes: Axes, levels: Sequence[float | None], style: str, words: str) -> None:
-    """Draws a stroke across each bar, or group of bars, at what it is to be compared with."""
-    known = [(at, 100 * level) for at, level in enumerate(levels) if level is not None]
-    for at, level in known:
-        axes.plot([at - 0.45, at + 0.45], [level] * 2, color="#222222", linestyle=style)
+def _draw_levels(axes: Axes, levels: Sequence[float | None], style: str, label: str) -> None:
+    """Draw a line across each bar, or group of bars, at the level to compare it with."""
+    known = [(x, 100 * level) for x, level in enumerate(levels) if level is not None]
+    for x, level in known:
+        axes.plot([x - 0.45, x + 0.45], [level] * 2, color="#222222", linestyle=style)
     if known:
-        axes.plot([], [], color="#222222", linestyle=style, label=words)
+        axes.plot([], [], color="#222222", linestyle=style, label=label)
 
 
 def _draw_rows(axes: Axes, rows: np.ndarray, data: Mapping[str, Any], title: str) -> None:

@@ -148,7 +148,7 @@ class Regenerate(Verb):
         self._check_numbers()
 
         from jaxmi.challenges.registry import load_challenge
-        from jaxmi.storage.runs import check_free
+        from jaxmi.storage.runs import check_run_folder
         from jaxmi.training.hosts import join, stop_together
         from jaxmi.training.loop import check_fit
         from jaxmi.workflows.machine import keep_stdout, prepare_devices, told_to_stop
@@ -156,7 +156,7 @@ class Regenerate(Verb):
 
         for name in names:
             recipe = {"name": self.recipe, **asdict(recipes[name])}
-            check_free(self._folder(name), {"challenge": name, "recipe": recipe}, self.force)
+            check_run_folder(self._folder(name), {"challenge": name, "recipe": recipe}, self.force)
         if self.tensorboard:
             from jaxmi.workflows.progress import check_tensorboard
 

@@ -12,6 +12,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import kind_of_challenge, load_challenge
 from jaxmi.challenges.sealed import Answer, posed
 from jaxmi.errors import InputError
+from jaxmi.models.trees import leaves_by_path
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
@@ -21,14 +22,14 @@ from jaxmi.sealed.write import (
     MODEL_LABELS,
     README,
 )
-from jaxmi.storage.atomic import SUMS, check_checksums, fingerprint, listed, read_archive
+from jaxmi.storage.archive import read_archive
 from jaxmi.storage.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
-    flatten,
     load_checkpoint,
     read_json,
 )
+from jaxmi.storage.checksums import SUMS, check_checksums, fingerprint, listed
 from jaxmi.storage.foreign import import_network
 
 _NATIVE = tuple(f"{NETWORK}/{name}" for name in CHECKPOINT_FILES)
@@ -188,7 +189,7 @@ def _foreign_files(kind: Kind) -> Mapping[str, str]:
 
 def _is_network(bundle: Bundle, name: str) -> bool:
     theirs = import_network(bundle.path / name, _foreign_files(bundle.kind)[name]).params
-    return _same(flatten(theirs), flatten(bundle.checkpoint.params))
+    return _same(leaves_by_path(theirs), leaves_by_path(bundle.checkpoint.params))
 
 
 def _same(found: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:

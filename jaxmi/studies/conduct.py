@@ -21,9 +21,9 @@ import numpy as np
 
 import jaxmi
 from jaxmi.errors import InputError, StoppedError
-from jaxmi.storage.atomic import read_archive, write_archive
-from jaxmi.storage.checkpoints import load_checkpoint, read_curve
-from jaxmi.storage.runs import RunFolder
+from jaxmi.storage.archive import read_archive, write_archive
+from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.runs import RunFolder, read_curve
 from jaxmi.studies.study import Conclusion, Measured, Study, Trained, Training
 from jaxmi.training.devices import batch_width
 from jaxmi.training.resume import StateStore
@@ -58,7 +58,7 @@ class NetworkStore:
         with RunFolder(
             self._path(training), challenge, training.recipe_name, recipe, variant=training.variant
         ) as folder:
-            left = folder.left(seeds)
+            left = folder.unfinished(seeds)
             if left:
                 with self.watch(training, len(left)) as watcher:
                     for result in train_seeds(

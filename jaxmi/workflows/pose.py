@@ -21,7 +21,7 @@ from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.sealed.write import write_bundle
-from jaxmi.storage.atomic import check_writable, whole_folder
+from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import SeedResult, train_seeds
@@ -146,7 +146,7 @@ def _write(
 ) -> str:
     """Writes both or neither."""
     recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
-    with private_file(answer_path) as descriptor, whole_folder(out) as folder:
+    with private_file(answer_path) as descriptor, atomic_folder(out) as folder:
         fingerprint = write_bundle(folder, challenge, trained.params, answer, recipe)
         content = {
             **answer.to_json(),

@@ -99,12 +99,12 @@ def train_run(
     """
     host = jax.process_index()
     if host > 0:
-        hosts.meet(f"{path} is made")
+        hosts.barrier(f"{path} is made")
     with RunFolder(path, challenge, recipe_name, recipe, extras.force, host) as folder:
         if host == 0:
-            hosts.meet(f"{path} is made")
-        left = folder.left(seeds)
-        hosts.meet(f"{path} is read")
+            hosts.barrier(f"{path} is made")
+        left = folder.unfinished(seeds)
+        hosts.barrier(f"{path} is read")
         if left != seeds and host == 0:
             logger.info(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds are there already")
         diverged = None
@@ -113,7 +113,7 @@ def train_run(
                 _train(folder, challenge, recipe, seeds, left, extras)
             except DivergedError as error:
                 diverged = error
-        hosts.meet(f"{path} is written")
+        hosts.barrier(f"{path} is written")
         missing = folder.finish(seeds)
         asked = [run for run in folder.runs if run["seed"] in set(seeds)]
         if host == 0 and asked:

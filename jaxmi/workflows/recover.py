@@ -22,7 +22,7 @@ from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import Recovery, recover
 from jaxmi.report.score_figures import difference_figure
 from jaxmi.sealed.read import read_bundle
-from jaxmi.storage.atomic import check_files, atomic_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.explain import NUMBERS, REPORT

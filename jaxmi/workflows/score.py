@@ -25,7 +25,7 @@ from jaxmi.programs.language import CHALLENGES, KINDS, Kind
 from jaxmi.programs.parse import MAX_CHARACTERS, TRAINING_IMAGES, parse
 from jaxmi.programs.show import program_hash, show
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.storage.atomic import check_files, atomic_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.workflows.label_tables import read_label_table
 
 if TYPE_CHECKING:

@@ -182,7 +182,7 @@ def _named(argument: str) -> _Named:
     if argument not in _CALLS and not is_storage:
         called = argument.replace(" ", ".")
         raise InputError(
-            f"its pickle wants to call {called}, which no state dict of such a network needs; "
+            f"its pickle calls {called}, which no state dict of such a network needs; "
             "save model.state_dict() alone"
         )
     return _Named(argument)
@@ -215,7 +215,7 @@ def _call(function: Any, arguments: Any) -> Any:
         for part, kind in zip(arguments, (str, int), strict=False):
             _expect(part, kind)
     else:
-        raise InputError(f"its pickle wants to call {name.replace(' ', '.')}")
+        raise InputError(f"its pickle calls {name.replace(' ', '.')}")
     return _Called(name)
 
 

@@ -1,4 +1,4 @@
-"""The record in a file: what was changed is noticed; and files that no reader should trust."""
+"""Checkpoints and their records: what was changed is refused, and names what it is."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Layouts: the published names and shapes, bitwise round trips, and PyTorch's word for them."""
+"""Layouts: the published names and shapes, bitwise round trips, agreement with PyTorch."""
 
 import math
 from pathlib import Path
@@ -144,7 +144,7 @@ def test_pytorch_gives_the_same_logits(name: str, trained, checkpoints: Path, tm
 
 
 def test_a_wrong_permutation_of_fc1_is_seen(trained) -> None:
-    """The control: with fc1's inputs left in our order, shapes fit and the answers do not."""
+    """The control: with fc1's inputs left in our order, shapes fit and the logits do not."""
     challenge, params = trained["cnn"]
     rows = challenge.splits["test"]
     ours = challenge.logits(params, rows)

@@ -1,4 +1,4 @@
-"""The state on disk: whole, untouched by donation, read back by any number of devices."""
+"""The state on disk: complete, unaffected by donation, read by any number of devices."""
 
 import logging
 import shutil
@@ -60,7 +60,7 @@ def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Pa
     assert float(state["n"][0]) == -1, "the control: it was overwritten"
 
 
-def test_training_stopped_and_gone_on_with_is_bitwise_training(
+def test_training_stopped_and_resumed_is_bitwise_training(
     transformer: Challenge, tmp_path: Path
 ) -> None:
     expected = list(train_seeds(transformer, SHORT, [0, 1, 2], width=2))
@@ -102,7 +102,7 @@ def test_a_request_at_a_batchs_last_point_is_not_forgotten(
         next(results)
 
 
-def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: Path) -> None:
+def test_a_batch_may_be_split_when_it_is_resumed(transformer: Challenge, tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state")
     with pytest.raises(StoppedError):
         next(
@@ -119,7 +119,7 @@ def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: 
         assert have.curve[-1]["loss"] == pytest.approx(want.curve[-1]["loss"], abs=1e-3)
 
 
-def test_of_overlapping_saves_the_furthest_is_gone_on_with(
+def test_of_overlapping_saves_the_furthest_is_resumed(
     transformer: Challenge, tmp_path: Path
 ) -> None:
     """A batch of two, killed; then one of its seeds alone, killed further on."""

@@ -22,7 +22,7 @@ from jaxmi.explanation.transformer_solution import explain_transformer
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import MAIN, Page, render, render_seeds, shown, summarise
 from jaxmi.report.transformer_page import transformer_page
-from jaxmi.storage.atomic import check_files, atomic_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.networks import find_networks, load_labelled

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxmi.errors import InputError
 from jaxmi.storage import foreign
-from jaxmi.storage.atomic import check_files, atomic_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import (
     Checkpoint,
     check_vacant,

@@ -38,13 +38,8 @@ from jaxmi.report import figures
 from jaxmi.sealed import STATEMENT
 from jaxmi.sealed.read import Bundle, read_bundle
 from jaxmi.storage import foreign
-from jaxmi.storage.checkpoints import (
-    CURVE,
-    Checkpoint,
-    load_checkpoint,
-    read_curve,
-    save_checkpoint,
-)
+from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from jaxmi.storage.runs import CURVE, read_curve
 from jaxmi.training.recipe import RECIPES, Recipe
 from jaxmi.training.seeds import Point, SeedResult, train_seeds
 from jaxmi.types import Activations, Edits, Params

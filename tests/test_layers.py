@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxmi"
 LAYERS = (
-    ("errors", "notebook", "types"),
+    ("errors", "files", "notebook", "types"),
     ("programs",),
     ("data",),
     ("models",),

@@ -1,1 +1,1 @@
-"""How fast training is, beside PyTorch and beside the machine's own matrix products."""
+"""Speed of training, beside PyTorch and the machine's matrix products; of programs; of start-up."""

@@ -1,10 +1,8 @@
-"""Every figure of `jaxmi bench`, each with how it is measured.
+"""Every metric of `jaxmi bench`, each with its measurement; `measure_all` is the list.
 
-Timing: rounds of several things in turn, so that a noisy moment hits all alike.
-
-The real command in a process of its own: how long it takes, how much memory.
-
-How many candidate programs are evaluated in a second: one by one, and compiled.
+What is compared is timed in turn, round by round, so that other load on the machine affects all
+alike. Comparisons with PyTorch run in workers (`bench.steps`), and the command line in its own
+process, since devices and threads are fixed when a process starts.
 """
 
 import json
@@ -34,155 +32,108 @@ from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
 
-PEAK_SIZE = 2048
-"""Side of the square matrices whose product stands for the machine's peak."""
-
-
-def time_in_turn(
-    things: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
-) -> dict[str, list[float]]:
-    """Runs each thing once per round.
-
-    Args:
-      things: Name -> function without arguments that returns when its work is done.
-      rounds: How often.
-      warm_up: Rounds before that are not counted.
-
-    Returns:
-      Name -> seconds of each round.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in things}
-    for number in range(-warm_up, rounds):
-        for name, thing in things.items():
-            began = time.perf_counter()
-            thing()
-            if number >= 0:
-                seconds[name].append(time.perf_counter() - began)
-    return seconds
-
-
-def summary(values: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """Returns the median, and the quartiles as the spread."""
-    low, median, high = np.percentile(values, (25, 50, 75))
-    return {"median": float(median), "low": float(low), "high": float(high)}
-
-
-def square_product() -> Callable[[], object]:
-    """A float32 product of two square matrices, `PEAK_SIZE` a side, on the first device."""
-    a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
-    product = jax.jit(lambda a: a @ a)
-
-    def run() -> object:
-        with jax.default_matmul_precision("float32"):
-            return jax.block_until_ready(product(a))
-
-    return run
-
-
 _JAXMI = (sys.executable, "-m", "jaxmi.cli.main")
+"""The command line, run in its own process."""
 
+PEAK_SIZE = 2048
+"""Side of the square matrices whose product measures the machine's peak throughput."""
 
-def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
-    """Wall time of the command in a process of its own; `OUT` stands for a new folder."""
-    seconds = []
-    for _ in range(repeats):
-        with tempfile.TemporaryDirectory() as folder:
-            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
-            began = time.perf_counter()
-            subprocess.run([*_JAXMI, *command], capture_output=True, check=True)
-            seconds.append(time.perf_counter() - began)
-    return summary(seconds)
+MULTIPLY_ADDS = 128 * 128 + 2 * 128 * 1024 + 128 * 114
+"""Multiply-adds of the transformer per example, forward: W_O, the MLP, and the unembedding at the
+last position. The rest is shared by all examples. A gradient costs twice as much again."""
 
+BATCH_SIZES = (64, 128, 256, 512)
+"""Batch sizes, in images, of which each side takes its fastest."""
 
-def peak_memory(name: str) -> float:
-    """Returns the largest resident set, in GB, of a run of sixteen seeds, cut short (on Linux)."""
-    with tempfile.TemporaryDirectory() as folder:
-        steps = ["--save-every", "10", "--set", "steps=20", "eval_every=10"]
-        out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
-        code = (
-            "import sys; from jaxmi.cli.main import main\n"
-            "try: main(sys.argv[1:])\n"
-            "finally:\n"
-            "  line = next(x for x in open('/proc/self/status') if x.startswith('VmHWM'))\n"
-            "  print(line.split()[1], file=sys.stderr)"
-        )
-        command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(done.stderr.split()[-1]) * 1024 / 1e9
+FRESH_SEEDS = range(100, 105)
+"""Seeds that were not used to choose the recipes."""
 
+SEEDS_TO_PUBLISHED = {"transformer": 5, "cnn": 3}
+"""Challenge -> how many of `FRESH_SEEDS` are trained; a CNN takes longer."""
 
 CANDIDATES = 1000
 """Programs per batch: a published one, with its constants changed by up to a quarter."""
 
 
-def programs_per_second(name: str, domain: Domain, rounds: int) -> dict[str, Any]:
-    """Evaluates a challenge's program with many constants, over the whole domain.
+def measure_all(report: Callable[[str], None], quick: bool) -> dict[str, Any]:
+    """Measure everything, in about ten minutes on two cores.
+
+    Measurements in other processes come first, since an accelerator serves one process at a time.
 
     Args:
-      name: The challenge's.
-      domain: Its domain.
-      rounds: How often each way is timed, in turn.
+      report: Called with the name of each measurement as it starts.
+      quick: Take fewer rounds and seeds: a test that it works, not metrics to quote.
 
     Returns:
-      Programs per second: `exact` by NumPy one by one; `compiled` from programs, which are grouped
-      first; and `constants` compiled from their constants alone.
+      Metrics by name, nested, as `jaxmi bench --json` prints them.
     """
-    text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
-    program = parse(text, domain.kind)
-    shared, own = make_skeleton(program), np.array(split_constants(program)[1], np.float64)
-    factors = np.random.default_rng(0).uniform(0.8, 1.25, (CANDIDATES, len(own)))
-    whole = [kind is int for kind in shared.kinds]
-    values = np.where(whole, np.round(own * factors), own * factors)
-    programs = [fill(shared, row) for row in values.tolist()]
-    few = programs[: CANDIDATES // 20]
-    seconds = time_in_turn(
-        {
-            "exact": lambda: [label(program, domain) for program in few],
-            "compiled": lambda: label_batch(programs, domain),
-            "constants": lambda: label_constants(shared, values, domain),
-        },
-        rounds,
-    )
-    counts = {"exact": len(few), "compiled": len(programs), "constants": len(values)}
-    return {f"{way}_per_second": summary(counts[way] / np.asarray(seconds[way])) for way in counts}
-
-
-Say = Callable[[str], None]
-
-MULTIPLY_ADDS = 128 * 128 + 2 * 128 * 1024 + 128 * 114
-"""Of the transformer, per example, forward: W_O, the MLP, the unembedding at the last position. The
-rest is the same for all examples. A gradient costs twice as much again."""
-
-BATCH_SIZES = (64, 128, 256, 512)
-"""Of which each side takes the one that it is fastest with."""
-
-FRESH_SEEDS = range(100, 105)
-"""Seeds that played no part in choosing the recipes."""
+    rounds = 2 if quick else 9
+    (about,) = _work([{"job": "describe", "devices": None}])
+    with_torch = about["torch"]
+    if not with_torch:
+        report("PyTorch is not installed for this device, so there is nothing to compare with")
+    report("transformer: steps")
+    transformer = transformer_step(rounds, with_torch)
+    report("cnn: images per second")
+    sizes = (128, 512) if quick else BATCH_SIZES
+    cnn = cnn_images(rounds, about["backend"], with_torch, sizes)
+    report("start-up, memory")
+    cold = ["regenerate", "transformer", "--seeds", "0:1", "--out", "OUT"]
+    short = ["--set", "steps=50"] if quick else []
+    result = {
+        **about,
+        "transformer": transformer,
+        "cnn": cnn,
+        "cold_start_seconds": command_seconds([*cold, *short], 1 if quick else 3),
+        "help_seconds": command_seconds(["--help"], 5),
+        "peak_rss_gb": {name: peak_memory(name) for name in NAMES},
+    }
+    challenges = {name: load_challenge(name) for name in NAMES}
+    for name, n_seeds in SEEDS_TO_PUBLISHED.items() if not quick else ():
+        report(f"{name}: seconds to the published accuracy")
+        result[name]["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
+    report("programs: labels")
+    result["programs"] = {
+        name: programs_per_second(name, challenges[name].program_domain, rounds) for name in NAMES
+    }
+    report("seeds: cost, compilations")
+    result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)
+    if about["backend"] != "cpu":
+        report("seeds per hour")
+        result["seeds_per_hour"] = {name: seeds_per_hour(challenges[name]) for name in NAMES}
+    return result
 
 
 def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
-    """Full-batch steps against the original form in PyTorch and against the machine's peak.
+    """Measure full-batch steps against the original form in PyTorch and the machine's peak.
 
     Ratios are taken round by round.
+
+    Args:
+      rounds: Rounds to time.
+      with_torch: Whether PyTorch is installed for this device.
+
+    Returns:
+      Seconds per step, GFLOP/s of a matrix product, ratios, and PyTorch's differences from ours.
     """
     task = {"job": "transformer", "rounds": rounds, "with_torch": with_torch, "devices": 1}
-    (found,) = _work([task])
-    ours = np.asarray(found["ours"])
-    flops = 3 * 2 * MULTIPLY_ADDS * found["examples"]
-    peak = 2 * PEAK_SIZE**3 / np.asarray(found["peak"])
+    (timings,) = _work([task])
+    ours = np.asarray(timings["ours"])
+    flops = 3 * 2 * MULTIPLY_ADDS * timings["examples"]
+    peak = 2 * PEAK_SIZE**3 / np.asarray(timings["peak"])
     result = {
         "step_seconds": summary(ours),
         "matmul_peak_gflops": summary(peak / 1e9),
         "share_of_matmul_peak": summary(flops / ours / peak),
     }
-    theirs = {name: s for name, s in found.items() if name.startswith("torch")}
-    if theirs:
-        best = min(theirs.values(), key=statistics.median)
+    torch = {name: seconds for name, seconds in timings.items() if name.startswith("torch")}
+    if torch:
+        best = min(torch.values(), key=statistics.median)
         result |= {
-            "torch_step_seconds": {name: summary(seconds) for name, seconds in theirs.items()},
+            "torch_step_seconds": {name: summary(seconds) for name, seconds in torch.items()},
             "step_ratio_vs_torch": summary(np.asarray(best) / ours),
-            "torch_loss_difference": found["loss_difference"],
-            "torch_gradient_difference": found["gradient_difference"],
+            "torch_loss_difference": timings["loss_difference"],
+            "torch_gradient_difference": timings["gradient_difference"],
         }
     return result
 
@@ -190,57 +141,68 @@ def transformer_step(rounds: int, with_torch: bool) -> dict[str, Any]:
 def cnn_images(
     rounds: int, backend: str, with_torch: bool, batch_sizes: Sequence[int]
 ) -> dict[str, Any]:
-    """Images per second with dropout: the best of batch sizes and threadings, each for itself.
+    """Measure images per second with dropout, for each side at its best batch size and threading.
 
-    Threadings, on a CPU: one process with all cores, or a seed per core (ours: devices of one
-    process; PyTorch: processes of one thread, added up).
+    On a CPU the threadings are one process with all cores, and a seed per core (ours: devices of
+    one process; PyTorch: processes of one thread, added up).
+
+    Args:
+      rounds: Rounds to time.
+      backend: JAX's backend.
+      with_torch: Whether PyTorch is installed for this device.
+      batch_sizes: Batch sizes to try, in images.
     """
-    task, all_cores = {"job": "cnn", "rounds": rounds}, usable_cores()
-    ours, theirs = {}, {}
+    task: dict[str, Any] = {"job": "cnn", "rounds": rounds}
+    all_cores = usable_cores()
+    ours, torch = {}, {}
     for batch_size in batch_sizes:
         for n in sorted({1, all_cores}) if backend == "cpu" else (1,):
-            mine = {**task, "what": "ours", "batch_size": batch_size, "threads": 0, "devices": n}
-            ours[f"batch {batch_size}, seeds {n}"] = _work([mine])[0]
+            setting = f"batch {batch_size}, seeds {n}"
+            task |= {"batch_size": batch_size}
+            (ours[setting],) = _work([{**task, "what": "ours", "threads": 0, "devices": n}])
             if with_torch:
-                threads = all_cores // n
-                other = {**task, "what": "torch", "batch_size": batch_size, "threads": threads}
-                found = _work([{**other, "devices": None}] * n)
-                theirs[f"batch {batch_size}, seeds {n}"] = {
-                    key: sum(one[key] for one in found) for key in found[0]
-                }
-    mine = _best(ours)
-    result: dict[str, Any] = {"images_per_second": mine, "all": ours}
-    if theirs:
-        other = _best(theirs)
-        result |= {"torch_images_per_second": other, "torch_all": theirs}
+                worker = {**task, "what": "torch", "threads": all_cores // n, "devices": None}
+                rates = _work([worker] * n)
+                torch[setting] = {key: sum(rate[key] for rate in rates) for key in rates[0]}
+    our_best = _best(ours)
+    result: dict[str, Any] = {"images_per_second": our_best, "all": ours}
+    if torch:
+        torch_best = _best(torch)
+        result |= {"torch_images_per_second": torch_best, "torch_all": torch}
         result["image_ratio_vs_torch"] = {
-            "median": mine["median"] / other["median"],
-            "low": mine["low"] / other["high"],
-            "high": mine["high"] / other["low"],
+            "median": our_best["median"] / torch_best["median"],
+            "low": our_best["low"] / torch_best["high"],
+            "high": our_best["high"] / torch_best["low"],
         }
     return result
 
 
 def seconds_to_published(challenge: Challenge, n_seeds: int) -> dict[str, Any]:
-    """Training time until the test accuracy first reaches the published: a seed per device.
+    """Measure the training time until the test accuracy first reaches the published one.
 
-    With the `fast` recipe, compilation apart; null for a seed that never does.
+    Training is by the `fast` recipe, a seed per device; compilation does not count.
+
+    Args:
+      challenge: What to train on.
+      n_seeds: How many of `FRESH_SEEDS`.
+
+    Returns:
+      Seconds of each seed, None if it never reaches the accuracy, and their median.
     """
     seeds, recipe = list(FRESH_SEEDS)[:n_seeds], RECIPES[challenge.name]["fast"]
     goal = round(challenge.published.test_accuracy, 4)
     seconds, width = [], jax.device_count()
     for i, result in enumerate(train_seeds(challenge, recipe, seeds, width=width)):
-        wall = result.train_seconds * min(width, n_seeds - i // width * width)  # of its batch
+        batch_seconds = result.train_seconds * min(width, n_seeds - i // width * width)
         reached = [point["step"] for point in result.curve if point["test_accuracy"] >= goal]
         share = reached[0] / recipe.steps if reached else None
-        seconds.append(None if share is None else share * wall)
-    known = [value if value is not None else float("inf") for value in seconds]
-    median = statistics.median(known)
+        seconds.append(None if share is None else share * batch_seconds)
+    median = statistics.median(float("inf") if value is None else value for value in seconds)
     return {"each": seconds, "median": median if median < float("inf") else None}
 
 
 def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
-    """Seconds per seed of sixteen seeds and of two, in turn; how often the step was compiled."""
+    """Measure the seconds per seed of sixteen seeds and of two, in turn, and count compilations."""
     recipe = replace(RECIPES[challenge.name]["fast"], steps=200)
     per_seed: dict[int, list[float]] = {2: [], 16: []}
     traces, count = [], 0
@@ -265,63 +227,128 @@ def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
     }
 
 
-def measure_all(say: Say, quick: bool) -> dict[str, Any]:
-    """Measures everything.
-
-    What has processes of its own comes first, since an accelerator serves one process at a time.
-
-    Args:
-      say: Told what is being measured.
-      quick: Fewer rounds and seeds: to see that it works, not for figures to quote.
-    """
-    rounds = 2 if quick else 9
-    (about,) = _work([{"job": "describe", "devices": None}])
-    with_torch = about["torch"]
-    if not with_torch:
-        say("PyTorch is not installed for this device, so there is nothing to compare with")
-    say("transformer: steps")
-    transformer = transformer_step(rounds, with_torch)
-    say("cnn: images per second")
-    sizes = (128, 512) if quick else BATCH_SIZES
-    cnn = cnn_images(rounds, about["backend"], with_torch, sizes)
-    say("start-up, memory")
-    cold = ["regenerate", "transformer", "--seeds", "0:1", "--out", "OUT"]
-    short = ["--set", "steps=50"] if quick else []
-    result = {
-        **about,
-        "transformer": transformer,
-        "cnn": cnn,
-        "cold_start_seconds": command_seconds([*cold, *short], 1 if quick else 3),
-        "help_seconds": command_seconds(["--help"], 5),
-        "peak_rss_gb": {name: peak_memory(name) for name in NAMES},
-    }
-    challenges = {name: load_challenge(name) for name in NAMES}
-    for name, n_seeds in (("transformer", 5), ("cnn", 3)):
-        if not quick:
-            say(f"{name}: seconds to the published accuracy")
-            result[name]["seconds_to_published"] = seconds_to_published(challenges[name], n_seeds)
-    say("programs: labels")
-    result["programs"] = {
-        name: programs_per_second(name, challenges[name].program_domain, rounds) for name in NAMES
-    }
-    say("seeds: cost, compilations")
-    result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)
-    if about["backend"] != "cpu":
-        say("seeds per hour")
-        result["seeds_per_hour"] = {name: seeds_per_hour(challenges[name]) for name in NAMES}
-    return result
-
-
 def seeds_per_hour(challenge: Challenge) -> float:
-    """Returns how many seeds an accelerator trains by the `fast` recipe, as many as fit at once."""
+    """Return how many seeds an accelerator trains in an hour by the `fast` recipe, all that fit."""
     recipe = RECIPES[challenge.name]["fast"]
     width = batch_width(challenge, recipe, 1024)
     results = list(train_seeds(challenge, recipe, range(width), width=width))
     return 3600 / statistics.mean(result.train_seconds for result in results)
 
 
+def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
+    """Measure the wall time of a command in its own process, in seconds.
+
+    Args:
+      args: The command's arguments; `OUT` stands for a new folder.
+      repeats: How often to run it.
+    """
+    seconds = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as folder:
+            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
+            start = time.perf_counter()
+            subprocess.run([*_JAXMI, *command], capture_output=True, check=True)
+            seconds.append(time.perf_counter() - start)
+    return summary(seconds)
+
+
+def peak_memory(name: str) -> float:
+    """Return the largest resident set, in GB, of a short run of sixteen seeds (on Linux).
+
+    Args:
+      name: The challenge's.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        steps = ["--save-every", "10", "--set", "steps=20", "eval_every=10"]
+        out = ["--seeds", "0:16", "--out", str(Path(folder) / "run")]
+        code = (
+            "import sys; from jaxmi.cli.main import main\n"
+            "try: main(sys.argv[1:])\n"
+            "finally:\n"
+            "  line = next(x for x in open('/proc/self/status') if x.startswith('VmHWM'))\n"
+            "  print(line.split()[1], file=sys.stderr)"
+        )
+        command = [sys.executable, "-c", code, "regenerate", name, *out, *steps]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stderr.split()[-1]) * 1024 / 1e9
+
+
+def programs_per_second(name: str, domain: Domain, rounds: int) -> dict[str, Any]:
+    """Measure how many programs are evaluated per second over the whole domain, by each way.
+
+    Args:
+      name: The challenge's.
+      domain: Its domain.
+      rounds: How often each way is timed, in turn.
+
+    Returns:
+      Programs per second: "exact_per_second" by NumPy one by one; "compiled_per_second" from
+      programs, which are grouped first; "constants_per_second" compiled, from constants alone.
+    """
+    text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
+    program = parse(text, domain.kind)
+    shared, published = make_skeleton(program), np.array(split_constants(program)[1], np.float64)
+    factors = np.random.default_rng(0).uniform(0.8, 1.25, (CANDIDATES, len(published)))
+    is_integer = [kind is int for kind in shared.kinds]
+    values = published * factors
+    values = np.where(is_integer, np.round(values), values)
+    programs = [fill(shared, row) for row in values.tolist()]
+    few = programs[: CANDIDATES // 20]
+    seconds = time_in_turn(
+        {
+            "exact": lambda: [label(program, domain) for program in few],
+            "compiled": lambda: label_batch(programs, domain),
+            "constants": lambda: label_constants(shared, values, domain),
+        },
+        rounds,
+    )
+    counts = {"exact": len(few), "compiled": len(programs), "constants": len(values)}
+    return {f"{way}_per_second": summary(counts[way] / np.asarray(seconds[way])) for way in counts}
+
+
+def time_in_turn(
+    functions: Mapping[str, Callable[[], object]], rounds: int, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Call each function once per round, and time the calls.
+
+    Args:
+      functions: Name -> function without arguments that returns when its work is done.
+      rounds: Rounds to time.
+      warm_up: Earlier rounds that are not timed.
+
+    Returns:
+      Name -> seconds of each round.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for number in range(-warm_up, rounds):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            function()
+            if number >= 0:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summary(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Return the median, and the quartiles as "low" and "high"."""
+    low, median, high = np.percentile(values, (25, 50, 75))
+    return {"median": float(median), "low": float(low), "high": float(high)}
+
+
+def square_product() -> Callable[[], object]:
+    """Return a function that multiplies two square float32 matrices, `PEAK_SIZE` a side."""
+    a = jnp.ones((PEAK_SIZE, PEAK_SIZE))
+    product = jax.jit(lambda a: a @ a)
+
+    def run() -> object:
+        with jax.default_matmul_precision("float32"):
+            return jax.block_until_ready(product(a))
+
+    return run
+
+
 def _work(tasks: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Runs workers side by side; those that say they are ready begin when all are."""
+    """Run workers side by side; if there are several, they start to measure when all are ready."""
     command = [sys.executable, "-m", "jaxmi.bench.steps"]
     workers = [
         subprocess.Popen(
@@ -347,4 +374,4 @@ def _work(tasks: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _best(images: Mapping[str, Mapping[str, float]]) -> Mapping[str, float]:
-    return max(images.values(), key=lambda one: one["median"])
+    return max(images.values(), key=lambda rate: rate["median"])

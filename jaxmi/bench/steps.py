@@ -1,7 +1,7 @@
-"""One training step of each challenge, ours and PyTorch's, as things to time.
+"""Training steps of each challenge, ours and PyTorch's, as functions to time.
 
-Run as `python -m jaxmi.bench.steps`, this is the worker that `measure.py` starts: devices and
-threads are settled when a process starts.
+`python -m jaxmi.bench.steps TASK` is the worker that `measure.py` starts, since devices and threads
+are fixed when a process starts. TASK and the result on stdout are JSON.
 """
 
 import json
@@ -25,7 +25,16 @@ from jaxmi.training.seeds import Trainer
 def our_steps(
     challenge: Challenge, recipe: Recipe, n_steps: int, width: int
 ) -> Callable[[], object]:
-    """Several steps of `width` seeds by the code that trains, its learning curve cut to one row."""
+    """Return a function that takes steps of `width` seeds by the code that trains.
+
+    The learning curve is cut to one row, so that only steps are timed.
+
+    Args:
+      challenge: What to train on.
+      recipe: How.
+      n_steps: Steps per call.
+      width: Seeds at once, over all devices.
+    """
     recipe = replace(recipe, steps=10**6 // n_steps * n_steps, eval_every=n_steps)
     one_row = {challenge.selection_split: challenge.splits["test"][:1]}
     trainer = Trainer(replace(challenge, curve_splits=one_row), recipe, width)
@@ -41,7 +50,16 @@ def our_steps(
 def torch_steps(
     challenge: Challenge, recipe: Recipe, n_steps: int, threads: int
 ) -> Callable[[], object]:
-    """The same steps by PyTorch, eager, from the same first parameters, on the same device."""
+    """Return a function that takes the same steps in PyTorch, eager, on the same device.
+
+    Initial parameters are the same too.
+
+    Args:
+      challenge: What to train on.
+      recipe: How.
+      n_steps: Steps per call.
+      threads: Threads for PyTorch on a CPU.
+    """
     import torch
 
     from jaxmi.bench.torch_networks import NETWORKS
@@ -55,12 +73,11 @@ def torch_steps(
         weight_decay=recipe.weight_decay,
     )
     rows = challenge.splits["train"][: recipe.batch_size]
-    inputs = torch.tensor(challenge.inputs[rows], device=device)
-    inputs = inputs.long() if challenge.name == "transformer" else inputs
+    inputs = torch.tensor(challenge.inputs[rows], dtype=network.input_type, device=device)
     labels = torch.tensor(challenge.labels[rows], device=device).long()
 
     def run() -> None:
-        torch.set_num_threads(threads)  # anew: it holds for the process, and turns are taken
+        torch.set_num_threads(threads)  # for the process, which times other counts in turn
         for _ in range(n_steps):
             optimizer.zero_grad()
             loss = torch.nn.functional.cross_entropy(network(inputs), labels)
@@ -73,11 +90,15 @@ def torch_steps(
 
 
 def largest_gradient_difference(challenge: Challenge, n: int = 512) -> tuple[float, float]:
-    """Compares PyTorch's network with ours, from the same weights, without dropout, on the CPU.
+    """Compare PyTorch's network with ours: same parameters, without dropout, on the CPU.
+
+    Args:
+      challenge: Whose network.
+      n: Inputs, the first of the domain.
 
     Returns:
-      The difference of the losses, relative; and of the gradients of every parameter, relative to
-      each one's largest.
+      The relative difference of the losses; and the largest difference of gradients, each relative
+      to the largest value of its parameter's gradient.
     """
     import torch
 
@@ -93,24 +114,21 @@ def largest_gradient_difference(challenge: Challenge, n: int = 512) -> tuple[flo
     with jax.default_matmul_precision("float32"):
         value, gradients = jax.device_get(jax.jit(jax.value_and_grad(loss))(params))
     network = NETWORKS[challenge.name](params).eval()
-    tokens_or_images = torch.tensor(inputs)
-    if challenge.name == "transformer":
-        tokens_or_images = tokens_or_images.long()
-    theirs = torch.nn.functional.cross_entropy(
-        network(tokens_or_images), torch.tensor(labels).long()
+    torch_loss = torch.nn.functional.cross_entropy(
+        network(torch.tensor(inputs, dtype=network.input_type)), torch.tensor(labels).long()
     )
-    theirs.backward()
+    torch_loss.backward()
     differences = []
     ours = NETWORKS[challenge.name](gradients)  # our gradients in PyTorch's layout
-    for mine, other in zip(ours.parameters(), network.parameters(), strict=True):
-        assert other.grad is not None
-        difference = (mine.detach() - other.grad).abs().max() / other.grad.abs().max()
+    for our_gradient, weight in zip(ours.parameters(), network.parameters(), strict=True):
+        assert weight.grad is not None
+        difference = (our_gradient.detach() - weight.grad).abs().max() / weight.grad.abs().max()
         differences.append(float(difference))
-    return abs(float(value) / theirs.item() - 1), max(differences)
+    return abs(float(value) / torch_loss.item() - 1), max(differences)
 
 
 def describe() -> dict[str, Any]:
-    """Returns what is measured on: JAX's devices, and whether PyTorch can use them too."""
+    """Return the machine: JAX's devices, cores, and whether PyTorch can use the devices too."""
     return {
         "device": jax.devices()[0].device_kind,
         "devices": jax.device_count(),
@@ -121,7 +139,7 @@ def describe() -> dict[str, Any]:
 
 
 def _torch_device() -> str | None:
-    """What PyTorch calls the device that JAX uses; None if it is not there or cannot."""
+    """Return PyTorch's name of the device that JAX uses; None if PyTorch cannot use it."""
     if find_spec("torch") is None:
         return None
     import torch
@@ -131,41 +149,51 @@ def _torch_device() -> str | None:
 
 
 def measure_transformer(rounds: int, with_torch: bool) -> dict[str, Any]:
-    """Times full-batch steps, ours and PyTorch's, and the machine's matrix product, in turn.
+    """Time full-batch steps, ours and PyTorch's, and a matrix product, in turn, on one device.
 
     Returns:
-      Seconds of each round, by what was timed: a step of a seed, a product, on one device; and how
-      many examples a step takes.
+      "ours", "peak" and "torch, threads: N": seconds of each round, for one step or product;
+      "examples" of a step; and with PyTorch the differences of loss and gradients.
     """
     challenge, recipe = load_challenge("transformer"), RECIPES["transformer"]["published"]
     n_seeds = jax.device_count()
-    things = {"ours": our_steps(challenge, recipe, 5, n_seeds), "peak": square_product()}
+    functions = {"ours": our_steps(challenge, recipe, 5, n_seeds), "peak": square_product()}
     result: dict[str, Any] = {"examples": len(challenge.splits["train"])}
     if with_torch:
         result["loss_difference"], result["gradient_difference"] = largest_gradient_difference(
             challenge
         )
         for threads in sorted({1, usable_cores()}):
-            things[f"torch, threads: {threads}"] = torch_steps(challenge, recipe, 1, threads)
-    seconds = time_in_turn(things, rounds)
+            functions[f"torch, threads: {threads}"] = torch_steps(challenge, recipe, 1, threads)
+    seconds = time_in_turn(functions, rounds)
     seconds["ours"] = [s / 5 for s in seconds["ours"]]
     return {**result, **seconds}
 
 
 def measure_cnn(rounds: int, what: str, batch_size: int, threads: int) -> dict[str, float]:
-    """Times steps with dropout; returns images per second, on a CPU over all of its devices."""
+    """Time steps with dropout.
+
+    Args:
+      rounds: Rounds to time.
+      what: "ours" or "torch".
+      batch_size: Images per step and seed.
+      threads: Threads for PyTorch.
+
+    Returns:
+      Images per second: over all devices of a CPU, else per device.
+    """
     challenge = load_challenge("cnn")
     recipe = replace(RECIPES["cnn"]["published"], batch_size=batch_size)
     n_steps, width = max(1, 2048 // batch_size), 1
     if what == "ours":
         width = jax.device_count()
-        thing = our_steps(challenge, recipe, n_steps, width)
+        steps = our_steps(challenge, recipe, n_steps, width)
     else:
-        thing = torch_steps(challenge, recipe, n_steps, threads)
-    thing()
+        steps = torch_steps(challenge, recipe, n_steps, threads)
+    steps()
     print("ready", flush=True)
-    sys.stdin.readline()  # several workers begin together
-    seconds = time_in_turn({"it": thing}, rounds)["it"]
+    sys.stdin.readline()  # several workers start together
+    seconds = time_in_turn({"steps": steps}, rounds)["steps"]
     per_device = 1 if jax.default_backend() == "cpu" else width  # PyTorch has one
     return summary([width * n_steps * batch_size / s / per_device for s in seconds])
 

@@ -1,4 +1,4 @@
-"""Both networks in PyTorch, in the original code's form: what our speed is held against."""
+"""Both networks in PyTorch, in the original code's form: the baseline for speed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,30 +11,33 @@ from jaxmi.storage.layouts import CASPER_CNN, CASPER_TRANSFORMER
 
 
 class Transformer(nn.Module):
-    """Challenge 2's network as the grokking code computes it: every position, head by head."""
+    """Challenge 2's network as Neel Nanda's grokking code computes it, at every position."""
 
-    later: torch.Tensor
+    input_type = torch.long
+    future: torch.Tensor
+    """1 where a key is later than the query."""
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        """Takes the parameters of `models.transformer.Transformer`."""
+        """Take the parameters of `models.transformer.Transformer`."""
         super().__init__()
-        theirs = CASPER_TRANSFORMER.write(params)
-        self.W_E, self.W_U = _own(theirs["embed.W_E"].T), _own(theirs["unembed.W_U"])
-        self.W_pos = _own(theirs["pos_embed.W_pos"])
+        tensors = CASPER_TRANSFORMER.write(params)
+        self.W_E, self.W_U = _parameter(tensors["embed.W_E"].T), _parameter(tensors["unembed.W_U"])
+        self.W_pos = _parameter(tensors["pos_embed.W_pos"])
         self.W_Q, self.W_K, self.W_V, self.W_O = (
-            _own(theirs[f"blocks.0.attn.{name}"]) for name in ("W_Q", "W_K", "W_V", "W_O")
+            _parameter(tensors[f"blocks.0.attn.{name}"]) for name in ("W_Q", "W_K", "W_V", "W_O")
         )
         self.W_in, self.b_in, self.W_out, self.b_out = (
-            _own(theirs[f"blocks.0.mlp.{name}"]) for name in ("W_in", "b_in", "W_out", "b_out")
+            _parameter(tensors[f"blocks.0.mlp.{name}"])
+            for name in ("W_in", "b_in", "W_out", "b_out")
         )
-        self.register_buffer("later", torch.triu(torch.ones(3, 3), diagonal=1))
+        self.register_buffer("future", torch.triu(torch.ones(3, 3), diagonal=1))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """(n, 3) tokens -> (n, 114) logits at the last position."""
+        """Return the logits at the last position, (n, 114), for tokens (n, 3)."""
         x = self.W_E[tokens] + self.W_pos
         q, k, v = (torch.einsum("ihd,bpd->biph", w, x) for w in (self.W_Q, self.W_K, self.W_V))
         scores = torch.einsum("biph,biqh->biqp", k, q)
-        scores = torch.tril(scores) + -1e10 * self.later
+        scores = torch.tril(scores) + -1e10 * self.future
         pattern = torch.softmax(scores / self.W_Q.shape[1] ** 0.5, dim=-1)
         z = torch.einsum("biph,biqp->biqh", v, pattern)
         z = z.permute(0, 2, 1, 3).flatten(2)
@@ -45,19 +48,21 @@ class Transformer(nn.Module):
 
 
 class Cnn(nn.Module):
-    """Challenge 1's network of PyTorch's own layers."""
+    """Challenge 1's network, of the layers in `torch.nn`."""
+
+    input_type = torch.uint8
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        """Takes the parameters of `models.cnn.Cnn`."""
+        """Take the parameters of `models.cnn.Cnn`."""
         super().__init__()
         self.conv1, self.conv2 = nn.Conv2d(1, 8, 3), nn.Conv2d(8, 16, 3)
         self.fc1, self.fc2 = nn.Linear(400, 200), nn.Linear(200, 2)
         self.dropout, self.pool = nn.Dropout(0.2), nn.MaxPool2d(2, 2)
-        theirs = CASPER_CNN.write(params)
-        self.load_state_dict({name: torch.tensor(array) for name, array in theirs.items()})
+        tensors = CASPER_CNN.write(params)
+        self.load_state_dict({name: torch.tensor(array) for name, array in tensors.items()})
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 28, 28) pixels 0..255 -> (n, 2) logits."""
+        """Return the logits, (n, 2), for images (n, 28, 28) with pixels 0..255."""
         x = images[:, None].float() / 255
         for conv in (self.conv1, self.conv2):
             x = self.pool(self.dropout(torch.relu(conv(x))))
@@ -65,8 +70,8 @@ class Cnn(nn.Module):
 
 
 NETWORKS = {"transformer": Transformer, "cnn": Cnn}
-"""By challenge."""
+"""Challenge -> network."""
 
 
-def _own(array: Any) -> nn.Parameter:
+def _parameter(array: Any) -> nn.Parameter:
     return nn.Parameter(torch.tensor(np.ascontiguousarray(array)))

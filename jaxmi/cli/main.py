@@ -93,7 +93,7 @@ def main(args: Sequence[str] | None = None) -> None:
     except StoppedError as stopped:
         again = "without --force, the same" if getattr(command, "force", False) else "the same"
         print(f"jaxmi: {stopped}; {again} command resumes", file=sys.stderr, flush=True)
-        _leave_other_hosts()
+        _shut_down_hosts()
         os._exit(STOPPED)
     except RuntimeError as error:
         # Such as a device out of memory; by name, since jaxmi --help does not import jax.
@@ -162,10 +162,10 @@ def _first_paragraph(framed: str) -> str:
     return " ".join(paragraph) + " (see --help)"
 
 
-def _leave_other_hosts() -> None:
-    from jaxmi.training.hosts import leave
+def _shut_down_hosts() -> None:
+    from jaxmi.training.hosts import shutdown
 
-    leave()
+    shutdown()
 
 
 def _fail(message: object, code: int, tell_others: bool = True) -> NoReturn:

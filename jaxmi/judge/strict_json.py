@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from jaxmi.errors import InputError
+from jaxmi.files import check_regular_file
 
 MAX_BYTES = 1_000_000
 """Largest text, in bytes or characters; the worked examples have a few thousand."""
@@ -162,9 +163,8 @@ def shown(value: object) -> str:
 
 
 def _text_of(path: Path) -> str:
+    check_regular_file(path)
     try:
-        if path.exists() and not path.is_file():  # reading a FIFO would block
-            raise InputError(f"{path} is no plain file")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:

@@ -1,1 +1,1 @@
-"""The two networks as Flax Linen modules: one example in, (logits, activations) out."""
+"""The two networks as Flax Linen modules: one example in, (logits, activations) out; fast forms."""

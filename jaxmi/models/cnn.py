@@ -1,7 +1,8 @@
 """Challenge 1's network: a small CNN on 28x28 images, every step a named site.
 
-Architecture and initial distribution are PyTorch's, in which the original was trained (Casper's
-post and its published state dict); arrays here are height, width, channels, as always in Flax.
+The architecture is that of Casper's post and of its published state dict; initial parameters are
+drawn as PyTorch, in which the original was trained, draws them. Arrays are height, width, channels,
+as in Flax.
 """
 
 from dataclasses import dataclass
@@ -25,8 +26,7 @@ SITES = {
     "fc1.pre": ("neuron",),
     "fc1.post": ("neuron",),
 }
-"""The CNN's sites and their axes, in the order in which they are computed; pre and post are meant
-of the ReLU."""
+"""The CNN's sites and their axes, in order of computation; "pre" and "post" refer to the ReLU."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class CnnConfig:
     classes: int = 2
     """Logits, fc2."""
     dropout: float = 0.2
-    """Share of units that training drops after each convolution's ReLU; 0 <= dropout < 1."""
+    """Probability that training drops a unit after each convolution's ReLU; 0 <= dropout < 1."""
 
 
 def _uniform_init(fan_in: int) -> nn.initializers.Initializer:
-    """PyTorch's default for weights and biases alike: uniform within 1 / sqrt(fan_in)."""
+    """Return PyTorch's default for weights and biases: uniform within +-1 / sqrt(fan_in)."""
     bound = fan_in**-0.5
 
     def init(key: jax.Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> jax.Array:
@@ -56,15 +56,15 @@ def _uniform_init(fan_in: int) -> nn.initializers.Initializer:
 class Conv3x3(nn.Module):
     """A 3x3 convolution without padding, as one matrix product over unfolded patches.
 
-    Under `vmap` over seeds this stays a batched product; the convolution primitive would become a
-    grouped convolution, which is slow everywhere.
+    Under `vmap` over seeds it stays a batched product; the convolution primitive would become a
+    grouped convolution, which is slow on every backend.
     """
 
     channels: int
 
     @nn.compact
     def __call__(self, image: Float[jax.Array, "h w cin"]) -> Float[jax.Array, "h-2 w-2 cout"]:
-        """Returns the feature maps."""
+        """Return the feature maps."""
         height, width, c_in = image.shape
         init = _uniform_init(9 * c_in)
         kernel = self.param("kernel", init, (3, 3, c_in, self.channels))
@@ -81,14 +81,14 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "n"]) -> Float[jax.Array, "m"]:
-        """Returns the weighted sums."""
+        """Return the weighted sums plus biases."""
         init = _uniform_init(x.shape[0])
         kernel = self.param("kernel", init, (x.shape[0], self.features))
         return x @ kernel + self.param("bias", init, (self.features,))
 
 
 def max_pool(x: Float[jax.Array, "h w c"]) -> Float[jax.Array, "h//2 w//2 c"]:
-    """Takes the maximum of each 2x2 block; an odd last row or column is left out, as in PyTorch."""
+    """Return the maximum of each 2x2 block; an odd last row or column is ignored, as in PyTorch."""
     height, width, channels = x.shape
     blocks = x[: height // 2 * 2, : width // 2 * 2]
     return blocks.reshape(height // 2, 2, width // 2, 2, channels).max(axis=(1, 3))
@@ -97,10 +97,15 @@ def max_pool(x: Float[jax.Array, "h w c"]) -> Float[jax.Array, "h//2 w//2 c"]:
 def dropout(
     key: PRNGKeyArray, x: Float[jax.Array, "h w c"], rate: float
 ) -> Float[jax.Array, "h w c"]:
-    """Zeroes each unit with probability `round(65536 * rate) / 65536` and scales the rest to match.
+    """Zero each unit with probability `round(65536 * rate) / 65536`, and scale the rest to match.
 
     Two units share each 32-bit word of the generator, 16 bits each: a rate of 0.2 becomes
-    13107/65536 = 0.199997. The scale uses that exact probability, so that expectations are kept.
+    13107/65536 = 0.199997. The scale uses that exact probability, so the expectation is preserved.
+
+    Args:
+      key: Used once.
+      x: A feature map after its ReLU.
+      rate: Probability of dropping a unit, 0 <= rate < 1.
     """
     threshold = round(2**16 * rate)
     words = jax.random.bits(key, (-(-x.size // 2),), jnp.uint32)
@@ -109,7 +114,7 @@ def dropout(
 
 
 class Cnn(nn.Module):
-    """The whole network, for one image."""
+    """The network, for one image."""
 
     config: CnnConfig = CnnConfig()
 
@@ -120,16 +125,16 @@ class Cnn(nn.Module):
         edits: Edits | None = None,
         dropout_key: PRNGKeyArray | None = None,
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
-        """Runs the network.
+        """Run the network.
 
         Args:
-          image: Pixels 0..255; the network sees them divided by 255 and not otherwise normalised.
-            Floats, to have a gradient.
-          edits: Site name -> function that replaces the activation there.
+          image: Pixels 0..255; the network divides them by 255 and does not normalise them
+            further. Floats allow a gradient.
+          edits: Site name -> function from the activation at the site to its replacement.
           dropout_key: Drop units as in training, from this key; None evaluates without dropout.
 
         Returns:
-          Logits of the classes 0 and 1, and the activation at each site.
+          Logits of the classes 0 and 1, (2,), and the activation at each site.
 
         Raises:
           InputError: if an edit names an unknown site or changes a shape.

@@ -1,9 +1,9 @@
-"""The CNN with the batch as its last axis: the same function as `cnn.py`, to train with.
+"""The CNN with the batch as its last axis: the function of `cnn.py`, to train with.
 
-Images side by side fill a vector unit, however few channels there are. A 2x2 block of a 3x3
+With the batch last, vector units are full however few channels there are. A 2x2 block of a 3x3
 convolution's outputs depends on a 4x4 window of its inputs; so a layer is one product of all
 windows by a matrix that holds the kernel at the block's four places, and pooling is the maximum of
-four contiguous arrays. Under `vmap` over seeds it stays a batched product; nothing becomes a
+four contiguous arrays. Under `vmap` over seeds it stays a batched product and does not become a
 grouped convolution.
 """
 
@@ -18,11 +18,11 @@ from jaxmi.models.cnn import CnnConfig
 from jaxmi.types import Array, Params
 
 READ = 26
-"""Rows and columns of an image that are read. The last two reach only the first pooling's 13th row
-and column, and these no block of the second's."""
+"""Rows and columns of an image that are used, of 28. The last two affect only the 13th row and
+column after the first pooling, which no block of the second pooling contains."""
 
 Masks = tuple[Bool[jax.Array, "c b b n"], ...]
-"""Which units to keep, for each place in a block: top left and right, bottom left and right."""
+"""The units to keep, for each place in a block: top left, top right, bottom left, bottom right."""
 
 
 def logits(
@@ -31,23 +31,26 @@ def logits(
     dropout_key: PRNGKeyArray | None = None,
     dropout: float = CnnConfig.dropout,
 ) -> Float[jax.Array, "n classes"]:
-    """Runs the network on a batch.
+    """Run the network on a batch.
 
     Args:
       params: Parameters of `cnn.Cnn`.
       images: Pixels 0..255.
       dropout_key: Drop units as in training, from this key; None evaluates without dropout.
-      dropout: Share of units to drop, made exact as `keep_masks` says.
+      dropout: Probability of dropping a unit, rounded as in `keep_masks`.
+
+    Returns:
+      Logits of the classes 0 and 1.
     """
     x = jnp.transpose(images[:, :READ, :READ], (1, 2, 0))[None].astype(jnp.float32) / 255
     for number in (1, 2):
         layer = params[f"conv{number}"]
-        masks, kept = None, 1.0
+        masks, keep_probability = None, 1.0
         if dropout_key is not None:
             key = jax.random.fold_in(dropout_key, number)
             shape = (layer["bias"].size, _blocks(x), _blocks(x), len(images))
-            masks, kept = keep_masks(key, shape, dropout)
-        x = _convolve_and_pool(layer["kernel"], layer["bias"], x, masks) / kept
+            masks, keep_probability = keep_masks(key, shape, dropout)
+        x = _convolve_and_pool(layer["kernel"], layer["bias"], x, masks) / keep_probability
     kernel = params["fc1"]["kernel"].reshape(*x.shape[1:3], len(x), -1)  # flattened h, w, c
     x = jax.nn.relu(jnp.einsum("chwn,hwcf->nf", x, kernel) + params["fc1"]["bias"][None])
     return x @ params["fc2"]["kernel"] + params["fc2"]["bias"][None]
@@ -56,18 +59,18 @@ def logits(
 def keep_masks(
     key: PRNGKeyArray, shape: tuple[int, int, int, int], dropout: float
 ) -> tuple[Masks, float]:
-    """Draws which units to keep, for the four places of every block.
+    """Draw which units to keep, for the four places of every block.
 
     Two 32-bit words give a block's four units 16 bits each, so that a unit is dropped with
     probability `round(65536 * dropout) / 65536`: 0.2 becomes 13107/65536 = 0.199997.
 
     Args:
       key: Used once.
-      shape: Of each mask.
-      dropout: Share to drop, 0 <= dropout < 1.
+      shape: The shape of each mask.
+      dropout: Probability of dropping a unit, 0 <= dropout < 1.
 
     Returns:
-      The masks, and the exact probability of being kept.
+      The masks, and the exact probability that a unit is kept.
     """
     threshold = round(2**16 * dropout)
     first, second = (_hashed_counters(key, word, shape) for word in range(2))
@@ -78,10 +81,10 @@ def keep_masks(
 def _hashed_counters(
     key: PRNGKeyArray, word: int, shape: tuple[int, ...]
 ) -> UInt32[jax.Array, "..."]:
-    """Random words at a seventh of threefry's cost: a counter through a mixing function.
+    """Return random words at a seventh of threefry's cost: a counter through a mixing function.
 
-    The mixer is Chris Wellons' lowbias32; two words drawn from the key place its counter and break
-    it up midway.
+    The mixer is Chris Wellons' lowbias32 (hash-prospector). Of two words drawn from the key, one
+    is the counter's start and the other is mixed in midway.
     """
     start, twist = jax.random.bits(key, (2,), jnp.uint32)
     size = int(np.prod(shape))
@@ -98,14 +101,14 @@ def _convolve_and_pool(
     x: Float[jax.Array, "cin h w n"],
     masks: Masks | None,
 ) -> Float[jax.Array, "cout b b n"]:
-    """Convolution, ReLU, and the maximum over those units of each 2x2 block that are kept."""
+    """Return the convolution, after ReLU and the maximum over the kept units of each 2x2 block."""
     return _forward(kernel, bias, x, masks)[0]
 
 
 def _forward(
     kernel: Array, bias: Array, x: jax.Array, masks: Masks | None
 ) -> tuple[jax.Array, tuple[Array, jax.Array, Int8[jax.Array, "cout b b n"]]]:
-    """Returns the layer's outputs and what its gradient needs: of each block, the winning place."""
+    """Return the layer's outputs and residuals for its gradient: among them each block's winner."""
     windows = _windows(x)
     shape = windows.shape[3:]
     windows = windows.reshape(-1, math.prod(shape))
@@ -116,8 +119,8 @@ def _forward(
     a, b, c, d = places
     top, bottom = jnp.maximum(a, b), jnp.maximum(c, d)
     largest = jnp.maximum(top, bottom) + bias[:, None, None, None]
-    # The winner 0..3, or 4 where ReLU passes nothing on, as the root of its square: XLA computes
-    # cheap values anew wherever they are used, and with them all of the above; roots it keeps.
+    # The winner is 0..3, or 4 where the ReLU is 0. It is computed as the root of its square: XLA
+    # recomputes cheap values, and all of the above with them, wherever they are used; not roots.
     square = jnp.where(top >= bottom, jnp.where(a >= b, 0.0, 1.0), jnp.where(c >= d, 4.0, 9.0))
     winner = jnp.rint(jnp.sqrt(jnp.where(largest > 0, square, 16.0))).astype(jnp.int8)
     return jax.nn.relu(largest), (kernel, x, winner)
@@ -142,12 +145,12 @@ _convolve_and_pool.defvjp(_forward, _backward)
 
 
 def _blocks(x: Float[jax.Array, "cin h w n"]) -> int:
-    """The 2x2 blocks along a side of a convolution's outputs."""
+    """Return the number of 2x2 blocks along a side of a convolution's outputs."""
     return (x.shape[1] - 2) // 2
 
 
 def _windows(x: Float[jax.Array, "cin h w n"]) -> Float[jax.Array, "4 4 cin b b n"]:
-    """Cuts out the 4x4 windows that the blocks' outputs depend on; their stride is 2."""
+    """Return the 4x4 windows that the blocks' outputs depend on; their stride is 2."""
     reach = 2 * _blocks(x)
     parts = [[x[:, i : i + reach : 2, j : j + reach : 2] for j in range(4)] for i in range(4)]
     return jnp.stack([jnp.stack(row) for row in parts])
@@ -156,9 +159,9 @@ def _windows(x: Float[jax.Array, "cin h w n"]) -> Float[jax.Array, "4 4 cin b b 
 def _overlap(
     windows: Float[jax.Array, "4 4 cin b b n"],
 ) -> Float[jax.Array, "cin h w n"]:
-    """Adds the windows up where they came from: the transpose of `_windows`.
+    """Add the windows up at their places: the transpose of `_windows`.
 
-    By hand, since XLA's gradient of strided slices is slow on CPUs.
+    It is written out because XLA's gradient of strided slices is slow on CPUs.
     """
     _, _, c_in, blocks, _, n = windows.shape
     parts = [
@@ -178,7 +181,7 @@ def _overlap(
 def _at_four_places(
     kernel: Float[Array, "3 3 cin cout"],
 ) -> Float[jax.Array, "4 4 cin 4 cout"]:
-    """Lays the kernel into the 4x4 window, at each of the four places of the block."""
+    """Return the kernel, padded to the 4x4 window, at each of the four places of the block."""
     places = [
         jnp.pad(kernel, ((top, 1 - top), (left, 1 - left), (0, 0), (0, 0)))
         for top in range(2)

@@ -9,14 +9,18 @@ from jaxmi.types import Activations, Edits
 
 
 class Sites:
-    """Passes activations through a forward pass: applies the edit at a site, then records it.
+    """The activations of one forward pass: edited where an edit names the site, then recorded.
 
-    Make one per forward pass; call it with each site's name and value, and go on with what it
-    returns. What nobody reads of `activations` is removed by the compiler.
+    Make one per forward pass; call it with each site's name and value, and continue with the value
+    that it returns. The compiler removes activations that are not read.
     """
 
     def __init__(self, names: Collection[str], edits: Edits | None) -> None:
-        """Takes the network's sites and the edits to make.
+        """Take the network's sites and the edits to make.
+
+        Args:
+          names: Every site of the network.
+          edits: Site name -> function from the activation at the site to its replacement.
 
         Raises:
           InputError: if an edit names no site of this network.
@@ -29,7 +33,7 @@ class Sites:
                 raise InputError(f"no site {name!r} to edit; the sites are: {', '.join(names)}")
 
     def __call__(self, name: str, value: jax.Array) -> jax.Array:
-        """Returns the value at a site, edited if an edit names it.
+        """Return the value at a site, edited if an edit names it.
 
         Raises:
           InputError: if the edit changes the activation's shape.
@@ -38,7 +42,9 @@ class Sites:
         if name in self._edits:
             edited = self._edits[name](value)
             if edited.shape != value.shape:
-                raise InputError(f"the edit at {name} turned {value.shape} into {edited.shape}")
+                raise InputError(
+                    f"the edit at {name} changed the shape {value.shape} to {edited.shape}"
+                )
             value = edited
         self.activations[name] = value
         return value

@@ -1,8 +1,8 @@
 """Challenge 2's network: a one-block transformer without LayerNorm, every step a named site.
 
-Parameters and sites carry TransformerLens's names and shapes, so that an activation here can be
-laid beside one there. The architecture is that of Casper's post and of Neel Nanda's grokking code,
-which it builds on.
+Parameters and sites have TransformerLens's names and shapes, so that activations can be compared
+directly. The architecture is that of Casper's post and of Neel Nanda's grokking code, on which it
+is based.
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ SITES = {
     "blocks.0.hook_mlp_out": _RESIDUAL,
     "blocks.0.hook_resid_post": _RESIDUAL,
 }
-"""The transformer's sites and their axes, in the order in which they are computed."""
+"""The transformer's sites and their axes, in order of computation."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Attention(nn.Module):
     def __call__(
         self, resid_pre: Float[jax.Array, "pos d_model"], site: Sites
     ) -> Float[jax.Array, "pos d_model"]:
-        """Returns what the heads add to the residual stream, summed over heads."""
+        """Return the heads' outputs, summed over heads, which the residual stream adds."""
         c = self.config
         init = nn.initializers.normal(stddev=c.d_model**-0.5)
         w_q, w_k, w_v = (
@@ -95,7 +95,7 @@ class Mlp(nn.Module):
     def __call__(
         self, resid_mid: Float[jax.Array, "pos d_model"], site: Sites
     ) -> Float[jax.Array, "pos d_model"]:
-        """Returns what the neurons add to the residual stream."""
+        """Return the neurons' output, which the residual stream adds."""
         c = self.config
         init = nn.initializers.normal(stddev=c.d_model**-0.5)
         w_in = self.param("W_in", init, (c.d_model, c.d_mlp))
@@ -109,7 +109,7 @@ class Mlp(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole network: embed + pos -> +attn -> +mlp -> unembed, for one token sequence."""
+    """The network, for one token sequence: embed + pos -> +attn -> +mlp -> unembed."""
 
     config: TransformerConfig = TransformerConfig()
 
@@ -117,14 +117,15 @@ class Transformer(nn.Module):
     def __call__(
         self, tokens: Int[Array, "pos"], edits: Edits | None = None
     ) -> tuple[Float[jax.Array, "pos d_vocab"], Activations]:
-        """Runs the network.
+        """Run the network.
 
         Args:
           tokens: One sequence, [x, y, 113].
-          edits: Site name -> function that replaces the activation there.
+          edits: Site name -> function from the activation at the site to its replacement.
 
         Returns:
-          Logits at every position (the answer is read at the last), and every site's activation.
+          Logits at every position, (pos, d_vocab), of which the last position's are the prediction,
+          and every site's activation.
 
         Raises:
           InputError: if an edit names an unknown site or changes a shape.

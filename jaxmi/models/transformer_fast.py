@@ -1,8 +1,8 @@
-"""The transformer's answer from tables: the same function as `transformer.py`, to train with.
+"""The transformer from look-up tables: the function of `transformer.py`, to train with.
 
-Only the last position's logits are ever read, keys and values depend on nothing but a token and its
-position, and the last token is always the same. So keys and values are needed for 2 * 113 + 1 rows,
-not for every example; an example then costs one look-up, one mixing of three rows, the MLP and the
+Only the last position's logits are read, keys and values depend only on a token and its position,
+and the last token is always the same. So keys and values are needed for 2 * 113 + 1 rows, not for
+every example; an example then costs a look-up, a weighted sum of three rows, the MLP and the
 unembedding, at one position instead of three.
 """
 
@@ -14,12 +14,12 @@ from jaxmi.types import Array, Params
 
 
 def last_logits(params: Params, tokens: Int[Array, "n 3"]) -> Float[jax.Array, "n d_vocab"]:
-    """Returns the logits at the last position of each sequence [x, y, p], p being the last token.
+    """Return the logits at the last position of each sequence [x, y, p], p being the last token.
 
     Args:
       params: Parameters of `transformer.Transformer`.
-      tokens: Sequences that all end in the vocabulary's last token, the only one that the networks
-        of challenge 2 are ever asked at.
+      tokens: Sequences that all end in the vocabulary's last token, as all inputs of challenge 2
+        do.
     """
     w_e, w_pos, attn, mlp = (params[name] for name in ("W_E", "W_pos", "attn", "mlp"))
     n_heads, d_model, d_head = attn["W_Q"].shape
@@ -33,26 +33,26 @@ def last_logits(params: Params, tokens: Int[Array, "n 3"]) -> Float[jax.Array, "
     scores = jnp.einsum("rm,hmd,hd->rh", rows, attn["W_K"], query)
     values = jnp.einsum("rm,hmd->rhd", rows, attn["W_V"])
 
-    at = jnp.stack([tokens[:, 0], p + tokens[:, 1], jnp.full_like(tokens[:, 0], 2 * p)], axis=1)
-    pattern = jax.nn.softmax(scores[at], axis=1)
-    z = (pattern[..., None] * values[at]).sum(axis=1).reshape(-1, n_heads * d_head)
+    index = jnp.stack([tokens[:, 0], p + tokens[:, 1], jnp.full_like(tokens[:, 0], 2 * p)], axis=1)
+    pattern = jax.nn.softmax(scores[index], axis=1)
+    z = (pattern[..., None] * values[index]).sum(axis=1).reshape(-1, n_heads * d_head)
     resid_mid = rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
     post = jax.nn.relu(resid_mid @ mlp["W_in"] + mlp["b_in"][None])
-    mlp_out = _to_few(post, mlp["W_out"]) + mlp["b_out"][None]
+    mlp_out = _narrow_product(post, mlp["W_out"]) + mlp["b_out"][None]
     return (resid_mid + mlp_out) @ params["W_U"]
 
 
 @jax.custom_vjp
-def _to_few(x: Float[jax.Array, "n many"], w: Float[Array, "many few"]) -> jax.Array:
-    """`x @ w`, with a gradient of `w` that is quick on CPUs.
+def _narrow_product(x: Float[jax.Array, "n many"], w: Float[Array, "many few"]) -> jax.Array:
+    """Return `x @ w`, with a gradient of `w` that is fast on CPUs.
 
-    A product with many rows and few columns takes XLA's CPU backend more than twice as long as its
-    transpose does. The barrier keeps XLA from turning the transpose back into it.
+    On XLA's CPU backend a product with many rows and few columns takes more than twice as long as
+    its transpose. The barrier keeps XLA from transposing it back.
     """
     return x @ w
 
 
-_to_few.defvjp(
+_narrow_product.defvjp(
     lambda x, w: (x @ w, (x, w)),
     lambda saved, g: (g @ saved[1].T, jax.lax.optimization_barrier(g.T @ saved[0]).T),
 )

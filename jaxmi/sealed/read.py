@@ -12,18 +12,19 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import kind_of_challenge, load_challenge
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
+from jaxmi.models.trees import leaves_by_path
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.sealed.write import DOMAIN, FORMAT, MODEL_LABELS, README
-from jaxmi.storage.atomic import SUMS, check_checksums, fingerprint, listed, read_archive
+from jaxmi.storage.archive import read_archive
 from jaxmi.storage.checkpoints import (
     CHECKPOINT_FILES,
     Checkpoint,
-    flatten,
     load_checkpoint,
     read_json,
 )
+from jaxmi.storage.checksums import SUMS, check_checksums, fingerprint, listed
 from jaxmi.storage.foreign import import_network
 
 _OWN_FILES = (
@@ -196,7 +197,7 @@ def _foreign_files(kind: Kind) -> Mapping[str, str]:
 
 def _network_agrees(bundle: Bundle, name: str) -> bool:
     imported = import_network(bundle.path / name, _foreign_files(bundle.kind)[name]).params
-    return _same(flatten(imported), flatten(bundle.checkpoint.params))
+    return _same(leaves_by_path(imported), leaves_by_path(bundle.checkpoint.params))
 
 
 def _same(arrays: Mapping[str, Any], expected: Mapping[str, Any]) -> bool:

@@ -13,8 +13,8 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import SCHEME, Key
 from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.storage.atomic import SUMS, checksums, fingerprint
 from jaxmi.storage.checkpoints import Checkpoint, write_checkpoint, write_json
+from jaxmi.storage.checksums import SUMS, checksums, fingerprint
 from jaxmi.storage.foreign import export_network
 from jaxmi.types import Params
 

@@ -1,1 +1,1 @@
-"""Networks on disk: checkpoints and run folders."""
+"""Networks and runs on disk: checkpoints, run folders, foreign layouts, atomic writes."""

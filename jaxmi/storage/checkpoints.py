@@ -1,15 +1,11 @@
-"""The project's own checkpoint: a folder with safetensors and two JSON files, no pickle.
+"""A network on disk: a folder with its parameters as safetensors and two JSON files, no pickle.
 
 `params.safetensors` holds every parameter under its path in the tree ("attn.W_Q"), `config.json`
-says what the network is and how it came about, `metrics.json` how good it is.
-
-Named tensors: checked against what is expected, and against a record that travels with them.
+says what the network is and how it was made, `metrics.json` how accurate it is.
 
 Neither safetensors nor `torch.load` notices a flipped bit in a tensor, or that two tensors of one
-shape have changed places. A file written here therefore carries a record, a JSON text: what the
-network is ("about"), and the SHA-256 of that and of every tensor's type, shape and bytes.
-
-safetensors files: named tensors and a text for a header, no code that could run.
+shape were exchanged. Every tensor file written here therefore carries a record, a JSON text: what
+the network is ("about"), and the SHA-256 of that and of each tensor's type, shape and bytes.
 """
 
 import hashlib
@@ -22,162 +18,22 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jaxmi.challenges.registry import model_config, param_shapes
 from jaxmi.errors import InputError
-from jaxmi.storage.atomic import check_writable, whole_folder
-from jaxmi.training.seeds import Point
+from jaxmi.files import check_regular_file
+from jaxmi.models.trees import check_tensors, leaves_by_path
+from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.types import Params
 
-Tensors = Mapping[str, np.ndarray]
-"""Tensors under their names in a file."""
-
-RECORD = "jaxmi"
-"""The record's name in a file."""
-
-MAX_LENGTH = 2**30
-"""Bytes that a file may have: far more than these networks' (1.4 million), less than memory."""
-
-
-class Contents(NamedTuple):
-    """What a tensor file holds."""
-
-    tensors: dict[str, np.ndarray]
-    about: dict[str, Any] | None
-    """What its record says of it; None if it has no record, and so no checksum either."""
-
-
-def check_length(path: Path) -> None:
-    """Checks that a file is not too long to be read whole.
-
-    Raises:
-      InputError: if it is.
-      OSError: if it is not there.
-    """
-    length = path.stat().st_size
-    if length > MAX_LENGTH:
-        raise InputError(f"has {length:,} bytes; this network's tensors have a few million")
-
-
-def check_tensors(expected: Mapping[str, jax.ShapeDtypeStruct], found: Tensors) -> None:
-    """Checks that tensors are those that are expected; whether they are finite, too.
-
-    Raises:
-      InputError: naming the first tensor, in alphabetical order, that is missing, unexpected,
-        misshapen, of another type, or not finite.
-    """
-    for name in sorted(expected.keys() | found.keys()):
-        if name not in found:
-            raise InputError(f"tensor {name} is missing")
-        if name not in expected:
-            raise InputError(f"unexpected tensor {name}")
-        want, have = expected[name], found[name]
-        if (have.shape, have.dtype) != (want.shape, want.dtype):
-            raise InputError(
-                f"tensor {name} is {have.dtype}{list(have.shape)}, "
-                f"expected {want.dtype}{list(want.shape)}"
-            )
-        if not np.isfinite(have).all():
-            raise InputError(f"tensor {name} has values that are not finite")
-
-
-def seal(tensors: Tensors, about: Mapping[str, Any]) -> str:
-    """Returns the record of a file with these tensors."""
-    sha256 = {name: _digest(array) for name, array in tensors.items()}
-    record = {"about": about, "about_sha256": _json_digest(about), "sha256": sha256}
-    return json.dumps(record, allow_nan=False)
-
-
-def unseal(record: str | None, tensors: Tensors) -> dict[str, Any] | None:
-    """Returns what a record says, if it is the record of these tensors; None if there is none.
-
-    Raises:
-      InputError: if the record is damaged, or not of these tensors; names the first that differs.
-    """
-    if record is None:
-        return None
-    try:
-        content = json.loads(record)
-        about, digests = content["about"], content["sha256"]
-        whole = (
-            isinstance(about, dict)
-            and isinstance(digests, dict)
-            and content["about_sha256"] == _json_digest(about)
-        )
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise InputError(f"its record cannot be read: {error!r:.100}") from error
-    if not whole:
-        raise InputError("its record is not as it was written")
-    for name in sorted(digests.keys() | tensors.keys()):
-        if name not in tensors:
-            raise InputError(f"tensor {name} is missing")
-        if name not in digests:
-            raise InputError(f"unexpected tensor {name}")
-        if digests[name] != _digest(tensors[name]):
-            raise InputError(f"tensor {name} does not have the checksum that it was saved with")
-    return about
-
-
-def _digest(array: np.ndarray) -> str:
-    sha256 = hashlib.sha256(json.dumps([array.dtype.name, array.shape]).encode())
-    sha256.update(array.tobytes())
-    return sha256.hexdigest()
-
-
-def _json_digest(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-_TYPES = {"F32", "F64", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-"""Types that NumPy has too, as the format calls them."""
-
-
-def write_safetensors(path: Path, tensors: Tensors, about: Mapping[str, Any]) -> None:
-    """Writes tensors, with their record under "jaxmi" in the header's metadata.
-
-    Raises:
-      OSError: if the file cannot be written.
-    """
-    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
-    # Not by save_file, whose files only their owner can read.
-    path.write_bytes(save(arrays, metadata={RECORD: seal(arrays, about)}))
-
-
-def read_safetensors(path: Path) -> Contents:
-    """Reads tensors, and checks them against the record if the file has one.
-
-    Raises:
-      InputError: if the file cannot be read, holds a type that NumPy does not have, or is not as it
-        was written.
-    """
-    tensors = {}
-    try:
-        check_length(path)
-        with safe_open(path, framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - it is no mapping
-                dtype = file.get_slice(name).get_dtype()
-                if dtype not in _TYPES:
-                    raise InputError(f"tensor {name} is {dtype}; convert it to float32")
-                tensors[name] = file.get_tensor(name)
-            record = (file.metadata() or {}).get(RECORD)
-        return Contents(tensors, unseal(record, tensors))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except (OSError, SafetensorError, ValueError) as error:  # a shape that NumPy cannot have
-        raise InputError(f"{path} cannot be read: {error}") from error
-
-
 FORMAT = 1
-"""Version of the layout below; raised whenever an older reader would misread it."""
-
-CURVE = "curve.jsonl"
-"""A run's checkpoint has its learning curve beside it, a point per line."""
+"""Version of a checkpoint's layout; raised whenever an older reader would misread it."""
 
 CHECKPOINT_FILES = ("config.json", "metrics.json", "params.safetensors")
+"""The files of a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +41,7 @@ class Checkpoint:
     """A network read from disk."""
 
     params: Params
+    """The parameters, NumPy float32."""
     config: dict[str, Any]
     """The keys "format", "challenge", "model"; of a network trained here also "recipe", "seed",
     "step", "jaxmi_version" and times; of an imported one "imported"; of a sealed challenge's
@@ -199,77 +56,28 @@ class Checkpoint:
 
     @property
     def sealed(self) -> str | None:
-        """The commitment of the sealed challenge that it belongs to, if it belongs to one.
+        """The commitment of the sealed challenge that the network belongs to, if there is one.
 
-        Its labels are then not the challenge's own, and nobody knows them.
+        Its labels are then not the published challenge's, and are secret.
         """
         return self.config.get("sealed")
 
     @property
     def variant(self) -> str | None:
-        """How its labels or split differ from the challenge's, if it was trained for a study."""
+        """How labels or split differ from the challenge's, if a study trained the network."""
         return self.config.get("variant")
 
 
-def save_checkpoint(
-    path: Path,
-    params: Params,
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    force: bool = False,
-) -> None:
-    """Writes a checkpoint whole or not at all.
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; needs none of its challenge's data.
 
     Args:
-      path: The folder to make.
-      params: The network's parameters.
-      config: At least "challenge"; "format" is added.
-      metrics: What is known of its accuracy.
-      force: Replace a checkpoint that is there.
+      path: The checkpoint's folder.
 
     Raises:
-      InputError: as `check_vacant`.
-      OSError: if it cannot be written.
-    """
-    check_vacant(path, force)
-    with whole_folder(path, replace=force) as folder:
-        write_checkpoint(folder, params, config, metrics)
-
-
-def check_vacant(path: Path, force: bool) -> None:
-    """Checks that nothing is lost if a checkpoint is put at a path.
-
-    Raises:
-      InputError: if something is there (with `force`: anything but a checkpoint alone), or the path
-        cannot be written.
-    """
-    check_writable(path)
-    if not os.path.lexists(path):
-        return
-    if not force:
-        raise InputError(f"{path} exists already; --force replaces it")
-    if not path.is_dir():
-        raise InputError(f"{path} is no folder; --force replaces checkpoints only")
-    others = sorted(entry.name for entry in path.iterdir() if entry.name not in CHECKPOINT_FILES)
-    if others:
-        raise InputError(f"{path} holds {others[0]} too, which --force would remove")
-
-
-def write_checkpoint(
-    folder: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
-) -> None:
-    """Writes a checkpoint's files into a folder that is there already; see `save_checkpoint`."""
-    write_safetensors(folder / "params.safetensors", flatten(jax.device_get(params)), about={})
-    write_json(folder / "config.json", {"format": FORMAT, **config} | {"format": FORMAT})
-    write_json(folder / "metrics.json", metrics)
-
-
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads a checkpoint; needs none of its challenge's data.
-
-    Raises:
-      InputError: if the folder is not a checkpoint of this format, of its challenge's network, with
-        parameters that fit it and are finite; names what is wrong.
+      InputError: if the folder is no checkpoint of this format and of its challenge's network, or
+        its parameters do not have the expected names, shapes and types or are not finite; names
+        the first file or tensor that is wrong.
     """
     if not (path / "config.json").is_file():
         below = [*path.glob("*/config.json"), *path.glob("*/run.json")]
@@ -286,51 +94,218 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         if config.get("model") != model_config(challenge):
             raise InputError(f"config.json's model is not {challenge}'s: {model_config(challenge)}")
-        check_tensors(flatten(param_shapes(challenge)), tensors)
+        check_tensors(leaves_by_path(param_shapes(challenge)), tensors)
+        check_finite(tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
 
 
-def read_curve(checkpoint: Path) -> list[Point]:
-    """Reads the learning curve that lies beside a run's checkpoint.
+def save_checkpoint(
+    path: Path,
+    params: Params,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    force: bool = False,
+) -> None:
+    """Write a checkpoint, complete or not at all.
+
+    Args:
+      path: The folder to make.
+      params: The network's parameters.
+      config: At least "challenge" and "model"; "format" is added.
+      metrics: What is known of its accuracy.
+      force: Replace an existing checkpoint.
 
     Raises:
-      InputError: if it cannot be read.
+      InputError: as `check_vacant`.
+      OSError: if it cannot be written.
     """
-    path = checkpoint / CURVE
+    check_vacant(path, force)
+    with atomic_folder(path, replace=force) as folder:
+        write_checkpoint(folder, params, config, metrics)
+
+
+def check_vacant(path: Path, force: bool) -> None:
+    """Check that nothing but a checkpoint would be lost if one is put at a path.
+
+    Raises:
+      InputError: if something exists there (with `force`: anything but a checkpoint alone), or the
+        path cannot be written.
+    """
+    check_writable(path)
+    if not os.path.lexists(path):
+        return
+    if not force:
+        raise InputError(f"{path} exists already; --force replaces it")
+    if not path.is_dir():
+        raise InputError(f"{path} is no folder; --force replaces checkpoints only")
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in CHECKPOINT_FILES)
+    if others:
+        raise InputError(f"{path} holds {others[0]} too, which --force would remove")
+
+
+def write_checkpoint(
+    folder: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint's files into an existing folder; arguments as `save_checkpoint`.
+
+    Raises:
+      OSError: if a file cannot be written.
+    """
+    tensors = leaves_by_path(jax.device_get(params))
+    write_safetensors(folder / "params.safetensors", tensors, about={})
+    write_json(folder / "config.json", {"format": FORMAT, **config} | {"format": FORMAT})
+    write_json(folder / "metrics.json", metrics)
+
+
+Tensors = Mapping[str, np.ndarray]
+"""Tensors under their names in a file."""
+
+RECORD = "jaxmi"
+"""The record's name in a file."""
+
+MAX_BYTES = 2**30
+"""Bytes that a tensor file may have: a thousand times these networks' 0.3 and 1.4 million, and
+little enough to be read into memory."""
+
+_TYPES = {"F32", "F64", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
+"""The tensor types of safetensors that NumPy has too."""
+
+
+class Contents(NamedTuple):
+    """The contents of a tensor file."""
+
+    tensors: dict[str, np.ndarray]
+    about: dict[str, Any] | None
+    """What the record says of the network; None if the file has no record, so no checksums."""
+
+
+def read_safetensors(path: Path) -> Contents:
+    """Read tensors, and check them against the record if the file has one.
+
+    Raises:
+      InputError: if the file cannot be read, is larger than `MAX_BYTES`, holds a type that NumPy
+        does not have, or was altered.
+    """
+    check_regular_file(path, MAX_BYTES)
+    tensors = {}
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                dtype = file.get_slice(name).get_dtype()
+                if dtype not in _TYPES:
+                    raise InputError(f"tensor {name} is {dtype}; convert it to float32")
+                tensors[name] = file.get_tensor(name)
+            record = (file.metadata() or {}).get(RECORD)
+        return Contents(tensors, check_record(record, tensors))
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except (OSError, SafetensorError, ValueError) as error:  # ValueError: an impossible shape
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Writes a JSON file whole or not at all."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+def write_safetensors(path: Path, tensors: Tensors, about: Mapping[str, Any]) -> None:
+    """Write tensors, with their record under "jaxmi" in the header's metadata.
+
+    Raises:
+      OSError: if the file cannot be written.
+    """
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    # safetensors' own save_file would make a file that only its owner can read.
+    path.write_bytes(save(arrays, metadata={RECORD: make_record(arrays, about)}))
 
 
-def flatten(params: Params) -> dict[str, Any]:
-    """Lists the parameters under their paths in the tree, as in "attn.W_Q"."""
-    return {str(name): leaf for name, leaf in flatten_dict(params, sep=".").items()}
+def check_finite(tensors: Tensors) -> None:
+    """Check that every value is finite.
+
+    Raises:
+      InputError: naming the first tensor, in alphabetical order, with another value.
+    """
+    for name in sorted(tensors):
+        if not np.isfinite(tensors[name]).all():
+            raise InputError(f"tensor {name} has values that are not finite")
+
+
+def make_record(tensors: Tensors, about: Mapping[str, Any]) -> str:
+    """Return the record of a file with these tensors, as JSON.
+
+    Args:
+      tensors: All tensors of the file.
+      about: What the network is, in JSON types.
+    """
+    sha256 = {name: _tensor_digest(array) for name, array in tensors.items()}
+    record = {"about": about, "about_sha256": _json_digest(about), "sha256": sha256}
+    return json.dumps(record, allow_nan=False)
+
+
+def check_record(record: str | None, tensors: Tensors) -> dict[str, Any] | None:
+    """Check tensors against a file's record.
+
+    Returns:
+      What the record says of the network; None if there is no record.
+
+    Raises:
+      InputError: if the record is damaged, or of other tensors; names the first that differs.
+    """
+    if record is None:
+        return None
+    try:
+        content = json.loads(record)
+        about, digests = content["about"], content["sha256"]
+        intact = (
+            isinstance(about, dict)
+            and isinstance(digests, dict)
+            and content["about_sha256"] == _json_digest(about)
+        )
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise InputError(f"its record cannot be read: {error!r:.100}") from error
+    if not intact:
+        raise InputError("its record was altered")
+    for name in sorted(digests.keys() | tensors.keys()):
+        if name not in tensors:
+            raise InputError(f"tensor {name} is missing")
+        if name not in digests:
+            raise InputError(f"unexpected tensor {name}")
+        if digests[name] != _tensor_digest(tensors[name]):
+            raise InputError(f"tensor {name} does not have the checksum that it was saved with")
+    return about
+
+
+def _tensor_digest(array: np.ndarray) -> str:
+    sha256 = hashlib.sha256(json.dumps([array.dtype.name, array.shape]).encode())
+    sha256.update(array.tobytes())
+    return sha256.hexdigest()
+
+
+def _json_digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Read a JSON object.
 
     Raises:
-      InputError: if the file is missing, or holds no JSON object.
+      InputError: if the file cannot be read, or holds no JSON object.
     """
+    check_regular_file(path)
     try:
-        if path.exists() and not path.is_file():  # a pipe would keep us waiting
-            raise InputError(f"{path} is no file")
         value = json.loads(path.read_text())
-    except InputError:
-        raise
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds no JSON object")
     return value
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file, complete or not at all.
+
+    Raises:
+      TypeError: if the value has anything that JSON has not.
+      OSError: if the file cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""Networks in other tools' files: a layout (which tensors) in a container (which bytes)."""
+"""Networks in other tools' files: a layout of tensors in a container (.pt or .safetensors)."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxmi.challenges.registry import model_config
 from jaxmi.errors import InputError
+from jaxmi.files import check_regular_file
 from jaxmi.storage.checkpoints import (
     FORMAT,
     Checkpoint,
@@ -22,18 +23,18 @@ from jaxmi.storage.layouts import LAYOUTS, Layout, detect
 from jaxmi.storage.pytorch_file import MAGIC, read_pytorch, write_pytorch
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""How a file begins that PyTorch before 1.6 saved."""
+"""The first bytes of a file that PyTorch before 1.6 saved."""
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a user may ask for."""
+    """A file format that a user may name: a layout and its containers."""
 
     layout: str
-    """The tensors' names and shapes, as in `layouts`."""
+    """The layout's name, as in `layouts`."""
     suffixes: tuple[str, ...]
     """Endings of its files; the first is the default. ".safetensors" stands for that container, the
-    others for PyTorch's."""
+    others for a PyTorch archive."""
 
 
 FORMATS: Mapping[str, Format] = {
@@ -46,7 +47,7 @@ FORMATS: Mapping[str, Format] = {
 
 
 def find_layout(format_name: str, challenge: str) -> Layout:
-    """Returns a format's layout of a challenge's network.
+    """Return a format's layout of a challenge's network.
 
     Raises:
       InputError: if the format has none.
@@ -59,10 +60,10 @@ def find_layout(format_name: str, challenge: str) -> Layout:
 
 
 def check_suffix(path: Path, format_name: str) -> None:
-    """Checks that a file's name has an ending of its format.
+    """Check that a file's name has an ending of its format.
 
     Raises:
-      InputError: if it has not.
+      InputError: if it has another; names those that are allowed.
     """
     suffixes = FORMATS[format_name].suffixes
     if path.suffix not in suffixes:
@@ -70,10 +71,10 @@ def check_suffix(path: Path, format_name: str) -> None:
 
 
 def export_network(checkpoint: Checkpoint, format_name: str, path: Path) -> None:
-    """Writes a checkpoint as another tool's file, with a record of where it comes from.
+    """Write a checkpoint as another tool's file, with a record of its configuration and metrics.
 
     Args:
-      checkpoint: What to write, with parameters that fit its challenge's network.
+      checkpoint: The network, with parameters that fit its challenge's network.
       format_name: One of `FORMATS`.
       path: The file; its ending chooses the container.
 
@@ -87,9 +88,9 @@ def export_network(checkpoint: Checkpoint, format_name: str, path: Path) -> None
 
 
 def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path) -> None:
-    """Writes many networks as one file, each tensor with an axis of networks before its own.
+    """Write many networks as one file, each tensor with a leading axis of networks.
 
-    That is how `torch.func.functional_call` under `torch.vmap` takes them.
+    `torch.func.functional_call` under `torch.vmap` takes them in this form.
 
     Args:
       checkpoints: Networks of one challenge.
@@ -107,18 +108,18 @@ def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path
             if name not in stack:
                 stack[name] = np.empty((len(checkpoints), *array.shape), array.dtype)
             stack[name][i] = array
-    _write(path, layout, stack, {"stack": [_about(one) for one in checkpoints]})
+    _write(path, layout, stack, {"stack": [_about(checkpoint) for checkpoint in checkpoints]})
 
 
 def import_network(
     path: Path, format_name: str | None = None, challenge: str | None = None
 ) -> Checkpoint:
-    """Reads another tool's file.
+    """Read another tool's file.
 
     Args:
       path: The file.
-      format_name: One of `FORMATS`; None finds out.
-      challenge: The challenge's name; None finds out.
+      format_name: One of `FORMATS`; None detects it.
+      challenge: The challenge's name; None detects it.
 
     Returns:
       The network. If the file was written by `export_network`, with its configuration and metrics
@@ -127,7 +128,8 @@ def import_network(
       checksums.
 
     Raises:
-      InputError: if the file is damaged, or not what it should be; names the first offender.
+      InputError: if the file is damaged, or is not of this format or challenge; names the first
+        tensor that does not fit.
       UnavailableError: if PyTorch is needed and not installed.
     """
     contents, container = _read(path)
@@ -135,7 +137,7 @@ def import_network(
         raise InputError(f"{path} is a {container} file, and {format_name} files are not")
     try:
         if contents.about and "stack" in contents.about:
-            raise InputError("holds a stack of networks; export them one by one to import one")
+            raise InputError("holds a stack of networks; export a network alone to import it")
         layout = _choose(contents.tensors, format_name, challenge)
         params = layout.read(contents.tensors)
         config, metrics = _recorded(contents.about, layout)
@@ -151,14 +153,14 @@ def import_network(
 
 
 def _about(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What a file's record says of a network."""
+    """Return what a file's record says of a network."""
     return {"config": {"format": FORMAT, **checkpoint.config}, "metrics": checkpoint.metrics}
 
 
 def _recorded(
     about: Mapping[str, Any] | None, layout: Layout
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A file's record as a checkpoint's configuration and metrics."""
+    """Return a file's record as a checkpoint's configuration and metrics."""
     network = {
         "format": FORMAT,
         "challenge": layout.challenge,
@@ -197,20 +199,19 @@ def _write(
 
 
 def _read(path: Path) -> tuple[Contents, str]:
-    """Reads a file of either container; tells them apart by how they begin."""
+    """Read a file of either container, which its first bytes tell; also return its suffix."""
+    check_regular_file(path)
+    if path.name == "params.safetensors" and (path.parent / "config.json").is_file():
+        raise InputError(f"{path.parent} is a checkpoint already; it needs no import")
     try:
-        if path.exists() and not path.is_file():  # a pipe would keep us waiting
-            raise InputError(f"{path} is no file")
-        if path.name == "params.safetensors" and (path.parent / "config.json").is_file():
-            raise InputError(f"{path.parent} is a checkpoint already; it needs no import")
         with path.open("rb") as file:
-            begin = file.read(len(_LEGACY_MAGIC))
+            first_bytes = file.read(len(_LEGACY_MAGIC))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    if begin.startswith(MAGIC):
+    if first_bytes.startswith(MAGIC):
         return read_pytorch(path), ".pt"
-    if begin == _LEGACY_MAGIC:
-        raise InputError(f"{path} was saved by PyTorch before 1.6; save it anew with a later one")
-    if begin[8:9] == b"{":
+    if first_bytes == _LEGACY_MAGIC:
+        raise InputError(f"{path} was saved by PyTorch before 1.6; save it again with a later one")
+    if first_bytes[8:9] == b"{":
         return read_safetensors(path), ".safetensors"
     raise InputError(f"{path} is neither a PyTorch file nor a safetensors file")

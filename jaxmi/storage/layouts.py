@@ -1,10 +1,10 @@
-"""Foreign layouts, as tables: the published files', and TransformerLens's of two generations.
+"""Foreign layouts, as tables: the published files' and those of three TransformerLens versions.
 
-What a foreign layout is: a table of tensors, each with its name and axes there and here.
-
-Axes are written as in einops, and one table serves both directions: "d_model d_vocab" against
+A layout is a table of tensors, each with its name and axes in the foreign file and in ours. Axes
+are written as in einops, and one table serves both directions: "d_model d_vocab" against
 "d_vocab d_model" is a transpose either way, "c_out (c h w)" against "(h w c) c_out" is fc1's
-permutation.
+permutation. To add a layout, add a `Layout` below and to `LAYOUTS`, and a name to
+`foreign.FORMATS`.
 """
 
 import math
@@ -20,7 +20,8 @@ from flax.traverse_util import unflatten_dict
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.models.transformer import TransformerConfig
-from jaxmi.storage.checkpoints import Tensors, check_tensors, flatten
+from jaxmi.models.trees import check_tensors, leaves_by_path
+from jaxmi.storage.checkpoints import Tensors, check_finite
 from jaxmi.types import Params
 
 
@@ -29,11 +30,11 @@ class Row:
     """One tensor in a layout."""
 
     name: str
-    """Its name there."""
+    """Its name in the foreign file."""
     ours: str
     """Its path in our tree of parameters."""
     axes: str
-    """Its axes there."""
+    """Its axes in the foreign file."""
     our_axes: str
     """The same axes, in our order."""
     sizes: Mapping[str, int]
@@ -41,15 +42,21 @@ class Row:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Its shape there."""
+        """Its shape in the foreign file."""
         groups = re.findall(r"\(([^)]*)\)|(\w+)", self.axes)
         return tuple(math.prod(self.sizes[axis] for axis in "".join(g).split()) for g in groups)
 
-    def rearranged(self, array: np.ndarray, there: bool) -> np.ndarray:
-        """Brings an array into their order of axes, or into ours."""
-        pattern = (self.our_axes, self.axes) if there else (self.axes, self.our_axes)
-        used = {axis: self.sizes[axis] for axis in re.findall(r"\w+", self.axes)}
-        return np.ascontiguousarray(rearrange(array, " -> ".join(pattern), **used))
+    def to_foreign(self, array: np.ndarray) -> np.ndarray:
+        """Return our array with the axes of the foreign file."""
+        return self._rearrange(array, self.our_axes, self.axes)
+
+    def to_ours(self, array: np.ndarray) -> np.ndarray:
+        """Return the foreign file's array with our axes."""
+        return self._rearrange(array, self.axes, self.our_axes)
+
+    def _rearrange(self, array: np.ndarray, source: str, target: str) -> np.ndarray:
+        sizes = {axis: self.sizes[axis] for axis in re.findall(r"\w+", self.axes)}
+        return np.ascontiguousarray(rearrange(array, f"{source} -> {target}", **sizes))
 
 
 @dataclass(frozen=True)
@@ -57,54 +64,57 @@ class Constant:
     """A tensor that every file of a layout holds and that no network learns."""
 
     name: str
-    """Its name there."""
+    """Its name in the foreign file."""
     value: np.ndarray
-    """What is written, and must be read."""
+    """The value that is written, and expected on reading."""
     must_be: str
-    """The same in words."""
+    """The value in words, for messages."""
     also: tuple[np.ndarray, ...] = ()
-    """What else may be read: other versions write it."""
+    """Other values that are accepted, since other versions write them."""
 
-    def check(self, found: np.ndarray) -> None:
-        """Checks what was read, whatever its type.
+    def check(self, array: np.ndarray) -> None:
+        """Check the value that was read; its type is free.
 
         Raises:
-          InputError: if it is something else.
+          InputError: if it is another value.
         """
         values = (self.value, *self.also)
-        if not any(found.shape == value.shape and (found == value).all() for value in values):
+        if not any(array.shape == value.shape and (array == value).all() for value in values):
             raise InputError(
-                f"tensor {self.name}, {found.dtype}{list(found.shape)}, must be {self.must_be}"
+                f"tensor {self.name}, {array.dtype}{list(array.shape)}, must be {self.must_be}"
             )
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How another tool lays out one of the two networks."""
+    """The tensors in which another tool stores one challenge's network."""
 
     name: str
-    """What users call it."""
+    """The layout's name on the command line."""
     challenge: str
     """The challenge whose network it is."""
     rows: tuple[Row, ...]
     """The network's parameters."""
     constants: tuple[Constant, ...] = ()
-    """What else a file must hold."""
+    """Further tensors that a file must hold."""
     wrapped: bool = False
     """Whether a .pt file has the state dict under "model"."""
 
     def write(self, params: Params) -> dict[str, np.ndarray]:
-        """Lays out parameters, bit for bit.
+        """Return the tensors of a foreign file, bit for bit.
 
         Args:
-          params: This network's parameters.
+          params: Parameters of the challenge's network.
+
+        Returns:
+          Name in the foreign file -> array; the constants last.
         """
-        ours = flatten(jax.device_get(params))
-        tensors = {row.name: row.rearranged(ours[row.ours], there=True) for row in self.rows}
+        ours = leaves_by_path(jax.device_get(params))
+        tensors = {row.name: row.to_foreign(ours[row.ours]) for row in self.rows}
         return tensors | {constant.name: constant.value.copy() for constant in self.constants}
 
     def read(self, tensors: Tensors) -> Params:
-        """Takes parameters out of a file's tensors, bit for bit.
+        """Return the parameters in a file's tensors, bit for bit.
 
         Raises:
           InputError: naming the first tensor that is missing, unexpected, misshapen, of another
@@ -115,15 +125,16 @@ class Layout:
         check_tensors(
             {row.name: jax.ShapeDtypeStruct(row.shape, np.float32) for row in self.rows}, learned
         )
+        check_finite(learned)
         for constant in self.constants:
             if constant.name not in tensors:
                 raise InputError(f"tensor {constant.name} is missing")
             constant.check(tensors[constant.name])
-        ours = {row.ours: row.rearranged(tensors[row.name], there=False) for row in self.rows}
+        ours = {row.ours: row.to_ours(tensors[row.name]) for row in self.rows}
         return unflatten_dict(ours, sep=".")
 
     def likeness(self, tensors: Tensors) -> float:
-        """Returns the share of this layout's parameters that are there, name and shape, 0..1."""
+        """Return the share of this layout's parameters that a file has, by name and shape, 0..1."""
         shapes = {name: array.shape for name, array in tensors.items()}
         return sum(shapes.get(row.name) == row.shape for row in self.rows) / len(self.rows)
 
@@ -137,7 +148,7 @@ def _float(value: float) -> np.ndarray:
 
 
 def _zeros(name: str, *shape: int) -> Constant:
-    """A bias that the network does not have."""
+    """Return the constant for a bias that the network does not have."""
     return Constant(name, np.zeros(shape, np.float32), must_be=f"zero, {list(shape)}")
 
 
@@ -173,7 +184,7 @@ CASPER_CNN = Layout(
         ),
     ),
 )
-"""The published CNN: PyTorch's own layers."""
+"""The published CNN: the layers of `torch.nn`."""
 
 CASPER_TRANSFORMER = Layout(
     name="casper",
@@ -208,12 +219,12 @@ CASPER_TRANSFORMER = Layout(
 TRANSFORMER_LENS = Layout(
     name="transformer-lens",
     challenge="transformer",
-    # Our trees follow TransformerLens, so each tensor has the axes that ours has.
+    # Our trees follow TransformerLens, so each tensor has the same axes as ours.
     rows=tuple(replace(row, axes=row.our_axes) for row in CASPER_TRANSFORMER.rows),
     constants=(
         # TransformerLens 3 saves an empty mask.
         Constant("blocks.0.attn.mask", _MASK, _CAUSAL, also=(np.zeros((0, 0), bool),)),
-        # TransformerLens 1 had a large number here, and so has the solvers' notebook.
+        # TransformerLens 1 and the solvers' notebook have large negative numbers here.
         Constant(
             "blocks.0.attn.IGNORE",
             _float(-np.inf),
@@ -272,13 +283,13 @@ LAYOUTS = (CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS, TRANSFORMER_LENS_4)
 
 
 def detect(tensors: Tensors, layouts: Sequence[Layout]) -> Layout:
-    """Finds the layout of a file's tensors: the only one of which half is there, or more.
+    """Return the layout of a file's tensors: the only one of which the file has half or more.
 
     Raises:
-      InputError: if none or several fit.
+      InputError: if none or several of the layouts fit.
     """
-    alike = [layout for layout in layouts if layout.likeness(tensors) >= 0.5]
-    if len(alike) != 1:
+    candidates = [layout for layout in layouts if layout.likeness(tensors) >= 0.5]
+    if len(candidates) != 1:
         names = ", ".join(sorted(tensors)[:3])
         raise InputError(f"its layout is not clear ({names} ...); name it with --from, --challenge")
-    return alike[0]
+    return candidates[0]

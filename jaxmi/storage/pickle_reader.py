@@ -1,10 +1,10 @@
-"""Reads the pickle inside a .pt file without running it: a state dict, or anything else is refused.
+"""The check of a .pt file's pickle, without running it: only a state dict passes.
 
 A pickle is a program for a small stack machine. This is that machine with the two dozen
-instructions that `torch.save` writes for dictionaries of tensors and plain values; where a pickle
-would call something, it only takes note. What passes, `torch.load` can be trusted with: every call
-is known, dictionaries have plain keys (hashing nested tuples can take for ever), and every tensor
-lies within its storage.
+instructions that `torch.save` writes for dictionaries of tensors and plain values; it records calls
+instead of making them. A pickle that passes is safe for `torch.load`: every call is known,
+dictionaries have plain keys (hashing nested tuples takes exponential time), and every tensor lies
+within its storage.
 """
 
 import math
@@ -27,10 +27,10 @@ ITEM_SIZES = {
     "Byte": 1,
     "Bool": 1,
 }
-"""Bytes of a number in each of PyTorch's storage classes, less the word "Storage"."""
+"""Storage class of PyTorch, without the suffix "Storage" -> bytes of a number in it."""
 
 MAX_LENGTH = 4 * 2**20
-"""Bytes that a pickle may have: a thousand times a state dict's, whose numbers are kept apart."""
+"""Bytes that a pickle may have: a thousand times a state dict's, whose numbers are stored apart."""
 
 _TENSOR = "torch._utils _rebuild_tensor_v2"
 _CALLS = {
@@ -48,34 +48,34 @@ _MARK = object()
 
 @dataclass(frozen=True, eq=False)
 class _Named:
-    """Something that the pickle names: a function or a class."""
+    """A function or class that the pickle names."""
 
     name: str
 
 
 @dataclass(frozen=True, eq=False)
 class _Storage:
-    """The numbers that a tensor is a view of."""
+    """The storage that a tensor is a view of: `count` numbers."""
 
     count: int
 
 
 @dataclass(frozen=True, eq=False)
 class _Called:
-    """What a call would give."""
+    """The result that a call would have."""
 
     name: str
 
 
 def check_pickle(pickled: bytes, storages: Mapping[str, int]) -> None:
-    """Checks a pickle.
+    """Check that a pickle is a state dict.
 
     Args:
       pickled: The pickle.
       storages: The archive's storages: key -> length in bytes.
 
     Raises:
-      InputError: naming the first thing that no state dict holds.
+      InputError: naming the first instruction, call or value that no state dict has.
     """
     if len(pickled) > MAX_LENGTH:
         raise InputError(f"its pickle has {len(pickled)} bytes; save model.state_dict() alone")
@@ -88,6 +88,8 @@ def check_pickle(pickled: bytes, storages: Mapping[str, int]) -> None:
 
 
 class _Machine:
+    """The stack machine, with what it has pushed and memorised so far."""
+
     def __init__(self, storages: Mapping[str, int]) -> None:
         self._storages = storages
         self._stack: list[Any] = []
@@ -134,7 +136,7 @@ class _Machine:
                 raise InputError(f"its pickle has the opcode {name}, which no state dict needs")
 
     def _pop(self, n: int, keep: int = 0) -> list[Any]:
-        """Takes the last n values off the stack, but for the first `keep` of them, which stay."""
+        """Return the last n values of the stack, and take all but the first `keep` of them off."""
         if len(self._stack) < n:
             raise IndexError("the stack is empty")
         values = self._stack[-n:]
@@ -142,13 +144,13 @@ class _Machine:
         return values
 
     def _above_mark(self) -> list[Any]:
-        at = len(self._stack) - 1
-        while self._stack[at] is not _MARK:
-            at -= 1
-            if at < 0:
+        mark = len(self._stack) - 1
+        while self._stack[mark] is not _MARK:
+            mark -= 1
+            if mark < 0:
                 raise IndexError("no mark")
-        values = self._stack[at + 1 :]
-        del self._stack[at:]
+        values = self._stack[mark + 1 :]
+        del self._stack[mark:]
         return values
 
     def _storage(self, persistent_id: Any) -> _Storage:
@@ -156,8 +158,8 @@ class _Machine:
         key, count = _expect(key, str), _expect(count, int)
         size = ITEM_SIZES[_expect(cls, _Named).name.removeprefix("torch ").removesuffix("Storage")]
         if kind != "storage" or self._storages.get(key) != count * size:
-            found = self._storages.get(key)
-            raise InputError(f"its storage {key} has {found} bytes instead of {count * size}")
+            length = self._storages.get(key)
+            raise InputError(f"its storage {key} has {length} bytes instead of {count * size}")
         return _Storage(count)
 
 
@@ -180,14 +182,14 @@ def _named(argument: str) -> _Named:
     if argument not in _CALLS and not is_storage:
         called = argument.replace(" ", ".")
         raise InputError(
-            f"its pickle wants to call {called}, which no state dict of such a network needs; "
+            f"its pickle calls {called}, which no state dict of such a network needs; "
             "save model.state_dict() alone"
         )
     return _Named(argument)
 
 
 def _call(function: Any, arguments: Any) -> Any:
-    """What a call would give; checks what it is given."""
+    """Check a call's arguments, and return the result that it would have."""
     name, arguments = _expect(function, _Named).name, _expect(arguments, tuple)
     if name == "collections OrderedDict":
         result: dict[Any, Any] = {}
@@ -198,7 +200,7 @@ def _call(function: Any, arguments: Any) -> Any:
     if name == _TENSOR:
         storage, offset, size, stride, _, hooks, *metadata = arguments
         if _expect(hooks, dict) or any(metadata):
-            raise InputError("its pickle has a tensor with hooks, or seen negated or conjugated")
+            raise InputError("its pickle has a tensor with hooks, or a negated or conjugated view")
         _check_view(_expect(storage, _Storage).count, offset, size, stride)
     elif name == "torch._utils _rebuild_parameter":
         tensor, _, hooks = arguments
@@ -213,12 +215,12 @@ def _call(function: Any, arguments: Any) -> Any:
         for part, kind in zip(arguments, (str, int), strict=False):
             _expect(part, kind)
     else:
-        raise InputError(f"its pickle wants to call {name.replace(' ', '.')}")
+        raise InputError(f"its pickle calls {name.replace(' ', '.')}")
     return _Called(name)
 
 
 def _check_view(count: int, offset: Any, size: Any, stride: Any) -> None:
-    """Checks that a tensor lies within its storage, and has no more elements than it."""
+    """Check that a tensor lies within its storage, and has no more elements than it."""
     lengths, steps = _expect(size, tuple), _expect(stride, tuple)
     for number in (offset, *lengths, *steps):
         if _expect(number, int) < 0:
@@ -233,6 +235,6 @@ def _check_view(count: int, offset: Any, size: Any, stride: Any) -> None:
 
 
 def _build(target: Any, state: Any) -> None:
-    """Allows what `Module.state_dict` adds to its dictionary: versions of modules."""
+    """Allow only what `Module.state_dict` adds to its dictionary: versions of modules."""
     if type(target) is not dict or set(_expect(state, dict)) != {"_metadata"}:
         raise InputError("its pickle changes an object's attributes, which no state dict needs")

@@ -1,9 +1,9 @@
-"""PyTorch's .pt files, without trust: checked whole before PyTorch reads them as `weights_only`.
+"""PyTorch's .pt files, checked completely before PyTorch loads them with `weights_only`.
 
-A .pt file is a zip archive of one pickle, which says how to put tensors together, and each tensor's
-bytes. `torch.load` looks at none of the archive's checksums, and reads some archives otherwise than
-`zipfile` does; so the members that were checked are put into a new archive for it. Our record is
-one member more, which PyTorch passes over.
+A .pt file is a zip archive of one pickle, which says how to assemble tensors, and each tensor's
+bytes. `torch.load` ignores the archive's checksums, and reads some archives differently from
+`zipfile`; so the checked members are written to a new archive for it. Our record is one more
+member, which PyTorch ignores.
 """
 
 import io
@@ -15,24 +15,32 @@ from typing import Any
 import numpy as np
 
 from jaxmi.errors import InputError, UnavailableError
-from jaxmi.storage.checkpoints import RECORD, Contents, Tensors, check_length, seal, unseal
+from jaxmi.files import check_regular_file
+from jaxmi.storage.checkpoints import (
+    MAX_BYTES,
+    RECORD,
+    Contents,
+    Tensors,
+    check_record,
+    make_record,
+)
 from jaxmi.storage.pickle_reader import check_pickle
 
 MAGIC = b"PK\x03\x04"
-"""How a zip archive begins."""
+"""The first bytes of a zip archive."""
 
 WRAPPERS = ("model", "state_dict", "model_state_dict")
-"""Under one of these keys a training script's file holds the state dict, beside what else it saved;
-the published transformer's under the first."""
+"""Keys under which training scripts save the state dict beside other things; the published
+transformer's file has the first."""
 
 
 def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrapped: bool) -> None:
-    """Writes a state dict that `torch.load(path, weights_only=True)` gives back.
+    """Write a state dict that `torch.load(path, weights_only=True)` returns.
 
     Args:
-      path: The file; what is there is overwritten.
+      path: The file; an existing one is overwritten.
       tensors: The state dict, in its order.
-      about: What the record says of it.
+      about: What the record says of the network.
       wrapped: Put it under "model", as the published transformer's file has it.
 
     Raises:
@@ -45,29 +53,29 @@ def write_pytorch(path: Path, tensors: Tensors, about: Mapping[str, Any], wrappe
     torch.save({WRAPPERS[0]: state} if wrapped else state, data)
     with zipfile.ZipFile(data, "a") as archive:
         root = archive.namelist()[0].partition("/")[0]
-        member = zipfile.ZipInfo(f"{root}/{RECORD}.json")  # of 1980, like PyTorch's members
-        archive.writestr(member, seal(tensors, about))
+        member = zipfile.ZipInfo(f"{root}/{RECORD}.json")  # dated 1980, like PyTorch's members
+        archive.writestr(member, make_record(tensors, about))
     path.write_bytes(data.getvalue())
 
 
 def read_pytorch(path: Path) -> Contents:
-    """Reads a state dict, plain or wrapped, and checks it against the record if there is one.
+    """Read a state dict, plain or wrapped, and check it against the record if there is one.
 
-    Nothing in the file is run, and what is allocated is a few times the file's length.
+    Nothing in the file is run, and at most a few times the file's length is allocated.
 
     Raises:
-      InputError: if the file is damaged, is no state dict of tensors, or its pickle wants to call
-        anything; names the first offender.
+      InputError: if the file is damaged, is larger than `MAX_BYTES`, is no state dict of tensors,
+        or its pickle calls anything else; names the first call or tensor that is wrong.
       UnavailableError: if PyTorch is not installed.
     """
+    check_regular_file(path, MAX_BYTES)
     try:
-        check_length(path)
         members = _read_archive(path.read_bytes())
         state = _load(members)
         tensors = {name: _array(name, value) for name, value in state.items()}
         record = members.get(f"{RECORD}.json")
         text = None if record is None else record.decode(errors="replace")
-        return Contents(tensors, unseal(text, tensors))
+        return Contents(tensors, check_record(text, tensors))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except InputError as error:
@@ -75,7 +83,7 @@ def read_pytorch(path: Path) -> Contents:
 
 
 def _read_archive(data: bytes) -> dict[str, bytes]:
-    """Returns the archive's members, their checksums verified, by name below the archive's root."""
+    """Return the archive's members, their checksums verified, by name below the archive's root."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             entries = archive.infolist()
@@ -89,7 +97,7 @@ def _read_archive(data: bytes) -> dict[str, bytes]:
     except InputError:
         raise
     except (
-        zipfile.BadZipFile,  # a checksum that is wrong, too
+        zipfile.BadZipFile,  # also a wrong checksum
         EOFError,
         NotImplementedError,  # a zip version that Python does not know
         RuntimeError,  # "encrypted"
@@ -102,7 +110,7 @@ def _read_archive(data: bytes) -> dict[str, bytes]:
 
 
 def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
-    """Loads the members of an archive: its state dict, unwrapped."""
+    """Return the state dict of an archive, unwrapped."""
     torch = import_torch()
     data = {name: content for name, content in members.items() if name.startswith("data/")}
     lengths = {name.removeprefix("data/"): len(content) for name, content in data.items()}
@@ -115,7 +123,7 @@ def _load(members: Mapping[str, bytes]) -> Mapping[Any, Any]:
     checked.seek(0)
     try:
         loaded = torch.load(checked, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever PyTorch still finds
+    except Exception as error:  # PyTorch may raise anything
         raise InputError(f"PyTorch cannot load it: {error!r:.200}") from error
     if not isinstance(loaded, Mapping) or not loaded:
         raise InputError(f"holds a {type(loaded).__name__}, no state dict")
@@ -135,7 +143,7 @@ def _array(name: Any, value: Any) -> np.ndarray:
 
 
 def import_torch() -> Any:
-    """Returns PyTorch.
+    """Return the module `torch`.
 
     Raises:
       UnavailableError: if it is not installed.

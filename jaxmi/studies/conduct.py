@@ -19,9 +19,9 @@ import numpy as np
 
 import jaxmi
 from jaxmi.errors import InputError, StoppedError
-from jaxmi.storage.atomic import read_archive, write_archive
-from jaxmi.storage.checkpoints import load_checkpoint, read_curve
-from jaxmi.storage.runs import RunFolder
+from jaxmi.storage.archive import read_archive, write_archive
+from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.runs import RunFolder, read_curve
 from jaxmi.studies.study import Conclusion, Measured, Study, Trained, Training
 from jaxmi.training.devices import batch_width
 from jaxmi.training.resume import StateStore
@@ -62,7 +62,7 @@ class NetworkStore:
         with RunFolder(
             self._path(training), challenge, training.recipe_name, recipe, variant=training.variant
         ) as folder:
-            missing = folder.left(seeds)
+            missing = folder.unfinished(seeds)
             if missing:
                 with self.watch(training, len(missing)) as watcher:
                     for result in train_seeds(

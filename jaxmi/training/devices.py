@@ -1,7 +1,7 @@
-"""Where seeds are trained: a mesh with one axis, "seed", over every device of every host.
+"""The devices that seeds are trained on: a mesh with one axis, "seed", over all hosts' devices.
 
-Each device trains seeds of its own, so a program that is mapped over this axis communicates
-nothing; a host reads and writes only the rows that its own devices hold.
+Each device trains its own seeds, so a program that is mapped over this axis communicates nothing; a
+host reads and writes only the rows that its own devices hold.
 """
 
 import os
@@ -21,22 +21,33 @@ from jaxmi.training.recipe import Recipe
 Tree = TypeVar("Tree")
 
 MEMORY_SHARE = 0.8
-"""Of a device's memory, what seeds may take; the rest is the domain's and the compiler's."""
+"""Fraction of a device's memory available to seeds; the data and the compiler take the rest. An
+estimate, not tuned on an accelerator."""
 
 
 def seed_mesh() -> Mesh:
-    """Returns the mesh over all devices, each host's side by side."""
+    """Return the mesh over all devices, ordered by host."""
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     return Mesh(np.asarray(devices), ("seed",))
 
 
 def place_by_seed(mesh: Mesh, tree: Any) -> Any:
-    """Puts arrays, whose leading axis is seeds and which every host has whole, on the mesh."""
+    """Put arrays on the mesh, sharded along their leading axis, seeds.
+
+    Args:
+      mesh: From `seed_mesh`.
+      tree: Arrays (seeds, ...), the same and complete on every host.
+    """
     return _place(mesh, PartitionSpec("seed"), tree)
 
 
 def place_everywhere(mesh: Mesh, tree: Any) -> Any:
-    """Puts arrays, which every host has, whole on every device."""
+    """Put arrays on every device of the mesh.
+
+    Args:
+      mesh: From `seed_mesh`.
+      tree: Arrays, the same on every host.
+    """
     return _place(mesh, PartitionSpec(), tree)
 
 
@@ -51,13 +62,13 @@ def _place(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
 
 
 def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = False) -> Wrapped:
-    """Maps a function of (one seed's tree, shared arrays ...) over the leading axis, on the mesh.
+    """Map a function of (one seed's tree, shared arrays ...) over the leading axis, on the mesh.
 
     Args:
-      function: Of a tree and further arguments, the same for all seeds.
+      function: Takes a seed's tree, and further arguments that all seeds share.
       mesh: From `seed_mesh`.
       width: Seeds at once; a multiple of the mesh's size.
-      donate: Give the first argument's memory to the result.
+      donate: Reuse the first argument's memory for the result.
 
     Returns:
       A jitted function; arguments and results are sharded by seed but for the shared ones.
@@ -67,8 +78,8 @@ def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = Fa
     def on_one_device(trees: Any, *shared: Any) -> Any:
         if width > mesh.size:
             return jax.vmap(lambda tree: function(tree, *shared))(trees)
-        # A product with a batch axis of one is several times slower than without, on XLA's CPU
-        # backend: a device that trains one seed does so without that axis.
+        # On XLA's CPU backend a product with a batch axis of one is several times slower than
+        # without: a device that trains one seed does so without that axis.
         result = function(jax.tree.map(lambda leaf: leaf[0], trees), *shared)
         return jax.tree.map(lambda leaf: leaf[None], result)
 
@@ -81,8 +92,11 @@ def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = Fa
     return jax.jit(mapped, donate_argnums=(0,) if donate else ())
 
 
-def own_rows(tree: Tree) -> dict[int, Tree]:
-    """Reads the rows of arrays, sharded by seed, that this host's devices hold.
+def local_rows(tree: Tree) -> dict[int, Tree]:
+    """Read the rows of arrays, sharded by seed, that this host's devices hold.
+
+    Args:
+      tree: Arrays (seeds, ...).
 
     Returns:
       Row number -> the tree with that row of each array, on the host.
@@ -102,20 +116,20 @@ def own_rows(tree: Tree) -> dict[int, Tree]:
 def batch_width(
     challenge: Challenge, recipe: Recipe, n_seeds: int, seeds_per_batch: int | None = None
 ) -> int:
-    """Decides how many seeds to train at once, over all devices.
+    """Return how many seeds to train at once, over all devices.
 
     Args:
       challenge: What is trained on.
       recipe: How.
       n_seeds: Seeds in all; no more are trained at once, but for filling up the devices.
-      seeds_per_batch: The user's wish; None takes one seed per device on CPUs, which one seed
-        fills, and elsewhere as many as fit into memory.
+      seeds_per_batch: The number that the user asks for; None takes one seed per device on CPUs,
+        which one seed fills, and elsewhere as many as fit into memory.
 
     Returns:
       A multiple of the number of devices.
 
     Raises:
-      InputError: if the wish is below 1.
+      InputError: if `seeds_per_batch` is below 1.
     """
     n_devices = jax.device_count()
     if seeds_per_batch is not None and seeds_per_batch < 1:
@@ -127,11 +141,11 @@ def batch_width(
 
 
 def bytes_per_seed(challenge: Challenge, recipe: Recipe) -> int:
-    """Estimates, from above, what one seed takes of a device's memory.
+    """Return an upper estimate of a device's memory that one seed needs, in bytes.
 
-    Twice its state (parameters, two running means, the best parameters; and gradients and updates
-    in the making) and every value that a step computes for the examples it takes at once, or an
-    evaluation for its chunk, as if none were ever freed or fused away.
+    It is twice the state (parameters, two running means, the best parameters; the second time for
+    gradients and updates) plus every value that a step computes for a microbatch, or an evaluation
+    for a chunk, as if none were ever freed or fused away.
     """
     start = make_start(challenge, recipe)
     state = jax.eval_shape(lambda: start(jax.random.key(0), make_data(challenge)))
@@ -161,7 +175,7 @@ def _bytes_of(state: RunState) -> int:
 
 
 def _bytes_computed(jaxpr: Any) -> int:
-    """Adds up all values that a program computes, those of its subprograms included."""
+    """Return the bytes of all values that a program and its subprograms compute."""
     total = 0
     for equation in jaxpr.eqns:
         inner = [
@@ -170,7 +184,7 @@ def _bytes_computed(jaxpr: Any) -> int:
             if hasattr(getattr(value, "jaxpr", value), "eqns")
         ]
         if inner:
-            total += sum(_bytes_computed(one) for one in inner)
+            total += sum(map(_bytes_computed, inner))
         else:
             shapes = (variable.aval for variable in equation.outvars)
             total += sum(aval.size * getattr(aval.dtype, "itemsize", 8) for aval in shapes)
@@ -183,10 +197,10 @@ def _seeds_that_fit(challenge: Challenge, recipe: Recipe) -> int:
 
 
 def device_memory() -> int | None:
-    """Returns a device's memory in bytes; None if it does not say, as CPUs do not."""
+    """Return a device's memory in bytes; None if the backend does not report it, as on CPUs."""
     return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def usable_cores() -> int:
-    """Returns how many cores this process may use."""
+    """Return how many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,7 +1,4 @@
-"""Training as a pure function of a key: steps, reshuffling, and the learning curve.
-
-One optimiser step: state and batch in, state and loss out.
-"""
+"""Training as a pure function of a key: optimiser steps, reshuffling, and the learning curve."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +14,19 @@ from jaxmi.challenges.challenge import Challenge, Forward, chunked_logits
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
 from jaxmi.types import Params
+
+
+class Data(NamedTuple):
+    """A challenge's arrays on the device; shared by all seeds."""
+
+    inputs: jax.Array
+    """The whole domain, (n, ...)."""
+    labels: Int32[jax.Array, "n"]
+    """Its labels, 0 or 1."""
+    train: Int32[jax.Array, "m"]
+    """Rows to train on."""
+    curve: dict[str, Int32[jax.Array, "_"]]
+    """Split name -> rows whose accuracy the learning curve follows."""
 
 
 class Batch(NamedTuple):
@@ -35,110 +45,12 @@ class TrainState(NamedTuple):
     opt_state: optax.OptState
 
 
-def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
-    """Builds AdamW with the recipe's learning-rate schedule."""
-    warmup, peak = recipe.warmup_steps, recipe.learning_rate
-
-    def learning_rate(step: ArrayLike) -> jax.Array:
-        step = jnp.asarray(step)
-        rate = jnp.float32(peak)
-        if warmup:
-            rate = rate * jnp.minimum(step / warmup, 1.0)
-        if recipe.schedule == "cosine":
-            done = jnp.maximum(step - warmup, 0) / max(recipe.steps - warmup, 1)
-            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * done))
-        return rate
-
-    return optax.adamw(learning_rate, recipe.b1, recipe.b2, weight_decay=recipe.weight_decay)
-
-
-def train_step(
-    forward: Forward,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    batch: Batch,
-    dropout_key: jax.Array | None,
-    microbatch: int | None = None,
-) -> tuple[TrainState, Float[jax.Array, ""]]:
-    """Takes one optimiser step.
-
-    Args:
-      forward: The network.
-      optimizer: As `make_optimizer` builds it.
-      state: Parameters and optimiser state.
-      batch: Examples.
-      dropout_key: Used once, by networks that have dropout; None drops nothing.
-      microbatch: Take the gradient of so many examples at once; divides the batch. None: of all.
-
-    Returns:
-      The new state, and the mean cross-entropy over all of the network's logits before the step.
-    """
-
-    def loss(params: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
-        logits = forward(params, batch.inputs, key)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
-
-    value, gradients = _mean_gradient(loss, state.params, batch, dropout_key, microbatch)
-    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-    params = cast(Params, optax.apply_updates(state.params, updates))
-    return TrainState(params, opt_state), value
-
-
-def default_microbatch(batch_size: int, chunk: int) -> int:
-    """Returns how many examples to take the gradient of at once, on the default backend.
-
-    On a CPU what is computed should stay in its caches, so it is up to `chunk`, the challenge's.
-    Elsewhere, or where nothing near that divides the batch, it is the whole batch.
-    """
-    if jax.default_backend() != "cpu":
-        return batch_size
-    parts = -(-batch_size // chunk)
-    fitting = (n for n in range(parts, 2 * parts) if batch_size % n == 0)
-    return batch_size // next(fitting, 1)
-
-
-def _mean_gradient(
-    loss: Callable[[Params, Batch, jax.Array | None], jax.Array],
-    params: Params,
-    batch: Batch,
-    dropout_key: jax.Array | None,
-    microbatch: int | None,
-) -> tuple[jax.Array, Params]:
-    """The loss and its gradient, a part of the batch at a time."""
-    value_and_grad = jax.value_and_grad(loss)
-    if microbatch is None or microbatch == len(batch.labels):
-        return value_and_grad(params, batch, dropout_key)
-    n_parts = len(batch.labels) // microbatch
-    parts = jax.tree.map(lambda leaf: leaf.reshape(n_parts, microbatch, *leaf.shape[1:]), batch)
-
-    def add(sums: tuple[jax.Array, Params], part: tuple[jax.Array, Batch]) -> tuple[Any, None]:
-        key = None if dropout_key is None else jax.random.fold_in(dropout_key, part[0])
-        return jax.tree.map(jnp.add, sums, value_and_grad(params, part[1], key)), None
-
-    zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
-    sums, _ = jax.lax.scan(add, zeros, (jnp.arange(n_parts), parts))
-    return jax.tree.map(lambda total: total / n_parts, sums)
-
-
-class Data(NamedTuple):
-    """A challenge's arrays on the device; shared by all seeds."""
-
-    inputs: jax.Array
-    """The whole domain, (n, ...)."""
-    labels: Int32[jax.Array, "n"]
-    """Its labels."""
-    train: Int32[jax.Array, "m"]
-    """Rows to train on."""
-    curve: dict[str, Int32[jax.Array, "_"]]
-    """Split name -> rows to follow."""
-
-
 class RunState(NamedTuple):
     """One seed's run between two points of its learning curve; arrays only."""
 
     train: TrainState
     key: UInt32[jax.Array, "words"]
-    """The run's own key, as plain numbers; what is drawn is folded in by purpose and step."""
+    """The run's own key, as plain numbers; further keys are folded in by purpose and step."""
     order: Int32[jax.Array, "m"]
     """Rows to train on, in this epoch's order."""
     best_params: Params
@@ -161,8 +73,38 @@ class Trained(NamedTuple):
     """"step", "loss" (mean since the last point) and an accuracy per split; (points,) each."""
 
 
+def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray], Trained]:
+    """Build `train(key) -> Trained`, the whole run in one compiled call.
+
+    `jax.vmap(train)(keys)` trains many seeds at once. `seeds.train_seeds` computes the same in
+    stages, reporting progress.
+
+    Raises:
+      InputError: if the recipe does not fit the challenge.
+    """
+    data = make_data(challenge)
+    start, advance = make_start(challenge, recipe), make_advance(challenge, recipe)
+
+    @jax.jit
+    def run(key: PRNGKeyArray, data: Data) -> Trained:
+        first_steps = jnp.arange(0, recipe.steps, recipe.eval_every)
+        state, _ = jax.lax.scan(
+            lambda state, first_step: (advance(state, first_step, data), None),
+            start(key, data),
+            first_steps,
+        )
+        curve = {"step": first_steps + recipe.eval_every, **state.curve}
+        return Trained(state.train.params, state.best_params, state.best_step, curve)
+
+    def train(key: PRNGKeyArray) -> Trained:
+        with jax.default_matmul_precision(recipe.matmul_precision):
+            return run(key, data)
+
+    return train
+
+
 def make_data(challenge: Challenge) -> Data:
-    """Puts a challenge's arrays on the default device."""
+    """Put a challenge's arrays on the default device."""
     return Data(
         inputs=jnp.asarray(challenge.inputs),
         labels=jnp.asarray(challenge.labels),
@@ -171,24 +113,8 @@ def make_data(challenge: Challenge) -> Data:
     )
 
 
-def check_fit(challenge: Challenge, recipe: Recipe) -> None:
-    """Checks that a recipe can train a challenge's network.
-
-    Raises:
-      InputError: if a batch would be larger than the training set, or is not made of whole
-        microbatches.
-    """
-    n_train = len(challenge.splits["train"])
-    if recipe.batch_size is not None and recipe.batch_size > n_train:
-        raise InputError(f"recipe: batch_size = {recipe.batch_size} of only {n_train} examples")
-    if recipe.microbatch and (recipe.batch_size or n_train) % recipe.microbatch:
-        raise InputError(
-            f"recipe: microbatch = {recipe.microbatch} does not divide all {n_train} examples"
-        )
-
-
 def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
-    """Builds `start(key, data) -> state`: a run before its first step."""
+    """Build `start(key, data) -> state`: a run before its first step."""
     optimizer = make_optimizer(recipe)
     columns = ("loss", *(f"{split}_accuracy" for split in challenge.curve_splits))
 
@@ -210,10 +136,10 @@ def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, 
 def make_advance(
     challenge: Challenge, recipe: Recipe
 ) -> Callable[[RunState, Int32[jax.Array, ""], Data], RunState]:
-    """Builds `advance(state, first_step, data) -> state`: `eval_every` steps, a point.
+    """Build `advance(state, first_step, data) -> state`: `eval_every` steps and a curve point.
 
-    `first_step` is an argument of its own, not part of the state, so that under `vmap` over seeds
-    it stays one number: the reshuffling at each epoch's start is then really skipped in between.
+    `first_step` is an argument, not part of the state, so that under `vmap` over seeds it stays a
+    scalar: `lax.cond` then skips the reshuffling except at each epoch's start.
 
     Raises:
       InputError: as `check_fit`.
@@ -223,7 +149,7 @@ def make_advance(
     batch_size = recipe.batch_size or n_train
     steps_per_epoch = n_train // batch_size
     forward = challenge.forms[recipe.form]
-    step_once = partial(
+    update = partial(
         train_step,
         forward,
         make_optimizer(recipe),
@@ -234,7 +160,7 @@ def make_advance(
         key = jax.random.wrap_key_data(state.key)
         shuffle_key, dropout_key = jax.random.fold_in(key, 1), jax.random.fold_in(key, 2)
 
-        def one_step(
+        def scan_step(
             carry: tuple[TrainState, jax.Array], step: jax.Array
         ) -> tuple[tuple[TrainState, jax.Array], jax.Array]:
             train, order = carry
@@ -250,20 +176,20 @@ def make_advance(
             rows = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
             batch = Batch(data.inputs[rows], data.labels[rows])
             key = jax.random.fold_in(dropout_key, step) if recipe.dropout else None
-            train, loss = step_once(train, batch, key)
+            train, loss = update(train, batch, key)
             return (train, order), loss
 
         steps = first_step + jnp.arange(recipe.eval_every)
-        (train, order), losses = jax.lax.scan(one_step, (state.train, state.order), steps)
+        (train, order), losses = jax.lax.scan(scan_step, (state.train, state.order), steps)
         point = {"loss": losses.mean()}
         for name, rows in data.curve.items():
             logits = chunked_logits(forward, challenge.chunk, train.params, data.inputs[rows])
             point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
 
         accuracy = point[f"{challenge.selection_split}_accuracy"]
-        better = accuracy > state.best_accuracy
+        improved = accuracy > state.best_accuracy
         best_params, best_accuracy, best_step = jax.tree.map(
-            partial(jnp.where, better),
+            partial(jnp.where, improved),
             (train.params, accuracy, first_step + recipe.eval_every),
             (state.best_params, state.best_accuracy, state.best_step),
         )
@@ -274,31 +200,107 @@ def make_advance(
     return advance
 
 
-def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray], Trained]:
-    """Builds `train(key) -> Trained`, the whole run in one compiled call.
-
-    Train many seeds at once by `jax.vmap(train)(keys)`. `seeds.train_seeds` computes the same in
-    stages, for those who want to watch.
+def check_fit(challenge: Challenge, recipe: Recipe) -> None:
+    """Check that a recipe can train a challenge's network.
 
     Raises:
-      InputError: if the recipe does not fit the challenge.
+      InputError: if a batch is larger than the training set, or the microbatch does not divide it.
     """
-    data = make_data(challenge)
-    start, advance = make_start(challenge, recipe), make_advance(challenge, recipe)
-
-    @jax.jit
-    def train(key: PRNGKeyArray, data: Data) -> Trained:
-        first_steps = jnp.arange(0, recipe.steps, recipe.eval_every)
-        state, _ = jax.lax.scan(
-            lambda state, first_step: (advance(state, first_step, data), None),
-            start(key, data),
-            first_steps,
+    n_train = len(challenge.splits["train"])
+    if recipe.batch_size is not None and recipe.batch_size > n_train:
+        raise InputError(f"recipe: batch_size = {recipe.batch_size} of only {n_train} examples")
+    if recipe.microbatch and (recipe.batch_size or n_train) % recipe.microbatch:
+        raise InputError(
+            f"recipe: microbatch = {recipe.microbatch} does not divide all {n_train} examples"
         )
-        curve = {"step": first_steps + recipe.eval_every, **state.curve}
-        return Trained(state.train.params, state.best_params, state.best_step, curve)
 
-    def train_one(key: PRNGKeyArray) -> Trained:
-        with jax.default_matmul_precision(recipe.matmul_precision):
-            return train(key, data)
 
-    return train_one
+def train_step(
+    forward: Forward,
+    optimizer: optax.GradientTransformation,
+    state: TrainState,
+    batch: Batch,
+    dropout_key: jax.Array | None,
+    microbatch: int | None = None,
+) -> tuple[TrainState, Float[jax.Array, ""]]:
+    """Take one optimiser step.
+
+    Args:
+      forward: The network.
+      optimizer: As `make_optimizer` builds it.
+      state: Parameters and optimiser state.
+      batch: Examples.
+      dropout_key: Used once, by networks that have dropout; None drops nothing.
+      microbatch: Take the gradient of this many examples at a time; divides the batch. None takes
+        the whole batch at once.
+
+    Returns:
+      The new state, and the mean cross-entropy over all of the network's logits, in nats, before
+      the step.
+    """
+
+    def loss(params: Params, batch: Batch, key: jax.Array | None) -> jax.Array:
+        logits = forward(params, batch.inputs, key)
+        return optax.softmax_cross_entropy_with_integer_labels(logits, batch.labels).mean()
+
+    value, gradients = _mean_gradient(loss, state.params, batch, dropout_key, microbatch)
+    updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+    params = cast(Params, optax.apply_updates(state.params, updates))
+    return TrainState(params, opt_state), value
+
+
+def _mean_gradient(
+    loss: Callable[[Params, Batch, jax.Array | None], jax.Array],
+    params: Params,
+    batch: Batch,
+    dropout_key: jax.Array | None,
+    microbatch: int | None,
+) -> tuple[jax.Array, Params]:
+    """Return the mean loss and its gradient, computed a microbatch at a time."""
+    value_and_grad = jax.value_and_grad(loss)
+    if microbatch is None or microbatch == len(batch.labels):
+        return value_and_grad(params, batch, dropout_key)
+    n_parts = len(batch.labels) // microbatch
+    parts = jax.tree.map(lambda leaf: leaf.reshape(n_parts, microbatch, *leaf.shape[1:]), batch)
+
+    def add(sums: tuple[jax.Array, Params], part: tuple[jax.Array, Batch]) -> tuple[Any, None]:
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, part[0])
+        return jax.tree.map(jnp.add, sums, value_and_grad(params, part[1], key)), None
+
+    zeros = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params))
+    sums, _ = jax.lax.scan(add, zeros, (jnp.arange(n_parts), parts))
+    return jax.tree.map(lambda total: total / n_parts, sums)
+
+
+def default_microbatch(batch_size: int, chunk: int) -> int:
+    """Return how many examples to take the gradient of at a time, on the default backend.
+
+    On a CPU the intermediate values should stay in its caches, so it is at most `chunk`, the
+    challenge's. Elsewhere, or if no similar number divides the batch, it is the whole batch.
+
+    Args:
+      batch_size: Examples per step.
+      chunk: `Challenge.chunk`, in examples.
+    """
+    if jax.default_backend() != "cpu":
+        return batch_size
+    n_parts = -(-batch_size // chunk)
+    divisors = (n for n in range(n_parts, 2 * n_parts) if batch_size % n == 0)
+    return batch_size // next(divisors, 1)
+
+
+def make_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """Build AdamW (Loshchilov and Hutter, 2019) with the recipe's learning-rate schedule."""
+    warmup, peak = recipe.warmup_steps, recipe.learning_rate
+
+    def learning_rate(step: ArrayLike) -> jax.Array:
+        step = jnp.asarray(step)
+        rate = jnp.float32(peak)
+        if warmup:
+            rate = rate * jnp.minimum(step / warmup, 1.0)
+        if recipe.schedule == "cosine":
+            progress = jnp.maximum(step - warmup, 0) / max(recipe.steps - warmup, 1)
+            rate = rate * 0.5 * (1 + jnp.cos(jnp.pi * progress))
+        return rate
+
+    return optax.adamw(learning_rate, recipe.b1, recipe.b2, weight_decay=recipe.weight_decay)

@@ -1,4 +1,4 @@
-"""Recipes: every number of a training run, by challenge and name."""
+"""Recipes: every hyperparameter of a training run, by challenge and name."""
 
 import math
 from dataclasses import dataclass
@@ -7,12 +7,11 @@ from typing import Literal, get_args
 from jaxmi.errors import InputError
 
 Schedule = Literal["constant", "cosine"]
-
 Form = Literal["fast", "readable"]
 MatmulPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
 
 MAX_STEPS = 10_000_000
-"""More are surely a slip of the finger."""
+"""Most steps of a recipe, 640 times the longest published one; guards against typos."""
 
 
 @dataclass(frozen=True)
@@ -38,22 +37,22 @@ class Recipe:
     schedule: Schedule = "constant"
     """The learning rate after warm-up: constant, or a half cosine down to 0 at the last step."""
     dropout: bool = True
-    """Whether units are dropped where the network's architecture has dropout."""
+    """Whether training uses the dropout that the network's architecture has, if any."""
     matmul_precision: MatmulPrecision = "float32"
     """Precision of matrix products where the hardware offers less than float32."""
     form: Form = "fast"
     """The network's form that is trained; both compute the same, see `Challenge.forms`."""
     microbatch: int | None = None
-    """Examples whose gradient is taken at once, before all are added up; divides the batch. None:
-    all at once, but on CPUs as many as their caches hold. Changes only the order of sums."""
+    """Examples whose gradient is computed at a time; divides the batch. None takes the whole batch,
+    on CPUs as many as their caches hold. Changes only the order of sums."""
 
     def __post_init__(self) -> None:
-        """Checks every value.
+        """Check every value.
 
         Raises:
           InputError: naming the field and the value.
         """
-        for name, right in {
+        for name, is_valid in {
             "steps": 1 <= self.steps <= MAX_STEPS,
             "batch_size": self.batch_size is None or self.batch_size >= 1,
             "learning_rate": 0 < self.learning_rate < math.inf,
@@ -68,7 +67,7 @@ class Recipe:
             "microbatch": self.microbatch is None or self.microbatch >= 1,
             "matmul_precision": self.matmul_precision in get_args(MatmulPrecision),
         }.items():
-            if not right:
+            if not is_valid:
                 raise InputError(f"recipe: {name} = {getattr(self, name)!r} cannot be used")
         if self.batch_size and self.microbatch and self.batch_size % self.microbatch:
             raise InputError(
@@ -83,7 +82,7 @@ class Recipe:
 
 RECIPES: dict[str, dict[str, Recipe]] = {
     "transformer": {
-        # The original's: full-batch AdamW, from Neel Nanda's grokking code.
+        # Neel Nanda's grokking code, on which the published network is based: full-batch AdamW.
         "published": Recipe(
             steps=5000,
             batch_size=None,
@@ -105,8 +104,8 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
     "cnn": {
-        # The original optimiser is not published: this is a usual one, with the architecture's
-        # dropout. docs/challenges.md says why dropout before max-pooling costs accuracy here.
+        # The original optimiser is not published: this is Adam with its default rate, and the
+        # architecture's dropout. docs/challenges.md says why that dropout costs accuracy here.
         "published": Recipe(
             steps=15_620,
             batch_size=64,

@@ -1,14 +1,15 @@
 """Preemption-safe training: the state of unfinished seeds on disk, by Orbax.
 
-A batch of seeds is saved as one Orbax checkpoint, in the background and whole or not at all; the
-last good one is kept until the next is complete. It is read back as plain arrays and so can go on
-with another number of devices or hosts.
+A batch of seeds is saved as one Orbax checkpoint, in the background and complete or not at all; the
+last good one is kept until the next is complete. It is read as plain arrays, so training can be
+resumed with another number of devices or hosts.
 """
 
 import functools
 import logging
 import re
 import shutil
+import statistics
 import sys
 import warnings
 import zlib
@@ -24,45 +25,47 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from jaxmi.errors import InputError, UnavailableError
+from jaxmi.models.trees import check_tensors, leaves_by_path
 
 
 @dataclass(frozen=True)
 class SavedBatch:
-    """A batch of seeds on its way, as it was saved."""
+    """An unfinished batch of seeds, as it was saved."""
 
     seeds: tuple[int, ...]
     step: int
+    """Optimiser steps taken."""
     seconds: float
     """Wall time spent on it so far."""
     arrays: dict[str, np.ndarray]
-    """The leaves of the state by their paths, seeds leading."""
+    """The leaves of the state by their paths; (rows, ...) each, a row per seed, then padding."""
 
 
 class StateStore:
-    """The folder `state/` of a run: one sub-folder per batch of seeds that is under way."""
+    """The folder `state/` of a run: one sub-folder per unfinished batch of seeds."""
 
     def __init__(self, folder: Path) -> None:
-        """Takes the folder, which need not exist."""
+        """Take the folder, which need not exist."""
         self._folder = folder.resolve()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        _tell_failures_once()
+        _silence_duplicate_reports()
 
     def load(self) -> Iterator[SavedBatch]:
-        """Reads every batch that was under way, the furthest first.
+        """Read every saved batch, the one with the most steps first.
 
         Raises:
-          UnavailableError: if what is there cannot be read.
+          UnavailableError: if a saved state cannot be read.
         """
         if not self._folder.is_dir():
             return
-        found = []
+        steps = []
         for path in self._folder.iterdir():
-            with self._blaming(f"cannot read the training state in {path}"):
+            with self._as_unavailable(f"cannot read the training state in {path}"):
                 step = self._manager(path.name).latest_step()
                 if step is not None:
-                    found.append((step, path.name))
-        for step, name in sorted(found, reverse=True):
-            with self._blaming(f"cannot read the training state in {self._folder / name}"):
+                    steps.append((step, path.name))
+        for step, name in sorted(steps, reverse=True):
+            with self._as_unavailable(f"cannot read the training state in {self._folder / name}"):
                 manager = self._manager(name)
                 args = jax.tree.map(
                     lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
@@ -77,7 +80,7 @@ class StateStore:
             )
 
     def save(self, seeds: Sequence[int], step: int, seconds: float, state: Any) -> None:
-        """Starts to save a batch after `step` steps; every host calls it with its part.
+        """Start to save a batch after `step` steps; every host calls this with its part.
 
         The arrays are copied before this returns, so that the state may be donated.
 
@@ -93,38 +96,38 @@ class StateStore:
         tree = {
             "seeds": np.asarray(seeds, np.int64),
             "seconds": np.asarray([seconds]),
-            "arrays": _leaves_by_path(state),
+            "arrays": leaves_by_path(state),
         }
         self._check_space(tree)
-        with self._blaming(f"cannot save the training state in {self._folder}"):
+        with self._as_unavailable(f"cannot save the training state in {self._folder}"):
             manager = self._manager(_name(seeds))
             manager.check_for_errors()
             manager.save(step, args=ocp.args.PyTreeSave(tree))
 
     def wait(self) -> None:
-        """Waits until everything is on disk.
+        """Wait until everything is on disk.
 
         Raises:
           UnavailableError: as `save`.
         """
-        with self._blaming(f"cannot save the training state in {self._folder}"):
+        with self._as_unavailable(f"cannot save the training state in {self._folder}"):
             for manager in self._managers.values():
                 manager.wait_until_finished()
 
-    def forget(self, seeds: Sequence[int]) -> None:
-        """Removes a batch that is finished."""
+    def remove(self, seeds: Sequence[int]) -> None:
+        """Remove the state of a batch that is finished."""
         manager = self._managers.pop(_name(seeds), None)
         if manager is not None:
-            with suppress(Exception):  # a save that failed does not matter any more
+            with suppress(Exception):  # a failed save of a finished batch does not matter
                 manager.close()
         if jax.process_index() == 0:
             shutil.rmtree(self._folder / _name(seeds), ignore_errors=True)
 
     def _check_space(self, tree: Any) -> None:
-        """Refuses what would not fit: Orbax would find out file by file."""
+        """Raise an error if the disk has too little space: Orbax would fail file by file."""
         needed = sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
-        there = next(path for path in (self._folder, *self._folder.parents) if path.exists())
-        free = shutil.disk_usage(there).free
+        existing = next(path for path in (self._folder, *self._folder.parents) if path.exists())
+        free = shutil.disk_usage(existing).free
         if free < needed:
             raise UnavailableError(
                 f"cannot save the training state in {self._folder}: it needs {needed:,} bytes, "
@@ -142,23 +145,52 @@ class StateStore:
         return self._managers[name]
 
     @contextmanager
-    def _blaming(self, what: str) -> Iterator[None]:
+    def _as_unavailable(self, problem: str) -> Iterator[None]:
         try:
             yield
-        except Exception as error:  # Orbax raises whatever its storage layer does
-            raise UnavailableError(f"{what}: {_reason(error)}") from error
+        except Exception as error:  # Orbax passes on any exception of its storage layer
+            raise UnavailableError(f"{problem}: {_reason(error)}") from error
+
+
+def rebuild(saved: SavedBatch, template: Any) -> Any:
+    """Return the saved arrays in the structure of a state.
+
+    Args:
+      saved: As `StateStore.load` yields it.
+      template: A state of this version and recipe, (seeds, ...) each leaf, or its shapes; the
+        number of seeds may differ.
+
+    Raises:
+      InputError: if another version or recipe has saved it, or its arrays do not have a row for
+        each seed; names the first tensor that does not fit.
+    """
+    leaves = leaves_by_path(template)
+    lengths = [array.shape[0] for array in saved.arrays.values() if array.ndim]
+    n_rows = max(len(saved.seeds), statistics.mode(lengths or [0]))
+    expected = {
+        path: jax.ShapeDtypeStruct((n_rows, *leaf.shape[1:]), leaf.dtype)
+        for path, leaf in leaves.items()
+    }
+    try:
+        check_tensors(expected, saved.arrays)
+    except InputError as error:
+        raise InputError(
+            f"the saved training state is of another version or recipe: {error}; "
+            "jaxmi regenerate --force starts over"
+        ) from error
+    return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[path] for path in leaves])
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong at the bottom: TensorStore names every file on the way, and its settings."""
+    """Return the root cause: TensorStore's message names every file on the way, and settings."""
     message = " ".join(str(error).split())
     message = re.sub(r" \[[a-z_ ]+='.*", "", message)
     return message.rpartition('": ')[2][:300]
 
 
 @functools.cache
-def _tell_failures_once() -> None:
-    """Keeps stderr free of what is raised anyway when a state cannot be saved.
+def _silence_duplicate_reports() -> None:
+    """Silence duplicate reports of a failed save, which is raised anyway.
 
     Orbax logs it too. And the first failure closes the event loop of the other writes: asyncio
     logs those that had failed by then, TensorStore's threads cannot report the rest.
@@ -168,46 +200,16 @@ def _tell_failures_once() -> None:
         lambda record: not (record.exc_info and ".orbax-checkpoint-tmp" in str(record.exc_info[1]))
     )
     warnings.filterwarnings("ignore", "coroutine 'async_serialize_", RuntimeWarning)
-    tell = sys.unraisablehook
+    report = sys.unraisablehook
 
-    def tell_others(unraisable: Any) -> None:
+    def report_others(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
-            tell(unraisable)
+            report(unraisable)
 
-    sys.unraisablehook = tell_others
-
-
-def rebuild(saved: SavedBatch, template: Any) -> Any:
-    """Returns the saved arrays in the structure of a state.
-
-    Args:
-      saved: As `StateStore.load` yields it.
-      template: A tree with the leaves that are wanted; of them the shape of one seed's counts.
-
-    Raises:
-      InputError: if another version or recipe has saved it.
-    """
-    wanted = _leaves_by_path(template)
-    for path in sorted(wanted.keys() | saved.arrays.keys()):
-        if path not in wanted or path not in saved.arrays:
-            raise InputError(
-                f"the saved training state is of another version: it differs in {path}"
-            )
-        want, have = wanted[path], saved.arrays[path]
-        if (want.shape[1:], want.dtype) != (have.shape[1:], have.dtype):
-            raise InputError(
-                f"the saved training state has {have.dtype}{list(have.shape[1:])} for {path}, "
-                f"expected {want.dtype}{list(want.shape[1:])}"
-            )
-    return jax.tree.unflatten(jax.tree.structure(template), [saved.arrays[path] for path in wanted])
-
-
-def _leaves_by_path(tree: Any) -> dict[str, Any]:
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+    sys.unraisablehook = report_others
 
 
 def _name(seeds: Sequence[int]) -> str:
-    """A folder name for a batch: its first seed, and a checksum of all."""
+    """Return a batch's folder name: its first seed, and a checksum of all."""
     checksum = zlib.crc32(np.asarray(seeds, np.int64).tobytes())
     return f"{seeds[0]:05d}-{checksum:08x}"

@@ -11,7 +11,7 @@ from jaxmi.challenges.registry import NAMES, load_challenge
 from jaxmi.errors import InputError
 from jaxmi.programs.published_labels import CLUE_INDEX
 from jaxmi.report import figures, templates
-from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint
 from jaxmi.storage.foreign import export_network
 from jaxmi.workflows.networks import find_networks, load_labelled
@@ -54,7 +54,7 @@ def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> 
     check_files(out, files, force)
     found = {name for networks in bundles.values() for name in networks}
     challenges = {name: load_challenge(name, data_dir) for name in sorted(found)}
-    with whole_files(out) as temporary:
+    with atomic_files(out) as temporary:
         for bundle, networks in track(bundles.items(), len(bundles)):
             folder = temporary / bundle
             (folder / "figs").mkdir(parents=True)

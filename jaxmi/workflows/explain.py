@@ -22,7 +22,7 @@ from jaxmi.explanation.transformer_solution import explain_transformer
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import MAIN, Page, render, render_seeds, shown, summarise
 from jaxmi.report.transformer_page import transformer_page
-from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.networks import find_networks, load_labelled
@@ -117,7 +117,7 @@ def save_report(report: Report, folder: Path, force: bool) -> None:
 
 def _write(folder: Path, page: Page, numbers: Mapping[str, Any]) -> None:
     """Writes one network's explanation."""
-    with whole_files(folder) as temporary:
+    with atomic_files(folder) as temporary:
         (temporary / REPORT).write_text(render(page), encoding="utf-8")
         for section in page.sections:
             for name, picture in section.figures.items():
@@ -134,7 +134,7 @@ def _sum_up(
 ) -> dict[str, Any]:
     """Writes a run's table; returns the result, unless a seed could not be explained."""
     figures = {name: numbers["figures"] for name, numbers in seeds.items()}
-    with whole_files(out) as temporary:
+    with atomic_files(out) as temporary:
         (temporary / REPORT).write_text(render_seeds(challenge, figures), encoding="utf-8")
     if refused:
         reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())

@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxmi.errors import InputError
 from jaxmi.storage import foreign
-from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import (
     Checkpoint,
     check_vacant,
@@ -78,7 +78,7 @@ def write_networks(
             raise InputError(f"{source} is a run; {out} would be a folder")
     check_files(folder, names, force)
     loaded = track((load() for load in networks.values()), len(networks))
-    with whole_files(folder) as temporary:
+    with atomic_files(folder) as temporary:
         if stack:
             foreign.export_stack(list(loaded), format_name, temporary / names[0])
         else:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxmi.errors import InputError
-from jaxmi.storage.atomic import read_archive
+from jaxmi.storage.archive import read_archive
 
 LABELS = "labels"
 """The array that a table must hold."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
-from jaxmi.storage.atomic import check_archive, write_archive
+from jaxmi.storage.archive import check_archive, write_archive
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json
 from jaxmi.types import Params
 

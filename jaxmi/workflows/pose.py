@@ -21,7 +21,7 @@ from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import CHALLENGES, Kind
 from jaxmi.sealed.write import write_bundle
-from jaxmi.storage.atomic import check_writable, whole_folder
+from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import SeedResult, train_seeds
@@ -144,7 +144,7 @@ def _test_accuracy(challenge: Challenge, params: Params) -> float:
 def _write(out: Path, key_path: Path, challenge: Challenge, trained: SeedResult, key: Key) -> str:
     """Write the bundle and its key, or neither."""
     recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
-    with private_file(key_path) as descriptor, whole_folder(out) as folder:
+    with private_file(key_path) as descriptor, atomic_folder(out) as folder:
         fingerprint = write_bundle(folder, challenge, trained.params, key, recipe)
         content = {
             **key.to_json(),

@@ -22,7 +22,7 @@ from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import Recovery, recover
 from jaxmi.report.score_figures import difference_figure
 from jaxmi.sealed.read import read_bundle
-from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.explain import NUMBERS, REPORT
@@ -234,7 +234,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
     stated = [_as_stated(answers, one.labels, bundle.counts) for one in recovery.candidates]
     chosen = stated.index(True) if any(stated) else 0
     program = recovery.candidates[chosen].program
-    with whole_files(out.parent) as folder:
+    with atomic_files(out.parent) as folder:
         (folder / out.name).write_text(show(program))
     return {
         **recovery.to_json(),
@@ -280,7 +280,7 @@ def _write(
     )
     score = reference.score(recovery.best.labels.astype(np.int32), answers.rows)
     figure = difference_figure(reference, score, answers.rows, "the recovered program")
-    with whole_files(out) as folder:
+    with atomic_files(out) as folder:
         (folder / PROGRAM).write_text(show(recovery.best.program))
         write_json(folder / RECOVERY, result)
         figure.savefig(folder / MAP, dpi=110)

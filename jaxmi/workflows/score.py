@@ -17,6 +17,7 @@ from jaxtyping import Int
 
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
+from jaxmi.files import check_regular_file
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import label
@@ -24,7 +25,7 @@ from jaxmi.programs.language import CHALLENGES, KINDS, Kind
 from jaxmi.programs.parse import MAX_CHARACTERS, TRAINING_IMAGES, parse
 from jaxmi.programs.show import program_hash, show
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.storage.atomic import check_files, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.workflows.label_tables import read_label_table
 
 if TYPE_CHECKING:
@@ -78,11 +79,10 @@ def read_program(path: Path, kind: lang.Kind) -> lang.Program:
     """Reads a program's text; whatever it says, it is not run.
 
     Raises:
-      InputError: if it is no file, or no program; with line and column.
+      InputError: if it is no regular file, or no program; with line and column.
     """
+    check_regular_file(path)
     try:
-        if not path.is_file():  # a pipe would keep us waiting
-            raise InputError(f"{path} is no file")
         with path.open("rb") as file:
             content = file.read(4 * MAX_CHARACTERS)
     except OSError as error:
@@ -189,7 +189,7 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
         from jaxmi.storage.checkpoints import write_json
 
         figure = difference_figure(reference, score, submission.rows, submission.name)
-        with whole_files(out) as folder:
+        with atomic_files(out) as folder:
             write_json(folder / SCORE, result)
             figure.savefig(folder / MAP, dpi=110)
         result["files"] = [str(out / SCORE), str(out / MAP)]
@@ -236,7 +236,7 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
         from jaxmi.report.score_figures import ranking_markdown
         from jaxmi.storage.checkpoints import write_json
 
-        with whole_files(out) as folder:
+        with atomic_files(out) as folder:
             write_json(folder / RANKING, result)
             (folder / RANKING_TABLE).write_text(ranking_markdown(result))
         result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
@@ -278,7 +278,7 @@ def score_explanation(
     result = {"submission": path.name, "checkpoint": _network(against), **score.metrics()}
     result["table"] = score.rows()
     if out is not None:
-        with whole_files(out) as folder:
+        with atomic_files(out) as folder:
             write_json(folder / SCORE, result)
         result["files"] = [str(out / SCORE)]
     return result

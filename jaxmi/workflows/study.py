@@ -11,7 +11,7 @@ from matplotlib import rc_context
 
 from jaxmi.errors import InputError
 from jaxmi.report.studies.draw import draw_study
-from jaxmi.storage.atomic import check_files, check_writable, whole_files
+from jaxmi.storage.atomic import atomic_files, check_files, check_writable
 from jaxmi.storage.checkpoints import read_json
 from jaxmi.studies.conduct import SCHEMA, NetworkStore, conduct
 from jaxmi.studies.registry import load_study
@@ -77,7 +77,7 @@ def write_study(
             logger.info,
             remeasure=force,
         )
-    with whole_files(out) as temporary:
+    with atomic_files(out) as temporary:
         (temporary / RESULT).write_text(_lines(result))
         figure = draw_study(result)
         figure.savefig(temporary / "figure.png", dpi=120, bbox_inches="tight")

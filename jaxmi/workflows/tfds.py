@@ -10,7 +10,7 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
-from jaxmi.storage.atomic import check_writable, whole_folder
+from jaxmi.storage.atomic import atomic_folder, check_writable
 
 _INFO = "dataset_info.json"
 """The file by which a TensorFlow Dataset is known."""
@@ -63,7 +63,7 @@ def write_tfds(challenge: Challenge, out: Path, force: bool = False) -> dict[str
 
     columns = tfds_columns(challenge)
     dataset_name = re.sub(r"[^a-z0-9]+", "_", f"jaxmi_{challenge.name}".lower())
-    with whole_folder(out, replace=force) as folder:
+    with atomic_folder(out, replace=force) as folder:
         write_dataset(folder, dataset_name, challenge.title, columns, challenge.splits)
     features = {INDEX: {"shape": [], "dtype": "int32"}}
     for name, values in columns.items():

@@ -17,9 +17,9 @@ from jaxmi.errors import DivergedError, InputError
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
-from jaxmi.storage.runs import RunFolder, check_free
+from jaxmi.storage.runs import RunFolder, check_run_folder
 from jaxmi.training.devices import batch_width
-from jaxmi.training.hosts import join, meet, stop_together
+from jaxmi.training.hosts import barrier, join, stop_together
 from jaxmi.training.loop import check_fit
 from jaxmi.training.recipe import Recipe
 from jaxmi.training.resume import StateStore
@@ -138,7 +138,7 @@ def regenerate(
     """
     for folder, (name, recipe) in runs.items():
         facts = {"challenge": name, "recipe": {"name": recipe_name, **asdict(recipe)}}
-        check_free(folder, facts, options.force)
+        check_run_folder(folder, facts, options.force)
     if options.tensorboard:
         check_tensorboard()
     if data_dir is not None and not data_dir.is_dir():
@@ -188,12 +188,12 @@ def train_run(
     """
     host = jax.process_index()
     if host > 0:
-        meet(f"{path} is made")
+        barrier(f"{path} is made")
     with RunFolder(path, challenge, recipe_name, recipe, options.force, host) as folder:
         if host == 0:
-            meet(f"{path} is made")
-        left = folder.left(seeds)
-        meet(f"{path} is read")
+            barrier(f"{path} is made")
+        left = folder.unfinished(seeds)
+        barrier(f"{path} is read")
         if left != seeds and host == 0:
             logger.info(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds exist")
         diverged = None
@@ -202,7 +202,7 @@ def train_run(
                 _train(folder, challenge, recipe, seeds, left, options)
             except DivergedError as error:
                 diverged = error
-        meet(f"{path} is written")
+        barrier(f"{path} is written")
         missing = folder.finish(seeds)
         asked = [run for run in folder.runs if run["seed"] in set(seeds)]
         if host == 0 and asked:

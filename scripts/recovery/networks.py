@@ -18,7 +18,7 @@ from nulls import image_null, pair_null
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import posed
 from jaxmi.programs.show import show
-from jaxmi.storage.atomic import whole_files
+from jaxmi.storage.atomic import atomic_files
 from jaxmi.training.recipe import RECIPES
 from jaxmi.training.seeds import train_seeds
 
@@ -76,7 +76,7 @@ def _save(path: Path, base: Challenge, program: str, truth: np.ndarray, logits: 
     arrays = {"labels": labels, "logits": logits[:, :2], "truth": truth, "program": program}
     if base.name == "transformer":
         arrays["is_train"] = np.isin(np.arange(len(truth)), base.splits["train"])
-    with whole_files(path.parent) as folder:
+    with atomic_files(path.parent) as folder:
         np.savez(folder / path.name, **arrays)
 
 

@@ -134,7 +134,7 @@ def test_what_was_altered_or_does_not_belong_is_refused(
     assert "nowhere is no sealed challenge" in fails(2, "challenge", "verify", "nowhere")
     assert "cannot be read" in fails(2, "challenge", "reveal", folder, "nothing.json")
     os.mkfifo("pipe.json")
-    assert "pipe.json is no file" in fails(2, "challenge", "reveal", folder, "pipe.json")
+    assert "pipe.json is not a regular file" in fails(2, "challenge", "reveal", folder, "pipe.json")
     content = json.loads(key_file.read_text())
     key_file.write_text(json.dumps({**content, "program": "return x > y\n"}))
     assert "altered" in fails(2, "challenge", "reveal", folder, str(key_file))

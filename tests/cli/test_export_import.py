@@ -208,7 +208,7 @@ def test_a_pickle_that_wants_to_run_code_writes_nothing(fails) -> None:
 
     torch.save({"model": Pwns()}, "evil.pt")
     line = fails(2, "import", "evil.pt", "--from", "casper", "--challenge", "cnn", "--out", "net")
-    assert "evil.pt: its pickle wants to call posix.mkdir" in line
+    assert "evil.pt: its pickle calls posix.mkdir" in line
     assert os.listdir() == ["evil.pt"]
 
 

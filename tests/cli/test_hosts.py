@@ -130,7 +130,7 @@ def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
         _, err = finish(start(*RUN, *join, "--host", host), code=1)
         (line,) = (line for line in err.splitlines() if line.startswith("jaxmi:"))
         assert "waited 5 s at localhost" in line
-        assert "not all hosts have come" in line
+        assert "not all hosts have joined" in line
         assert not Path("run").exists()
 
 

@@ -208,7 +208,7 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     os.mkfifo("pipe.npz")
     Path("no.npz").write_text("no archive")
     for submission, named in {
-        "missing.py": "missing.py is no file",
+        "missing.py": "missing.py cannot be read: No such file",
         "empty": "empty holds no submission",
         "bytes.py": "line 1, column 8: character U+DCFF",
         "shape.npz": "`labels` is (5, 5), expected (113, 113)",
@@ -219,13 +219,13 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
         "bytes.npz": "bytes.npz is no archive",
         "nan.npz": "expected whole numbers from 0 to 32,767",
         "bomb.npz": "bomb.npz holds 72,000",
-        "pipe.npz": "pipe.npz is no file",
+        "pipe.npz": "pipe.npz is not a regular file",
         "no.npz": "no.npz is no archive",
         str(checkpoints / "transformer" / "config.json"): "config.json",
     }.items():
         assert named in fails(2, "score", submission, *transformer)
     os.mkfifo("pipe.json")
-    assert "pipe.json is no plain file" in fails(2, "score", "pipe.json", *transformer)
+    assert "pipe.json is not a regular file" in fails(2, "score", "pipe.json", *transformer)
     for statement in ("[" * 200_000, "[]", '{"kind": ["pairs"]}', '{"kind": "words"}'):
         Path("empty/challenge.json").write_text(statement)
         assert "--challenge empty" in fails(2, "score", str(changed), "--challenge", "empty")

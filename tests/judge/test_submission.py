@@ -227,7 +227,7 @@ def test_a_file_is_read_and_its_faults_are_named(tmp_path: Path) -> None:
         read(path)
     with pytest.raises(InputError, match="No such file"):
         read(tmp_path / "missing.json")
-    with pytest.raises(InputError, match="no plain file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read(tmp_path)
 
 

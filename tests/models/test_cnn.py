@@ -1,4 +1,4 @@
-"""Challenge 1's network: size, initial distribution, dropout, and PyTorch's word for it."""
+"""Challenge 1's network: size, initial distribution, dropout, agreement with PyTorch."""
 
 import jax
 import jax.numpy as jnp

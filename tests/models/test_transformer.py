@@ -1,4 +1,4 @@
-"""Challenge 2's network: size, initial distribution, causality, and PyTorch's word for it."""
+"""Challenge 2's network: size, initial distribution, causality, agreement with PyTorch."""
 
 import jax
 import jax.numpy as jnp

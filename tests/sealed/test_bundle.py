@@ -22,8 +22,8 @@ from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 from jaxmi.sealed.read import check_contents, open_bundle, read_bundle
-from jaxmi.storage.atomic import SUMS, checksums, fingerprint
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_safetensors, write_json
+from jaxmi.storage.checksums import SUMS, checksums, fingerprint
 from jaxmi.storage.foreign import export_network
 from jaxmi.workflows.pose import private_file
 
@@ -100,7 +100,7 @@ def test_what_is_added_taken_away_or_linked_is_named(bundle: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"network\.pt is missing"):
         read_bundle(bundle)
     (bundle / "network.pt").symlink_to(tmp_path / "network.pt")
-    with pytest.raises(InputError, match="no plain file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_bundle(bundle)
 
 

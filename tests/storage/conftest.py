@@ -1,4 +1,4 @@
-"""The networks that the repository keeps, as the tests of this folder want them."""
+"""The trained networks of the repository, as checkpoints."""
 
 from pathlib import Path
 

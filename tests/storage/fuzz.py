@@ -24,8 +24,9 @@ import torch
 from safetensors.numpy import load_file, safe_open, save_file
 
 from jaxmi.errors import InputError
+from jaxmi.models.trees import leaves_by_path
 from jaxmi.storage import checkpoints, foreign, pytorch_file
-from jaxmi.storage.checkpoints import RECORD, flatten
+from jaxmi.storage.checkpoints import RECORD
 
 SLOWEST = 5.0
 """Seconds that one file of a megabyte may take to load; a hang is longer."""
@@ -140,12 +141,12 @@ def load(format_name: str, challenge: str, path: Path) -> checkpoints.Checkpoint
     return foreign.import_network(path, format_name, challenge)
 
 
-def judge(path: Path, format_name: str, original: checkpoints.Checkpoint) -> str:
+def outcome(path: Path, format_name: str, original: checkpoints.Checkpoint) -> str:
     """Says what came of loading: "same", "refused", or what is bad about it."""
-    begun = time.monotonic()
+    start_time = time.monotonic()
     try:
-        loaded = flatten(load(format_name, original.challenge, path).params)
-        expected = flatten(original.params)
+        loaded = leaves_by_path(load(format_name, original.challenge, path).params)
+        expected = leaves_by_path(original.params)
         same = loaded.keys() == expected.keys() and all(
             loaded[name].tobytes() == expected[name].tobytes() for name in expected
         )
@@ -154,14 +155,14 @@ def judge(path: Path, format_name: str, original: checkpoints.Checkpoint) -> str
         verdict = "refused" if "\n" not in str(error) else f"bad: two lines: {error}"
     except BaseException as error:  # the point of it all
         verdict = f"bad: {error!r:.300}"
-    return verdict if time.monotonic() - begun < SLOWEST else "bad: slow"
+    return verdict if time.monotonic() - start_time < SLOWEST else "bad: slow"
 
 
 def main() -> None:
     """Runs the corruptions."""
     format_name, source, n = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
     if sys.argv[4:] == ["blind"]:
-        pytorch_file.unseal = checkpoints.unseal = lambda record, tensors: None
+        pytorch_file.check_record = checkpoints.check_record = lambda record, tensors: None
     original = checkpoints.load_checkpoint(source)
     wrapped = original.challenge == "transformer" and format_name == "casper"
     kinds = list(BYTES if format_name == "published" else BYTES | TENSORS)
@@ -169,7 +170,7 @@ def main() -> None:
     bad = []
     with tempfile.TemporaryDirectory() as folder:
         files = prepare(format_name, original, Path(folder))
-        assert judge(files[-1], format_name, original) == "same"  # and everything is imported
+        assert outcome(files[-1], format_name, original) == "same"  # and everything is imported
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + HEADROOM,) * 2)
         whole = {file: file.read_bytes() for file in files}
@@ -182,7 +183,7 @@ def main() -> None:
                 file.write_bytes(BYTES[kind](whole[file], rng))
             else:
                 edit_file(file, partial(TENSORS[kind], rng=rng), wrapped)
-            verdict = judge(files[-1], format_name, original)
+            verdict = outcome(files[-1], format_name, original)
             counts[f"{kind} {verdict.partition(':')[0]}"] += 1
             if verdict.startswith("bad"):
                 bad.append(f"seed {seed}, {kind} of {file.name}: {verdict}")

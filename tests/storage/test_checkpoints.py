@@ -1,4 +1,4 @@
-"""The record in a file: what was changed is noticed; and files that no reader should trust."""
+"""Checkpoints and their records: what was changed is refused, and names what it is."""
 
 import json
 from pathlib import Path
@@ -165,7 +165,7 @@ def test_a_record_that_was_changed_is_refused(tmp_path: Path, trained) -> None:
     data = path.read_bytes()
     assert data.count(b"test_accuracy") == 1
     path.write_bytes(data.replace(b"test_accuracy", b"best_accuracy"))
-    with pytest.raises(InputError, match="record is not as it was written"):
+    with pytest.raises(InputError, match="record was altered"):
         foreign.import_network(path)
 
 
@@ -202,7 +202,7 @@ def test_a_file_too_long_is_not_read(tmp_path: Path) -> None:
         with open(tmp_path / name, "wb") as file:
             file.write(b"PK\x03\x04" if name == "f.pt" else b"\x02" + bytes(7) + b"{}")
             file.truncate(40 * 2**30)  # sparse
-        with pytest.raises(InputError, match=f"{name}: has 42,949,672,960 bytes"):
+        with pytest.raises(InputError, match=f"{name} has 42,949,672,960 bytes"):
             foreign.import_network(tmp_path / name)
 
 

@@ -1,4 +1,4 @@
-"""Layouts: the published names and shapes, bitwise round trips, and PyTorch's word for them."""
+"""Layouts: the published names and shapes, bitwise round trips, agreement with PyTorch."""
 
 import math
 from pathlib import Path
@@ -14,7 +14,8 @@ from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, param_shapes
-from jaxmi.storage.checkpoints import flatten, load_checkpoint
+from jaxmi.models.trees import leaves_by_path
+from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.foreign import export_network
 from jaxmi.storage.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS, Layout
 from jaxmi.workflows.networks import load_network
@@ -63,7 +64,7 @@ def random_params(name: str, seed: int):
 
 
 def same_bits(a, b) -> bool:
-    a, b = flatten(a), flatten(b)
+    a, b = leaves_by_path(a), leaves_by_path(b)
     assert a.keys() == b.keys()
     return all(
         a[name].shape == b[name].shape and a[name].tobytes() == b[name].tobytes() for name in a
@@ -83,7 +84,9 @@ def test_the_casper_layout_has_the_published_names_and_shapes(name: str) -> None
 @pytest.mark.parametrize("layout", LAYOUTS, ids=IDS)
 def test_the_tables_are_of_the_networks_parameters(layout: Layout) -> None:
     """Every parameter once, and axes that multiply to its size."""
-    shapes = {name: leaf.shape for name, leaf in flatten(param_shapes(layout.challenge)).items()}
+    shapes = {
+        name: leaf.shape for name, leaf in leaves_by_path(param_shapes(layout.challenge)).items()
+    }
     assert sorted(row.ours for row in layout.rows) == sorted(shapes)
     for row in layout.rows:
         assert math.prod(row.shape) == math.prod(shapes[row.ours]), row.name
@@ -141,7 +144,7 @@ def test_pytorch_gives_the_same_logits(name: str, trained, checkpoints: Path, tm
 
 
 def test_a_wrong_permutation_of_fc1_is_seen(trained) -> None:
-    """The control: with fc1's inputs left in our order, shapes fit and the answers do not."""
+    """The control: with fc1's inputs left in our order, shapes fit and the logits do not."""
     challenge, params = trained["cnn"]
     rows = challenge.splits["test"]
     ours = challenge.logits(params, rows)
@@ -168,7 +171,7 @@ def test_the_documentation_has_the_tables() -> None:
     ours = {
         name: leaf.shape
         for challenge in NAMES
-        for name, leaf in flatten(param_shapes(challenge)).items()
+        for name, leaf in leaves_by_path(param_shapes(challenge)).items()
     }
 
     def cell(shape: tuple[int, ...]) -> str:

@@ -143,7 +143,7 @@ mesh = devices.seed_mesh()
 tree = {"a": np.arange(32.0).reshape(16, 2), "b": np.arange(16)}
 placed = devices.place_by_seed(mesh, tree)
 assert len(placed["a"].addressable_shards) == 8
-rows = devices.own_rows(placed)
+rows = devices.local_rows(placed)
 assert sorted(rows) == list(range(16))
 for i in range(16):
     np.testing.assert_array_equal(rows[i]["a"], tree["a"][i])

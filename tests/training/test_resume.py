@@ -1,4 +1,4 @@
-"""The state on disk: whole, untouched by donation, read back by any number of devices."""
+"""The state on disk: complete, unaffected by donation, read by any number of devices."""
 
 import logging
 import shutil
@@ -60,7 +60,7 @@ def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Pa
     assert float(state["n"][0]) == -1, "the control: it was overwritten"
 
 
-def test_training_stopped_and_gone_on_with_is_bitwise_training(
+def test_training_stopped_and_resumed_is_bitwise_training(
     transformer: Challenge, tmp_path: Path
 ) -> None:
     expected = list(train_seeds(transformer, SHORT, [0, 1, 2], width=2))
@@ -102,7 +102,7 @@ def test_a_request_at_a_batchs_last_point_is_not_forgotten(
         next(results)
 
 
-def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: Path) -> None:
+def test_a_batch_may_be_split_when_it_is_resumed(transformer: Challenge, tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state")
     with pytest.raises(StoppedError):
         next(
@@ -119,7 +119,7 @@ def test_a_batch_may_be_split_when_it_goes_on(transformer: Challenge, tmp_path: 
         assert have.curve[-1]["loss"] == pytest.approx(want.curve[-1]["loss"], abs=1e-3)
 
 
-def test_of_overlapping_saves_the_furthest_is_gone_on_with(
+def test_of_overlapping_saves_the_furthest_is_resumed(
     transformer: Challenge, tmp_path: Path
 ) -> None:
     """A batch of two, killed; then one of its seeds alone, killed further on."""
@@ -154,6 +154,59 @@ def test_a_state_of_another_network_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=named):
             rebuild(saved, template)
+
+
+def corrupted(tmp_path: Path, transformer: Challenge, change) -> str:
+    """Stops a run, rewrites its saved state, and returns why it is not resumed."""
+    store = StateStore(tmp_path / "state")
+    with pytest.raises(StoppedError):
+        next(train_seeds(transformer, SHORT, [0, 1], width=2, store=store, stop=stop_after(2)))
+    (saved,) = StateStore(tmp_path / "state").load()
+    store.remove(saved.seeds)
+    arrays = {name: jnp.asarray(array) for name, array in saved.arrays.items()}
+    change(arrays)
+    changed = StateStore(tmp_path / "state")
+    changed.save(saved.seeds, saved.step, saved.seconds, arrays)
+    changed.wait()
+    store = StateStore(tmp_path / "state")
+    try:
+        next(train_seeds(transformer, SHORT, [0, 1], width=2, store=store, stop=lambda: True))
+    except (InputError, StoppedError) as error:
+        return str(error)
+    raise AssertionError("it neither resumed nor refused")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: None, "stopped at step 15 of seeds 0..1"),  # the control: resumed
+        (lambda a: a.pop("train.params.W_E"), "tensor train.params.W_E is missing"),
+        (lambda a: a.update(extra=a["key"]), "unexpected tensor extra"),
+        (
+            lambda a: a.update({"train.params.W_U": a["train.params.W_U"].mT}),
+            "tensor train.params.W_U is float32[2, 114, 128], expected float32[2, 128, 114]",
+        ),
+        (
+            lambda a: a.update(order=a["order"].astype(jnp.float32)),
+            "tensor order is float32[2, 6384], expected int32[2, 6384]",
+        ),
+        (
+            lambda a: a.update({"curve.loss": a["curve.loss"][:, :4]}),
+            "tensor curve.loss is float32[2, 4], expected float32[2, 8]",
+        ),
+        (
+            lambda a: a.update(best_step=a["best_step"][:1]),
+            "tensor best_step is int32[1], expected int32[2]",
+        ),
+    ],
+)
+def test_a_state_that_was_changed_is_refused_in_one_line(
+    tmp_path: Path, transformer: Challenge, change, message: str
+) -> None:
+    line = corrupted(tmp_path, transformer, change)
+    assert message in line
+    assert "\n" not in line
+    assert ("--force starts over" in line) == line.startswith("the saved training state")
 
 
 def test_a_damaged_state_is_named(tmp_path: Path) -> None:
@@ -209,7 +262,7 @@ def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
 ) -> None:
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
-    resume._tell_failures_once.__wrapped__()
+    resume._silence_duplicate_reports.__wrapped__()
     errors = [RuntimeError("Event loop is closed"), RuntimeError("another"), ValueError(FULL)]
     for error in errors:
         sys.unraisablehook(SimpleNamespace(exc_value=error))

@@ -1,10 +1,9 @@
-"""`jaxmi study`: every study in its quick form, from the command to the figure."""
+"""`jaxmi study`: every study in its quick form, from the subcommand to the figure."""
 
 import contextlib
 import json
-import runpy
+import re
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -14,28 +13,29 @@ import pytest
 
 from jaxmi.cli.main import main
 from jaxmi.cli.study import Name
-from jaxmi.report.studies.draw import DRAWN
+from jaxmi.report.studies.draw import FIGURES
 from jaxmi.studies import conduct
 from jaxmi.studies.registry import STUDIES
 
+DOCS = Path(__file__).parent.parent.parent / "docs"
 SCHEMA = json.loads(Path(conduct.__file__).with_name("result.schema.json").read_text())
 SHARES = ("share", "rate", "accuracy", "unseen", "seen", "claim", "probe", "residue_read")
-"""Findings whose names begin so are shares."""
+"""Findings whose names begin with one of these are shares."""
 ALL = [
     name if name == "agreement" else pytest.param(name, marks=pytest.mark.slow) for name in STUDIES
 ]
-"""The quickest study stands for all where time is short."""
+"""All studies; only the quickest is not marked slow."""
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The networks of all quick studies: those that several need are trained once."""
+    """The run folders of all quick studies: networks that several need are trained once."""
     return tmp_path_factory.mktemp("runs")
 
 
 @pytest.fixture(scope="module")
 def conducted(tmp_path_factory: pytest.TempPathFactory, runs: Path, mnist_data) -> dict[str, Path]:
-    """The studies that `quick_study` has conducted, and where."""
+    """Study -> the folder in which `quick_study` has conducted it."""
     return {}
 
 
@@ -43,7 +43,7 @@ def conducted(tmp_path_factory: pytest.TempPathFactory, runs: Path, mnist_data) 
 def quick_study(
     conducted: dict[str, Path], run, runs: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], dict]:
-    """Conduct a study in its quick form, each once; put its folder to `out`, return its result."""
+    """Conduct a study in its quick form, once; copy its folder to `out`, return its result."""
 
     def quick_study(name: str) -> dict:
         if name not in conducted:
@@ -58,13 +58,15 @@ def quick_study(
     return quick_study
 
 
-def test_every_study_has_a_name_a_figure_and_a_script() -> None:
-    assert set(STUDIES) == set(DRAWN) == set(get_args(Name))
-    scripts = Path(__file__).parent.parent.parent / "scripts"
+def test_every_study_has_a_name_a_figure_and_its_command_in_the_docs() -> None:
+    assert set(STUDIES) == set(FIGURES) == set(get_args(Name))
+    page = (DOCS / "findings.md").read_text()
     for name in STUDIES:
-        text = (scripts / f"study_{name.replace('-', '_')}.py").read_text()
-        assert text.count("\n") <= 80
-        assert all(f"{word}:" in text for word in ("Command", "Time", "Expected"))
+        assert f"\n`.venv/bin/jaxmi study {name} --out runs/studies/{name}`: " in page
+
+
+def without_numbers(description: str) -> str:
+    return re.sub(r"\d[\d.,]*", "0", description)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -74,17 +76,19 @@ def test_the_quick_form_keeps_the_laws(name: str, quick_study, run, runs: Path) 
     assert result["study"] == name
     assert result["provenance"]["quick"]
     assert result["provenance"]["seeds"] == [100, 101]
-    for key, found in result["findings"].items():
-        if found["n"] == 0 and "over rows" not in found["words"]:
-            assert found["low"] == found["value"] == found["high"], key
-        assert found["low"] <= found["value"] <= found["high"], key
+    published = json.loads((DOCS / f"studies/{name}.json").read_text())["findings"]
+    for key, finding in result["findings"].items():
+        if finding["n"] == 0 and "over rows" not in finding["words"]:
+            assert finding["low"] == finding["value"] == finding["high"], key
+        assert finding["low"] <= finding["value"] <= finding["high"], key
         if key.startswith(SHARES) and not key.endswith("beyond"):
-            assert 0 <= found["value"] <= 1, key
+            assert 0 <= finding["value"] <= 1, key
+        assert without_numbers(finding["words"]) == without_numbers(published[key]["words"])
     written = json.loads(Path("out/result.json").read_text())
     assert {**written, "folder": "out"} == result
     assert Path("out/figure.png").read_bytes()[:4] == b"\x89PNG"
     assert "</svg>" in Path("out/figure.svg").read_text()
-    _check(name, {key: found["value"] for key, found in result["findings"].items()})
+    _check(name, {key: finding["value"] for key, finding in result["findings"].items()})
 
     trained = {path: path.stat().st_mtime_ns for path in runs.rglob("params.safetensors")}
     again = run("study", name, "--quick", "--out", "out", "--runs", str(runs))
@@ -92,31 +96,31 @@ def test_the_quick_form_keeps_the_laws(name: str, quick_study, run, runs: Path) 
     assert trained == {path: path.stat().st_mtime_ns for path in runs.rglob("params.safetensors")}
 
 
-def _check(name: str, found: dict[str, float]) -> None:
-    """What must hold of any networks, good or bad."""
+def _check(name: str, values: dict[str, float]) -> None:
+    """Check what must hold of any networks, good or bad."""
     if name == "boundary":
         zones = ("x4", "y4", "line", "bars", "interior")
-        assert sum(found[f"share_{zone}"] for zone in zones) == pytest.approx(1)
-        rows = sum(found[f"rows_{k}"] * found[f"mistakes_per_row_{k}"] for k in range(3))
-        assert rows == pytest.approx(found["mistakes"])
+        assert sum(values[f"share_{zone}"] for zone in zones) == pytest.approx(1)
+        rows = sum(values[f"rows_{k}"] * values[f"mistakes_per_row_{k}"] for k in range(3))
+        assert rows == pytest.approx(values["mistakes"])
     elif name == "periodic":
-        assert found["unseen_published_one_label"] < found["unseen_published_sides_known"] < 1
-        guessed = found["unseen_published_beyond"] + found["unseen_published_guessed"]
-        assert guessed == pytest.approx(found["unseen_published"])
+        assert values["unseen_published_one_label"] < values["unseen_published_sides_known"] < 1
+        guessed = values["unseen_published_beyond"] + values["unseen_published_guessed"]
+        assert guessed == pytest.approx(values["unseen_published"])
     elif name == "interpolation":
         for model in ("nearest", "knn", "row", "gp", "ntk", "seed"):
-            chance = 1 - found[f"{model}_accuracy"]
-            assert found[f"{model}_mistakes_by_chance"] == pytest.approx(chance, abs=0.01)
-        assert found["knn_accuracy"] > 0.98  # needs no network
+            chance = 1 - values[f"{model}_accuracy"]
+            assert values[f"{model}_mistakes_by_chance"] == pytest.approx(chance, abs=0.01)
+        assert values["knn_accuracy"] > 0.98  # needs no network
     elif name == "agreement":
         for challenge in ("transformer", "cnn"):
-            by_chance = found[f"{challenge}_overlap"] * found[f"{challenge}_shared_by_chance"]
-            assert by_chance == pytest.approx(found[f"{challenge}_shared"])
-            # Of two, one votes: with a tie counted as half, the vote is the mean network.
-            assert found[f"{challenge}_vote_gain"] == pytest.approx(0, abs=1e-9)
+            by_chance = values[f"{challenge}_overlap"] * values[f"{challenge}_shared_by_chance"]
+            assert by_chance == pytest.approx(values[f"{challenge}_shared"])
+            # With two networks, and a tie counted as half, the vote is the mean network.
+            assert values[f"{challenge}_vote_gain"] == pytest.approx(0, abs=1e-9)
 
 
-def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
+def test_a_study_is_resumed_with_more_seeds_and_replaces_nothing_else(
     quick_study, run, fails, runs: Path
 ) -> None:
     quick = ("study", "agreement", "--quick", "--runs", str(runs))
@@ -142,10 +146,10 @@ def test_a_study_goes_on_with_more_seeds_and_takes_nothing_elses_place(
 
 
 @pytest.mark.slow
-def test_what_another_study_measured_there_is_not_taken_for_ones_own(
+def test_measurements_of_another_study_in_the_folder_are_not_used(
     quick_study, run, runs: Path
 ) -> None:
-    """As after a study that was stopped: its measurements are there, its result is not."""
+    """The folder is as a stopped study leaves it: with its measurements, without its result."""
     alone = quick_study("boundary")
     shutil.rmtree("out")
     quick_study("periodic")
@@ -154,21 +158,6 @@ def test_what_another_study_measured_there_is_not_taken_for_ones_own(
     beside = run("study", "boundary", "--quick", "--out", "out", "--runs", str(runs))
     assert beside["findings"] == alone["findings"]
     assert beside["findings"]["mistakes"]["n"] == 2
-
-
-def test_scripts_take_the_commands_arguments(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    scripts = Path(__file__).parent.parent.parent / "scripts"
-    for name in STUDIES:
-        script = scripts / f"study_{name.replace('-', '_')}.py"
-        monkeypatch.setattr(sys, "argv", [str(script), "--seeds", "5:3"])
-        with pytest.raises(SystemExit) as caught:
-            runpy.run_path(str(script), run_name="__main__")
-        assert caught.value.code == 2
-        err = capsys.readouterr().err
-        assert err.startswith("jaxmi: --seeds 5:3")
-        assert err.count("\n") == 1
 
 
 def test_bad_input_is_refused_in_one_line(fails, runs: Path, tmp_path: Path) -> None:

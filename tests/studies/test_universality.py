@@ -86,7 +86,7 @@ def test_networks_by_the_published_recipe_are_counted_separately() -> None:
 def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch) -> None:
     given = []
 
-    def explain(challenge, params, digits, controls):
+    def explain(challenge, params, controls):
         given.append((params, controls))
         return SimpleNamespace(figures={})
 

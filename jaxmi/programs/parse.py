@@ -93,7 +93,7 @@ def _python_tree(text: str) -> ast.Module:
 
 
 class _Reader:
-    """Goes through Python's tree once, top down, and keeps account of names and size."""
+    """Read Python's tree once, top down, and keep account of names and size."""
 
     def __init__(self, kind: lang.Kind, extra: Collection[str]) -> None:
         self._signature = lang.SIGNATURES[kind]

@@ -100,7 +100,7 @@ def sample_program(
 
 
 class _Pairs:
-    """Draws texts of programs on pairs."""
+    """Draw texts of programs on pairs."""
 
     def __init__(self, rng: Random, grammar: PairGrammar, p: int) -> None:
         self._rng, self._grammar, self._p = rng, grammar, p
@@ -162,7 +162,7 @@ class _Pairs:
 
 
 class _Images:
-    """Draws texts of programs on images."""
+    """Draw texts of programs on images."""
 
     def __init__(self, rng: Random, grammar: ImageGrammar, domain: ImageDomain) -> None:
         self._rng, self._grammar, self._domain = rng, grammar, domain

@@ -87,8 +87,8 @@ class _Arrays:
         quotient = self._barrier(a / self._barrier(b))  # without it: a product with the inverse
         if symbol == "/":
             return quotient
-        whole = jnp.floor(quotient)
-        return whole if symbol == "//" else self._barrier(a - self._barrier(b * whole))
+        floor = jnp.floor(quotient)
+        return floor if symbol == "//" else self._barrier(a - self._barrier(b * floor))
 
     def power(self, value: jax.Array, exponent: int) -> jax.Array:
         return reduce(lambda a, b: self.binary("*", a, b), [_number(value)] * exponent)

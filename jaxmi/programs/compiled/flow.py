@@ -78,7 +78,7 @@ class _State(Generic[V]):
     running: V | bool = True
     """Where nothing has been returned yet."""
     result: V | None = None
-    """What has been returned, elsewhere."""
+    """The returned value, where `running` does not hold."""
 
 
 def interpret(skeleton: Skeleton, algebra: Algebra[V]) -> V:

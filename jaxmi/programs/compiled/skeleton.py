@@ -27,13 +27,13 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class Skeleton:
-    """What programs share. Two skeletons are equal if their texts are."""
+    """The common part of programs that differ in constants; equal if the texts are."""
 
     text: str
     """The kind, and the program with holes."""
 
     kind: lang.Kind = field(compare=False)
-    """What the programs label."""
+    """The kind of the programs."""
 
     body: tuple[lang.Statement, ...] = field(compare=False, repr=False)
     """The statements, with holes and tables."""
@@ -138,7 +138,7 @@ def _is_product(power: lang.Binary) -> bool:
 
 
 class _Tables:
-    """Replaces the largest possible subexpressions by tables, and collects them."""
+    """Replace the largest possible subexpressions by tables, and collect them."""
 
     def __init__(self, program: lang.Program) -> None:
         self.expressions: list[lang.Expression] = []

@@ -126,7 +126,7 @@ def test_exported_files_load_as_the_same_network(networks, network) -> None:
 
 
 def test_scores_of_a_program_its_text_its_labels_and_a_file(mine, networks) -> None:
-    assert jaxmi.score(PROGRAM, mine).verdict == "Every label is the true one: all 12,769."
+    assert jaxmi.score(PROGRAM, mine).verdict == "Every label is correct: all 12,769."
     by_labels = jaxmi.score(mine.labels, mine, network=networks[0])
     Path("program.txt").write_text(PROGRAM)
     by_file = jaxmi.score(Path("program.txt"), mine, network=networks[0])

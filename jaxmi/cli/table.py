@@ -1,4 +1,4 @@
-"""The closing table: our networks against the published one."""
+"""Tables of accuracies: networks beside the published one."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +17,11 @@ _COLUMNS = {
 
 
 def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
-    """Prints a table per challenge on stdout.
+    """Print a table per challenge on stdout.
 
     Args:
-      networks: Of each its "name", "challenge", and the metrics under the names that
-        `Challenge.metrics` gives them; those fresh from training also "steps" and "train_seconds".
+      networks: For each network "name", "challenge", and the metrics of `Challenge.metrics`; after
+        training also "steps" and "train_seconds".
     """
     console = Console()
     for challenge in dict.fromkeys(network["challenge"] for network in networks):
@@ -46,8 +46,8 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
         console.print(table)
         if "1-2*error" in columns:
             console.print(
-                "1-2*error, with the share of errors on the whole domain, is the figure that the "
-                "post quotes as 97.27 % test accuracy.",
+                "1-2*error, with the share of errors on the whole domain, is what the post "
+                "quotes as 97.27 % test accuracy.",
                 style="dim",
                 highlight=False,
             )

@@ -1,4 +1,4 @@
-"""What the published repository holds, for networks of one's own: ready for its notebooks."""
+"""Bundles: the files of the published repository, for other networks, ready for its notebooks."""
 
 import pickle
 from collections.abc import Mapping
@@ -30,19 +30,19 @@ FILES = {
 
 
 def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> list[str]:
-    """Writes one bundle per seed, or one for single checkpoints; if anything fails, nothing.
+    """Write one bundle per seed, or one for single checkpoints; if anything fails, write nothing.
 
     Args:
       path: A checkpoint, a run, or a folder that holds one of either for each challenge.
       out: The bundle's folder; for runs, the folder of the bundles, which are named like the seeds.
-      force: Replace files that are there.
+      force: Replace files that exist.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
       The files, by their paths in `out`.
 
     Raises:
-      InputError: if the path holds no network, or a file is in the way.
+      InputError: if the path holds no network, or a file exists.
       UnavailableError: if MNIST is needed and cannot be had, or PyTorch is not installed.
     """
     bundles = _find(path)
@@ -69,7 +69,7 @@ def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> 
 
 
 def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
-    """Bundle -> challenge -> network."""
+    """Return bundle -> challenge -> network."""
     parts = [path / name for name in NAMES if (path / name).is_dir()]
     bundles: dict[str, dict[str, Checkpoint]] = {}
     for part in parts or [path]:
@@ -111,10 +111,10 @@ _WRITERS = {"cnn": _write_cnn, "transformer": _write_transformer}
 
 
 def pickle_for_any_numpy(tables: dict[str, np.ndarray]) -> bytes:
-    """Pickles arrays as float64, as the published file has them, so that any NumPy reads them.
+    """Pickle arrays as float64, as the published file has them, so that any NumPy reads them.
 
-    NumPy 2 writes the name `numpy._core`, which NumPy before 1.26 does not have; the old name is
-    still read by all. In protocol 2 it is a line of text.
+    NumPy 2 writes the module name `numpy._core`, which NumPy before 1.26 lacks; every NumPy reads
+    the old name. In pickle protocol 2 it is a line of text.
     """
     arrays = {name: table.astype(np.float64) for name, table in tables.items()}
     return pickle.dumps(arrays, protocol=2).replace(b"cnumpy._core.", b"cnumpy.core.")

@@ -1,4 +1,4 @@
-"""What a training run asks of the machine: devices to train on, and word of its end."""
+"""Devices to train on, stdout, and SIGTERM."""
 
 import os
 import signal
@@ -14,16 +14,16 @@ from jaxmi.training.devices import usable_cores
 
 
 def prepare_devices(cpu_devices: int | None, n_seeds: int) -> None:
-    """Splits the CPU into devices, before any is used; other backends are not touched.
+    """Split the CPU into devices, before any is used; other backends are not touched.
 
-    One core trains a network's seed nearly as fast as two, so that a seed per core is faster.
+    One core trains a network nearly as fast as two, so a seed per core is faster.
 
     Args:
       cpu_devices: How many; None takes one per core, but no more than seeds.
       n_seeds: Seeds to train.
 
     Raises:
-      InputError: if a number is asked for and devices are in use already.
+      InputError: if a number is given and devices are already in use.
     """
     asked_elsewhere = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if cpu_devices is None and (asked_elsewhere or "JAX_NUM_CPU_DEVICES" in os.environ):
@@ -36,7 +36,7 @@ def prepare_devices(cpu_devices: int | None, n_seeds: int) -> None:
 
 
 def keep_stdout() -> None:
-    """Keeps stdout for what jaxmi prints: libraries below Python get stderr in its place.
+    """Keep stdout for what jaxmi prints: libraries below Python write to stderr instead.
 
     The collectives between CPU hosts announce their connections on stdout.
     """
@@ -46,27 +46,27 @@ def keep_stdout() -> None:
 
 
 @contextmanager
-def told_to_stop() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether SIGTERM has come; a second one ends the process at once.
+def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether SIGTERM has arrived; a second one ends the process.
 
-    Of several hosts, JAX hears the signal itself and lets all of them stop at the same step.
+    With several hosts JAX handles the signal, so that all of them stop at the same step.
     """
-    told = False
+    received = False
 
-    def take_note(signum: int, frame: FrameType | None) -> None:
-        nonlocal told
-        told = True
+    def note_signal(signum: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = True
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     if jax.process_count() > 1:
         yield lambda: False
         return
     try:
-        before = signal.signal(signal.SIGTERM, take_note)
+        before = signal.signal(signal.SIGTERM, note_signal)
     except ValueError:  # not in the main thread: a library call
         yield lambda: False
         return
     try:
-        yield lambda: told
+        yield lambda: received
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,4 +1,4 @@
-"""Checkpoints as the verbs need them: with their challenge, or all of a run's."""
+"""Checkpoints loaded with their challenge; labels, predictions and accuracies as files."""
 
 import logging
 from pathlib import Path
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, Params]:
-    """Loads a checkpoint and the challenge whose inputs and network it has.
+    """Load a checkpoint, and the challenge whose inputs and network it has.
 
     Raises:
       InputError: as `load_checkpoint`.
@@ -28,7 +28,7 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
 
 
 def load_labelled(path: Path) -> Checkpoint:
-    """Loads a checkpoint that was trained on its challenge's own labels and split.
+    """Load a checkpoint that was trained on its challenge's own labels and split.
 
     Raises:
       InputError: as `load_checkpoint`, or if it is a sealed challenge's or a study's.
@@ -43,22 +43,22 @@ def load_labelled(path: Path) -> Checkpoint:
 
 
 def load_published(path: Path) -> Checkpoint:
-    """Loads a checkpoint, unless a study trained it on labels or a split of its own.
+    """Load a checkpoint, unless it was trained on other labels or another split.
 
     Raises:
-      InputError: as `load_checkpoint`, or if one did.
+      InputError: as `load_checkpoint`, or if it was.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.variant:
         raise InputError(
-            f"{path} was trained for a study, on other labels or another split than its "
-            f"challenge's: {checkpoint.variant}"
+            f"{path} was trained on other labels or another split than its challenge's: "
+            f"{checkpoint.variant}"
         )
     return checkpoint
 
 
 def find_networks(path: Path) -> dict[str, Path]:
-    """Returns the checkpoints that a path stands for: itself under "", or a run's seeds by name.
+    """Return the checkpoints at a path: the path itself under "", or a run's seeds by name.
 
     Raises:
       InputError: if it is neither a checkpoint nor a run with a finished seed.

@@ -25,27 +25,27 @@ logger = logging.getLogger(__name__)
 
 
 class Profile:
-    """Records what the devices do; a `seeds.Watcher`. TensorBoard or Perfetto shows the trace."""
+    """Record a JAX trace, as a `seeds.Watcher`; TensorBoard or Perfetto shows it."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the folder to write to."""
+        """Take the folder to write to."""
         self._path, self._points, self._running = path, 0, False
 
     def __enter__(self) -> "Profile":
-        """Returns itself."""
+        """Return itself."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends the trace, if there was no second point."""
+        """End the trace, if there was no second point."""
         self._stop()
 
     def resumed(self, curves: Curves) -> None:
-        """Does nothing."""
+        """Do nothing."""
 
     def advanced(self, points: dict[int, Point]) -> None:
-        """Starts at the first point, when everything is warm, and stops at the second.
+        """Start at the first point, when everything is compiled, and stop at the second.
 
-        Where there is but one, the trace shows what comes after it.
+        If there is only one, the trace shows what comes after it.
         """
         self._points += 1
         if self._points == 1:
@@ -63,14 +63,14 @@ class Profile:
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 5.0
-"""How often a plain line is written at most, but for each seed's last."""
+"""Least time between two plain lines; each seed's last line is always written."""
 
 
 class Progress:
-    """Shows how far a run is, its rate in optimiser steps per second, and the current accuracy."""
+    """Show the progress of a run, its rate in optimiser steps per second, and the test accuracy."""
 
     def __init__(self, challenge: str, steps: int, n_seeds: int, name_seeds: bool = True) -> None:
-        """Takes what the whole run amounts to: `steps` for each of `n_seeds`."""
+        """Take the size of the run: `steps` optimiser steps for each of `n_seeds` seeds."""
         self._name_seeds = name_seeds
         self._challenge, self._steps = challenge, steps
         self._total, self._done = steps * n_seeds, 0
@@ -89,7 +89,7 @@ class Progress:
         self._task = self._bar.add_task(f"{challenge}: compiling", total=self._total, rate="")
 
     def __enter__(self) -> "Progress":
-        """Starts the display."""
+        """Start the display."""
         self._bar.start()
         if self._bar.disable:
             logger.info(f"{self._challenge}: compiling")
@@ -101,22 +101,24 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Leaves the display as it stands."""
+        """Stop the display, and leave it visible."""
         self._bar.stop()
 
     def resumed(self, curves: Curves) -> None:
-        """Takes note of what was done before."""
+        """Count the steps that an earlier process took."""
         for seed, curve in curves.items():
             self._count(seed, int(curve[-1]["step"]))
         self._first = None
 
     def advanced(self, points: dict[int, Point]) -> None:
-        """Takes note of a point of the learning curves."""
+        """Show a new point of the learning curves."""
         now = time.monotonic()
         for seed, point in points.items():
             self._count(seed, int(point["step"]))
         rate, left = "", ""
-        if self._first is None:  # the first point ends the wait for the compiler: rates start here
+        if (
+            self._first is None
+        ):  # compilation is over at the first point: rates are measured from here
             self._first = now, self._done
         else:
             per_second = (self._done - self._first[1]) / max(now - self._first[0], 1e-9)
@@ -143,7 +145,7 @@ class Progress:
 
 
 def track(items: Iterable[T], total: int) -> Iterator[T]:
-    """Passes items on, with a bar on a terminal if there are several."""
+    """Iterate over items; on a terminal show a bar if there are several."""
     console = Console(stderr=True)
     disable = total == 1 or not console.is_terminal
     return iter(rich_track(items, "networks", total, console=console, disable=disable))
@@ -163,22 +165,22 @@ def check_tensorboard() -> None:
 
 
 class TensorBoard:
-    """Writes each seed's curve to a folder of its own."""
+    """Write each seed's learning curve to its own folder, as a `seeds.Watcher`."""
 
     def __init__(self, path: Path) -> None:
-        """Takes the folder of all seeds."""
+        """Take the folder of all seeds."""
         self._path = path
         self._writers: "dict[int, SummaryWriter]" = {}
-        self._begun: set[int] = set()
+        self._cleared: set[int] = set()
 
     def resumed(self, curves: Curves) -> None:
-        """Writes the curves so far."""
+        """Write the curves so far."""
         for seed, curve in curves.items():
             for point in curve:
                 self._write(seed, point)
 
     def advanced(self, points: dict[int, Point]) -> None:
-        """Writes a point of each seed's curve."""
+        """Write a point of each seed's curve."""
         if self._writers.keys() - points.keys():  # the next batch of seeds
             for writer in self._writers.values():
                 writer.close()
@@ -189,10 +191,10 @@ class TensorBoard:
 
     def _write(self, seed: int, point: Point) -> None:
         if seed not in self._writers:
-            if seed not in self._begun:
-                # What an earlier process wrote may go beyond the state that it saved.
+            if seed not in self._cleared:
+                # An earlier process may have written points beyond its last saved state.
                 shutil.rmtree(self._seed_path(seed), ignore_errors=True)
-                self._begun.add(seed)
+                self._cleared.add(seed)
             from tensorboardX import SummaryWriter
 
             self._writers[seed] = SummaryWriter(str(self._seed_path(seed)))

@@ -1,7 +1,4 @@
-"""Recoveries as the command gives them, and as solutions of sealed challenges.
-
-A network's answers as `jaxmi recover` takes them: from a checkpoint, or a table of labels.
-"""
+"""Programs recovered from networks, from files to files, and sealed challenges solved."""
 
 import logging
 from collections.abc import Mapping
@@ -37,34 +34,34 @@ MODEL_LABELS, LOGITS, IS_TRAIN = "model_labels", "logits", "is_train"
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
-    """What a network answers, and on which inputs of which challenge."""
+class Predictions:
+    """A network's predictions on inputs of a challenge."""
 
     challenge: Challenge
     rows: slice
-    """Of the challenge's inputs."""
+    """The challenge's inputs that are labelled."""
     labels: Bool[np.ndarray, "m"]
-    """1 or not."""
+    """Whether the predicted label is 1."""
     margins: Float[np.ndarray, "m"] | None
-    """Logit of 1 less that of 0."""
+    """Logit of label 1 less that of label 0; None if only labels are known."""
     splits: Int[np.ndarray, "m"]
-    """Which split each input is in, as a number."""
+    """The number of the split that each input is in."""
     truth: Int[np.ndarray, "m"] | None
-    """The true labels; None if nobody knows them. No search sees them."""
+    """The true labels; None if they are not known. The search does not see them."""
 
     @property
     def domain(self) -> Domain:
-        """Returns what programs label: these inputs."""
+        """The inputs, as programs take them."""
         return self.challenge.program_domain.part(self.rows)
 
     @property
     def evidence(self) -> Evidence:
-        """Returns what the search may see."""
+        """What the search sees."""
         return gather_evidence(self.labels, self.margins, self.splits)
 
 
-def read_answers(path: Path, data_dir: Path | None) -> Answers:
-    """Reads a network, and asks it for all its answers; or reads a table of them.
+def read_predictions(path: Path, data_dir: Path | None) -> Predictions:
+    """Run a network over its domain, or read a table of labels.
 
     Raises:
       InputError: if it cannot be used.
@@ -77,8 +74,8 @@ def read_answers(path: Path, data_dir: Path | None) -> Answers:
     return from_checkpoint(load_published(path), data_dir)
 
 
-def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
-    """Asks a network for all its answers.
+def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Predictions:
+    """Run a checkpoint's network over its challenge's whole domain.
 
     Raises:
       UnavailableError: if MNIST is needed and cannot be had.
@@ -87,7 +84,7 @@ def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Answers:
     return from_network(challenge, checkpoint.params, checkpoint.sealed is None)
 
 
-def from_network(challenge: Challenge, params: Params, truth_known: bool = True) -> Answers:
+def from_network(challenge: Challenge, params: Params, truth_known: bool = True) -> Predictions:
     """Run a network over its challenge's whole domain.
 
     Args:
@@ -96,7 +93,7 @@ def from_network(challenge: Challenge, params: Params, truth_known: bool = True)
       truth_known: Whether the challenge's labels are the true ones.
     """
     logits = challenge.logits(params)
-    return Answers(
+    return Predictions(
         challenge,
         slice(None),
         logits.argmax(axis=-1) == 1,
@@ -106,22 +103,22 @@ def from_network(challenge: Challenge, params: Params, truth_known: bool = True)
     )
 
 
-def search(answers: Answers, source: str) -> Recovery:
+def search(predictions: Predictions, source: str) -> Recovery:
     """Search for the program behind predictions.
 
     Args:
-      answers: The predictions.
+      predictions: From `from_network` or `read_predictions`.
       source: What messages call the network.
 
     Raises:
       InputError: if there is one label for every input.
     """
-    if answers.labels.all() or not answers.labels.any():
+    if predictions.labels.all() or not predictions.labels.any():
         raise InputError(f"{source}: one label for every input; there is no program to recover")
-    return recover(answers.domain, answers.evidence)
+    return recover(predictions.domain, predictions.evidence)
 
 
-def _from_table(path: Path, data_dir: Path | None) -> Answers:
+def _from_table(path: Path, data_dir: Path | None) -> Predictions:
     names = {shape: name for name in NAMES for shape in registered(name).label_tables}
     shapes = {shape: registered(name).label_tables[shape] for shape, name in names.items()}
     table = read_label_table(path, shapes, (MODEL_LABELS, LABELS))
@@ -146,7 +143,7 @@ def _from_table(path: Path, data_dir: Path | None) -> Answers:
                 f"expected {table.shape} bool"
             )
         splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
-    return Answers(challenge, rows, table.labels == 1, margins, splits, truth)
+    return Predictions(challenge, rows, table.labels == 1, margins, splits, truth)
 
 
 def _split_numbers(challenge: Challenge) -> Int[np.ndarray, "n"]:
@@ -166,72 +163,74 @@ PROGRAM, RECOVERY, MAP = "program.txt", "recovery.json", "recovery.png"
 def write_recovery(
     path: Path, out: Path, truth: bool, force: bool, data_dir: Path | None
 ) -> dict[str, Any]:
-    """Recovers a network's program and writes it down.
+    """Recover a network's program and write it to a folder.
 
     Args:
       path: A checkpoint, or a table of labels.
       out: The folder to write to.
-      truth: Compare with the true labels; they are looked at when the program is fixed.
-      force: Replace files that are there.
+      truth: Compare with the true labels, after the search.
+      force: Replace files that exist.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
       What `jaxmi recover --json` prints.
 
     Raises:
-      InputError: if something cannot be used.
+      InputError: if a file or a number cannot be used.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_files(out, (PROGRAM, RECOVERY, MAP), force)
-    answers = read_answers(path, data_dir)
-    if truth and answers.truth is None:
-        raise InputError(f"--truth: {path} is a sealed challenge's network, true labels unknown")
-    recovery = search(answers, str(path))
-    result = {"network": str(path), "challenge": answers.challenge.name, **recovery.to_json()}
-    if truth and answers.truth is not None:
-        _compare(result, recovery, answers.truth)
-    _write(out, answers, recovery, result, truth, data_dir)
+    predictions = read_predictions(path, data_dir)
+    if truth and predictions.truth is None:
+        raise InputError(
+            f"--truth: {path} is a sealed challenge's network, whose true labels are not known"
+        )
+    recovery = search(predictions, str(path))
+    result = {"network": str(path), "challenge": predictions.challenge.name, **recovery.to_json()}
+    if truth and predictions.truth is not None:
+        _compare(result, recovery, predictions.truth)
+    _write(out, predictions, recovery, result, truth, data_dir)
     return result
 
 
 def check_explainable(path: Path, out: Path, force: bool) -> None:
-    """Checks beforehand that a network can be explained, too, and the report written.
+    """Check that a network can be explained, and the report written, before the search.
 
     Raises:
-      InputError: if it is a table, a sealed network, or a report is in the way.
+      InputError: if it is a table or a sealed network, or a report exists.
     """
     if path.suffix == ".npz":
-        raise InputError(f"--explain: {path} is a table; there is no network in it")
+        raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
     load_labelled(path)
     check_files(out, (REPORT, NUMBERS), force)
 
 
 def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
-    """Recovers a sealed challenge's program.
+    """Recover a sealed challenge's program.
 
-    Of all candidates it takes the first that gives the counts that the challenge states: on how
-    many inputs of each split the network is right. Nearly all wrong programs give others.
+    The submission is the first candidate that has the counts that the challenge states: on how many
+    inputs of each split the network is right. Nearly all wrong programs have other counts.
 
     Args:
       bundle_path: The challenge's folder.
       out: The submission to write, a program's text.
-      force: Replace it.
+      force: Replace the file if it exists.
       data_dir: As in `write_recovery`.
 
     Returns:
       What `jaxmi challenge solve --json` prints.
 
     Raises:
-      InputError: if something cannot be used.
+      InputError: if a file or a number cannot be used.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     if out.suffix not in (".txt", ".py"):
         raise InputError(f"--out {out}: a submission's name ends in .txt or .py")
     check_files(out.parent, (out.name,), force)
     bundle = read_bundle(bundle_path)
-    answers = from_checkpoint(bundle.checkpoint, data_dir)
-    recovery = search(answers, str(bundle_path))
-    stated = [_as_stated(answers, one.labels, bundle.counts) for one in recovery.candidates]
+    predictions = from_checkpoint(bundle.checkpoint, data_dir)
+    recovery = search(predictions, str(bundle_path))
+    stated = [_as_stated(predictions, one.labels, bundle.counts) for one in recovery.candidates]
     chosen = stated.index(True) if any(stated) else 0
     program = recovery.candidates[chosen].program
     with atomic_files(out.parent) as folder:
@@ -246,9 +245,9 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
     }
 
 
-def _as_stated(answers: Answers, labels: np.ndarray, counts: Mapping[str, int]) -> bool:
-    posed = replace(answers.challenge, labels=labels.astype(np.int32))
-    return posed.correct_counts(answers.labels.astype(np.int32)) == dict(counts)
+def _as_stated(predictions: Predictions, labels: np.ndarray, counts: Mapping[str, int]) -> bool:
+    posed = replace(predictions.challenge, labels=labels.astype(np.int32))
+    return posed.correct_counts(predictions.labels.astype(np.int32)) == dict(counts)
 
 
 def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> None:
@@ -261,25 +260,25 @@ def _compare(result: dict[str, Any], recovery: Recovery, truth: np.ndarray) -> N
 
 def _write(
     out: Path,
-    answers: Answers,
+    predictions: Predictions,
     recovery: Recovery,
     result: dict[str, Any],
     truth: bool,
     data_dir: Path | None,
 ) -> None:
-    n = len(answers.challenge.inputs)
+    n = len(predictions.challenge.inputs)
     network = np.zeros(n, np.int32)
-    network[answers.rows] = answers.labels
+    network[predictions.rows] = predictions.labels
     known = np.zeros(n, np.int32)
-    if answers.truth is not None:
-        known[answers.rows] = answers.truth
+    if predictions.truth is not None:
+        known[predictions.rows] = predictions.truth
     reference = Reference(
-        answers.challenge,
+        predictions.challenge,
         truth=known if truth else None,
         network=network,
     )
-    score = reference.score(recovery.best.labels.astype(np.int32), answers.rows)
-    figure = difference_figure(reference, score, answers.rows, "the recovered program")
+    score = reference.score(recovery.best.labels.astype(np.int32), predictions.rows)
+    figure = difference_figure(reference, score, predictions.rows, "the recovered program")
     with atomic_files(out) as folder:
         (folder / PROGRAM).write_text(show(recovery.best.program))
         write_json(folder / RECOVERY, result)

@@ -1,4 +1,4 @@
-"""What a submission is judged by, from files: a published challenge or a sealed one."""
+"""The reference that a submission is judged by, from files: a published or a sealed challenge."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from jaxmi.workflows.score import Against
 
 
 def load_reference(against: Against) -> Reference:
-    """Loads a challenge's labels, as far as they are known, and its network's.
+    """Load a challenge's true labels, if they are known, and its network's predictions.
 
     Raises:
       InputError: if a file cannot be used, or they do not belong together.
@@ -33,7 +33,7 @@ def load_reference(against: Against) -> Reference:
 
 
 def load_judged_network(against: Against) -> tuple[Challenge, Params]:
-    """Loads the network that an explanation is about, and its challenge's inputs.
+    """Load the network that an explanation is about, and its challenge.
 
     Raises:
       InputError: as `load_reference`, or if no network is named.

@@ -42,7 +42,7 @@ PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
 
 @dataclass(frozen=True)
 class Against:
-    """What a submission is judged by, as the user names it."""
+    """The reference that a submission is judged by, as the user names it."""
 
     challenge: str
     """A challenge's name, or a sealed challenge's folder."""
@@ -56,7 +56,7 @@ class Against:
 
 @dataclass(frozen=True, eq=False)
 class Submission:
-    """What is judged: labels, and the program that gives them, if there is one."""
+    """A submission: labels, and the program that gives them, if there is one."""
 
     name: str
     labels: Int[np.ndarray, "m"]
@@ -65,7 +65,7 @@ class Submission:
     program: lang.Program | None = None
 
     def about(self) -> dict[str, str | int | None]:
-        """Returns what is known of it before it is judged, as JSON types."""
+        """Return name, program, hash and length, as JSON types."""
         program = self.program
         return {
             "submission": self.name,
@@ -76,7 +76,7 @@ class Submission:
 
 
 def read_program(path: Path, kind: lang.Kind) -> lang.Program:
-    """Reads a program's text; whatever it says, it is not run.
+    """Read a program's text; it is parsed and never run.
 
     Raises:
       InputError: if it is no regular file, or no program; with line and column.
@@ -94,7 +94,7 @@ def read_program(path: Path, kind: lang.Kind) -> lang.Program:
 
 
 def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domain]) -> Submission:
-    """Reads a program and labels the domain by it, or reads a table of labels.
+    """Read a program and label the domain by it, or read a table of labels.
 
     Args:
       path: The file.
@@ -119,12 +119,12 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
 
 
 def printable(name: str) -> str:
-    """Returns a file's name as it can be shown anywhere: in one line, and encoded."""
+    """Return a file's name in one line of printable characters; others are escaped."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
 def find_submissions(folder: Path) -> list[Path]:
-    """Lists the programs and tables in a folder.
+    """List the programs and tables in a folder.
 
     Raises:
       InputError: if there is none.
@@ -136,7 +136,7 @@ def find_submissions(folder: Path) -> list[Path]:
 
 
 def read_kind(challenge: str) -> lang.Kind:
-    """Returns what a challenge's programs label, before anything large is loaded.
+    """Return what a challenge's programs label; nothing large is loaded.
 
     Raises:
       InputError: if there is no such challenge.
@@ -160,13 +160,13 @@ REGIONS = 10
 
 
 def score_file(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
-    """Judges one program or table of labels.
+    """Judge one program or table of labels.
 
     Args:
       path: The submission.
       against: What it is judged by.
       out: A folder to write the result to, and a map of where labels differ.
-      force: Replace files that are there.
+      force: Replace files that exist.
 
     Returns:
       What `jaxmi score --json` prints.
@@ -197,13 +197,13 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
 
 
 def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
-    """Judges all programs and tables in a folder; those that cannot be used are named at the end.
+    """Rank all programs and tables in a folder; list those that cannot be used.
 
     Args:
       path: The folder.
       against: What they are judged by.
       out: A folder to write the ranking to, as JSON and Markdown.
-      force: Replace files that are there.
+      force: Replace files that exist.
 
     Returns:
       What `jaxmi score --json` prints: "ranking", best first, and "refused".
@@ -246,13 +246,13 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
 def score_explanation(
     path: Path, against: Against, out: Path | None, force: bool
 ) -> dict[str, Any]:
-    """Judges an explanation of a network.
+    """Judge an explanation of a network.
 
     Args:
       path: The JSON file.
       against: The challenge and the network.
       out: A folder to write the result to.
-      force: Replace files that are there.
+      force: Replace files that exist.
 
     Returns:
       What `jaxmi score --json` prints.
@@ -332,7 +332,7 @@ def judge_submission(
 
 
 def load_domain(kind: Kind, data_dir: Path | None) -> Domain:
-    """Returns what programs of a kind label."""
+    """Return the inputs that programs of a kind label."""
     if kind == "pairs":
         return PairDomain()
     images = load_mnist(data_dir).images
@@ -364,17 +364,18 @@ def _score(
 
 
 def _network(against: Against) -> str | None:
-    """The folder of the network that is judged."""
+    """Return the folder of the network that is judged, if there is one."""
     if against.challenge not in KINDS:
         return str(Path(against.challenge) / NETWORK)
     return None if against.checkpoint is None else str(against.checkpoint)
 
 
 def _merit(result: Mapping[str, Any]) -> tuple[int | float, ...]:
-    """What to rank by, least first.
+    """Return the sort key of a ranking; the best submission has the least.
 
-    True labels, then the network's, then brevity. While the true labels are sealed: whether it may
-    be the sealed program, how far its agreement with the network is from that one's, brevity.
+    Submissions are ranked by agreement with the true labels, then with the network, then by length.
+    While the true labels are sealed: by whether the counts are the stated ones, then by the
+    distance between agreement with the network and the stated agreement, then by length.
     """
     length = result["description_length"]
     brevity = math.inf if length is None else length

@@ -1,4 +1,4 @@
-"""Studies as folders: the result, its figure, and what was measured on each network."""
+"""Studies conducted and written to folders: the result, its figure, each network's measurements."""
 
 import json
 import logging
@@ -17,7 +17,7 @@ from jaxmi.studies.conduct import SCHEMA, NetworkStore, conduct
 from jaxmi.studies.registry import load_study
 from jaxmi.studies.study import FIRST_SEED, Training
 from jaxmi.training.seeds import Watcher
-from jaxmi.workflows.machine import prepare_devices, told_to_stop
+from jaxmi.workflows.machine import prepare_devices, stop_on_sigterm
 from jaxmi.workflows.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -38,15 +38,15 @@ def write_study(
     force: bool = False,
     data_dir: Path | None = None,
 ) -> dict[str, Any]:
-    """Conducts a study and writes its folder.
+    """Conduct a study and write its folder.
 
     Args:
-      name: Which.
+      name: The study.
       out: The folder to write.
-      seeds: Of each training; None: as many as the study needs.
-      quick: Only to see that it works.
-      runs: Where networks are.
-      force: Replace a result that is there, and measure anew.
+      seeds: The seeds of each training; None takes as many as the study needs.
+      quick: Train hardly anything: shows that the study runs.
+      runs: The folder of run folders.
+      force: Replace an existing result, and measure again.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
@@ -60,12 +60,12 @@ def write_study(
     if seeds is None:
         seeds = range(FIRST_SEED, FIRST_SEED + (QUICK_SEEDS if quick else study.n_seeds))
     if len(seeds) < 2:
-        raise InputError(f"--seeds {seeds[0]}: an interval over seeds needs two at least")
-    check_files(out, (RESULT, *FIGURES), force or _goes_on(out, name, seeds, quick))
+        raise InputError(f"--seeds {seeds[0]}: an interval over seeds needs at least two")
+    check_files(out, (RESULT, *FIGURES), force or _is_resumed(out, name, seeds, quick))
     check_writable(runs)
     prepare_devices(None, len(seeds))
-    with told_to_stop() as told:
-        networks = NetworkStore(runs, _watch, told)
+    with stop_on_sigterm() as stopping:
+        networks = NetworkStore(runs, _watch, stopping)
         trainings = study.trainings(quick, data_dir)
         result = conduct(
             study,
@@ -88,7 +88,7 @@ def write_study(
 
 
 def _lines(result: Mapping[str, Any]) -> str:
-    """Writes a result as JSON, a line for each finding and each of the figure's tables."""
+    """Return a result as JSON, with a line for each finding and each of the figure's tables."""
     parts = []
     for key, value in result.items():
         if key in ("findings", "data"):
@@ -103,8 +103,8 @@ def _dump(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _goes_on(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
-    """Whether nothing is lost of a result that is there: it is of the same study, and no larger."""
+def _is_resumed(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
+    """Return whether an existing result is resumed: the same study, with no more seeds."""
     if not (out / RESULT).is_file():
         return False
     there = read_json(out / RESULT)
@@ -115,7 +115,9 @@ def _goes_on(out: Path, name: str, seeds: Sequence[int], quick: bool) -> bool:
         f"study {there['study']}, {'quick, ' if about['quick'] else ''}{len(about['seeds'])} seeds"
     )
     if (there["study"], about["quick"]) != (name, quick) or not set(about["seeds"]) <= set(seeds):
-        raise InputError(f"{out / RESULT} holds {held}; write elsewhere, or --force replaces it")
+        raise InputError(
+            f"{out / RESULT} holds {held}; choose another --out, or --force replaces it"
+        )
     return True
 
 

@@ -25,7 +25,7 @@ from jaxmi.training.recipe import Recipe
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Point, Watcher, train_seeds
 from jaxmi.types import Params
-from jaxmi.workflows.machine import keep_stdout, prepare_devices, told_to_stop
+from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_sigterm
 from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
 logger = logging.getLogger(__name__)
@@ -154,8 +154,8 @@ def regenerate(
 
     entries: list[dict[str, Any]] = []
     diverged: list[str] = []
-    with told_to_stop() as told:
-        options = replace(options, stop=stop_together(told))
+    with stop_on_sigterm() as stopping:
+        options = replace(options, stop=stop_together(stopping))
         for folder, challenge in challenges.items():
             recipe = runs[folder][1]
             try:

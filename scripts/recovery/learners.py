@@ -17,7 +17,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.workflows.recover import Answers
+from jaxmi.workflows.recover import Predictions
 
 Prediction = tuple[np.ndarray, int | None]
 NEIGHBOURS = (1, 2, 3, 5, 7, 9, 15, 25)
@@ -25,20 +25,20 @@ LEAVES = (16, 32, 64, 128, 256, 512, 1024)
 FUNCTIONS = ("add", "sub", "mul", "div", "sqrt", "log", "abs", "max", "min", "sin", "cos")
 
 
-def median(answers: Answers) -> Prediction:
+def median(answers: Predictions) -> Prediction:
     """Apply a median filter of 1 x 7, for each x separately."""
     table = answers.labels.reshape(113, 113).astype(np.int8)
     return median_filter(table, size=(1, 7), mode="nearest").reshape(-1) == 1, None
 
 
-def nearest_neighbours(answers: Answers) -> Prediction:
+def nearest_neighbours(answers: Predictions) -> Prediction:
     """Take the majority of the nearest other inputs; leave-one-out chooses how many."""
     neighbours = answers.labels[_nearest(answers.challenge.name)]
     votes = [neighbours[:, :k].mean(axis=1) + 1e-6 * neighbours[:, 0] > 0.5 for k in NEIGHBOURS]
     return max(votes, key=lambda vote: (vote == answers.labels).mean()), None
 
 
-def tree(answers: Answers) -> Prediction:
+def tree(answers: Predictions) -> Prediction:
     """Fit a decision tree; cross-validation chooses its number of leaves."""
     folds = KFold(5, shuffle=True, random_state=0)
     classifier = DecisionTreeClassifier(random_state=0)
@@ -47,14 +47,14 @@ def tree(answers: Answers) -> Prediction:
     return _predict(search.best_estimator_, answers)
 
 
-def small_tree(answers: Answers) -> Prediction:
+def small_tree(answers: Predictions) -> Prediction:
     """Fit a decision tree of 32 leaves."""
     classifier = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
     classifier.fit(_features(answers.challenge), answers.labels)
     return _predict(classifier, answers)
 
 
-def formula(answers: Answers) -> Prediction:
+def formula(answers: Predictions) -> Prediction:
     """Fit a formula's sign by symbolic regression; sines are among its functions."""
     classifier = SymbolicClassifier(
         population_size=2000,
@@ -68,7 +68,7 @@ def formula(answers: Answers) -> Prediction:
     return classifier.predict(_features(answers.challenge)) == 1, classifier._program.length_
 
 
-LEARNERS: dict[str, dict[str, Callable[[Answers], Prediction]]] = {
+LEARNERS: dict[str, dict[str, Callable[[Predictions], Prediction]]] = {
     "transformer": {
         "median filter": median,
         "nearest neighbours": nearest_neighbours,
@@ -80,7 +80,7 @@ LEARNERS: dict[str, dict[str, Callable[[Answers], Prediction]]] = {
 }
 
 
-def _predict(classifier: DecisionTreeClassifier, answers: Answers) -> Prediction:
+def _predict(classifier: DecisionTreeClassifier, answers: Predictions) -> Prediction:
     labels = classifier.predict(_features(answers.challenge)) == 1
     return labels, classifier.tree_.node_count
 

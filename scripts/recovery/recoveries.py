@@ -18,7 +18,7 @@ import jaxmi
 from jaxmi.programs.language import KINDS as LABELLED
 from jaxmi.programs.parse import parse
 from jaxmi.recovery.recover import recover
-from jaxmi.workflows.recover import Answers, read_answers
+from jaxmi.workflows.recover import Predictions, read_predictions
 
 ROOT = Path("runs/recovery")
 RESULTS, BASELINES = ROOT / "results.jsonl", ROOT / "baselines.jsonl"
@@ -28,8 +28,8 @@ PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published"
 def main() -> None:
     """Recover the programs of networks without a result."""
     for path in remaining_networks(sys.argv[1:] or list(KINDS), RESULTS):
-        answers, row = read_network(path)
-        recovery = recover(answers.domain, answers.evidence)
+        predictions, row = read_network(path)
+        recovery = recover(predictions.domain, predictions.evidence)
         result = recovery.to_json()
         keys = ("program", "found", "confidence", "description_length", "seconds")
         row |= {key: result[key] for key in (*keys, "agreement_network", "candidates")}
@@ -48,17 +48,18 @@ def remaining_networks(kinds: list[str], results: Path) -> list[Path]:
     return sorted(paths, key=lambda path: (int(path.stem) % 2 == 0, -int(path.stem)))
 
 
-def read_network(path: Path) -> tuple[Answers, dict[str, Any]]:
+def read_network(path: Path) -> tuple[Predictions, dict[str, Any]]:
     """Return a network's predictions, and the first columns of its row of results."""
-    answers, text, name = read_answers(path, None), str(np.load(path)["program"]), path.parent.name
-    challenge = answers.challenge.name
+    predictions, name = read_predictions(path, None), path.parent.name
+    text = str(np.load(path)["program"])
+    challenge = predictions.challenge.name
     if text == "published":
         text = (PUBLISHED / f"{challenge}.txt").read_text()
-    return answers, {
+    return predictions, {
         "file": str(path),
         "kind": name,
         "seed": int(path.stem),
-        "network_truth": float((answers.labels == read_truth(path)).mean()),
+        "network_truth": float((predictions.labels == read_truth(path)).mean()),
         "true_program": text,
         "true_length": None if KINDS[name].is_null else parse(text, LABELLED[challenge]).size,
     }

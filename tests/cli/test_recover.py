@@ -23,7 +23,7 @@ from jaxmi.report.score_figures import difference_figure
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.workflows import recover
-from jaxmi.workflows.recover import read_answers
+from jaxmi.workflows.recover import read_predictions
 
 PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published" / "transformer.txt"
 
@@ -76,9 +76,11 @@ def test_the_truth_plays_no_part_unless_it_is_asked_for(
     assert table["agreement_truth"] == pytest.approx(1 - table["agreement_network"])
     assert table["network_truth"] == 0
     assert "agreement_truth" not in run("recover", "answers.npz", "--out", "out", "--force")
-    assert read_answers(Path("told.npz"), None).splits.sum() == 12_768
-    assert read_answers(Path("answers.npz"), None).splits.sum() == 6385
-    assert (read_answers(Path("both.npz"), None).labels == (answers["labels"] == 1).ravel()).all()
+    assert read_predictions(Path("told.npz"), None).splits.sum() == 12_768
+    assert read_predictions(Path("answers.npz"), None).splits.sum() == 6385
+    assert (
+        read_predictions(Path("both.npz"), None).labels == (answers["labels"] == 1).ravel()
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -228,11 +230,11 @@ def test_answers_of_images_are_of_the_rows_that_they_count(mnist_data) -> None:
     rng = np.random.default_rng(0)
     for n, first in ((70_000, 0), (60_000, 0), (10_000, 60_000)):
         np.savez("images.npz", labels=rng.integers(0, 2, n))
-        answers = read_answers(Path("images.npz"), None)
+        answers = read_predictions(Path("images.npz"), None)
         inputs = answers.domain.images
         assert len(inputs) == n
         np.testing.assert_array_equal(inputs[0], mnist_data.images[first])
         assert len(answers.domain.templates) == 60_000
     np.savez("images.npz", labels=rng.integers(0, 2, (10, 1000)))
     with pytest.raises(InputError, match=r"\(10, 1000\)"):
-        read_answers(Path("images.npz"), None)
+        read_predictions(Path("images.npz"), None)

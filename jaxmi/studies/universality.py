@@ -210,10 +210,12 @@ EXPLAIN: dict[str, Callable[[Challenge, Trained], Figures]] = {
 
 
 def _first_images(challenge: Challenge, n: int) -> Challenge:
+    assert challenge.digits is not None
     return replace(
         challenge,
         inputs=challenge.inputs[:n],
         labels=challenge.labels[:n],
+        digits=challenge.digits[:n],
         solution=replace(challenge.solution, images=n),
     )
 

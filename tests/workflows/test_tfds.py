@@ -61,13 +61,16 @@ def test_all_pairs_come_back_from_the_command_line(
     check_examples(transformer, out, columns)
 
 
-def test_all_images_come_back(cnn: Challenge, tmp_path: Path) -> None:
-    result = write_tfds(cnn, tmp_path / "images")
-    assert result["splits"] == {"train": 50_000, "validation": 10_000, "test": 10_000}
+@pytest.mark.parametrize("step", [97, pytest.param(1, marks=pytest.mark.slow)])
+def test_images_come_back(cnn: Challenge, tmp_path: Path, step: int) -> None:
+    """Every 97th image of each split, or all of them."""
+    splits = {name: rows[::step] for name, rows in cnn.splits.items()}
+    result = write_tfds(replace(cnn, splits=splits), tmp_path / "images")
+    assert result["splits"] == {name: len(rows) for name, rows in splits.items()}
     assert result["features"]["image"] == {"shape": [28, 28], "dtype": "uint8"}
     assert cnn.digits is not None
     columns = {"image": cnn.inputs, "label": cnn.labels, "digit": cnn.digits}
-    check_examples(cnn, tmp_path / "images", columns)
+    check_examples(replace(cnn, splits=splits), tmp_path / "images", columns)
     assert (cnn.digits[CLUE_INDEX], cnn.labels[CLUE_INDEX]) == (1, 1)
 
 

@@ -104,9 +104,9 @@ class Component:
             return False
         if self.rows is None or other.rows is None:
             pairs = zip(self.index, other.index, strict=True)
-            return all(np.array_equal(mine, theirs) for mine, theirs in pairs)
-        mine, theirs = _projection(self.rows), _projection(other.rows)
-        return self.place == other.place and np.allclose(mine, theirs)
+            return all(np.array_equal(a, b) for a, b in pairs)
+        same_span = np.allclose(_projection(self.rows), _projection(other.rows))
+        return self.place == other.place and same_span
 
 
 Selection = (

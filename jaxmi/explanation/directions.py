@@ -136,8 +136,8 @@ def linear_probe(
     Raises:
       InputError: if a label is neither 0 nor 1, or the penalty is negative.
     """
-    for given in (labels, held_out_labels):
-        others = np.setdiff1d(given, [0, 1])
+    for checked in (labels, held_out_labels):
+        others = np.setdiff1d(checked, [0, 1])
         if others.size:
             raise InputError(f"a probe's labels are 0 and 1, not {others[0]}")
     direction, intercept = ridge_regression(activations, np.asarray(labels, np.float64), ridge)

@@ -70,8 +70,8 @@ def evaluate_feature(
     Raises:
       InputError: if it cannot be computed for some input, or is not finite there.
     """
-    given = replace(domain, numbers={**domain.numbers, **readouts})
-    computed = evaluate(program, given)
+    extended = replace(domain, numbers={**domain.numbers, **readouts})
+    computed = evaluate(program, extended)
     if computed.dtype.kind in "bi":
         return computed
     try:

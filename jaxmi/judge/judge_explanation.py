@@ -257,4 +257,4 @@ def _random_components(
 def _same_components(claims: Sequence[BoundClaim], others: Sequence[BoundClaim]) -> bool:
     """Return whether each claim has the other's component: then it is no control."""
     pairs = zip(claims, others, strict=True)
-    return all(mine.component.equals(other.component) for mine, other in pairs)
+    return all(claim.component.equals(other.component) for claim, other in pairs)

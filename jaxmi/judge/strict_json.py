@@ -118,8 +118,8 @@ class Value:
         Raises:
           InputError: if it is anything else.
         """
-        whole = isinstance(self.value, int) and not isinstance(self.value, bool)
-        if not whole or not 0 <= self.value < size:
+        is_whole = isinstance(self.value, int) and not isinstance(self.value, bool)
+        if not is_whole or not 0 <= self.value < size:
             self.fail(f"expected a whole number in 0..{size - 1}, not {shown(self.value)}")
         return self.value
 

@@ -42,7 +42,7 @@ def test_neurons_are_directions_along_the_axes() -> None:
 
 
 def test_one_readout_is_exchanged_while_the_others_and_the_rest_stay() -> None:
-    """Readouts need not be orthogonal: what changes one of them leaves the others alone."""
+    """Readouts need not be orthogonal: exchanging one leaves the others as they are."""
     rows = RNG(2).normal(size=(3, D))
     duals = dual_directions(rows, "a")
     one = Component(AXES, (np.array([1]),), rows[:1], duals[:, :1])
@@ -68,7 +68,7 @@ def test_what_keeps_its_own_is_not_changed_in_any_bit() -> None:
     "component", [neurons([0, 2], [1, 4]), directions(2, RNG(5).normal(size=(3, D)))]
 )
 def test_a_component_and_everything_else_are_the_whole(component) -> None:
-    """Taken from one donor, one after the other, they make up the donor."""
+    """Both taken from one donor, one after the other, give the donor's activations."""
     left = component.exchange(VALUES, DONORS)
     assert (left != VALUES[DONORS]).any()
     both = replace_rest(left, VALUES[DONORS], [(component, EVERYONE)])

@@ -1,4 +1,4 @@
-"""Principal components, probes and bands, on data whose answer is known."""
+"""Principal components, probes and bands, on data with known results."""
 
 import jax.numpy as jnp
 import numpy as np

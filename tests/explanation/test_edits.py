@@ -1,4 +1,4 @@
-"""Interventions: each does what its name says, in its component, and nothing elsewhere."""
+"""Interventions: each action replaces its component and nothing else."""
 
 import jax
 import jax.numpy as jnp
@@ -100,7 +100,7 @@ def test_unknown_names_and_misshapen_values_are_refused() -> None:
 
 
 def test_a_network_computes_on_with_what_was_put_there(cnn: Challenge) -> None:
-    """A patched donor gives the donor's logits, for a donor per example under vmap too."""
+    """A patched donor gives the donor's logits, also with a donor per example under vmap."""
     params = cnn.init(jax.random.key(0))
 
     def run(image, edits=None):

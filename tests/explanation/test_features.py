@@ -1,4 +1,4 @@
-"""Gradient ascent climbs, for each objective its own, and penalties do what they are for."""
+"""Gradient ascent increases each objective, and penalties reduce what they penalise."""
 
 import jax
 import numpy as np

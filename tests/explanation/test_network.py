@@ -1,4 +1,4 @@
-"""Reading, editing and resuming many inputs is what the readable model does with each."""
+"""Reading, editing and resuming many inputs agree with the readable model on each."""
 
 import jax
 import numpy as np
@@ -23,8 +23,9 @@ def test_many_inputs_are_each_one_s_run(case) -> None:
     logits, read = network.logits(inputs), network.read(inputs, [site])
     assert set(read) == {site}
     for i in (0, 7, 10):
-        one, activations = network.model.apply({"params": network.params}, inputs[i])
-        np.testing.assert_allclose(logits[i], one[-1] if one.ndim == 2 else one, atol=1e-5)
+        single, activations = network.model.apply({"params": network.params}, inputs[i])
+        expected = single[-1] if single.ndim == 2 else single
+        np.testing.assert_allclose(logits[i], expected, atol=1e-5)
         np.testing.assert_allclose(read[site][i], activations[site], atol=1e-5)
 
 
@@ -50,3 +51,24 @@ def test_resuming_from_a_site_gives_the_logits_that_it_would_have_led_to(case) -
     other = Network(network.model, jax.tree.map(lambda p: 2 * p, network.params), network.chunk)
     doubled = other.resume(site, activations, inputs[0])  # the same program, other parameters
     assert not np.allclose(doubled, resumed, atol=1e-3)
+
+
+def test_patched_inputs_go_on_with_their_own_patches(case) -> None:
+    """A donor's activations give the donor's logits; a path around the site keeps the input's."""
+    network, inputs, name = case
+    site, later, around = (
+        ("blocks.0.hook_resid_mid", "blocks.0.mlp.hook_pre", "blocks.0.hook_mlp_out")
+        if name == "transformer"
+        else ("pool2", "fc1.pre", None)
+    )
+    read, logits = network.read(inputs, [site, later]), network.logits(inputs)
+    donors = np.arange(len(inputs))[::-1]
+    patches = {site: read[site][donors]}
+    np.testing.assert_allclose(network.patched(inputs, patches), logits[donors], atol=1e-5)
+    patched = network.patched(inputs, patches, later)
+    np.testing.assert_allclose(patched, read[later][donors], atol=1e-5)
+    if around is not None:
+        own = network.read(inputs, [around])[around]
+        np.testing.assert_allclose(network.patched(inputs, {around: own}), logits, atol=1e-5)
+        exchanged = network.patched(inputs, {around: own[donors]})
+        assert not np.allclose(exchanged, logits[donors], atol=1e-3)

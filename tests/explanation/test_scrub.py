@@ -1,4 +1,4 @@
-"""Causal scrubbing's laws, and that a planted circuit passes while a decoy fails."""
+"""Causal scrubbing: laws of donors and draws; a planted circuit passes and a decoy fails."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_every_other_input_of_the_group_is_drawn_equally_often() -> None:
 
 @pytest.mark.parametrize("noise", [0.0, 0.001, 0.1, 3.0])
 def test_near_takes_the_nearest_other_input(noise: float) -> None:
-    """Against a search through all inputs, which draws the same noise."""
+    """Donors are compared with a search through all inputs, with the same noise."""
     rng = RNG(7)
     feature = np.round(rng.normal(0, 10, 300), 1)  # with ties
     donors = near(feature, noise)(RNG(1), {})
@@ -58,7 +58,7 @@ def test_near_takes_the_nearest_other_input(noise: float) -> None:
 
 
 def test_near_draws_among_equals() -> None:
-    """Many inputs of one value: each is a donor to about one other, not one of them to all."""
+    """With many inputs of one value, each is a donor to about one other."""
     feature = np.repeat([0.0, 1.0], 500)
     donors = near(feature, 1e-6)(RNG(0), {})
     np.testing.assert_array_equal(feature[donors], feature)
@@ -74,7 +74,7 @@ def test_within_moves_only_the_chosen_inputs() -> None:
     assert (donors[where] != np.flatnonzero(where)).all()
 
 
-# A planted circuit: the answer is the sign of component 0, which holds the input's first bit;
+# A planted circuit: the label is the sign of component 0, which holds the input's first bit;
 # component 1 holds a second bit, which nothing reads; component 2 is noise.
 N = 1000
 FIRST, SECOND = RNG(1).integers(0, 2, (2, N))
@@ -112,7 +112,7 @@ def test_the_identity_feature_changes_nothing() -> None:
 
 
 def test_a_constant_feature_is_unconditional_resampling() -> None:
-    """It keeps what chance keeps, and an activation's distribution stays what it was."""
+    """It keeps as many labels as chance, and the distribution of activations stays."""
     outcome = scrub(SITE, [Claim("hidden", same(np.ones(N, int)))], read_out, CLEAN, draws=30)
     assert outcome.chance == chance_level(FIRST) == pytest.approx(0.5, abs=0.01)
     assert outcome.kept == pytest.approx(outcome.chance, abs=0.01)
@@ -192,7 +192,7 @@ def test_the_rest_is_resampled_where_no_claim_spares_it() -> None:
 
 
 def test_a_later_site_is_computed_from_what_the_claims_left_at_the_earlier() -> None:
-    """And claims are carried out in the order of the sites, whatever their own order."""
+    """Claims are carried out in the order of the sites, whatever their own order."""
     sites = {"hidden": SITE["hidden"], "score": lambda scrubbed: scrubbed["hidden"][:, :1] * 3}
     claims = [Claim("score", within(FIRST == 1)), Claim("hidden", anyone(N), [0])]
     scrubbed, _ = replace(sites, claims, RNG(0))

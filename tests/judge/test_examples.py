@@ -1,4 +1,4 @@
-"""The worked examples on the repository's networks keep what `jaxmi explain` says they keep."""
+"""The worked examples keep as many labels as `jaxmi explain` measures on the same networks."""
 
 import json
 import re
@@ -29,8 +29,8 @@ def example(name: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def found(transformer: Challenge, checkpoints):
-    """What explain finds in the transformer, and what the submission says of it."""
+def evidence(transformer: Challenge, checkpoints):
+    """The transformer's filters as `jaxmi explain` finds them, and the submission about them."""
     params = load_checkpoint(checkpoints / "transformer").params
     stream, _, read_out, _ = run_both_ways(Network(transformer.model, params), transformer.inputs)
     filters = find_filters(stream)
@@ -42,14 +42,18 @@ def found(transformer: Challenge, checkpoints):
 @pytest.mark.parametrize(
     ("row", "claims"), [("1", [0]), ("2", [1, 2]), ("1+2", [0, 1, 2]), ("1+2+3a+3b", range(5))]
 )
-def test_the_transformer_s_claims_are_the_rows_of_the_published_table(found, row, claims) -> None:
-    stream, filters, read_out, subject, explanation = found
+def test_the_transformer_s_claims_are_the_rows_of_the_published_table(
+    evidence, row, claims
+) -> None:
+    stream, filters, read_out, subject, explanation = evidence
     tested = [bind_claim(subject, explanation.claims[i], i) for i in claims]
-    kept = run_claims(subject, tested, draws=3)
-    row_kept = scrub_filters(stream, filters, hypotheses(filters)[row], read_out, stream.logits, 3)
-    assert kept.kept == pytest.approx(row_kept.kept, abs=0.005)
-    assert kept.logit_error == pytest.approx(row_kept.logit_error, rel=0.02)
-    assert (kept.moved, kept.chance) == (1.0, row_kept.chance)
+    outcome = run_claims(subject, tested, draws=3)
+    row_outcome = scrub_filters(
+        stream, filters, hypotheses(filters)[row], read_out, stream.logits, 3
+    )
+    assert outcome.kept == pytest.approx(row_outcome.kept, abs=0.005)
+    assert outcome.logit_error == pytest.approx(row_outcome.logit_error, rel=0.02)
+    assert (outcome.moved, outcome.chance) == (1.0, row_outcome.chance)
 
 
 @pytest.mark.slow
@@ -81,17 +85,17 @@ def scrubbed(explanation: Explanation, cnn: Challenge, params) -> Outcome:
 def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
     cnn: Challenge, cnn_parts, noise: float
 ) -> None:
-    """One claim about all of them: one donor for both groups, as in the published solution."""
+    """One claim about both groups: they share a donor, as in the published solution."""
     params, neurons = cnn_parts
-    said = json.loads(example("cnn").read_text())
-    both = [n for claim in said["claims"][:2] for n in claim["components"]["neuron"]]
+    submission = json.loads(example("cnn").read_text())
+    both = [n for claim in submission["claims"][:2] for n in claim["components"]["neuron"]]
     claim = {"site": "fc1.post", "feature": "similarity", "match": {"near": noise}}
-    said["claims"] = [{**claim, "components": {"neuron": both}}]
-    kept = scrubbed(read_explanation(json.dumps(said), "cnn"), cnn, params)
+    submission["claims"] = [{**claim, "components": {"neuron": both}}]
+    outcome = scrubbed(read_explanation(json.dumps(submission), "cnn"), cnn, params)
     scores = similarity(cnn.inputs[IMAGES], cnn.inputs[6])
     published = scrub_near(neurons, np.isin(np.arange(200), both), scores, noise, 3)
-    assert kept.kept == pytest.approx(published.kept, abs=0.002)
-    assert kept.kept == pytest.approx({0.001: 0.95, 0.01: 0.93, 0.1: 0.64}[noise], abs=0.02)
+    assert outcome.kept == pytest.approx(published.kept, abs=0.002)
+    assert outcome.kept == pytest.approx({0.001: 0.95, 0.01: 0.93, 0.1: 0.64}[noise], abs=0.02)
 
 
 def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts) -> None:

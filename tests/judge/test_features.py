@@ -24,34 +24,34 @@ RNG = np.random.default_rng
 def test_a_feature_of_some_inputs_is_that_of_the_domain_there(transformer: Challenge) -> None:
     rows = RNG(0).permutation(12769)[:500]
     program = parse("return (x * 7 + y) % p > 50 or x == 3", "pairs")
-    whole = evaluate(program, PairDomain())
+    everywhere = evaluate(program, PairDomain())
     np.testing.assert_array_equal(
-        evaluate_feature(program, domain_rows(transformer, rows), {}), whole[rows]
+        evaluate_feature(program, domain_rows(transformer, rows), {}), everywhere[rows]
     )
 
 
 def test_a_feature_of_images_compares_them_with_training_images(cnn: Challenge) -> None:
     rows = np.arange(59_900, 60_100)
     program = parse("return l1(image, template(59950)) + bonus", "image", ["bonus"])
-    found = evaluate_feature(program, domain_rows(cnn, rows), {"bonus": np.full(200, 0.5)})
+    values = evaluate_feature(program, domain_rows(cnn, rows), {"bonus": np.full(200, 0.5)})
     plain = parse("return l1(image, template(59950))", "image")
     expected = evaluate(plain, ImageDomain(cnn.inputs[rows], cnn.inputs[:60_000]))
-    np.testing.assert_array_equal(found, expected + 0.5)
-    assert found.argmin() == 50
+    np.testing.assert_array_equal(values, expected + 0.5)
+    assert values.argmin() == 50
 
 
 def test_large_whole_numbers_are_told_apart(transformer: Challenge) -> None:
     program = parse("return 2 ** 52 + y", "pairs")  # single precision would round it
-    found = evaluate_feature(program, domain_rows(transformer, np.arange(100)), {})
-    assert len(np.unique(found)) == 100
+    values = evaluate_feature(program, domain_rows(transformer, np.arange(100)), {})
+    assert len(np.unique(values)) == 100
 
 
 def test_readouts_come_under_their_names(transformer: Challenge) -> None:
     domain = domain_rows(transformer, np.arange(113, 123))
-    found = evaluate_feature(
+    values = evaluate_feature(
         parse("return a * x + y", "pairs", ["a"]), domain, {"a": np.arange(10) * 0.5}
     )
-    np.testing.assert_array_equal(found, np.arange(10) * 1.5)
+    np.testing.assert_array_equal(values, np.arange(10) * 1.5)
     with pytest.raises(InputError, match=r"no finite number at x = 1, y = 4$"):
         evaluate_feature(
             parse("return a", "pairs", ["a"]), domain, {"a": np.array([0.0] * 4 + [np.nan] * 6)}
@@ -81,7 +81,7 @@ def test_donors_are_counted_by_group_or_within_the_noise() -> None:
 
 
 def test_the_count_is_the_perplexity_of_the_donors_that_are_drawn() -> None:
-    """Of an input in the middle: 2 to the power of its donors' entropy, to a fifth."""
+    """For an input in the middle, the count is 2 ** (entropy of its donors), within 20 %."""
     feature, noise = np.linspace(0, 1, 401), 0.05
     everyone = np.ones(401, bool)
     drawn = [draw_donors(feature, everyone, noise, RNG(seed))[200] for seed in range(1500)]

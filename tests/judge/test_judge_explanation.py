@@ -18,7 +18,7 @@ ROWS = np.sort(np.random.default_rng(0).permutation(12769)[:900])
 
 
 def planted() -> dict:
-    """A transformer that answers 1 where n % 10 < 7 for both of its numbers.
+    """Return a transformer that predicts 1 where n % 10 < 7 for both of its numbers.
 
     Every token has three features in its embedding: n % 10 < 7, n >= 56, and one at random. Head 0
     adds each up over both numbers, into dimensions 4, 5 and 6 of the last position; neuron 0 of the
@@ -69,7 +69,7 @@ def at(components, feature, site=RESID, **more) -> dict:
 
 
 def sums(which, feature, **more) -> dict:
-    """A claim about the three planted sums, of which the first decides."""
+    """Return a claim about some of the three planted sums; the first decides the label."""
     return at({"d_model": which}, feature, **more)
 
 
@@ -96,7 +96,7 @@ def test_a_false_claim_is_not(judge, feature: str) -> None:
 
 
 def test_a_true_feature_elsewhere_holds_as_a_claim_but_is_not_complete(judge) -> None:
-    """The first sum decides; of the second the same is true for want of any effect."""
+    """The first sum decides. The same claim about the second is true, since it has no effect."""
     score = judge(sums([5], LABEL))
     assert score.together.as_is.kept == 1.0
     assert score.grade == "not shown"
@@ -109,12 +109,12 @@ def test_what_is_left_out_shows_when_everything_else_is_resampled(judge) -> None
     assert score.together.as_is.kept == 1.0
     assert score.together.resampled.kept == pytest.approx(score.chance, abs=0.04)
     assert score.grade != "complete"
-    whole = judge(sums([4], BOTH), sums(["5:7"], "0"))
-    assert whole.grade == "complete"
+    complete = judge(sums([4], BOTH), sums(["5:7"], "0"))
+    assert complete.grade == "complete"
 
 
 def test_the_claims_are_carried_out_one_after_the_other(judge) -> None:
-    """Each alone is true; one after the other takes back nothing."""
+    """Each claim is true alone, and both are true in turn."""
     first, second = sums([4], LABEL), sums([4], BOTH, where="x < 50")
     score = judge(first, second)
     assert [claim.kept for claim in score.claims] == [1.0, 1.0]
@@ -124,7 +124,7 @@ def test_the_claims_are_carried_out_one_after_the_other(judge) -> None:
     assert spoilt.together.as_is.kept < 0.75
 
 
-# What makes an explanation score high without saying anything.
+# Submissions that would score high without saying anything.
 
 
 def test_a_feature_that_no_two_inputs_share_is_empty(judge) -> None:
@@ -140,7 +140,7 @@ def test_a_feature_that_no_two_inputs_share_is_empty(judge) -> None:
     [("x * p + y", 0.0), ("x * p + y", 1e-4), ("(x * p + y) // 40", None), ("x * x + y / p", 0.0)],
 )
 def test_a_feature_that_few_inputs_share_is_empty(judge, feature: str, noise) -> None:
-    """Everyone takes something, from an input that is nearly the same."""
+    """Every input is resampled, from one that is nearly the same."""
     match = "same" if noise is None else {"near": noise}
     score = judge(sums("0:128", feature, match=match))
     assert score.claims[0].moved > 0.5
@@ -149,8 +149,10 @@ def test_a_feature_that_few_inputs_share_is_empty(judge, feature: str, noise) ->
     assert "bits of the input" in score.verdict
 
 
-def test_as_fine_a_feature_by_resemblance_alone_is_a_control(transformer, checkpoints) -> None:
-    """Blocks of 12 x 12 keep more labels of a smooth network than chance does, and mean nothing."""
+def test_a_partition_into_similar_inputs_of_equal_granularity_is_a_control(
+    transformer, checkpoints
+) -> None:
+    """Blocks of 12 x 12 pairs keep more labels than chance, as any blocks do."""
     from jaxmi.storage.checkpoints import load_checkpoint
 
     text = json.dumps(
@@ -187,7 +189,7 @@ def test_a_claim_about_few_inputs_is_judged_by_these(judge) -> None:
 
 
 def test_an_empty_claim_does_not_protect_its_component(judge) -> None:
-    """True of what does not matter, and the rest kept as it is by a feature that tells all."""
+    """The first claim is about parts without effect; the second identifies the input."""
     fine = sums([4], f"(x * p + y) / 1e6 + ({LABEL})", match={"near": 0})
     cheat = judge(sums(["5:7"], "0"), fine)
     assert cheat.together.as_is.kept == 1.0
@@ -227,7 +229,7 @@ def test_a_readout_hidden_in_a_definition_or_a_condition_is_named_too(judge) -> 
 
 
 def test_readouts_are_read_as_the_claims_before_left_them(judge) -> None:
-    """What fails by now may be exchanged with what fails by now: nothing more changes."""
+    """Exchanging inputs that fail after the first claim changes nothing more."""
     shuffled = sums([4], "0")
     failing = sums([4], "0", where="first < 1.5")
     once = judge(shuffled, readouts=READ).together.as_is
@@ -239,20 +241,20 @@ def test_readouts_are_read_as_the_claims_before_left_them(judge) -> None:
 
 
 def test_readouts_on_principal_components_are_centred(judge) -> None:
-    """The first is nearly the second sum, which is 0, 1 or 2: centred, -1, 0 or 1."""
+    """The first component is nearly the second sum, 0, 1 or 2; centred it is -1, 0 or 1."""
     along = {"second": {"site": RESID, "pos": 2, "pca": [1.0]}}
-    told = [
+    bits = [
         judge(sums("0:128", f"second > {threshold}"), readouts=along).claims[0].bits
         for threshold in (-1.5, 0.5, 1.5)
     ]
-    assert told == [0.0, pytest.approx(0.8, abs=0.1), 0.0]
+    assert bits == [0.0, pytest.approx(0.8, abs=0.1), 0.0]
 
 
 # Several sites.
 
 
 def test_a_later_site_s_claims_do_not_mend_an_earlier_site_s(judge) -> None:
-    """Donors have been through the earlier claims: their activations are not the clean ones."""
+    """Donors' activations are those that the earlier claims left, not the clean ones."""
     head = {"site": Z, "components": {"pos": 2, "head": 0}, "feature": "0"}
     later = sums("0:128", LABEL)
     assert judge(later).together.as_is.kept == 1.0
@@ -262,7 +264,7 @@ def test_a_later_site_s_claims_do_not_mend_an_earlier_site_s(judge) -> None:
     assert judge(later, true).grade == "complete"
 
 
-def test_a_site_of_empty_claims_only_is_left_as_it_is(judge) -> None:
+def test_a_site_of_empty_claims_only_stays_as_it_is(judge) -> None:
     dead = {"site": Z, "components": {"pos": 2, "head": [3, 4]}, "feature": "0"}
     score = judge(sums([4], BOTH), dead)
     assert (score.grade, bool(score.claims[1].empty)) == ("complete", True)
@@ -275,7 +277,7 @@ def test_a_readout_of_a_later_site_cannot_be_a_feature(judge) -> None:
 
 
 def test_a_path_around_a_site_is_run_with_the_input_s_own(judge) -> None:
-    """Neuron 0 holds all of the answer; the residual stream goes around it."""
+    """Neuron 0 decides the label; the residual stream goes around it."""
     claim = {"site": POST, "components": {"pos": 2, "neuron": 0}, "feature": LABEL}
     assert judge(claim).grade == "complete"
     other = {**claim, "components": {"pos": 1, "neuron": 0}}
@@ -287,7 +289,7 @@ def test_a_path_around_a_site_is_run_with_the_input_s_own(judge) -> None:
 
 
 def test_directions_are_the_network_s_principal_components(judge) -> None:
-    """Three sums vary at the last position: the fourth component on are dead."""
+    """Three sums vary at the last position; from the fourth on, components have no variance."""
     assert judge(at({"pca": "3:128"}, "0")).grade == "empty"
     assert judge(at({"pca": "0:3"}, LABEL)).grade == "complete"
     score = judge(at({"pca": "0:128"}, LABEL))
@@ -319,14 +321,14 @@ def test_dependent_readouts_are_refused_by_name(judge) -> None:
     assert judge(at({"readouts": ["first"]}, "again > 1.5"), readouts=twice).grade == "complete"
 
 
-def test_the_figures_are_json_and_the_table_has_a_row_each(judge) -> None:
+def test_the_metrics_are_json_and_the_table_has_a_row_each(judge) -> None:
     score = judge(sums([4], BOTH), sums(["5:7"], "0"))
-    figures = score.metrics()
-    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
-    assert figures["kept"] == figures["kept_rest"] == 1.0
-    assert figures["grade"] == "complete"
-    assert len(figures["claims"]) == 2
-    assert figures["random_mean"] <= figures["random_best"]
+    metrics = score.metrics()
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+    assert metrics["kept"] == metrics["kept_rest"] == 1.0
+    assert metrics["grade"] == "complete"
+    assert len(metrics["claims"]) == 2
+    assert metrics["random_mean"] <= metrics["random_best"]
     rows = score.rows()
     assert {len(row) for row in rows} == {4}
     assert [row[0] for row in rows[1:4]] == ["claims[0] alone", "claims[1] alone", "all claims"]

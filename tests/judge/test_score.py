@@ -1,4 +1,4 @@
-"""The figures of a score are shares that can be counted by hand; regions cover what differs."""
+"""Scores: metrics can be counted by hand, verdicts follow, and regions cover what differs."""
 
 import numpy as np
 import pytest
@@ -120,7 +120,7 @@ def test_a_part_of_the_domain_is_judged_by_its_own_rows(transformer: Challenge) 
     submitted = truth[rows].copy()
     test_rows = np.isin(np.arange(12_000, 12_769), transformer.splits["test"])
     submitted[test_rows] = 1 - submitted[test_rows]
-    figures = reference.score(submitted, rows).metrics()
-    assert figures["agreement_test"] == 0
-    assert figures["agreement_train"] == 1
-    assert figures["agreement_truth"] == (~test_rows).mean()
+    metrics = reference.score(submitted, rows).metrics()
+    assert metrics["agreement_test"] == 0
+    assert metrics["agreement_train"] == 1
+    assert metrics["agreement_truth"] == (~test_rows).mean()

@@ -1,4 +1,4 @@
-"""A submission is read strictly: whatever is wrong is refused in one line that names the place."""
+"""Submissions are read strictly: every fault is refused in one line that names its place."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def read(text: str | Path, challenge: str = "transformer"):
 
 
 def test_what_is_read_is_what_was_written() -> None:
-    found = read(
+    explanation = read(
         submission(
             {"feature": "near_y > limit and alpha > 0", "where": "x < 50", "match": {"near": 0.01}},
             title="A title",
@@ -40,9 +40,9 @@ def test_what_is_read_is_what_was_written() -> None:
             readouts={"alpha": READOUT},
         )
     )
-    assert (found.challenge, found.title) == ("transformer", "A title")
-    assert found.readouts == {"alpha": Readout(RESID, (2,), (0.6, -0.8), on_pca=True)}
-    (claim,) = found.claims
+    assert (explanation.challenge, explanation.title) == ("transformer", "A title")
+    assert explanation.readouts == {"alpha": Readout(RESID, (2,), (0.6, -0.8), on_pca=True)}
+    (claim,) = explanation.claims
     assert (claim.site, claim.near) == (RESID, 0.01)
     assert claim.component == SubmittedComponent(((2,), (3, 10, 11)))
     text = "limit = x * x\nnear_y = y - 1\nreturn near_y > limit and alpha > 0"
@@ -55,10 +55,10 @@ def test_definitions_build_on_those_before_them() -> None:
     definitions = {"clue": "template(6)", "near": "l1(image, clue)", "far": "near > 9"}
     claim = {"site": "fc1.post", "components": "all", "feature": "not far"}
     text = json.dumps({"challenge": "cnn", "definitions": definitions, "claims": [claim]})
-    (found,) = read(text, "cnn").claims
-    assert len(found.program.body) == 4
-    assert found.program.templates == (6,)
-    assert found.component.index == (tuple(range(200)),)
+    (claim,) = read(text, "cnn").claims
+    assert len(claim.program.body) == 4
+    assert claim.program.templates == (6,)
+    assert claim.component.index == (tuple(range(200)),)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_what_is_wrong_is_refused_in_one_line_that_names_the_place(text: str) ->
 
 
 def test_the_submission_that_is_spoilt_above_is_itself_accepted() -> None:
-    """The control."""
+    """The control: without a fault the submission is accepted."""
     assert read(submission(title="t", definitions={"a": "1"}, readouts={"a1": READOUT}))
 
 
@@ -232,7 +232,7 @@ def test_a_file_is_read_and_its_faults_are_named(tmp_path: Path) -> None:
 
 
 def test_spoilt_texts_are_refused_or_read_and_nothing_else_happens() -> None:
-    """Bytes of a submission replaced at random: no other exception comes out."""
+    """Characters replaced at random raise InputError and nothing else."""
     rng = np.random.default_rng(0)
     text = submission(definitions={"a": "x * 2"}, readouts={"b": READOUT})
     read_as_it_was = 0

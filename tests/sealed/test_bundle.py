@@ -71,22 +71,22 @@ def test_its_checksums_are_what_sha256sum_reads(bundle: Path) -> None:
 
 
 def test_every_altered_byte_is_noticed(bundle: Path) -> None:
-    """In small files every byte, in large ones the ends and fifty between."""
+    """Every byte of small files is altered; of large ones the ends and fifty others."""
     rng = np.random.default_rng(0)
     tried = 0
     for file in files_of(bundle):
-        whole = file.read_bytes()
+        content = file.read_bytes()
         small = file.name in (SUMS, "challenge.json")
-        places = range(len(whole)) if small else [0, len(whole) - 1]
-        places = [*places, *([] if small else rng.integers(0, len(whole), 50))]
+        places = range(len(content)) if small else [0, len(content) - 1]
+        places = [*places, *([] if small else rng.integers(0, len(content), 50))]
         for place in places:
-            altered = bytearray(whole)
+            altered = bytearray(content)
             altered[place] ^= 1 << int(rng.integers(8))
             file.write_bytes(altered)
             with pytest.raises(InputError):
                 read_bundle(bundle)
             tried += 1
-        file.write_bytes(whole)
+        file.write_bytes(content)
     assert tried > 1000
     read_bundle(bundle)  # the control: put back, it is intact
 
@@ -196,36 +196,36 @@ def test_an_accuracy_that_the_program_does_not_give_is_noticed(
 
 
 def contents_of(bundle: Path) -> dict[str, bytes]:
-    """All that can be read in a bundle: names, bytes, and what is packed in archives."""
-    found = {}
+    """Return everything readable in a bundle: names, bytes, and the members of archives."""
+    contents = {}
     for path in bundle.rglob("*"):
-        found[f"name of {path}"] = str(path.relative_to(bundle)).encode()
+        contents[f"name of {path}"] = str(path.relative_to(bundle)).encode()
         if path.is_dir():
             continue
         data = path.read_bytes()
-        found[str(path)] = data
+        contents[str(path)] = data
         if zipfile.is_zipfile(io.BytesIO(data)):
             with zipfile.ZipFile(path) as archive:
                 assert not archive.comment
                 for member in archive.infolist():
                     assert member.date_time == (1980, 1, 1, 0, 0, 0) or path.suffix == ".pt"
-                    found[f"{path}:{member.filename}"] = archive.read(member)
-    return found
+                    contents[f"{path}:{member.filename}"] = archive.read(member)
+    return contents
 
 
 def leaks(bundle: Path, key: Key, labels: np.ndarray) -> list[str]:
-    """Where something stands from which the program could be told."""
+    """Return the places in a bundle that reveal its program."""
     common = ("z = 0", "z += 3", "return z >= 0")  # half of the family has these
     lines = [line.strip() for line in show(key.program).splitlines()]
     lines = [line for line in lines if line not in common]
-    telling = [key.salt, "4711", "1.7", "int(y", *lines]
-    found = []
+    secrets = [key.salt, "4711", "1.7", "int(y", *lines]
+    places = []
     for name, data in contents_of(bundle).items():
         if name.endswith((".safetensors", ".pt")) or "/data/" in name:
-            telling_here = [word for word in telling if len(word) > 6]  # random bytes hold "1.7"
+            searched = [word for word in secrets if len(word) > 6]  # random bytes hold "1.7"
         else:
-            telling_here = telling
-        found += [f"{name}: {word}" for word in telling_here if word.encode() in data]
+            searched = secrets
+        places += [f"{name}: {word}" for word in searched if word.encode() in data]
     tensors = dict(read_safetensors(bundle / "network/params.safetensors").tensors)
     for file in ("domain.npz", "model_labels.npz"):
         with np.load(bundle / file, allow_pickle=False) as tables:
@@ -233,28 +233,26 @@ def leaks(bundle: Path, key: Key, labels: np.ndarray) -> list[str]:
     for name, array in tensors.items():
         flat = array.reshape(-1)
         if flat.size == labels.size and max((flat == labels).mean(), (flat != labels).mean()) == 1:
-            found.append(f"{name}: the true labels")
-    return found
+            places.append(f"{name}: the true labels")
+    return places
 
 
-def test_nothing_in_a_bundle_tells_the_program(
+def test_nothing_in_a_bundle_reveals_the_program(
     bundle: Path, key: Key, transformer: Challenge
 ) -> None:
     labels = posed(transformer, key.program).labels
     assert leaks(bundle, key, labels) == []
 
 
-@pytest.mark.parametrize("told", ["text", "name", "archive", "labels"])
-def test_what_would_tell_the_program_is_found(
-    bundle: Path, key: Key, transformer: Challenge, told: str
-) -> None:
-    """The control of the test above."""
+@pytest.mark.parametrize("leak", ["text", "name", "archive", "labels"])
+def test_a_planted_leak_is_found(bundle: Path, key: Key, transformer: Challenge, leak: str) -> None:
+    """The control: planted leaks are found."""
     labels = posed(transformer, key.program).labels
-    if told == "text":
+    if leak == "text":
         (bundle / "README.md").write_text("Hint: the first bound is 4711.")
-    elif told == "name":
+    elif leak == "name":
         (bundle / f"{key.salt}.txt").touch()
-    elif told == "archive":
+    elif leak == "archive":
         np.savez_compressed(bundle / "domain.npz", hint=np.array(show(key.program).encode()))
     else:
         np.savez_compressed(bundle / "model_labels.npz", labels=1 - labels.reshape(113, 113))

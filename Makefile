@@ -9,7 +9,7 @@ INTEROP := $(patsubst tests/interop/transformer-lens-%.txt,%,$(wildcard tests/in
 
 # As many processes as there are cores, up to four: each takes about 2 GB. A file's tests stay together,
 # since they share what its fixtures make.
-PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: regenerate test test-slow test-all test-interop lint clean
 

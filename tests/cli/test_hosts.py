@@ -34,6 +34,7 @@ def start_both(*args: str, program: Sequence[str] = COMMAND):
     return [start(*RUN, *args, *join, str(host), program=program, **environment) for host in (0, 1)]
 
 
+@pytest.mark.slow
 def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
     outs = [finish(process) for process in start_both("--seeds", "0:5")]
     record = json.loads(Path("run/run.json").read_text())
@@ -55,6 +56,7 @@ def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
     assert len({run["loss"] for run in expected}) == 5, "the control: every seed is another"
 
 
+@pytest.mark.slow
 def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
     longer = ("--seeds", "0:4", "--set", "steps=240", "eval_every=10", "batch_size=128")
     first, second = start_both(*longer)

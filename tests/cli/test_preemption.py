@@ -36,6 +36,7 @@ def results(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes]) -> None:
     moments = random.Random(0)
     saved_steps, killed = set(), 0
@@ -58,6 +59,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes
         assert undisturbed[f"seed-00000/{name}"] != undisturbed[f"seed-00001/{name}"]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes]) -> None:
     process = start(*RUN, "--save-every", str(STEPS))  # so that only SIGTERM can have saved
     read_until(process, "seeds 0..")
@@ -85,6 +87,7 @@ def test_asking_for_other_seeds_keeps_those_that_are_under_way() -> None:
     assert json.loads(Path("run/run.json").read_text())["finished"] is False
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices() -> None:
     """On one device instead of two; no seed is trained twice, and each ends as good."""
     process = start(*LONGER, "--cpu-devices", "2", "--seeds-per-batch", "4")

@@ -37,6 +37,7 @@ def recovered(tmp_path_factory: pytest.TempPathFactory, checkpoints: Path) -> di
     return write_recovery(checkpoints / "transformer", out / "recovery", True, False, None)
 
 
+@pytest.mark.slow
 def test_challenge_2_is_recovered_to_the_last_label(recovered: dict, run, checkpoints) -> None:
     assert recovered["agreement_truth"] == 1
     assert recovered["found"] and recovered["confidence"] > 0.9
@@ -48,6 +49,7 @@ def test_challenge_2_is_recovered_to_the_last_label(recovered: dict, run, checkp
     assert recovered["description_length"] == parse(PUBLISHED.read_text(), "pairs").size
 
 
+@pytest.mark.slow
 def test_what_was_recovered_is_on_disk_and_a_submission(recovered: dict, run) -> None:
     program, result, figure = map(Path, recovered["files"])
     assert program.read_text() == recovered["program"]
@@ -60,6 +62,7 @@ def test_what_was_recovered_is_on_disk_and_a_submission(recovered: dict, run) ->
     assert all(one["differs"] > 0 for one in recovered["runners_up"])
 
 
+@pytest.mark.slow
 def test_the_truth_plays_no_part_unless_it_is_asked_for(
     recovered: dict, run, transformer: Challenge, checkpoints: Path
 ) -> None:

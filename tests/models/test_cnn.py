@@ -138,6 +138,7 @@ def test_dropout_drops_the_stated_share_and_keeps_the_mean() -> None:
         assert abs(together.mean() - p**2) < 5 * (p**2 / together.size) ** 0.5
 
 
+@pytest.mark.slow
 def test_dropout_is_the_keys_own_and_acts_only_when_asked(cnn: Challenge, params) -> None:
     def run(seed):
         key = None if seed is None else jax.random.key(seed)

@@ -107,6 +107,7 @@ def test_the_comparison_sees_a_changed_gradient(challenges) -> None:
     assert largest_difference(wrong, expected) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_training_follows_the_same_curve(challenges, name: str) -> None:
     """200 steps without dropout: each point's loss within 3 %, its accuracy within 3 points."""
@@ -129,6 +130,7 @@ def test_training_follows_the_same_curve(challenges, name: str) -> None:
     ), "the control: another seed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_several_seeds_at_once_are_each_alone_and_no_grouped_convolution(
     challenges, name: str
@@ -164,6 +166,7 @@ def unfold(masks, side: int) -> np.ndarray:
     return full
 
 
+@pytest.mark.slow
 def test_dropping_units_is_what_it_is_in_the_readable_network(cnn: Challenge) -> None:
     """The readable network, edited to drop the fast form's units: same logits, same gradients."""
     params, images = weights(cnn, "trained"), cnn.inputs[:16]

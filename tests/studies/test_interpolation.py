@@ -86,6 +86,7 @@ def test_distance_is_to_curves_and_line_and_not_to_bars() -> None:
         assert ((near[here] > low) & (near[here] <= high)).all()
 
 
+@pytest.mark.slow
 def test_interpolators_do_not_look_at_test_labels(transformer: Challenge) -> None:
     labels = transformer.labels.copy()
     labels[transformer.splits["test"]] ^= 1
@@ -95,6 +96,7 @@ def test_interpolators_do_not_look_at_test_labels(transformer: Challenge) -> Non
         assert guess.accuracy == turned[name].accuracy, name
 
 
+@pytest.mark.slow
 def test_the_kernel_is_that_of_the_network_before_training() -> None:
     (training,) = interpolation.trainings(quick=True)
     few = {**training.challenge.splits, "test": training.challenge.splits["test"][:200]}

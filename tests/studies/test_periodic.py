@@ -183,6 +183,7 @@ def planted_embeddings(residues: np.ndarray, rng: np.random.Generator) -> np.nda
     return 3 * rng.normal(size=(RESIDUES, 40))[residues] + rng.normal(size=(P, 40))
 
 
+@pytest.mark.slow
 def test_probes_read_what_was_planted_and_nothing_from_noise() -> None:
     rng = np.random.default_rng(0)
     residues = residues_of("published")
@@ -196,6 +197,7 @@ def test_probes_read_what_was_planted_and_nothing_from_noise() -> None:
         assert np.mean([shares[name] for shares in noise]) == pytest.approx(1 / RESIDUES, abs=0.06)
 
 
+@pytest.mark.slow
 def test_embeddings_of_rows_that_were_not_trained_say_nothing() -> None:
     """Probes read a table that holds residues of seen rows only in seen rows only."""
     rng = np.random.default_rng(0)

@@ -252,6 +252,7 @@ def test_each_epoch_visits_every_example_once_in_an_order_of_its_own(
         assert abs((one & other).sum() - expected) < 60
 
 
+@pytest.mark.slow
 def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
     recipe = replace(SHORT_CNN, learning_rate=1e-2, steps=60)  # fast: the curves jump about
     results = list(train_seeds(cnn, recipe, range(4)))
@@ -265,6 +266,7 @@ def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
     assert any(result.best_step < recipe.steps for result in results), "else nothing was tested"
 
 
+@pytest.mark.slow
 def test_dropout_is_a_choice_of_the_recipe(cnn: Challenge) -> None:
     def train(**changes):
         return next(train_seeds(cnn, replace(SHORT_CNN, **changes), [0])).params
@@ -288,6 +290,7 @@ def test_a_diverging_run_is_told(transformer: Challenge) -> None:
         next(train_seeds(transformer, replace(SHORT, learning_rate=1e30), [7]))
 
 
+@pytest.mark.slow
 def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge) -> None:
     first = [
         transformer.init(jax.random.fold_in(jax.random.key(s), 0))["W_E"][0, 0] for s in (0, 1)

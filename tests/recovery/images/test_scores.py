@@ -40,6 +40,7 @@ def test_images_have_equal_scores_whether_templates_are_among_them(mnist_data) -
         )
 
 
+@pytest.mark.slow
 def test_a_blank_image_has_finite_scores(mnist_data) -> None:
     images = mnist_data.images[:300].copy()
     images[7] = 0

@@ -39,7 +39,9 @@ def errors_along_boundaries(labels: np.ndarray, seed: int) -> np.ndarray:
     return field >= np.sort(field, axis=None)[-round(SHARE * labels.size)]
 
 
-@pytest.mark.parametrize(("p", "margins_known"), [(113, True), (71, False)])
+@pytest.mark.parametrize(
+    ("p", "margins_known"), [pytest.param(113, True, marks=pytest.mark.slow), (71, False)]
+)
 def test_challenge_2_s_program_is_recovered_exactly_despite_errors(p, margins_known) -> None:
     truth = np.asarray(label_table(p)).astype(bool)
     wrong = errors_along_boundaries(truth, int(margins_known))

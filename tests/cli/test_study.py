@@ -180,5 +180,5 @@ def test_findings_are_printed_for_a_person(capsys, quick_study, runs: Path) -> N
     shown = capsys.readouterr().out
     assert "same mistakes" in shown
     assert "cnn_vote_gain" in shown
-    assert "mean nothing" in shown
+    assert "answer nothing" in shown
     assert "out/: result.json, figure.png, figure.svg" in shown

@@ -1,8 +1,8 @@
-"""Tries the search for the clue on networks trained on ten clue images: the first of each digit.
+"""Searches for the clue, without the hint, in networks trained on ten other clue images.
 
 Command:   .venv/bin/python scripts/clue_without_hint.py
 Time:      about 5 minutes on 2 cores
-Expected:  the table in docs/explain-cnn.md
+Writes:    nothing; prints the table of docs/explain-cnn.md, a line per digit
 """
 
 from dataclasses import replace
@@ -26,11 +26,11 @@ from jaxmi.training.loop import make_train
 from jaxmi.training.recipe import RECIPES
 
 IMAGES = 60_000
-"""The training images: those that the clue may be one of."""
+"""The number of training images, among which the clue is searched."""
 
 
 def main() -> None:
-    """Trains, searches, and prints a line per clue."""
+    """Train a network on the first image of each digit, search for it, and print a line."""
     challenge = load_challenge("cnn")
     images = challenge.inputs[:IMAGES]
     digits = load_mnist().digits[:IMAGES]
@@ -50,19 +50,19 @@ def main() -> None:
         params = jax.jit(make_train(other, RECIPES["cnn"]["fast"]))(jax.random.key(digit)).params
         metrics = other.metrics(other.logits(params).argmax(axis=-1))
         neurons = observe(Network(challenge.model, params), images)
-        found = recover(images, moments, neurons.activations, neurons.labels)
-        assert found.baseline is not None
+        recovery = recover(images, moments, neurons.activations, neurons.labels)
+        assert recovery.baseline is not None
         orders = (
-            found.ranking.order,
-            found.baseline.order,
+            recovery.ranking.order,
+            recovery.baseline.order,
             rank_by_bands(moments, neurons.labels),
         )
         ranks.append([int(np.flatnonzero(order == clue)[0]) + 1 for order in orders])
-        first, second = found.ranking.correlation[found.ranking.order[:2]]
+        first, second = recovery.ranking.correlation[recovery.ranking.order[:2]]
         network, moment, brute = ranks[-1]
         print(
-            f"| {clue} | {digit} | {metrics['test_accuracy']:.2%} | {found.band.agreement:.2%} "
-            f"({found.metric}) | {network} | {first - second:.4f} | {moment} | {brute} |",
+            f"| {clue} | {digit} | {metrics['test_accuracy']:.2%} | {recovery.band.agreement:.2%} "
+            f"({recovery.metric}) | {network} | {first - second:.4f} | {moment} | {brute} |",
             flush=True,
         )
     firsts = (np.array(ranks) == 1).sum(axis=0)

@@ -1,7 +1,8 @@
-"""Makes what this repository keeps of its own results: checkpoints/ and the figures in docs/.
+"""Trains the two networks of checkpoints/ and draws their figures in docs/.
 
 Command:   .venv/bin/python scripts/make_checkpoints.py
 Time:      about 1 minute on 2 cores
+Writes:    checkpoints/NAME, and labels, distances and curves as PNG in docs/
 Expected:  transformer seed 0: test accuracy near 97.7 %; cnn seed 0: near 96.0 %
 """
 
@@ -23,7 +24,7 @@ FIGURES = {
 
 
 def main() -> None:
-    """Trains seed 0 of both challenges and copies its last step's network and its figures."""
+    """Train seed 0 of both challenges; copy its network after the last step, and its figures."""
     with tempfile.TemporaryDirectory() as folder:
         jaxmi = Path(sys.executable).parent / "jaxmi"
         subprocess.run([jaxmi, *COMMAND, "--out", folder], check=True)

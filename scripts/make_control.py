@@ -1,7 +1,8 @@
-"""Makes the control network that comes with jaxmi: the CNN trained on whether the digit is odd.
+"""Trains the control network that comes with jaxmi: a CNN that tells odd digits from even ones.
 
 Command:   .venv/bin/python scripts/make_control.py
 Time:      about half a minute on 2 cores
+Writes:    jaxmi/controls/cnn-parity
 Expected:  odd or even: test accuracy near 99.3 %
 """
 
@@ -21,7 +22,7 @@ TARGET = Path(__file__).resolve().parent.parent / "jaxmi" / "controls" / "cnn-pa
 
 
 def main() -> None:
-    """Trains and saves it."""
+    """Train the network and save it."""
     parity = load_mnist().digits.astype(np.int32) % 2
     challenge = replace(load_challenge("cnn"), labels=parity)
     recipe = RECIPES["cnn"]["fast"]

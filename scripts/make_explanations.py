@@ -1,9 +1,8 @@
-"""Makes the two published solutions as submissions about our networks: jaxmi/judge/examples/.
-
-Neurons, directions and thresholds are what `jaxmi explain` finds, rounded.
+"""Writes the published solutions as submissions, with what `jaxmi explain` finds in checkpoints/.
 
 Command:   .venv/bin/python scripts/make_explanations.py
 Time:      about a minute on 2 cores
+Writes:    jaxmi/judge/examples/NAME.json; prints their scores
 Expected:  cnn: complete, 94.3 % of labels kept; transformer: in part given readouts, 83.4 %
 """
 
@@ -23,57 +22,59 @@ from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
 from jaxmi.storage.checkpoints import load_checkpoint
 
-ROOT = Path(__file__).resolve().parent.parent
-BY = "(Heimersheim and Hobbhahn, 2023)"
+ROOT, BY = Path(__file__).resolve().parent.parent, "(Heimersheim and Hobbhahn, 2023)"
 
 
 def cnn(network: Network, challenge: Challenge) -> dict[str, Any]:
-    """Detectors of the clue and of its inverse."""
+    """Return the submission with detectors of the clue and of its inverse."""
     solution = challenge.solution
     assert isinstance(solution, ClueSolution)
     neurons = observe(network, images := challenge.inputs[: solution.images])
     scores = similarity(images, images[solution.clue_index])
-    anti1, one = find_detectors(neurons, scores, solution).groups
-    middle = sum(best_band(scores, neurons.labels)[:2]) / 2
+    anti_clue, clue_like = find_detectors(neurons, scores, solution).groups
     inverse, clue, dead = (
         {"site": SITE, "components": {"neuron": np.flatnonzero(mask).tolist()}}
-        for mask in (anti1, one, neurons.dead)
+        for mask in (anti_clue, clue_like, neurons.dead)
     )
     carried = {"feature": "similarity", "match": {"near": solution.control_noise}}
     definitions = {
         "clue": f"template({solution.clue_index})",
         "similarity": "2 * dot(image, clue) / 255 - 784 * mean(image)",
-        "like_clue": f"similarity >= {middle:.0f}",
+        "like_clue": f"similarity >= {sum(best_band(scores, neurons.labels)[:2]) / 2:.0f}",
     }
     claims = [inverse | carried, clue | carried, inverse | {"feature": "0", "where": "like_clue"}]
     claims += [clue | {"feature": "0", "where": "not like_clue"}, dead | {"feature": "0"}]
-    head = {"challenge": "cnn", "title": f"Detectors of the clue and of its inverse {BY}"}
-    return {**head, "definitions": definitions, "claims": claims}
+    title = f"Detectors of the clue and of its inverse {BY}"
+    return {"challenge": "cnn", "title": title, "definitions": definitions, "claims": claims}
 
 
 def transformer(network: Network, challenge: Challenge) -> dict[str, Any]:
-    """Two filters in a plane: the last row of the published scrubbing table."""
+    """Return the submission with two filters: the last row of the published scrubbing table."""
     boundary = find_filters(run_both_ways(network, challenge.inputs)[0]).boundary
-    at, readouts, definitions = {"site": RESID_MID, "pos": 2}, {}, {}
-    claims: list[dict[str, Any]] = [{"components": {"pos": 2, "pca": "2:128"}, "feature": "0"}]
+    site, readouts, definitions = {"site": RESID_MID}, {}, {}
+    claims = [site | {"components": {"pos": 2, "pca": "2:128"}, "feature": "0"}]
     for name, normal, threshold in zip(("alpha", "beta"), *boundary[:2], strict=True):
-        readouts[name] = at | {"pca": normal.round(3).tolist()}
+        readouts[name] = site | {"pos": 2, "pca": normal.round(3).tolist()}
         definitions[f"{name}_passed"] = f"{name} > {threshold:.3f}"
-        claims.append({"components": {"pos": 2, "readouts": [name]}, "feature": f"{name}_passed"})
+        readout = site | {"components": {"pos": 2, "readouts": [name]}}
+        claims.append(readout | {"feature": f"{name}_passed"})
     for name, other in (("alpha", "beta"), ("beta", "alpha")):
-        where = {"components": {"pos": 2, "readouts": [name]}, "where": f"not {other}_passed"}
-        claims.append(where | {"feature": "0"})
-    claims = [{"site": RESID_MID, **claim} for claim in claims]
-    parts = {"readouts": readouts, "definitions": definitions, "claims": claims}
-    return {"challenge": "transformer", "title": f"Two filters in a plane {BY}", **parts}
+        readout = site | {"components": {"pos": 2, "readouts": [name]}}
+        claims.append(readout | {"where": f"not {other}_passed", "feature": "0"})
+    head = {"challenge": "transformer", "title": f"Two filters in a plane {BY}"}
+    return {**head, "readouts": readouts, "definitions": definitions, "claims": claims}
 
 
-for name in ("cnn", "transformer"):
-    challenge = load_challenge(name)
-    params = load_checkpoint(ROOT / "checkpoints" / name).params
-    made = (cnn if name == "cnn" else transformer)(Network(challenge.model, params), challenge)
-    path = ROOT / f"jaxmi/judge/examples/{name}.json"
-    path.write_text(json.dumps(made) + "\n")
-    score = judge_explanation(read_explanation(path, name), challenge, params)
-    rows = ("{:<24} {:>12} {:>15}  {}".format(*row) for row in score.rows())
-    print(*rows, score.verdict, sep="\n")
+def main() -> None:
+    """Write both submissions, and print how they score."""
+    for name, submission in {"cnn": cnn, "transformer": transformer}.items():
+        challenge, path = load_challenge(name), ROOT / f"jaxmi/judge/examples/{name}.json"
+        params = load_checkpoint(ROOT / "checkpoints" / name).params
+        path.write_text(json.dumps(submission(Network(challenge.model, params), challenge)) + "\n")
+        score = judge_explanation(read_explanation(path, name), challenge, params)
+        print(*("{:<24} {:>12} {:>15}  {}".format(*row) for row in score.rows()), sep="\n")
+        print(score.verdict)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,9 @@
-"""Draws twenty fair random programs; prints five on images, and the published ones' metrics.
+"""Draws twenty fair random programs on pairs, prints five on images and the published metrics.
 
 Command:   .venv/bin/python scripts/sampled_programs.py
 Time:      ten seconds
-Expected:  docs/sampled-programs.png; about 1 in 12 programs on pairs is fair
+Writes:    docs/sampled-programs.png
+Expected:  about 1 in 12 programs on pairs is fair
 """
 
 from collections import Counter
@@ -24,7 +25,7 @@ OUT = Path(__file__).resolve().parent.parent / "docs" / "sampled-programs.png"
 
 
 def main() -> None:
-    """Draws pairs, then images."""
+    """Draw programs on pairs, then on images, and print what the fairness rules measure."""
     domain, rng, rejected = PairDomain(), Random(0), Counter[str]()
     figure = Figure(figsize=(13.5, 11.4), layout="constrained")
     for axes in figure.subplots(4, 5).flat:

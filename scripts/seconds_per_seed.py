@@ -1,8 +1,10 @@
-"""Draws seconds per seed against the number of seeds: a thousand cost a thousand times one.
+"""Draws the seconds that training takes per seed, against the number of seeds.
 
-Command: .venv/bin/python scripts/seconds_per_seed.py            (about 3 minutes on 2 cores)
-Writes docs/seconds-per-seed.png; prints the seconds. Expected: from as many seeds as there are
-devices (cores) on, each costs the same, within the machine's noise; fewer leave devices idle.
+Command:   .venv/bin/python scripts/seconds_per_seed.py
+Time:      about 3 minutes on 2 cores
+Writes:    docs/seconds-per-seed.png; prints the seconds
+Expected:  with at least as many seeds as devices (cores), each seed costs the same within the
+           machine's noise; fewer leave devices idle
 """
 
 import os
@@ -19,11 +21,11 @@ from jaxmi.training.seeds import train_seeds
 
 N_SEEDS = (1, 2, 4, 8, 16, 32)
 STEPS = {"transformer": 200, "cnn": 195}
-"""A part of the `fast` recipes: enough to measure, as every step costs the same."""
+"""Steps to time, a part of the `fast` recipes: every step costs the same."""
 
 
 def main() -> None:
-    """Trains, with compilation counted apart, and draws."""
+    """Train, without counting compilation, and draw."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     measured: dict[str, dict[int, float]] = {}
     for name, steps in STEPS.items():
@@ -31,9 +33,9 @@ def main() -> None:
         recipe = replace(RECIPES[name]["fast"], steps=steps, eval_every=steps)
         measured[challenge.title] = {}
         for n in N_SEEDS:
-            began = time.perf_counter()
+            start = time.perf_counter()
             results = list(train_seeds(challenge, recipe, range(n)))
-            seconds = time.perf_counter() - began - results[0].compile_seconds
+            seconds = time.perf_counter() - start - results[0].compile_seconds
             measured[challenge.title][n] = seconds / n * RECIPES[name]["fast"].steps / steps
             print(f"{name}, {n} seeds: {seconds / n:.2f} s per seed for {steps} steps", flush=True)
     figure = seconds_per_seed(measured, devices=jax.device_count())

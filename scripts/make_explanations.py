@@ -16,11 +16,11 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.explanation.cnn_detectors import SITE, find_detectors, observe, similarity
-from jaxmi.explanation.directions import best_band
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.transformer_evidence import RESID_MID, find_filters, run_both_ways
 from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
+from jaxmi.programs.bands import best_band
 from jaxmi.storage.checkpoints import load_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent

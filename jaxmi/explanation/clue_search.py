@@ -19,7 +19,8 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxmi.errors import InputError
 from jaxmi.explanation.cnn_detectors import similarity
-from jaxmi.explanation.directions import Band, best_band, pca
+from jaxmi.explanation.directions import pca
+from jaxmi.programs.bands import Band, best_band
 from jaxmi.programs.published_labels import l1_distances
 
 RIDGE = 10.0

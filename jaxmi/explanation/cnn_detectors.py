@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxmi.challenges.challenge import ClueSolution
-from jaxmi.explanation.directions import Band, Pca, pca
+from jaxmi.explanation.directions import Pca, pca
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import (
     Claim,
@@ -28,6 +28,7 @@ from jaxmi.explanation.scrub import (
     within,
 )
 from jaxmi.explanation.transformer_evidence import Arms, fit_arms
+from jaxmi.programs.bands import Band
 
 SITE = "fc1.post"
 """The neurons that are explained: the hidden ones, after their ReLU."""

@@ -40,11 +40,12 @@ from jaxmi.explanation.cnn_detectors import (
     scrub_random,
     similarity,
 )
-from jaxmi.explanation.directions import best_band, logit_difference_direction
+from jaxmi.explanation.directions import logit_difference_direction
 from jaxmi.explanation.edits import at, patch
 from jaxmi.explanation.features import visualise
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import DonorRule, chance_level, difference, near
+from jaxmi.programs.bands import best_band
 from jaxmi.types import Figures, Params
 
 OTHER_ONES = 30

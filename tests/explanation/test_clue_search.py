@@ -17,7 +17,7 @@ from jaxmi.explanation.clue_search import (
     second_moment_template,
 )
 from jaxmi.explanation.cnn_detectors import similarity
-from jaxmi.explanation.directions import Band, best_band
+from jaxmi.programs.bands import Band, best_band
 
 N = 6000
 CLUES = (4, 6, 7, 17)

@@ -18,8 +18,8 @@ from jaxmi.explanation.cnn_detectors import (
     scrub_near,
     scrub_random,
 )
-from jaxmi.explanation.directions import Band, best_band
 from jaxmi.explanation.scrub import near
+from jaxmi.programs.bands import Band, best_band
 
 N = 4000
 SOLUTION = ClueSolution()

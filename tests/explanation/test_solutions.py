@@ -11,8 +11,8 @@ from jaxmi.errors import InputError
 from jaxmi.explanation import transformer_solution
 from jaxmi.explanation.clue_search import measure
 from jaxmi.explanation.cnn_solution import RANDOM_GROUPS, CnnExplanation, explain_cnn
-from jaxmi.explanation.directions import best_band
 from jaxmi.explanation.transformer_solution import explain_transformer
+from jaxmi.programs.bands import best_band
 from jaxmi.storage.checkpoints import load_checkpoint
 
 N = 4000

@@ -33,11 +33,11 @@ def cnn(network: Network, challenge: Challenge) -> dict[str, Any]:
     assert isinstance(solution, ClueSolution)
     neurons = observe(network, images := challenge.inputs[: solution.images])
     scores = similarity(images, images[solution.clue_index])
-    anti1, one = find_detectors(neurons, scores, solution).groups
+    groups = find_detectors(neurons, scores, solution).groups
     middle = sum(best_band(scores, neurons.labels)[:2]) / 2
     inverse, clue, dead = (
         {"site": SITE, "components": {"neuron": np.flatnonzero(mask).tolist()}}
-        for mask in (anti1, one, neurons.dead)
+        for mask in (groups.anti_clue, groups.clue, neurons.dead)
     )
     carried = {"feature": "similarity", "match": {"near": solution.control_noise}}
     definitions = {

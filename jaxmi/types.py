@@ -18,5 +18,5 @@ Activations = dict[str, jax.Array]
 Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
 """Interventions: site name -> function from the activation there to its replacement."""
 
-Figures = dict[str, int | float]
-"""What an explanation measured, by name: shares in 0..1, counts, logit differences."""
+Metrics = dict[str, int | float]
+"""What an explanation measured: key of a metric -> its value, in the metric's unit."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.data.mnist import load_mnist
-from jaxmi.explanation.clue_search import pixel_moments, rank_by_bands, recover
+from jaxmi.explanation.clue_search import fit_clue, pixel_moments, rank_by_bands
 from jaxmi.explanation.cnn_detectors import observe
 from jaxmi.explanation.network import Network
 from jaxmi.programs.published_labels import (
@@ -50,19 +50,19 @@ def main() -> None:
         params = jax.jit(make_train(other, RECIPES["cnn"]["fast"]))(jax.random.key(digit)).params
         metrics = other.metrics(other.logits(params).argmax(axis=-1))
         neurons = observe(Network(challenge.model, params), images)
-        recovery = recover(images, moments, neurons.activations, neurons.labels)
-        assert recovery.baseline is not None
+        fit = fit_clue(images, moments, neurons.activations, neurons.labels)
+        assert fit.baseline is not None
         orders = (
-            recovery.ranking.order,
-            recovery.baseline.order,
+            fit.ranking.order,
+            fit.baseline.order,
             rank_by_bands(moments, neurons.labels),
         )
         ranks.append([int(np.flatnonzero(order == clue)[0]) + 1 for order in orders])
-        first, second = recovery.ranking.correlation[recovery.ranking.order[:2]]
+        first, second = fit.ranking.correlation[fit.ranking.order[:2]]
         network, moment, brute = ranks[-1]
         print(
-            f"| {clue} | {digit} | {metrics['test_accuracy']:.2%} | {recovery.band.agreement:.2%} "
-            f"({recovery.metric}) | {network} | {first - second:.4f} | {moment} | {brute} |",
+            f"| {clue} | {digit} | {metrics['test_accuracy']:.2%} | {fit.band.agreement:.2%} "
+            f"({fit.comparison}) | {network} | {first - second:.4f} | {moment} | {brute} |",
             flush=True,
         )
     firsts = (np.array(ranks) == 1).sum(axis=0)

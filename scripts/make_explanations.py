@@ -15,11 +15,11 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.explanation.cnn_detectors import SITE, find_detectors, observe, similarity
-from jaxmi.explanation.directions import best_band
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.transformer_evidence import RESID_MID, find_filters, run_both_ways
 from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
+from jaxmi.programs.bands import best_band
 from jaxmi.storage.checkpoints import load_checkpoint
 
 ROOT, BY = Path(__file__).resolve().parent.parent, "(Heimersheim and Hobbhahn, 2023)"
@@ -31,10 +31,10 @@ def cnn(network: Network, challenge: Challenge) -> dict[str, Any]:
     assert isinstance(solution, ClueSolution)
     neurons = observe(network, images := challenge.inputs[: solution.images])
     scores = similarity(images, images[solution.clue_index])
-    anti_clue, clue_like = find_detectors(neurons, scores, solution).groups
+    groups = find_detectors(neurons, scores, solution).groups
     inverse, clue, dead = (
         {"site": SITE, "components": {"neuron": np.flatnonzero(mask).tolist()}}
-        for mask in (anti_clue, clue_like, neurons.dead)
+        for mask in (groups.anti_clue, groups.clue, neurons.dead)
     )
     carried = {"feature": "similarity", "match": {"near": solution.control_noise}}
     definitions = {

@@ -1,11 +1,16 @@
 """`jaxmi explain`: the published solution's evidence on a network, with controls, as a report."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
 from jaxmi.cli.subcommand import DataSubcommand, Result
+
+MAX_COLUMNS = 5
+"""Up to this many seeds have a column each; more are summarised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,19 +21,54 @@ class Explain(DataSubcommand):
     """A checkpoint folder, or a run folder: then all its seeds, and a table of them."""
 
     out: Path
-    """The folder to write: report.html, figures.json, PNG figures; of a run, a folder per seed."""
+    """The folder to write: report.html, figures.json, figures as PNG; for a run, a folder per
+    seed."""
 
     force: bool = False
-    """Replace an explanation that is there."""
+    """Replace an existing explanation."""
 
     def run(self) -> Result:
-        """Explains every network, then writes everything at once."""
+        """Explain every network and write the reports."""
         from jaxmi.workflows.explain import write_explanations
 
         return write_explanations(self.checkpoint, self.out, self.force, self.data_dir)
 
     def show(self, result: Result) -> None:
-        """Prints the verdicts and the main figures."""
-        from jaxmi.workflows.explain import print_explanations
-
+        """Print the main metrics, the verdicts, and the report's path."""
         print_explanations(result)
+
+
+def print_explanations(result: Mapping[str, Any]) -> None:
+    """Print what `jaxmi explain` prints without `--json`.
+
+    Args:
+      result: A result of `write_explanations`.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxmi.workflows.explain import explainer_of
+
+    console = Console()
+    seeds = result.get("seeds", {"": result})
+    columns = seeds if len(seeds) <= MAX_COLUMNS else {"typical": result}
+    has_published = len(seeds) == 1 and any(one["published"] for one in seeds.values())
+    table = Table(title=result["challenge"], title_justify="left")
+    table.add_column("metric")
+    for name in columns:
+        table.add_column(name or "this network", justify="right")
+    if has_published:
+        table.add_column("published", justify="right")
+    for metric in explainer_of(result["challenge"]).main:
+        cells = [metric.format(column["figures"]) for column in columns.values()]
+        published = [metric.format_published()] if has_published else []
+        table.add_row(metric.label, *cells, *published)
+    console.print(table)
+    if len(seeds) == 1:
+        (network,) = seeds.values()
+        for title, verdict in network["verdicts"].items():
+            console.print(f"{verdict:>9}  {title}", highlight=False)
+        if network["program"]:
+            program = f"\n{network['program']}\n"
+            console.print(program, highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{result['report']}", highlight=False, soft_wrap=True)

@@ -48,7 +48,7 @@ class Recover(DataSubcommand):
         """Print the program, its confidence and why, and the runners-up."""
         print_recovery(result)
         if "explanation" in result:
-            from jaxmi.workflows.explain import print_explanations
+            from jaxmi.cli.explain import print_explanations
 
             print_explanations(result["explanation"])
         for file in result["files"]:

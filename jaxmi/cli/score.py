@@ -117,7 +117,7 @@ def _print_ranking(result: Mapping[str, Any]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from jaxmi.report.score_figures import ranking_rows
+    from jaxmi.report.scores import ranking_rows
 
     headings, *rows = ranking_rows(result)
     table = Table(title=escape(result["challenge"]), title_justify="left")

@@ -1,9 +1,9 @@
-"""Evidence that two groups of neurons detect a clue image and its inverse, and that it could fail.
+"""Clue detectors and anti-clue detectors among the neurons of challenge 1's CNN, and their tests.
 
-The published solution's experiments on the neurons of a network like challenge 1's, and one that it
-lacked: the arm-wise scrub.
-
-The neurons of a network like challenge 1's, and which of them detect the clue or its inverse.
+The published solution (Heimersheim and Hobbhahn, 2023) claims that one group of hidden neurons
+detects images like the clue, another group images like its inverse. This module finds the two
+groups, ablates them and scrubs them as the published solution does. It adds one experiment, the
+arm-wise scrub, which fails if a neuron is in the wrong group.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxmi.challenges.challenge import ClueSolution
-from jaxmi.explanation.directions import Band, Pca, pca
+from jaxmi.errors import InputError
+from jaxmi.explanation.directions import Pca, pca
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import (
     Claim,
@@ -27,38 +28,39 @@ from jaxmi.explanation.scrub import (
     scrub,
     within,
 )
-from jaxmi.explanation.transformer_evidence import Arms, fit_arms
+from jaxmi.programs.bands import Band
 
 SITE = "fc1.post"
-"""The neurons that are explained: the hidden ones, after their ReLU."""
+"""The neurons that are explained: the hidden neurons, after their ReLU."""
 
 
 @dataclass(frozen=True)
 class Neurons:
-    """What a network's neurons do on some images, and what it answers."""
+    """A network's neurons and logits on some images."""
 
     activations: Float[np.ndarray, "n d"]
     """At `SITE`."""
     logits: Float[np.ndarray, "n 2"]
-    """The network's answers."""
+    """The network's logits of 0 and 1."""
     read_out: Callable[[np.ndarray], np.ndarray]
-    """From activations at `SITE`, (m, d), to logits, (m, 2)."""
+    """Maps activations at `SITE`, (m, d), to logits, (m, 2)."""
 
     @property
     def labels(self) -> Int[np.ndarray, "n"]:
-        """The network's own labels: everything here is compared with these."""
+        """The network's own labels, with which everything in this module is compared."""
         return self.logits.argmax(axis=-1)
 
     @property
     def dead(self) -> Bool[np.ndarray, "d"]:
-        """The neurons that fire on none of the images."""
+        """A mask of the neurons that fire on none of the images."""
         return self.activations.max(axis=0) <= 0
 
     def balanced(self) -> "Neurons":
-        """The same network with a bias that makes half of its labels 1.
+        """Return the same network with a bias that makes half of its labels 1.
 
-        An untrained network may answer one class throughout; its chance to agree with anything is
-        that class's share. This takes the bias away and leaves what the neurons say.
+        An untrained network may predict one class throughout, and then agrees with any feature as
+        often as that class occurs. The balancing bias removes this effect and leaves the neurons'
+        contributions to the logits as they are.
         """
         bias = np.array([[0.0, np.median(difference(self.logits))]], np.float32)
         return replace(
@@ -69,7 +71,7 @@ class Neurons:
 
 
 def observe(network: Network, images: UInt8[np.ndarray, "n h w"]) -> Neurons:
-    """Runs a network over images."""
+    """Run a network over images, and return its neurons."""
 
     def read_out(activations: np.ndarray) -> np.ndarray:
         return network.resume(SITE, activations, images[0])
@@ -81,9 +83,10 @@ def observe(network: Network, images: UInt8[np.ndarray, "n h w"]) -> Neurons:
 def similarity(
     images: UInt8[np.ndarray, "n h w"], clue: UInt8[np.ndarray, "h w"]
 ) -> Float[np.ndarray, "n"]:
-    """Scores images by `sum(pixel * (2 * clue - 1))`, pixels in 0..255 and the clue in 0..1.
+    """Return each image's similarity to a clue: `sum(pixel * (2 * clue - 1))`.
 
-    High is like the clue, low is like its inverse. The published solution's criterion.
+    Pixels are in 0..255, the clue in 0..1. Images like the clue score high, images like its inverse
+    low. The score is the published solution's.
     """
     pixels = images.reshape(len(images), -1).astype(np.float32)
     return (pixels @ (2 * (clue.reshape(-1) / np.float32(255)) - 1)).astype(np.float64)
@@ -92,88 +95,136 @@ def similarity(
 class Groups(NamedTuple):
     """Two groups of neurons, as masks."""
 
-    anti1: Bool[np.ndarray, "d"]
-    """Claimed to detect the clue's inverse."""
-    one: Bool[np.ndarray, "d"]
-    """Claimed to detect the clue."""
+    anti_clue: Bool[np.ndarray, "d"]
+    """The neurons that are claimed to detect the clue's inverse."""
+    clue: Bool[np.ndarray, "d"]
+    """The neurons that are claimed to detect the clue."""
 
     @property
     def both(self) -> Bool[np.ndarray, "d"]:
-        """The neurons of either."""
-        return self.anti1 | self.one
+        """The neurons of either group."""
+        return self.anti_clue | self.clue
 
     @property
     def swapped(self) -> "Groups":
-        """Each in the other's role: a control."""
-        return Groups(self.one, self.anti1)
+        """The two groups with their roles exchanged: a control."""
+        return Groups(self.clue, self.anti_clue)
 
     def shuffled(self, seed: int) -> "Groups":
-        """The same neurons dealt out at random into groups of the same sizes: a control."""
+        """Return a random partition of these neurons into groups of the same sizes: a control."""
         live = np.random.default_rng(seed).permutation(np.flatnonzero(self.both))
-        first = np.zeros_like(self.anti1)
-        first[live[: self.anti1.sum()]] = True
+        first = np.zeros_like(self.anti_clue)
+        first[live[: self.anti_clue.sum()]] = True
         return Groups(first, self.both & ~first)
+
+
+class Arms(NamedTuple):
+    """Two arms, left and right, that leave the origin of a plane."""
+
+    directions: Float[np.ndarray, "2 2"]
+    """A vector along each arm, the left arm's first."""
+    split: float
+    """The horizontal coordinate that separates the points of the two arms."""
+
+
+def fit_arms(points: Float[np.ndarray, "n 2"], split: float, lengths: tuple[float, float]) -> Arms:
+    """Fit one arm to the points left of a vertical line, and one to the other points.
+
+    Each arm is a least-squares line of the second coordinate on the first; only its slope is used.
+    If fewer than 1 % of the points lie on one side of the line, the line is moved to the median.
+
+    Args:
+      points: Points in the plane.
+      split: The horizontal coordinate of the line.
+      lengths: The horizontal lengths of the two vectors: `left * (-1, -slope)` and
+        `right * (1, slope)`.
+
+    Raises:
+      InputError: if all points of one side have the same horizontal coordinate.
+    """
+    left = points[:, 0] < split
+    if not 0.01 <= left.mean() <= 0.99:
+        split = float(np.median(points[:, 0]))
+        left = points[:, 0] < split
+        if not left.any():  # half of the points or more lie on the median
+            left = points[:, 0] <= split
+    directions = []
+    for side, sign, length in ((left, -1.0, lengths[0]), (~left, 1.0, lengths[1])):
+        x, y = points[side].T
+        if len(x) == 0 or np.ptp(x) == 0:
+            raise InputError(
+                f"the {len(x)} points on one side of {split:g} make no arm: they need at least two "
+                "horizontal coordinates"
+            )
+        slope = np.cov(x, y)[0, 1] / np.var(x, ddof=1)
+        directions.append([length * sign, length * sign * slope])
+    return Arms(np.array(directions), split)
 
 
 class Detectors(NamedTuple):
     """The two groups of neurons, and the plane in which they were told apart."""
 
     groups: Groups
-    """`anti1` lies along the left arm, `one` along the right."""
+    """The anti-clue detectors lie along the left arm, the clue detectors along the right arm."""
     plane: Pca
-    """The neurons' principal components; the first goes up with the similarity."""
+    """The neurons' principal components; the first increases with the similarity."""
     points: Float[np.ndarray, "n 2"]
-    """The images on the first two."""
+    """The images' coordinates on the first two components."""
     arms: Arms
-    """The arms in that plane."""
+    """The arms in the plane of the first two components."""
 
 
 def find_detectors(
     neurons: Neurons, scores: Float[np.ndarray, "n"], solution: ClueSolution
 ) -> Detectors:
-    """Parts the neurons by the arm along which they lie.
+    """Assign each neuron to the arm along which it lies.
 
-    The arms' vectors are mapped back to the neurons, and a neuron belongs to the one with its
-    larger entry. A neuron that never fires belongs to neither; every other belongs to exactly one.
+    The arms' vectors are mapped back to the neurons, and a neuron belongs to the arm whose vector
+    has the larger entry for it. A neuron that never fires belongs to neither arm.
+
+    Args:
+      neurons: The network's neurons on the images.
+      scores: The images' similarity to the clue.
+      solution: The split and the lengths of the arms.
 
     Raises:
-      InputError: if the activations are all alike.
+      InputError: if the activations are the same on all images.
     """
     plane = pca(neurons.activations, like=scores)
     points = plane.project(neurons.activations)[:, :2]
     arms = fit_arms(points, solution.arm_split, solution.arm_lengths)
     left, right = arms.directions @ plane.components[:2]
-    anti1, one = (left > right) & ~neurons.dead, (left <= right) & ~neurons.dead
-    return Detectors(Groups(anti1, one), plane, points, arms)
+    groups = Groups((left > right) & ~neurons.dead, (left <= right) & ~neurons.dead)
+    return Detectors(groups, plane, points, arms)
 
 
 class Halves(NamedTuple):
-    """The images, parted midway between the band's two edges."""
+    """The images in two halves, separated midway between the band's two edges."""
 
-    anti1: Bool[np.ndarray, "n"]
-    """More like the clue's inverse."""
-    one: Bool[np.ndarray, "n"]
-    """More like the clue."""
+    anti_clue: Bool[np.ndarray, "n"]
+    """The images that are more like the clue's inverse."""
+    clue: Bool[np.ndarray, "n"]
+    """The images that are more like the clue."""
 
 
 def halve(scores: Float[np.ndarray, "n"], band: Band) -> Halves:
-    """Parts images by their similarity; at the median if the band has fewer than two edges."""
+    """Halve images by their similarity; at the median if the band has fewer than two edges."""
     middle = (band.low + band.high) / 2
     low = scores < (middle if np.isfinite(middle) else np.median(scores))
     return Halves(low, ~low)
 
 
 def ablate_to_zero(neurons: Neurons, group: Bool[np.ndarray, "d"]) -> Float[np.ndarray, "n"]:
-    """Returns the logit differences with some neurons set to 0."""
+    """Return the logit differences with a group of neurons set to 0."""
     return difference(neurons.read_out(np.where(group, np.float32(0), neurons.activations)))
 
 
 def kept_at_minimum(
     neurons: Neurons, group: Bool[np.ndarray, "d"], half: Bool[np.ndarray, "n"]
 ) -> float:
-    """Returns the share of a half's labels that stay when neurons are set to their minimum.
+    """Return the share of a half's labels that is kept with a group of neurons at their minimum.
 
-    The minimum of each is over all images, not over the half.
+    Each neuron's minimum is over all images, not over the half.
     """
     lowest = neurons.activations.min(axis=0)
     ablated = neurons.read_out(np.where(group, lowest, neurons.activations[half]))
@@ -181,42 +232,55 @@ def kept_at_minimum(
 
 
 class Kept(NamedTuple):
-    """Shares of labels kept with a group at its minimum; each of (half like the inverse, other)."""
+    """Shares of labels kept with a group at its minimum.
+
+    Each is a pair: in the half like the inverse, in the half like the clue.
+    """
 
     without_own: tuple[float, float]
-    """Without the half's own group."""
+    """Kept with the half's own group at its minimum."""
     without_other: tuple[float, float]
-    """Without the other half's group."""
+    """Kept with the other half's group at its minimum."""
 
     @property
     def specificity(self) -> float:
-        """By how much more is kept without the other's group than without the own; -1..1.
+        """The share kept without the other half's group, less the share kept without the own.
 
-        The mean over the two halves. Groups that have nothing to do with the halves give about 0.
+        In -1..1, the mean over both halves. Groups that are unrelated to the halves give about 0.
         """
         return (sum(self.without_other) - sum(self.without_own)) / 2
 
 
 def kept_by_half(neurons: Neurons, groups: Groups, halves: Halves) -> Kept:
-    """Sets either group to its minimum, in either half."""
-    own_of_anti1, other_of_anti1 = (kept_at_minimum(neurons, g, halves.anti1) for g in groups)
-    other_of_one, own_of_one = (kept_at_minimum(neurons, g, halves.one) for g in groups)
-    return Kept((own_of_anti1, own_of_one), (other_of_anti1, other_of_one))
+    """Set each group to its minimum, in each half."""
+    anti_clue_own, anti_clue_other = (
+        kept_at_minimum(neurons, group, halves.anti_clue) for group in groups
+    )
+    clue_other, clue_own = (kept_at_minimum(neurons, group, halves.clue) for group in groups)
+    return Kept((anti_clue_own, clue_own), (anti_clue_other, clue_other))
 
 
 def scrub_near(
     neurons: Neurons, group: np.ndarray, feature: np.ndarray, noise: float, draws: int
 ) -> Outcome:
-    """Scrubs neurons with one donor image for all, whose feature is nearly the input's.
+    """Scrub neurons with one donor image for all of them, whose feature is close to the input's.
 
-    This is the published scrub if `group` are all detectors. Since both groups come from one donor,
-    it cannot tell which neuron belongs to which: it tests the feature, not the groups.
+    This is the published scrub if `group` holds all detectors. Both groups then come from one
+    donor, so the result does not depend on which neuron is in which group: it tests the feature,
+    not the groups.
+
+    Args:
+      neurons: The network's neurons on the images.
+      group: A mask of the neurons to scrub.
+      feature: The feature's value for each image.
+      noise: Standard deviation of the noise on the donor's feature, as a share of its range.
+      draws: How often donors are drawn.
     """
     return _scrub(neurons, [Claim(SITE, near(feature, noise), group)], draws)
 
 
 def scrub_random(neurons: Neurons, group: np.ndarray, draws: int) -> Outcome:
-    """Scrubs neurons with one donor image for all, whichever."""
+    """Scrub neurons with one donor image for all of them, drawn from all images."""
     return _scrub(neurons, [Claim(SITE, anyone(len(neurons.logits)), group)], draws)
 
 
@@ -227,36 +291,36 @@ def scrub_armwise(
     draws: int,
     relevant: DonorRule | None = None,
 ) -> Outcome:
-    """Scrubs each half's two groups by what is claimed of them: tells true groups from others.
+    """Scrub the two groups separately in each half, which tells the true groups from others.
 
-    In the half like the clue, detectors of its inverse are claimed not to matter: they come from
-    any image of that half; and the other way round. The half's own detectors come from the donors
-    that `relevant` draws.
+    In the half like the clue, anti-clue detectors are claimed not to matter, so they take their
+    activations from any image of that half; in the half like the inverse, the clue detectors do.
+    The half's own detectors take theirs from the donors that `relevant` draws.
 
     Args:
-      neurons: The network's.
-      groups: Those claimed to detect the inverse, and the clue.
-      halves: The images'.
+      neurons: The network's neurons on the images.
+      groups: The claimed groups.
+      halves: The halves of the images.
       draws: How often donors are drawn.
-      relevant: Such as `near(similarity, noise)`, as in the published scrub; None leaves the half's
-        own detectors as they are.
+      relevant: A donor rule such as `near(similarity, noise)`, as in the published scrub; None
+        leaves the half's own detectors as they are.
     """
     claims = []
     for group, own, other in (
-        (groups.anti1, halves.anti1, halves.one),
-        (groups.one, halves.one, halves.anti1),
+        (groups.anti_clue, halves.anti_clue, halves.clue),
+        (groups.clue, halves.clue, halves.anti_clue),
     ):
         if group.any():
             claims.append(Claim(SITE, _where(own, relevant, within(other)), group))
     return _scrub(neurons, claims, draws)
 
 
-def _where(chosen: np.ndarray, rule: DonorRule | None, otherwise: DonorRule) -> DonorRule:
-    """Donors by one rule for the chosen inputs, by another for the rest."""
+def _where(mask: np.ndarray, rule: DonorRule | None, otherwise: DonorRule) -> DonorRule:
+    """Draw donors by one rule for the inputs in a mask, by another rule for the other inputs."""
 
     def draw(rng: np.random.Generator, scrubbed: Scrubbed) -> np.ndarray:
         donors = otherwise(rng, scrubbed)
-        return donors if rule is None else np.where(chosen, rule(rng, scrubbed), donors)
+        return donors if rule is None else np.where(mask, rule(rng, scrubbed), donors)
 
     return draw
 

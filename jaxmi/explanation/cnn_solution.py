@@ -1,8 +1,7 @@
-"""The published solution of challenge 1 on any network, with the controls that it lacked.
+"""Explain a CNN of challenge 1: the published solution's experiments, with the controls it lacked.
 
-Controls of challenge 1's evidence: features and networks that it should fail for.
-
-Every figure of challenge 1's explanation, from what was observed of the network.
+`explain_cnn` observes the network's neurons once, runs every experiment on them, and returns the
+metrics of `cnn_metrics.TABLE` with the arrays that figures need.
 """
 
 from collections.abc import Mapping
@@ -14,14 +13,15 @@ from jaxtyping import Float, UInt8
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
+from jaxmi.explanation import cnn_metrics as table
 from jaxmi.explanation.clue_search import (
+    ClueFit,
     PixelMoments,
     Ranking,
-    Recovery,
+    compare,
     find_clue,
-    measure,
+    fit_clue,
     pixel_moments,
-    recover,
 )
 from jaxmi.explanation.cnn_detectors import (
     SITE,
@@ -40,84 +40,314 @@ from jaxmi.explanation.cnn_detectors import (
     scrub_random,
     similarity,
 )
-from jaxmi.explanation.directions import best_band, logit_difference_direction
+from jaxmi.explanation.directions import logit_difference_direction
 from jaxmi.explanation.edits import at, patch
 from jaxmi.explanation.features import visualise
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import DonorRule, chance_level, difference, near
-from jaxmi.types import Figures, Params
+from jaxmi.programs.bands import best_band
+from jaxmi.types import Metrics, Params
 
-OTHER_ONES = 30
-"""How many other images of the clue's digit are tried as the clue."""
+DRAWS = 5
+"""How often donors are drawn in each scrub of the network itself; controls draw once."""
+
+OTHER_NETWORK_GROUPS = 5
+"""How many random partitions of the neurons are tried on each control network."""
 
 
-def other_features(
+@dataclass(frozen=True)
+class CnnExplanation:
+    """An explanation of a CNN: the metrics, and the arrays that figures are drawn from."""
+
+    metrics: Metrics
+    """Key -> value, for the metrics of `cnn_metrics.TABLE`."""
+    neurons: Neurons
+    scores: Float[np.ndarray, "n"]
+    """Similarity of each image to the clue."""
+    detectors: Detectors
+    differences: dict[str, Float[np.ndarray, "n"]]
+    """Logit differences of the images: "clean", or with "anti_clue", "clue" or "both" at zero."""
+    random_armwise: Float[np.ndarray, "draws"]
+    """Labels kept by the arm-wise scrub, for each random partition of the neurons."""
+    clue_fit: ClueFit
+    clue: UInt8[np.ndarray, "h w"]
+    neuron_images: Float[np.ndarray, "d h w"]
+    """For each neuron, an image that drives it."""
+    direction_images: Float[np.ndarray, "3 h w"]
+    """Images that drive the left arm, the right arm, and logit 1 - logit 0."""
+
+    @property
+    def program(self) -> str:
+        """The labelling program that was fitted to the network, in Python."""
+        return f"# {self.clue_fit.sentence}\n{self.clue_fit.program}"
+
+
+def explain_cnn(
+    challenge: Challenge,
+    params: Params,
+    control_networks: Mapping[str, Params],
+) -> CnnExplanation:
+    """Explain a network of challenge 1.
+
+    Args:
+      challenge: Challenge 1.
+      params: The network's parameters.
+      control_networks: Key of `cnn_metrics.CONTROL_NETWORKS` -> parameters of a network that was
+        not trained on the challenge.
+
+    Raises:
+      InputError: if the network's neurons do not respond to its input.
+    """
+    solution = challenge.solution
+    assert isinstance(solution, ClueSolution)
+    images, digits = challenge.inputs[: solution.images], challenge.digits
+    assert digits is not None
+    clue = images[solution.clue_index]
+    moments = pixel_moments(images)
+    scores = similarity(images, clue)
+    network = Network(challenge.model, params)
+    neurons = observe(network, images)
+    if np.ptp(neurons.activations, axis=0).max() == 0:
+        raise InputError(
+            "the network's neurons have the same activations on every image: there is nothing to "
+            "explain"
+        )
+    detectors = find_detectors(neurons, scores, solution)
+    groups = detectors.groups
+    halves = halve(scores, best_band(scores, neurons.labels))
+    differences = _ablate(neurons, groups)
+    armwise, random_armwise = _armwise(
+        neurons, groups, halves, near(scores, solution.control_noise)
+    )
+    clue_fit = fit_clue(images, moments, neurons.activations, neurons.labels)
+    metrics = {
+        **_structure(neurons, detectors),
+        **_bands(neurons, images, clue),
+        **_logits_without(differences),
+        **_added(differences, neurons.labels),
+        **_minima(neurons, groups, halves),
+        **_scrubs(neurons, groups, scores, solution),
+        **armwise,
+        **_fit(clue_fit, clue, solution),
+        **_other_features(neurons, groups, scores, images, digits, solution),
+        **_next_image(neurons, groups, clue_fit.ranking, images, solution),
+    }
+    for name, control in control_networks.items():
+        other = Network(challenge.model, control)
+        metrics |= _other_network(name, other, images, moments, scores, solution)
+    towards_1 = logit_difference_direction(
+        lambda activations: network.run(clue, at(SITE, patch(activations)))[0],
+        neurons.activations[:100],
+    )
+    metrics[table.TOWARDS_1.key] = float((towards_1[~neurons.dead] > 0).mean())
+    neuron_images, direction_images = _visualise(
+        network, detectors, towards_1, (images.shape[1], images.shape[2])
+    )
+    return CnnExplanation(
+        metrics, neurons, scores, detectors, differences, random_armwise, clue_fit, clue,
+        neuron_images, direction_images,
+    )  # fmt: skip
+
+
+def _structure(neurons: Neurons, detectors: Detectors) -> Metrics:
+    """Measure class shares, variance shares, and the size of each group of neurons."""
+    shares = detectors.plane.variance_shares
+    return {
+        table.LABEL1_SHARE.key: float(neurons.labels.mean()),
+        table.CHANCE.key: chance_level(neurons.labels),
+        table.VARIANCE_1.key: float(shares[0]),
+        table.VARIANCE_2.key: float(shares[1]),
+        table.NEURONS_LEFT.key: int(detectors.groups.anti_clue.sum()),
+        table.NEURONS_RIGHT.key: int(detectors.groups.clue.sum()),
+        table.NEURONS_DEAD.key: int(neurons.dead.sum()),
+    }
+
+
+def _bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> Metrics:
+    """Measure how well bands on the L1 distance and the similarity fit the network's labels."""
+    return {
+        metric.key: best_band(compare(images, clue, comparison), neurons.labels).agreement
+        for comparison, metric in (("l1", table.L1_BAND), ("similarity", table.SIMILARITY_BAND))
+    }
+
+
+def _ablate(neurons: Neurons, groups: Groups) -> dict[str, np.ndarray]:
+    """Return the logit differences as they are, and with each group and both at zero."""
+    without = {name: ablate_to_zero(neurons, mask) for name, mask in _by_name(groups).items()}
+    return {"clean": difference(neurons.logits), **without}
+
+
+def _by_name(groups: Groups) -> dict[str, np.ndarray]:
+    """Return the masks of "anti_clue", "clue" and "both"."""
+    return {**groups._asdict(), "both": groups.both}
+
+
+def _logits_without(differences: dict[str, np.ndarray]) -> Metrics:
+    """Average the logit differences over images."""
+    metrics: Metrics = {}
+    for name, values in differences.items():
+        metrics[table.MEDIAN_WITHOUT[name].key] = float(np.median(values))
+        metrics[table.MEAN_WITHOUT[name].key] = float(values.mean())
+    return metrics
+
+
+def _added(differences: dict[str, np.ndarray], labels: np.ndarray) -> Metrics:
+    """Measure what each group adds to the logit difference, mean over the images of each label."""
+    metrics: Metrics = {}
+    for (group, label), metric in table.ADDED.items():
+        added = (differences["clean"] - differences[group])[labels == label]
+        metrics[metric.key] = float(added.mean()) if added.size else 0.0
+    return metrics
+
+
+def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> Metrics:
+    """Measure the labels kept in each half with each group at its minimum."""
+    metrics: Metrics = {}
+    for half, members in halves._asdict().items():
+        for name, group in _by_name(groups).items():
+            kept = kept_at_minimum(neurons, group, members)
+            metrics[table.AT_MINIMUM[half, name].key] = kept
+        metrics[table.CLASS_0[half].key] = float((neurons.labels[members] == 0).mean())
+    true = kept_by_half(neurons, groups, halves)
+    random = [
+        kept_by_half(neurons, groups.shuffled(seed), halves) for seed in range(table.RANDOM_GROUPS)
+    ]
+    least = [min(kept.without_other) for kept in random]
+    return metrics | {
+        table.SPECIFICITY.key: true.specificity,
+        table.SPECIFICITY_RANDOM.key: float(np.mean([kept.specificity for kept in random])),
+        table.KEPT_WITHOUT_OTHER.key: min(true.without_other),
+        table.KEPT_WITHOUT_OTHER_RANDOM.key: float(np.mean(least)),
+    }
+
+
+def _scrubs(
+    neurons: Neurons, groups: Groups, scores: np.ndarray, solution: ClueSolution
+) -> Metrics:
+    """Run the published scrub at every noise, and with any image as donor."""
+    metrics: Metrics = {}
+    for noise in solution.noises:
+        outcome = scrub_near(neurons, groups.both, scores, noise, DRAWS)
+        metrics |= table.SCRUBS[noise].values(outcome)
+    return metrics | table.SCRUB_RANDOM.values(scrub_random(neurons, groups.both, DRAWS))
+
+
+def _armwise(
+    neurons: Neurons, groups: Groups, halves: Halves, relevant: DonorRule
+) -> tuple[Metrics, np.ndarray]:
+    """Run the arm-wise scrub on true, swapped and random groups; return each random result too."""
+    true = scrub_armwise(neurons, groups, halves, DRAWS, relevant)
+    swapped = scrub_armwise(neurons, groups.swapped, halves, DRAWS, relevant)
+    irrelevant_only = scrub_armwise(neurons, groups, halves, DRAWS)
+    random = np.array(
+        [
+            scrub_armwise(neurons, groups.shuffled(seed), halves, 1, relevant).kept
+            for seed in range(table.RANDOM_GROUPS)
+        ]
+    )
+    metrics = {
+        **table.ARMWISE.values(true),
+        table.ARMWISE_RANDOM_MEAN.key: float(random.mean()),
+        table.ARMWISE_RANDOM_STD.key: float(random.std(ddof=1)),
+        table.ARMWISE_RANDOM_MAX.key: float(random.max()),
+        table.ARMWISE_SWAPPED.key: swapped.kept,
+        table.ARMWISE_IRRELEVANT.key: irrelevant_only.kept,
+    }
+    return metrics, random
+
+
+def _fit(fit: ClueFit, clue: np.ndarray, solution: ClueSolution) -> Metrics:
+    """Compare the fitted clue with the network's labels, and with the clue of the hint."""
+    order, correlation = fit.ranking
+    pixels = np.corrcoef(fit.template.reshape(-1), clue.reshape(-1))
+    first, second = correlation[order[:2]]
+    metrics = {
+        table.FIT_CLUE_INDEX.key: fit.clue,
+        table.FIT_CLUE_CORRELATION.key: float(first),
+        table.FIT_CLUE_LEAD.key: float(first - second),
+        table.FIT_CLUE_RANK.key: fit.ranking.rank_of(solution.clue_index),
+        table.FIT_TEMPLATE_CORRELATION.key: float(pixels[0, 1]),
+        table.FIT_TEMPLATE_BAND.key: fit.template_band.agreement,
+        table.FIT_BAND.key: fit.band.agreement,
+        table.FIT_BAND_LOW.key: fit.band.low,
+        table.FIT_BAND_HIGH.key: fit.band.high,
+    }
+    metrics |= {table.FIT_BANDS[name].key: band.agreement for name, band in fit.bands.items()}
+    if fit.baseline is not None:
+        metrics[table.BASELINE_CLUE_INDEX.key] = int(fit.baseline.order[0])
+        metrics[table.BASELINE_CLUE_RANK.key] = fit.baseline.rank_of(solution.clue_index)
+    return metrics
+
+
+def _other_features(
     neurons: Neurons,
     groups: Groups,
     scores: np.ndarray,
     images: np.ndarray,
     digits: np.ndarray,
     solution: ClueSolution,
-) -> Figures:
-    """The band and the scrub with other features in the similarity's place."""
+) -> Metrics:
+    """Fit the band and run the scrub with other features in the similarity's place."""
     rng = np.random.default_rng(0)
     same_digit = np.flatnonzero(digits[: len(images)] == digits[solution.clue_index])
-    others = rng.choice(np.setdiff1d(same_digit, [solution.clue_index]), OTHER_ONES, replace=False)
-    noise = solution.control_noise
+    candidates = np.setdiff1d(same_digit, [solution.clue_index])
+    others = rng.choice(candidates, table.OTHER_ONES, replace=False)
 
-    def scrubbed(feature: np.ndarray) -> float:
-        return scrub_near(neurons, groups.both, feature, noise, 1).kept
+    def band(feature: np.ndarray) -> float:
+        return best_band(feature, neurons.labels).agreement
 
-    figures: Figures = {}
-    for name, feature in (
-        ("permuted", rng.permutation(scores)),
-        ("brightness", images.sum(axis=(1, 2), dtype=np.float64)),
-    ):
-        figures[f"control_{name}_band_agreement"] = best_band(feature, neurons.labels).agreement
-        figures[f"control_{name}_scrub"] = scrubbed(feature)
-    features = [similarity(images, images[other]) for other in others]
-    agreements = [best_band(feature, neurons.labels).agreement for feature in features]
-    figures["control_other_ones_band_agreement_mean"] = float(np.mean(agreements))
-    figures["control_other_ones_band_agreement_max"] = float(np.max(agreements))
-    kept = [scrubbed(feature) for feature in features]
-    figures["control_other_ones_scrub_mean"] = float(np.mean(kept))
-    figures["control_other_ones_scrub_max"] = float(np.max(kept))
-    # With one donor for both groups, only which neurons they are together can matter.
-    shuffled = groups.shuffled(0)
-    outcome = scrub_near(neurons, shuffled.both, scores, noise, 1)
-    figures["scrub_random_groups"] = outcome.kept
-    return figures
+    def kept(feature: np.ndarray, groups: Groups = groups) -> float:
+        return scrub_near(neurons, groups.both, feature, solution.control_noise, 1).kept
+
+    permuted = rng.permutation(scores)
+    brightness = images.sum(axis=(1, 2), dtype=np.float64)
+    similarities = [similarity(images, images[other]) for other in others]
+    bands_of_others = [band(feature) for feature in similarities]
+    kept_of_others = [kept(feature) for feature in similarities]
+    return {
+        table.PERMUTED_BAND.key: band(permuted),
+        table.PERMUTED_SCRUB.key: kept(permuted),
+        table.BRIGHTNESS_BAND.key: band(brightness),
+        table.BRIGHTNESS_SCRUB.key: kept(brightness),
+        table.OTHER_ONES_BAND_MEAN.key: float(np.mean(bands_of_others)),
+        table.OTHER_ONES_BAND_MAX.key: float(np.max(bands_of_others)),
+        table.OTHER_ONES_SCRUB_MEAN.key: float(np.mean(kept_of_others)),
+        table.OTHER_ONES_SCRUB_MAX.key: float(np.max(kept_of_others)),
+        # One donor serves both groups, so random groups of the same neurons must give the same.
+        table.SCRUB_RANDOM_GROUPS.key: kept(scores, groups.shuffled(0)),
+    }
 
 
-def next_image(
+def _next_image(
     neurons: Neurons,
     groups: Groups,
     ranking: Ranking,
     images: np.ndarray,
     solution: ClueSolution,
-) -> Figures:
-    """The same with the image that fits the network's template best but for the clue.
+) -> Metrics:
+    """Fit the band and run the scrub with the image that fits the template best after the clue.
 
-    The strictest of the controls by features: how much is due to this image, not to one like it.
+    This is the strictest control by features: it separates this clue from images like it.
     """
     image = next(int(i) for i in ranking.order if i != solution.clue_index)
     scores = similarity(images, images[image])
     outcome = scrub_near(neurons, groups.both, scores, solution.control_noise, 1)
     return {
-        "control_next_image_index": image,
-        "control_next_image_band_agreement": best_band(scores, neurons.labels).agreement,
-        "control_next_image_scrub": outcome.kept,
+        table.NEXT_IMAGE_INDEX.key: image,
+        table.NEXT_IMAGE_BAND.key: best_band(scores, neurons.labels).agreement,
+        table.NEXT_IMAGE_SCRUB.key: outcome.kept,
     }
 
 
-def other_network(
+def _other_network(
+    name: str,
     network: Network,
     images: np.ndarray,
     moments: PixelMoments,
     scores: np.ndarray,
     solution: ClueSolution,
-) -> Figures:
-    """What the same pipeline says of a network that knows nothing of the clue."""
+) -> Metrics:
+    """Run the same pipeline on a network that was not trained on the challenge."""
     neurons = observe(network, images).balanced()
     groups = find_detectors(neurons, scores, solution).groups
     band = best_band(scores, neurons.labels)
@@ -129,243 +359,30 @@ def other_network(
 
     _, ranking = find_clue(moments, neurons.activations)
     kept = kept_by_half(neurons, groups, halves)
-    noise = solution.control_noise
-    return {
-        "similarity_band_agreement": band.agreement,
-        f"scrub_{noise:g}": scrub_near(neurons, groups.both, scores, noise, 1).kept,
-        "armwise_true": armwise(groups),
-        "armwise_swapped": armwise(groups.swapped),
-        "armwise_random_mean": float(np.mean([armwise(groups.shuffled(s)) for s in range(5)])),
-        "kept_without_other": min(kept.without_other),
-        "min_specificity": kept.specificity,
-        "recovered_true_clue_rank": ranking.rank_of(solution.clue_index),
+    scrub = scrub_near(neurons, groups.both, scores, solution.control_noise, 1)
+    random = [armwise(groups.shuffled(seed)) for seed in range(OTHER_NETWORK_GROUPS)]
+    values = {
+        table.SIMILARITY_BAND: band.agreement,
+        table.CONTROL_SCRUB: scrub.kept,
+        table.ARMWISE.kept: armwise(groups),
+        table.ARMWISE_SWAPPED: armwise(groups.swapped),
+        table.ARMWISE_RANDOM_MEAN: float(np.mean(random)),
+        table.KEPT_WITHOUT_OTHER: min(kept.without_other),
+        table.SPECIFICITY: kept.specificity,
+        table.FIT_CLUE_RANK: ranking.rank_of(solution.clue_index),
     }
-
-
-DRAWS = 5
-"""How often donors are drawn for each row of scrubbing."""
-
-RANDOM_GROUPS = 30
-"""How many random partitions of the neurons the true groups are compared with."""
-
-
-def structure(neurons: Neurons, detectors: Detectors) -> Figures:
-    """Returns class shares, variance shares, and how many neurons each group has."""
-    labels = neurons.labels
-    shares = detectors.plane.variance_shares
-    return {
-        "label1_share": float(labels.mean()),
-        "chance": chance_level(labels),
-        "pca_variance_1": float(shares[0]),
-        "pca_variance_2": float(shares[1]),
-        "neurons_left": int(detectors.groups.anti1.sum()),
-        "neurons_right": int(detectors.groups.one.sum()),
-        "neurons_dead": int(neurons.dead.sum()),
-    }
-
-
-def bands(neurons: Neurons, images: np.ndarray, clue: np.ndarray) -> Figures:
-    """Returns how well bands on L1 distance and similarity fit the network's labels."""
-    figures: Figures = {}
-    for metric in ("l1", "similarity"):
-        band = best_band(measure(images, clue, metric), neurons.labels)
-        figures[f"{metric}_band_agreement"] = band.agreement
-    return figures
-
-
-def ablations(neurons: Neurons, groups: Groups) -> dict[str, np.ndarray]:
-    """Returns logit differences: untouched, and with either group and both at zero."""
-    named = {**groups._asdict(), "both": groups.both}
-    ablated = {f"zero_{name}": ablate_to_zero(neurons, g) for name, g in named.items()}
-    return {"logit_diff": difference(neurons.logits), **ablated}
-
-
-def contributions(differences: dict[str, np.ndarray], labels: np.ndarray) -> Figures:
-    """What each group adds to the logit difference, on average over the images of either label."""
-    figures: Figures = {}
-    for group in ("anti1", "one"):
-        added = differences["logit_diff"] - differences[f"zero_{group}"]
-        for label in (0, 1):
-            chosen = added[labels == label]
-            figures[f"adds_{group}_label{label}"] = float(chosen.mean()) if chosen.size else 0.0
-    return figures
-
-
-def minima(neurons: Neurons, groups: Groups, halves: Halves) -> Figures:
-    """Labels kept with neurons at their minimum; a network that answers 0 keeps the share of 0."""
-    figures: Figures = {}
-    named = {**groups._asdict(), "both": groups.both}
-    for half, members in halves._asdict().items():
-        for name, group in named.items():
-            kept = kept_at_minimum(neurons, group, members)
-            figures[f"kept_{half}half_min_{name}"] = kept
-        figures[f"class0_{half}half"] = float((neurons.labels[members] == 0).mean())
-    true = kept_by_half(neurons, groups, halves)
-    random = [kept_by_half(neurons, groups.shuffled(seed), halves) for seed in range(RANDOM_GROUPS)]
-    figures["min_specificity"] = true.specificity
-    figures["min_specificity_random_mean"] = float(np.mean([kept.specificity for kept in random]))
-    figures["kept_without_other"] = min(true.without_other)
-    worse = [min(kept.without_other) for kept in random]
-    figures["kept_without_other_random_mean"] = float(np.mean(worse))
-    return figures
-
-
-def scrubs(neurons: Neurons, groups: Groups, scores: np.ndarray, solution: ClueSolution) -> Figures:
-    """Returns the published scrub at every noise, and with any image as donor."""
-    figures: Figures = {}
-    both = groups.both
-    outcomes = {
-        f"{noise:g}": scrub_near(neurons, both, scores, noise, DRAWS) for noise in solution.noises
-    }
-    outcomes["random"] = scrub_random(neurons, both, DRAWS)
-    for name, outcome in outcomes.items():
-        figures[f"scrub_{name}"] = outcome.kept
-        figures[f"scrub_{name}_std"] = outcome.kept_std
-        figures[f"scrub_{name}_logit_error"] = outcome.logit_error
-    return figures
-
-
-def armwise(
-    neurons: Neurons, groups: Groups, halves: Halves, relevant: DonorRule
-) -> tuple[Figures, np.ndarray]:
-    """Returns the arm-wise scrub of true, swapped and random groups; and each random outcome."""
-    true = scrub_armwise(neurons, groups, halves, DRAWS, relevant)
-    swapped = scrub_armwise(neurons, groups.swapped, halves, DRAWS, relevant)
-    alone = scrub_armwise(neurons, groups, halves, DRAWS)
-    random = np.array(
-        [
-            scrub_armwise(neurons, groups.shuffled(seed), halves, 1, relevant).kept
-            for seed in range(RANDOM_GROUPS)
-        ]
-    )
-    figures: Figures = {
-        "armwise_true": true.kept,
-        "armwise_true_std": true.kept_std,
-        "armwise_true_logit_error": true.logit_error,
-        "armwise_random_mean": float(random.mean()),
-        "armwise_random_std": float(random.std(ddof=1)),
-        "armwise_random_max": float(random.max()),
-        "armwise_swapped": swapped.kept,
-        "armwise_irrelevant_only": alone.kept,
-    }
-    return figures, random
-
-
-def recovered(recovery: Recovery, clue: np.ndarray, solution: ClueSolution) -> Figures:
-    """Returns what the search without the hint found, and how it compares with the hint."""
-    order, correlation = recovery.ranking
-    pixels = np.corrcoef(recovery.template.reshape(-1), clue.reshape(-1))
-    first, second = correlation[order[:2]]
-    figures = {
-        "recovered_clue_index": recovery.clue,
-        "recovered_clue_correlation": float(first),
-        "recovered_clue_margin": float(first - second),
-        "recovered_true_clue_rank": recovery.ranking.rank_of(solution.clue_index),
-        "recovered_template_correlation": float(pixels[0, 1]),
-        "recovered_template_agreement": recovery.template_band.agreement,
-        "recovered_band_agreement": recovery.band.agreement,
-        "recovered_band_low": recovery.band.low,
-        "recovered_band_high": recovery.band.high,
-    }
-    figures |= {f"recovered_{m}_agreement": b.agreement for m, b in recovery.bands.items()}
-    if recovery.baseline is not None:
-        figures["baseline_clue_index"] = int(recovery.baseline.order[0])
-        figures["baseline_true_clue_rank"] = recovery.baseline.rank_of(solution.clue_index)
-    return figures
-
-
-SHAPE = (28, 28)
-
-
-@dataclass(frozen=True)
-class CnnExplanation:
-    """What was found; `figures` in shares of 0..1, the arrays to draw."""
-
-    figures: Figures
-    neurons: Neurons
-    scores: Float[np.ndarray, "n"]
-    detectors: Detectors
-    differences: dict[str, Float[np.ndarray, "n"]]
-    """Logit differences: "clean", "zero_anti1", "zero_one", "zero_both"."""
-    random_armwise: Float[np.ndarray, "draws"]
-    """The arm-wise scrub's outcome for each random partition."""
-    recovery: Recovery
-    clue: UInt8[np.ndarray, "h w"]
-    neuron_images: Float[np.ndarray, "d h w"]
-    """For each neuron, an image that drives it."""
-    direction_images: Float[np.ndarray, "3 h w"]
-    """Images that drive the left arm, the right, and logit 1 - logit 0."""
-
-
-def explain_cnn(
-    challenge: Challenge,
-    params: Params,
-    control_networks: Mapping[str, Params],
-) -> CnnExplanation:
-    """Explains a network of challenge 1.
-
-    Args:
-      challenge: Challenge 1.
-      params: The network.
-      control_networks: Name -> a network that was not trained on the challenge.
-
-    Raises:
-      InputError: if nothing can be said of the network: it does not respond to its input.
-    """
-    solution = challenge.solution
-    assert isinstance(solution, ClueSolution)
-    images = challenge.inputs[: solution.images]
-    digits = challenge.digits
-    assert digits is not None
-    clue = images[solution.clue_index]
-    moments = pixel_moments(images)
-    scores = similarity(images, clue)
-    network = Network(challenge.model, params)
-    neurons = observe(network, images)
-    if np.ptp(neurons.activations, axis=0).max() == 0:
-        raise InputError("this network's neurons do the same on every image: nothing to explain")
-    detectors = find_detectors(neurons, scores, solution)
-    groups = detectors.groups
-    halves = halve(scores, best_band(scores, neurons.labels))
-    differences = ablations(neurons, groups)
-    figures = structure(neurons, detectors)
-    figures |= bands(neurons, images, clue)
-    for name, values in differences.items():
-        figures[f"{name}_median"] = float(np.median(values))
-        figures[f"{name}_mean"] = float(values.mean())
-    figures |= contributions(differences, neurons.labels)
-    figures |= minima(neurons, groups, halves)
-    figures |= scrubs(neurons, groups, scores, solution)
-    by_arms, random_armwise = armwise(neurons, groups, halves, near(scores, solution.control_noise))
-    figures |= by_arms
-    recovery = recover(images, moments, neurons.activations, neurons.labels)
-    figures |= recovered(recovery, clue, solution)
-    figures |= other_features(neurons, groups, scores, images, digits, solution)
-    figures |= next_image(neurons, groups, recovery.ranking, images, solution)
-    for name, control in control_networks.items():
-        found = other_network(Network(challenge.model, control), images, moments, scores, solution)
-        figures |= {f"control_{name}_{key}": value for key, value in found.items()}
-    towards_1 = logit_difference_direction(
-        lambda activations: network.run(clue, at(SITE, patch(activations)))[0],
-        neurons.activations[:100],
-    )
-    figures["live_neurons_towards_1"] = float((towards_1[~neurons.dead] > 0).mean())
-    neuron_images, direction_images = _visualise(network, detectors, towards_1)
-    clean = differences.pop("logit_diff")
-    return CnnExplanation(
-        figures, neurons, scores, detectors, {"clean": clean, **differences}, random_armwise,
-        recovery, clue, neuron_images, direction_images,
-    )  # fmt: skip
+    return {table.ON_CONTROL_NETWORK[name, metric].key: value for metric, value in values.items()}
 
 
 def _visualise(
-    network: Network, detectors: Detectors, towards_1: np.ndarray
+    network: Network, detectors: Detectors, towards_1: np.ndarray, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Images that drive each neuron, the two arms and the logit difference.
+    """Find images that drive each neuron, and images that drive the arms and the logit difference.
 
-    All before the ReLU: after it, neurons that do not fire at the start give no gradient.
+    The objectives are activations before the ReLU: after it, a neuron that does not fire at the
+    start has no gradient.
     """
     arms = detectors.arms.directions @ detectors.plane.components[:2]
     objectives = np.stack([*np.eye(len(towards_1)), *arms, towards_1])
-    images, _ = visualise(network, "fc1.pre", objectives, SHAPE, jax.random.key(0))
+    images, _ = visualise(network, "fc1.pre", objectives, shape, jax.random.key(0))
     return images[:-3], images[-3:]

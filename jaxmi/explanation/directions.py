@@ -5,50 +5,10 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float
 
 from jaxmi.errors import InputError
 from jaxmi.types import Array
-
-
-class Band(NamedTuple):
-    """Scores low <= score < high, which are labelled 0."""
-
-    low: float
-    """-inf if the band is open below."""
-    high: float
-    """inf if it is open above."""
-    agreement: float
-    """The share of examples whose label this gives, in 0..1."""
-
-
-def best_band(scores: Real[np.ndarray, "n"], labels: Int[np.ndarray, "n"]) -> Band:
-    """Finds the band by which a score agrees best with labels, exactly, among all bands.
-
-    Edges lie on scores that occur, or at infinity. Of bands that agree equally, the one that ends
-    first and begins first. Even a score that says nothing agrees with the share of the more
-    frequent label: compare with `best_band` of a permuted score.
-
-    Args:
-      scores: One per example.
-      labels: 0 or 1.
-
-    Raises:
-      InputError: if there is no example, or a score is not a number.
-    """
-    if len(scores) == 0:
-        raise InputError("no band through no example")
-    if np.isnan(scores).any():
-        raise InputError("a score is not a number")
-    values, group = np.unique(scores, return_inverse=True)
-    # What it gains to label 0 all examples below each value: +1 for a 0, -1 for a 1.
-    gains = np.bincount(group, weights=1 - 2 * labels)
-    gain = np.concatenate([[0.0], np.cumsum(gains)])
-    high = int(np.argmax(gain - np.minimum.accumulate(gain)))
-    low = int(np.argmin(gain[: high + 1]))
-    edges = np.concatenate([[-np.inf], values[1:].astype(np.float64), [np.inf]])
-    right = labels.sum() + gain[high] - gain[low]
-    return Band(float(edges[low]), float(edges[high]), float(right / len(labels)))
 
 
 class Pca(NamedTuple):

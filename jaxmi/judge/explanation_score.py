@@ -7,13 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmi import notebook
+from jaxmi.explanation import verdicts
 from jaxmi.explanation.scrub import Outcome
-
-ENOUGH = 0.90
-"""Least share of labels kept for an explanation to hold."""
-
-MARGIN = 0.05
-"""Least difference between the share of labels kept and that under the best control."""
+from jaxmi.explanation.verdicts import ENOUGH, HOLDS, MARGIN, NOT_SHOWN
 
 LEAST = 0.01
 """A claim is empty if fewer inputs are resampled; and so is a claim that nothing matters, if its
@@ -28,7 +24,8 @@ RULE = (
 )
 """The rule from which the verdict follows, for people who read the score."""
 
-COMPLETE, HOLDS, IN_PART, NOT_SHOWN, EMPTY = "complete", "holds", "in part", "not shown", "empty"
+COMPLETE, EMPTY = "complete", "empty"
+"""Grades that submitted explanations have beside the verdicts of `explanation.verdicts`."""
 
 
 class Trial(NamedTuple):
@@ -141,12 +138,13 @@ class ExplanationScore:
 
     @property
     def grade(self) -> str:
-        """`COMPLETE`, `HOLDS`, `IN_PART`, `NOT_SHOWN` or `EMPTY`, by `RULE`."""
+        """`COMPLETE`, `EMPTY`, or a verdict of `explanation.verdicts`, by `RULE`."""
         if not self.counted:
             return EMPTY
-        grade = _grade(self.together.as_is.kept_of_moved, self.controls(rest=False))
-        rest = _grade(self.together.resampled.kept_of_moved, self.controls(rest=True))
-        return COMPLETE if grade == rest == HOLDS else grade
+        best, best_resampled = (max(self.controls(rest).values()) for rest in (False, True))
+        grade = verdicts.verdict(self.together.as_is.kept_of_moved, best)
+        resampled = verdicts.verdict(self.together.resampled.kept_of_moved, best_resampled)
+        return COMPLETE if grade == resampled == HOLDS else grade
 
     @property
     def readouts(self) -> tuple[str, ...]:
@@ -230,12 +228,6 @@ class ExplanationScore:
             rows.append((f"random components, {name}", as_is, rest, drawn))
         rows.append(("chance", f"{self.chance:.1%}", f"{self.chance:.1%}", ""))
         return rows
-
-
-def _grade(kept: float, controls: Mapping[str, float]) -> str:
-    if kept - max(controls.values()) < MARGIN:
-        return NOT_SHOWN
-    return HOLDS if kept >= ENOUGH else IN_PART
 
 
 def _best(controls: Mapping[str, float]) -> str:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Integer, Num, UInt8
 
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
+from jaxmi.programs.bands import best_band
 from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.evaluate import EvaluationError, label
 from jaxmi.programs.sample import sample_program
@@ -99,19 +100,9 @@ def draw_fair(
     )
 
 
-def best_band(score: Num[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
-    """Return the best accuracy of a rule on one number: label 1 within a band, or outside it.
-
-    A band may be open to one side, so thresholds are included.
-    """
-    _, groups = np.unique(score, return_inverse=True)
-    gains = np.bincount(groups.reshape(-1), np.where(labels, 1, -1))
-    sums = np.concatenate([[0], np.cumsum(gains)])
-    # Label 1 within a band gains the difference of the sums at its end and at its start.
-    inside = (sums - np.minimum.accumulate(sums)).max()
-    outside = (np.maximum.accumulate(sums) - sums).max()
-    ones = int(labels.sum())
-    return float(max(len(labels) - ones + inside, ones + outside) / len(labels))
+def band_accuracy(score: Num[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) -> float:
+    """Return the best accuracy of a rule that sees one number: 1 within a band, or 1 outside it."""
+    return max(best_band(score, labels).agreement, best_band(score, ~labels).agreement)
 
 
 def tree_accuracy(
@@ -169,9 +160,9 @@ def _one_number(candidate: Candidate) -> float:
 def _one_threshold(candidate: Candidate) -> float:
     """Return the best accuracy of a band on one simple number."""
     if isinstance(candidate.domain, ImageDomain):
-        return best_band(candidate.domain.call("mean", (None,)), candidate.labels)
+        return band_accuracy(candidate.domain.call("mean", (None,)), candidate.labels)
     x, y = np.indices(candidate.domain.shape).reshape(2, -1)
-    return max(best_band(score, candidate.labels) for score in (x, y, x + y, x - y, x * y))
+    return max(band_accuracy(score, candidate.labels) for score in (x, y, x + y, x - y, x * y))
 
 
 def _tree(candidate: Candidate) -> float:

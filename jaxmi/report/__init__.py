@@ -1,1 +1,1 @@
-"""Figures: from results to pictures."""
+"""Results as figures, pages and tables."""

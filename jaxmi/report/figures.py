@@ -1,4 +1,4 @@
-"""Results -> figures. Nothing is computed here, nothing is shown: save what is returned."""
+"""Figures of challenges, runs and benchmarks. They are returned: nothing is saved or shown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,12 +23,12 @@ def label_maps(
     is_train: Bool[np.ndarray, "p p"],
     name: str,
 ) -> Figure:
-    """Draws challenge 2's true labels, a network's labels, and where they differ.
+    """Draw challenge 2's true labels, a network's labels, and where they differ.
 
     Args:
       truth: True labels, row = x.
-      learned: The network's labels; anything but 0 and 1 is drawn as a mistake.
-      is_train: The pairs that were trained on.
+      learned: The network's labels; a label other than 0 and 1 is drawn as a mistake.
+      is_train: A mask of the training pairs.
       name: What to call the network.
     """
     wrong = truth != learned
@@ -70,7 +70,7 @@ def distance_figure(
     band: tuple[int, int],
     name: str,
 ) -> Figure:
-    """Draws challenge 1: the clue, sample images per label, and distances with the errors.
+    """Draw challenge 1: the clue, sample images per label, and distances with the errors.
 
     Args:
       images: The test images.
@@ -124,7 +124,7 @@ def distance_figure(
 def learning_curves(
     curves: Mapping[int, Sequence[Point]], published_test: float, title: str
 ) -> Figure:
-    """Draws accuracy and loss over steps, a thin line per seed and the median over seeds.
+    """Draw accuracy and loss over steps, a thin line per seed and the median over seeds.
 
     Args:
       curves: Seed -> points with "step", "loss" and "train_accuracy", "test_accuracy", ...
@@ -167,7 +167,7 @@ def learning_curves(
 
 
 def label_pair(truth: Int[np.ndarray, "p p"], learned: Int[np.ndarray, "p p"]) -> Figure:
-    """Draws challenge 2's true labels beside a network's, label 1 white, as the post showed them.
+    """Draw challenge 2's true labels beside a network's, label 1 white, as the post showed them.
 
     Args:
       truth: True labels, row = x.
@@ -184,7 +184,7 @@ def label_pair(truth: Int[np.ndarray, "p p"], learned: Int[np.ndarray, "p p"]) -
 
 
 def clue_image(clue: UInt8[np.ndarray, "28 28"]) -> Figure:
-    """Draws challenge 1's clue image, as the post showed it."""
+    """Draw challenge 1's clue image, as the post showed it."""
     figure = Figure(figsize=(3, 3), layout="constrained")
     axes = figure.subplots()
     axes.imshow(clue, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
@@ -193,11 +193,11 @@ def clue_image(clue: UInt8[np.ndarray, "28 28"]) -> Figure:
 
 
 def seconds_per_seed(measured: Mapping[str, Mapping[int, float]], devices: int) -> Figure:
-    """Draws what a seed costs against how many are trained.
+    """Draw the seconds per seed against the number of seeds that are trained together.
 
     Args:
       measured: Challenge title -> number of seeds -> seconds per seed.
-      devices: How many devices they were trained on.
+      devices: The number of devices.
     """
     figure = Figure(figsize=(6.4, 4.2), layout="constrained")
     axes = figure.subplots()

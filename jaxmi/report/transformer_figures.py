@@ -1,35 +1,36 @@
-"""The explanation of a transformer as figures. It computes nothing but what a drawing needs."""
+"""Figures of a transformer's explanation; only what a drawing needs is computed here."""
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.explanation import transformer_metrics as table
 from jaxmi.explanation.transformer_evidence import Filters, Stream
-from jaxmi.explanation.transformer_solution import QUADRANTS, RUNS, TransformerExplanation
+from jaxmi.explanation.transformer_solution import TransformerExplanation
 from jaxmi.report.figures import LABELS
 
 LABEL_COLOURS = ("#b39b5e", "#2f5d8a")
 """Label 0, label 1."""
 RUN_COLOURS = {"full": "#2f5d8a", "fixed": "#8fb3d1"}
-RUN_NAMES = {"full": "attention as it is", "fixed": "attention fixed to its mean"}
 GREY = "#888888"
 SIDE_COLOURS = ("#d1352b", "#4f9a57")
 """Alpha's side, beta's."""
 
 
-def attention(found: TransformerExplanation) -> Figure:
-    """Draws each head's pattern at the last position, and how much it varies over inputs."""
+def attention(explanation: TransformerExplanation) -> Figure:
+    """Draw each head's pattern at the last position, and how much it varies over inputs."""
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
-    heads = np.arange(len(found.attention.mean))
+    heads = np.arange(len(explanation.attention.mean))
     for i, (key, colour) in enumerate(
         zip(("x", "y", "last token"), ("#2f5d8a", "#e0a526", GREY), strict=True)
     ):
         left.bar(
             heads + 0.27 * (i - 1),
-            found.attention.mean[:, i],
+            explanation.attention.mean[:, i],
             0.25,
-            yerr=found.attention.std[:, i],
+            yerr=explanation.attention.std[:, i],
             color=colour,
             label=f"to {key}",
             error_kw={"linewidth": 1},
@@ -39,7 +40,7 @@ def attention(found: TransformerExplanation) -> Figure:
     left.set_ylabel("attention")
     left.set_title("mean over all pairs, with standard deviation", fontsize=10)
     left.legend(fontsize=8)
-    lost = 100 * (1 - found.attention.kept_if_fixed)
+    lost = 100 * (1 - explanation.attention.kept_if_fixed)
     bars = right.bar(heads, lost, color=RUN_COLOURS["full"])
     right.bar_label(bars, fmt="%.1f", fontsize=8)
     right.set_xticks(heads)
@@ -49,14 +50,14 @@ def attention(found: TransformerExplanation) -> Figure:
     return figure
 
 
-def plane(found: TransformerExplanation) -> Figure:
-    """Draws the residual stream in the plane of two principal components, with the two sides."""
+def plane(explanation: TransformerExplanation) -> Figure:
+    """Draw the residual stream in the plane of two principal components, with the two sides."""
     figure = Figure(figsize=(11, 5), layout="constrained")
-    for axes, run in zip(figure.subplots(1, 2), RUNS, strict=True):
-        filters, stream = found.filters[run], found.streams[run]
+    for axes, run in zip(figure.subplots(1, 2), table.RUNS, strict=True):
+        filters, stream = explanation.filters[run], explanation.streams[run]
         _scatter(axes, filters, stream)
         agreement = filters.boundary.agreement
-        axes.set_title(f"{RUN_NAMES[run]}: both sides agree on {agreement:.1%}", fontsize=10)
+        axes.set_title(f"{table.RUNS[run]}: both sides agree on {agreement:.1%}", fontsize=10)
         shares = filters.basis.variance_shares
         axes.set_xlabel(f"first principal component ({shares[0]:.1%})")
         axes.set_ylabel(f"second ({shares[1]:.1%})")
@@ -82,63 +83,73 @@ def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
     axes.legend(fontsize=8, markerscale=3)
 
 
-def filters(found: TransformerExplanation, truth: np.ndarray) -> Figure:
-    """Draws both filters over the domain, their AND, the network's labels, and the true ones."""
+def filters(explanation: TransformerExplanation, challenge: Challenge) -> Figure:
+    """Draw both filters over the domain, their AND, the network's labels, and the true labels."""
     figure = Figure(figsize=(13, 6), layout="constrained")
-    grid = figure.subplots(2, 5, sharex=True, sharey=True)
-    p = round(len(truth) ** 0.5)
-    for row, run in zip(grid, RUNS, strict=True):
-        chosen = found.filters[run]
-        strengths = chosen.points @ chosen.boundary.normals.T - chosen.boundary.thresholds
+    panels = figure.subplots(2, 5, sharex=True, sharey=True)
+    for row, run in zip(panels, table.RUNS, strict=True):
+        filters = explanation.filters[run]
+        strengths = filters.points @ filters.boundary.normals.T - filters.boundary.thresholds
         for axes, name, strength in zip(row, ("alpha", "beta"), strengths.T, strict=False):
             limit = np.percentile(np.abs(strength), 99)
-            table = strength.reshape(p, p)
-            axes.imshow(table, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+            grid = challenge.as_table(strength)
+            axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
             axes.set_title(f"{name} (passed where blue)", fontsize=9)
         for axes, name, labels in zip(
             row[2:],
             ("alpha AND beta", "the network", "ground truth"),
-            (chosen.passed.all(axis=1), found.streams[run].labels, truth),
+            (
+                np.asarray(filters.passed.all(axis=1)),
+                explanation.streams[run].labels,
+                challenge.labels,
+            ),
             strict=True,
         ):
-            axes.imshow(labels.reshape(p, p), cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
+            grid = challenge.as_table(labels)
+            axes.imshow(grid, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
             axes.set_title(name, fontsize=9)
-        row[0].set_ylabel(f"{RUN_NAMES[run]}\nx")
-    for axes in grid[-1]:
+        row[0].set_ylabel(f"{table.RUNS[run]}\nx")
+    for axes in panels[-1]:
         axes.set_xlabel("y")
     return figure
 
 
-def scrubs(found: TransformerExplanation) -> Figure:
-    """Draws every row of scrubbing for both runs, with what turned sides keep."""
+def scrubs(explanation: TransformerExplanation) -> Figure:
+    """Draw what every row of scrubbing keeps in both runs, with what turned sides keep."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(found.rows))
-    for shift, run in zip((-0.2, 0.2), RUNS, strict=True):
-        values = [100 * row[run] for row in found.rows.values()]
-        bars = axes.bar(places + shift, values, 0.38, color=RUN_COLOURS[run], label=RUN_NAMES[run])
-        axes.bar_label(bars, fmt="%.0f", fontsize=8)
-    for key, name, style in (
-        ("control_wrong_sides_scrub_1_2_3a_3b", "the last row, sides turned", "--"),
-        ("chance", "labels drawn by their shares", ":"),
+    bars = {"baseline": table.BASELINE, "goal": table.GOAL} | {
+        row: {run: scrub.kept for run, scrub in scrubs.items()}
+        for row, scrubs in table.SCRUBS.items()
+    }
+    places = np.arange(len(bars))
+    for shift, run in zip((-0.2, 0.2), table.RUNS, strict=True):
+        values = [100 * explanation.metrics[by_run[run].key] for by_run in bars.values()]
+        drawn = axes.bar(
+            places + shift, values, 0.38, color=RUN_COLOURS[run], label=table.RUNS[run]
+        )
+        axes.bar_label(drawn, fmt="%.0f", fontsize=8)
+    for metric, name, style in (
+        (table.TURNED_MEAN["1+2+3a+3b"], "the last row, sides turned", "--"),
+        (table.CHANCE, "labels drawn by their shares", ":"),
     ):
-        value = 100 * found.figures[key]
+        value = 100 * explanation.metrics[metric.key]
         axes.axhline(value, color=GREY, linestyle=style, linewidth=1, label=name)
-    axes.set_xticks(places, list(found.rows), rotation=25)
+    axes.set_xticks(places, list(bars), rotation=25)
     axes.set_ylabel("the full network's labels kept, %")
     axes.set_ylim(0, 128)
     axes.legend(fontsize=8, ncols=2, loc="upper center")
     return figure
 
 
-def mlp(found: TransformerExplanation) -> Figure:
-    """Draws what reaches the logit difference past the MLP and through it, by quadrant."""
+def mlp(explanation: TransformerExplanation) -> Figure:
+    """Draw the mean logit difference past the MLP and through it, in each quadrant."""
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     axes = figure.subplots()
-    places = np.arange(len(QUADRANTS))
+    places = np.arange(len(table.QUADRANTS))
     for shift, values, name, colour in zip(
         (-0.2, 0.2),
-        found.quadrants,
+        explanation.quadrants,
         ("past the MLP", "through the MLP"),
         ("#c9d3de", "#2f5d8a"),
         strict=True,
@@ -147,7 +158,7 @@ def mlp(found: TransformerExplanation) -> Figure:
         axes.bar_label(bars, fmt="%.1f", fontsize=8)
     axes.axhline(0, color=GREY, linewidth=0.8)
     sides = {"T": "passed", "F": "failed"}
-    axes.set_xticks(places, [f"alpha {sides[q[0]]}\nbeta {sides[q[1]]}" for q in QUADRANTS])
+    axes.set_xticks(places, [f"alpha {sides[q[0]]}\nbeta {sides[q[1]]}" for q in table.QUADRANTS])
     axes.set_ylabel("mean logit 1 - logit 0")
     axes.margins(y=0.15)
     axes.legend(fontsize=8)

@@ -1,220 +1,184 @@
-"""The report on a transformer: the claim, the evidence, its controls, and what it does not show."""
+"""The report on a transformer: the claim, the evidence with its controls, what is not shown."""
+
+from collections.abc import Mapping
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.explanation.transformer_solution import (
-    CONTROL_DRAWS,
-    LEADING,
-    TransformerExplanation,
-    figure_of,
-)
+from jaxmi.explanation import transformer_metrics as table
+from jaxmi.explanation.metrics import Metric
+from jaxmi.explanation.transformer_solution import TransformerExplanation
+from jaxmi.explanation.verdicts import verdict
 from jaxmi.report import transformer_figures as draw
-from jaxmi.report.page import Page, Row, Section, png, verdict
+from jaxmi.report.page import Page, Section, png
 
-CLAIM = """The embeddings do the work. Attention hardly varies; it adds to the last position's
-residual stream one vector for x and one for y. Two directions of the sum, the filters alpha and
-beta, decide: the label is 1 where both exceed a threshold. The MLP turns this AND into logits."""
+CLAIM = """The embeddings do the work. Attention hardly varies; it adds one vector for x and one
+vector for y to the last position's residual stream. Two directions of the sum, the filters alpha
+and beta, decide: the label is 1 where both exceed a threshold. The MLP turns this AND into
+logits."""
 
-NOT_SHOWN = """What program the filters implement. They are tables over x and y; that they agree
-with the labels says nothing of x squared or of any bar, and the published solution did not find the
-program.
+NOT_SHOWN = """Which program the filters implement. They are tables over x and y. That they agree
+with the labels is no evidence for any term of the program, such as x squared, and the published
+solution did not find the program.
 
-That the plane is the network's own. It is the plane of most variance, and the two sides were fit to
-the network's labels; a fit with four numbers can agree with much by itself. The rows of scrubbing
-are the test, random planes and turned sides their controls.
+That the network itself uses this plane. It is the plane of most variance, and the two sides were
+fit to the network's labels; a fit with four numbers can agree with many labels by itself. The rows
+of scrubbing are the test; random planes and turned sides are their controls.
 
-What the other positions do: nothing is read there."""
-
-ROWS = {
-    "baseline": "the run itself",
-    "goal": "the two filters alone",
-    "1": "1: all but the plane from any pair",
-    "1*": "1*: all but the plane and one more dimension",
-    "2": "2: alpha from pairs that pass it alike, beta too",
-    "3a": "3a: alpha from any pair, where beta fails",
-    "3b": "3b: beta from any pair, where alpha fails",
-}
-IN_LEADING = f"best of {CONTROL_DRAWS} random planes of the first {LEADING} components"
-WORDS = {"full": "attention as it is", "fixed": "attention fixed"}
+What the other positions do. Nothing is read there."""
 
 
 def transformer_page(
-    found: TransformerExplanation, challenge: Challenge, name: str, command: str
+    explanation: TransformerExplanation, challenge: Challenge, name: str, command: str
 ) -> Page:
-    """Puts the report together; figures are drawn here."""
-    f, sizes = found.figures, challenge.model_config
+    """Assemble the report on a network of challenge 2, and draw its figures.
+
+    Args:
+      explanation: The network's explanation.
+      challenge: Challenge 2.
+      name: What to call the network.
+      command: The command that makes the report.
+    """
+    metrics, sizes = explanation.metrics, challenge.model_config
     return Page(
         title=f"{challenge.title}: an explanation of {name}",
         subtitle=f"""One block, no LayerNorm, width {sizes["d_model"]}, {sizes["n_heads"]} heads of
-            {sizes["d_head"]}, {sizes["d_mlp"]:,} ReLU neurons. It gives {f["accuracy"]:.2%} of all
-            {len(challenge.labels):,} pairs their true label, and labels {f["label1_share"]:.1%} of
-            them 1. All figures below are about its own labels: logit 1 against logit 0 at the last
-            position.""",
+            {sizes["d_head"]}, {sizes["d_mlp"]:,} ReLU neurons. The network predicts the true label
+            of {metrics[table.ACCURACY.key]:.2%} of all {len(challenge.labels):,} pairs, and label 1
+            for {metrics[table.LABEL1_SHARE.key]:.1%} of them. Everything below is about the
+            network's own labels: logit 1 against logit 0 at the last position.""",
         claim=CLAIM,
         sections=(
-            _attention(found),
-            _filters(found, challenge),
-            _plane(found),
-            _sides(found),
-            _mlp(found),
+            _attention(explanation),
+            _filters(explanation, challenge),
+            _plane(explanation),
+            _sides(explanation),
+            _mlp(explanation),
             _untrained(),
         ),
         not_shown=NOT_SHOWN,
         command=command,
-        values=f,
-        published=challenge.solution.figures,
+        metrics=metrics,
     )
 
 
-def _both_runs(key: str, words: str, control: str | None = None, label: str = "") -> list[Row]:
-    """A row for either run; the control is the full run's."""
-    return [
-        Row(f"{words}, {WORDS['full']}", f"full_{key}", control, label),
-        Row(f"{words}, {WORDS['fixed']}", f"fixed_{key}"),
-    ]
+def _in_both(*metrics: Mapping[str, Metric]) -> list[Metric]:
+    """Return each metric's rows for either run."""
+    return [by_run[run] for by_run in metrics for run in table.RUNS]
 
 
-def _elsewhere(key: str, words: str) -> list[Row]:
-    """Rows for what the same gives in planes that hold little of the variance."""
-    planes = {
-        "random_plane": "random planes of all dimensions",
-        "random_dims": "pairs of components from the third on",
-    }
-    return [
-        Row(f"{words}, in {plane}, mean", f"control_{name}_{key}") for name, plane in planes.items()
-    ]
+def _elsewhere(by_plane: Mapping[str, Metric]) -> list[Metric]:
+    """Return rows for the same metric in planes that hold little of the variance."""
+    return [by_plane[plane] for plane in ("random_plane", "random_dims")]
 
 
-def _attention(found: TransformerExplanation) -> Section:
-    kept, constant = found.figures["fixed_baseline"], found.figures["constant_answer"]
+def _attention(explanation: TransformerExplanation) -> Section:
+    kept, constant = (
+        explanation.metrics[metric.key] for metric in (table.BASELINE["fixed"], table.CONSTANT)
+    )
     return Section(
         "The labels survive fixed attention",
         """Every head's pattern at the last position is set to its mean over all pairs. If attention
-        did nothing but add up, the labels would stay. That they do is no evidence of a mechanism:
-        see the untrained network below. That they do not is evidence against one.""",
-        png(attention=draw.attention(found)),
+        only added up embeddings, the labels would be kept. That they are kept is no evidence of a
+        mechanism: see the untrained network below. That they are not kept is evidence against
+        one.""",
+        png(attention=draw.attention(explanation)),
         (
-            Row(
-                "labels kept, all heads fixed",
-                "fixed_baseline",
-                "constant_answer",
-                "one class always",
-            ),
-            Row("true labels, attention as it is", "accuracy"),
-            Row("true labels, attention fixed", "fixed_accuracy"),
+            table.BASELINE["fixed"],
+            table.ACCURACY,
+            table.FIXED_ACCURACY,
             *(
-                Row(f"head {h}: {words}", f"attention_head{h}_{key}")
-                for h in range(len(found.attention.mean))
-                for key, words in (
-                    ("x_std", "standard deviation of its attention to x"),
-                    ("kept_if_fixed", "labels kept with it alone fixed"),
-                )
+                metric
+                for head in range(len(explanation.attention.mean))
+                for metric in (table.ATTENTION[head, "x", "std"], table.KEPT_IF_FIXED[head])
             ),
         ),
         verdict(kept, constant),
-        f"{kept:.1%} of labels kept; one class always {constant:.1%}",
+        f"{kept:.1%} of labels kept; predicting one class throughout {constant:.1%}",
     )
 
 
-def _filters(found: TransformerExplanation, challenge: Challenge) -> Section:
-    control = "control_leading_plane_filters_agreement_max"
-    value, random = found.figures["full_filters_agreement"], found.figures[control]
+def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Section:
+    value = explanation.metrics[table.FILTERS_AGREEMENT["full"].key]
+    random = explanation.metrics[table.PLANE_AGREEMENT_MAX["leading_plane"].key]
     return Section(
         "Two straight sides in a plane give the label",
         """The residual stream before the MLP at the last position, on its first two principal
         components. Two half-planes are fit so that a pair is in both where its label is 1.
 
         Below them: how strongly each pair passes either filter, row x, column y.""",
-        png(plane=draw.plane(found), filters=draw.filters(found, challenge.labels)),
+        png(plane=draw.plane(explanation), filters=draw.filters(explanation, challenge)),
         (
-            *_both_runs("filters_agreement", "both filters, the run's labels", control, IN_LEADING),
-            *_both_runs("goal", "both filters, the full network's"),
-            *_elsewhere("filters_agreement", "both filters, the full run's labels"),
-            *_both_runs("alpha_share", "pairs that pass alpha"),
-            *_both_runs("beta_share", "pairs that pass beta"),
-            *_both_runs("pca_variance_1", "first principal component, share of variance"),
-            *_both_runs("pca_variance_2", "second"),
-            *_both_runs("pca_variance_3", "third"),
-            *_both_runs("probe_resid_mid", "one straight side in all dimensions, held-out pairs"),
+            *_in_both(table.FILTERS_AGREEMENT, table.GOAL),
+            *_elsewhere(table.PLANE_AGREEMENT_MEAN),
+            *_in_both(table.ALPHA_SHARE, table.BETA_SHARE, *table.VARIANCES, table.PROBE),
         ),
         verdict(value, random),
-        f"{value:.1%} of labels; {IN_LEADING} {random:.1%}",
+        f"{value:.1%} of labels; {table.IN_LEADING} {random:.1%}",
     )
 
 
-def _plane(found: TransformerExplanation) -> Section:
-    control = "control_leading_plane_scrub_1_max"
-    value, random = found.figures["full_scrub_1"], found.figures[control]
+def _plane(explanation: TransformerExplanation) -> Section:
+    value = explanation.metrics[table.SCRUBS["1"]["full"].kept.key]
+    random = explanation.metrics[table.PLANE_SCRUB_MAX["leading_plane"].key]
     return Section(
         "Nothing but the plane matters",
         "Causal scrubbing: all other dimensions of the residual stream come from another pair.",
         {},
-        (
-            *_both_runs(figure_of("1"), ROWS["1"], control, IN_LEADING),
-            *_both_runs(figure_of("1*"), ROWS["1*"]),
-            *_elsewhere("scrub_1", "1"),
-        ),
+        [
+            *(table.SCRUBS[row][run].kept for row in ("1", "1*") for run in table.RUNS),
+            *_elsewhere(table.PLANE_SCRUB_MEAN),
+        ],
         verdict(value, random),
-        f"{value:.1%} of labels kept; {IN_LEADING} {random:.1%}",
+        f"{value:.1%} of labels kept; {table.IN_LEADING} {random:.1%}",
     )
 
 
-def _sides(found: TransformerExplanation) -> Section:
-    value = found.figures["full_scrub_1_2_3a_3b"]
-    turned = found.figures["control_wrong_sides_scrub_1_2_3a_3b_max"]
+def _sides(explanation: TransformerExplanation) -> Section:
+    every_claim = "1+2+3a+3b"
+    value = explanation.metrics[table.SCRUBS[every_claim]["full"].kept.key]
+    turned = explanation.metrics[table.TURNED_MAX[every_claim].key]
     return Section(
         "Of the plane, only which sides are passed matters",
-        f"""Every row of the published table, all against the labels of the full network. In each,
-        coordinates come from other pairs that the claim calls the same; rows with + make claims in
-        turn. Every run is parted by its own thresholds (the published code parts the last row of
-        the full run by the fixed run's). The published percentages are drawn into pictures only, so
-        none stand here. The control turns both sides by a random angle in the same plane,
-        {CONTROL_DRAWS} times.""",
-        png(scrubs=draw.scrubs(found)),
+        f"""Every row of the published table, compared with the labels of the full network. In each
+        row, coordinates come from other pairs that the claim calls equal; rows with + make their
+        claims one after the other. Each run has its own thresholds (the published code takes the
+        fixed run's threshold for the last row of the full run). The published percentages are drawn
+        into pictures only, so none are shown here. The control turns both sides by a random angle
+        in the same plane, {table.CONTROL_DRAWS} times.""",
+        png(scrubs=draw.scrubs(explanation)),
         [
-            row
-            for name in found.rows
-            if name not in ("1", "1*")
-            for row in _both_runs(
-                figure_of(name),
-                ROWS.get(name, name),
-                f"control_wrong_sides_{figure_of(name)}",
-                "turned sides",
-            )
+            *_in_both(table.BASELINE, table.GOAL),
+            *(
+                scrubs[run].kept
+                for row, scrubs in table.SCRUBS.items()
+                if row not in ("1", "1*")
+                for run in table.RUNS
+            ),
         ],
         verdict(value, turned),
         f"{value:.1%} of labels kept with every claim at once; turned sides at best {turned:.1%}",
     )
 
 
-def _mlp(found: TransformerExplanation) -> Section:
-    constant = ("constant_answer", "one class always")
+def _mlp(explanation: TransformerExplanation) -> Section:
     return Section(
         "What the MLP adds",
-        """The logit difference is a sum of two parts: what the residual stream before the MLP gives
-        directly, and what the MLP adds. Means over the four quadrants that the filters make.
-        Without what the MLP says of this pair, the network may answer one class always:
-        compare.""",
-        png(mlp=draw.mlp(found)),
-        (
-            Row("labels kept without the MLP", "mlp_zero_kept", *constant),
-            Row("labels kept with the MLP's part at its mean", "mlp_mean_kept", *constant),
-            Row("labels kept with the direct part at its mean", "mlp_alone_kept", *constant),
-        ),
+        """The logit difference is a sum of two parts: the direct contribution of the residual
+        stream before the MLP, and the contribution of the MLP. The figure shows their means over
+        the four quadrants that the filters make. Without the MLP's contribution for the pair, the
+        network may predict one class throughout: compare with the control.""",
+        png(mlp=draw.mlp(explanation)),
+        (table.MLP_ZERO, table.MLP_MEAN, table.MLP_ALONE),
     )
 
 
 def _untrained() -> Section:
     return Section(
         "The same on an untrained network",
-        """As initialised, with a bias that makes half of its labels 1. It attends evenly and adds
-        embeddings up without having learnt to: so that its attention can be fixed is no evidence of
-        a mechanism.""",
-        {},
-        (
-            Row("labels kept with attention fixed", "fixed_baseline"),
-            Row("both filters, the run's labels", "full_filters_agreement"),
-            Row(ROWS["1"], "full_scrub_1"),
-            Row("1+2", "full_scrub_1_2"),
-        ),
-        networks={"this network": "", "untrained": "control_untrained_"},
+        """A network as initialised, with a bias that makes half of its labels 1. It attends evenly
+        and adds embeddings up without training. That attention can be fixed is therefore no
+        evidence of a mechanism.""",
+        comparison={
+            "this network": table.COMPARED,
+            "untrained": [table.ON_UNTRAINED[metric] for metric in table.COMPARED],
+        },
     )

@@ -16,7 +16,10 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.explanation import cnn_metrics as cnn
+from jaxmi.explanation import transformer_metrics as transformer
 from jaxmi.explanation.cnn_solution import explain_cnn
+from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.transformer_solution import explain_transformer
 from jaxmi.studies.bootstrap import estimate, estimate_share, median
 from jaxmi.studies.study import (
@@ -30,66 +33,71 @@ from jaxmi.studies.study import (
     original_recipe,
     plain,
 )
-from jaxmi.types import Figures
+from jaxmi.types import Metrics
 
 
 @dataclass(frozen=True)
 class Check:
-    """A comparison of a network's metric with a control or a number."""
+    """A comparison of a network's metric with a control or a number.
+
+    A check is not a verdict of `explanation.verdicts`. It asks for more than the control by any
+    margin, and for no minimum: the study's statistic is the share of networks that pass.
+    """
 
     name: str
     description: str
-    metric: str
-    control: str | int | float
+    metric: Metric
+    control: Metric | int | float
     """Another metric that it must exceed, or a number."""
     equal: bool = False
     """Whether it must equal the number instead."""
 
-    def holds(self, metrics: Figures) -> bool:
+    def holds(self, metrics: Metrics) -> bool:
         """Return whether a network passes."""
-        bar = metrics[self.control] if isinstance(self.control, str) else self.control
-        value = metrics[self.metric]
+        control = self.control
+        bar = metrics[control.key] if isinstance(control, Metric) else control
+        value = metrics[self.metric.key]
         return value == bar if self.equal else value > bar
 
 
 CHECKS = {
     "cnn": (
-        Check("detectors", "there are clue detectors", "neurons_right", 0),
-        Check("anti_detectors", "there are anti-clue detectors", "neurons_left", 0),
+        Check("detectors", "there are clue detectors", cnn.NEURONS_RIGHT, 0),
+        Check("anti_detectors", "there are anti-clue detectors", cnn.NEURONS_LEFT, 0),
         Check(
             "specific",
             "each half of the images needs its own group more than random groups, on average",
-            "kept_without_other",
-            "kept_without_other_random_mean",
+            cnn.KEPT_WITHOUT_OTHER,
+            cnn.KEPT_WITHOUT_OTHER_RANDOM,
         ),
         Check(
             "armwise",
             "arm-wise scrubbing keeps more with the true groups than with any of 30 random ones",
-            "armwise_true",
-            "armwise_random_max",
+            cnn.ARMWISE.kept,
+            cnn.ARMWISE_RANDOM_MAX,
         ),
         Check(
             "similarity",
             "scrubbing by similarity to the clue keeps more than by any of 30 other 1s",
-            "scrub_0.001",
-            "control_other_ones_scrub_max",
+            cnn.CONTROL_SCRUB,
+            cnn.OTHER_ONES_SCRUB_MAX,
         ),
         Check(
             "armwise_trained",
             "arm-wise scrubbing keeps more than in the same seed's network before training",
-            "armwise_true",
-            "control_untrained_armwise_true",
+            cnn.ARMWISE.kept,
+            cnn.ON_CONTROL_NETWORK["untrained", cnn.ARMWISE.kept],
         ),
         Check(
             "trained",
             "scrubbing by similarity keeps more than in the same seed's network before training",
-            "scrub_0.001",
-            "control_untrained_scrub_0.001",
+            cnn.CONTROL_SCRUB,
+            cnn.ON_CONTROL_NETWORK["untrained", cnn.CONTROL_SCRUB],
         ),
         Check(
             "clue",
             "the clue ranks first of all images without the hint",
-            "recovered_true_clue_rank",
+            cnn.FIT_CLUE_RANK,
             1,
             True,
         ),
@@ -98,72 +106,82 @@ CHECKS = {
         Check(
             "fixed_95",
             "fixing attention keeps more than 95 % of the labels",
-            "fixed_baseline",
+            transformer.BASELINE["fixed"],
             0.95,
         ),
         Check(
             "plane",
             "scrub 1 in the plane of most variance keeps more than in the best of 5 random planes",
-            "full_scrub_1",
-            "control_leading_plane_scrub_1_max",
+            transformer.SCRUBS["1"]["full"].kept,
+            transformer.PLANE_SCRUB_MAX["leading_plane"],
         ),
         Check(
             "filters",
             "two filters in that plane agree better than in the best of 5 random planes",
-            "full_filters_agreement",
-            "control_leading_plane_filters_agreement_max",
+            transformer.FILTERS_AGREEMENT["full"],
+            transformer.PLANE_AGREEMENT_MAX["leading_plane"],
         ),
         Check(
             "sides",
             "scrub 1+2 keeps more than with any of 5 pairs of turned sides",
-            "full_scrub_1_2",
-            "control_wrong_sides_scrub_1_2_max",
+            transformer.SCRUBS["1+2"]["full"].kept,
+            transformer.TURNED_MAX["1+2"],
         ),
         Check(
-            "goal_95", "the two filters alone give more than 95 % of the labels", "full_goal", 0.95
+            "goal_95",
+            "the two filters alone give more than 95 % of the labels",
+            transformer.GOAL["full"],
+            0.95,
         ),
-        Check("mlp", "the MLP alone keeps more than 99 % of the labels", "mlp_alone_kept", 0.99),
+        Check(
+            "mlp",
+            "the MLP alone keeps more than 99 % of the labels",
+            transformer.MLP_ALONE,
+            0.99,
+        ),
     ),
 }
 """Challenge -> the checks of the published solution. The names are part of the findings' names."""
 
-SCRUBS = ("1", "1star", "2", "3a", "3b", "1_2", "1_3a", "1_3b", "1_2_3a", "1_2_3b", "1_2_3a_3b")
-METRICS = {
+METRICS: dict[str, tuple[Metric, ...]] = {
     "cnn": (
-        *("pca_variance_1", "pca_variance_2", "neurons_left", "neurons_right", "neurons_dead"),
-        *("live_neurons_towards_1", "similarity_band_agreement", "l1_band_agreement"),
-        *("logit_diff_median", "logit_diff_mean"),
+        *(cnn.VARIANCE_1, cnn.VARIANCE_2, cnn.NEURONS_LEFT, cnn.NEURONS_RIGHT, cnn.NEURONS_DEAD),
+        *(cnn.TOWARDS_1, cnn.SIMILARITY_BAND, cnn.L1_BAND),
         *(
-            f"zero_{group}_{statistic}"
-            for group in ("anti1", "one", "both")
-            for statistic in ("median", "mean")
+            by_group[group]
+            for group in cnn.MEDIAN_WITHOUT
+            for by_group in (cnn.MEDIAN_WITHOUT, cnn.MEAN_WITHOUT)
         ),
-        *(
-            f"kept_{half}half_min_{group}"
-            for half in ("anti1", "one")
-            for group in ("anti1", "one", "both")
-        ),
-        *("kept_without_other", "kept_without_other_random_mean"),
-        *(f"scrub_{noise}" for noise in ("0.0001", "0.001", "0.01", "0.1", "random")),
-        *("control_other_ones_scrub_max", "control_brightness_scrub", "control_permuted_scrub"),
-        *("control_untrained_scrub_0.001", "scrub_random_groups"),
-        *("control_untrained_armwise_true",),
-        *("armwise_true", "armwise_random_mean", "armwise_random_max", "armwise_swapped"),
-        *("recovered_template_correlation", "recovered_template_agreement"),
-        *("recovered_clue_correlation", "recovered_band_agreement"),
+        *cnn.AT_MINIMUM.values(),
+        *(cnn.KEPT_WITHOUT_OTHER, cnn.KEPT_WITHOUT_OTHER_RANDOM),
+        *(scrub.kept for scrub in (*cnn.SCRUBS.values(), cnn.SCRUB_RANDOM)),
+        *(cnn.OTHER_ONES_SCRUB_MAX, cnn.BRIGHTNESS_SCRUB, cnn.PERMUTED_SCRUB),
+        cnn.ON_CONTROL_NETWORK["untrained", cnn.CONTROL_SCRUB],
+        cnn.SCRUB_RANDOM_GROUPS,
+        cnn.ON_CONTROL_NETWORK["untrained", cnn.ARMWISE.kept],
+        *(cnn.ARMWISE.kept, cnn.ARMWISE_RANDOM_MEAN, cnn.ARMWISE_RANDOM_MAX, cnn.ARMWISE_SWAPPED),
+        *(cnn.FIT_TEMPLATE_CORRELATION, cnn.FIT_TEMPLATE_BAND),
+        *(cnn.FIT_CLUE_CORRELATION, cnn.FIT_BAND),
     ),
     "transformer": (
-        *("accuracy", "fixed_baseline", "control_untrained_fixed_baseline"),
-        *("full_pca_variance_1", "full_pca_variance_2", "full_pca_variance_3"),
-        *("full_filters_agreement", "control_leading_plane_filters_agreement_max"),
-        *("full_probe_resid_mid", "full_goal", "fixed_goal"),
-        *(f"{run}_scrub_{row}" for run in ("full", "fixed") for row in SCRUBS),
-        *("control_leading_plane_scrub_1", "control_leading_plane_scrub_1_max"),
-        *("control_wrong_sides_scrub_2_max", "control_wrong_sides_scrub_1_2_max"),
-        *("control_random_plane_scrub_1", "mlp_zero_kept", "mlp_alone_kept", "constant_answer"),
+        *(transformer.ACCURACY, transformer.BASELINE["fixed"]),
+        transformer.ON_UNTRAINED[transformer.BASELINE["fixed"]],
+        *(variance["full"] for variance in transformer.VARIANCES),
+        transformer.FILTERS_AGREEMENT["full"],
+        transformer.PLANE_AGREEMENT_MAX["leading_plane"],
+        *(transformer.PROBE["full"], *transformer.GOAL.values()),
+        *(scrubs[run].kept for run in transformer.RUNS for scrubs in transformer.SCRUBS.values()),
+        transformer.PLANE_SCRUB_MEAN["leading_plane"],
+        transformer.PLANE_SCRUB_MAX["leading_plane"],
+        *(transformer.TURNED_MAX["2"], transformer.TURNED_MAX["1+2"]),
+        transformer.PLANE_SCRUB_MEAN["random_plane"],
+        *(transformer.MLP_ZERO, transformer.MLP_ALONE, transformer.CONSTANT),
     ),
 }
-"""Challenge -> the metrics whose spread over seeds is reported, as `jaxmi explain` names them."""
+"""Challenge -> the metrics whose spread over seeds is reported."""
+
+TEST_ACCURACY = "test_accuracy"
+"""The accuracy on the test split, which the study reports beside the explanation's metrics."""
 
 WITH_ORIGINAL = ("transformer",)
 """Challenges whose networks are also trained by the published recipe."""
@@ -188,21 +206,21 @@ def measure(training: Training, trained: Trained) -> Measured:
     metrics = EXPLAIN[challenge.name](part, trained)
     test = challenge.splits["test"]
     correct = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
-    metrics["test_accuracy"] = float(correct.mean())
+    metrics[TEST_ACCURACY] = float(correct.mean())
     return {name: np.asarray(value, np.float64) for name, value in metrics.items()}
 
 
-def _explain_cnn(challenge: Challenge, trained: Trained) -> Figures:
+def _explain_cnn(challenge: Challenge, trained: Trained) -> Metrics:
     """Explain a CNN; the untrained control is the same seed's network before training."""
     start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
-    return explain_cnn(challenge, trained.params, {"untrained": start}).figures
+    return explain_cnn(challenge, trained.params, {"untrained": start}).metrics
 
 
-def _explain_transformer(challenge: Challenge, trained: Trained) -> Figures:
-    return explain_transformer(challenge, trained.params).figures
+def _explain_transformer(challenge: Challenge, trained: Trained) -> Metrics:
+    return explain_transformer(challenge, trained.params).metrics
 
 
-EXPLAIN: dict[str, Callable[[Challenge, Trained], Figures]] = {
+EXPLAIN: dict[str, Callable[[Challenge, Trained], Metrics]] = {
     "cnn": _explain_cnn,
     "transformer": _explain_transformer,
 }
@@ -236,7 +254,7 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     """Estimate how often each check holds and how metrics spread, and name the outliers."""
     challenge = trainings[0].challenge
     checks = CHECKS[challenge.name]
-    shown = (*METRICS[challenge.name], "test_accuracy")
+    shown = (*(metric.key for metric in METRICS[challenge.name]), TEST_ACCURACY)
     findings: dict[str, Finding] = {}
     held, values = {}, {}
     for training, prefix in zip(trainings, ("", ORIGINAL_PREFIX), strict=False):
@@ -257,12 +275,15 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         prefix: {name: spread.round(5).tolist() for name, spread in table.items()}
         for prefix, table in values.items()
     }
-    published = challenge.solution.figures
     data = {
         "seeds": seeds,
         "values": tables[""],
         "original": tables.get(ORIGINAL_PREFIX, {}),
-        "published": {name: value for name, value in published.items() if name in shown},
+        "published": {
+            metric.key: metric.published
+            for metric in METRICS[challenge.name]
+            if metric.published is not None
+        },
         "claims": {check.name: check.description for check in checks},
         "failing": {
             check.name: np.array(seeds)[~passed].tolist()
@@ -277,7 +298,7 @@ def check_findings(
     checks: Sequence[Check], held: Bool[np.ndarray, "checks n"]
 ) -> dict[str, Finding]:
     """Estimate the share of networks in which each check holds, and all of them together."""
-    compared = np.array([isinstance(check.control, str) for check in checks])
+    compared = np.array([isinstance(check.control, Metric) for check in checks])
     findings = {
         f"claim_{check.name}": estimate_share(f"networks in which {check.description}", passed)
         for check, passed in zip(checks, held, strict=True)

@@ -1,26 +1,30 @@
-"""Explanations as folders: a report, its figures as PNG, and every number as JSON."""
+"""Explain networks, and write each explanation as a folder: report, figures, and metrics as JSON.
+
+A kind of challenge is explained by its entry in `EXPLAINERS`; to explain another kind, add one.
+"""
 
 import hashlib
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
-from rich.table import Table
 
 from jaxmi import __version__
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.registry import load_challenge, registered
 from jaxmi.errors import InputError
-from jaxmi.explanation.cnn_solution import explain_cnn
-from jaxmi.explanation.transformer_solution import explain_transformer
+from jaxmi.explanation import cnn_metrics, transformer_metrics
+from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn
+from jaxmi.explanation.metrics import Metric, MetricTable
+from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
+from jaxmi.programs.language import Kind
 from jaxmi.report.cnn_page import cnn_page
-from jaxmi.report.page import MAIN, Page, render, render_seeds, shown, summarise
+from jaxmi.report.page import Page, render, render_seeds
 from jaxmi.report.transformer_page import transformer_page
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
@@ -31,40 +35,118 @@ from jaxmi.workflows.progress import track
 REPORT, NUMBERS = "report.html", "figures.json"
 
 
+Explanation = CnnExplanation | TransformerExplanation
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """How networks of a kind of challenge are explained."""
+
+    explain: Callable[[Challenge, Params], Explanation]
+    """Runs the experiments on a network."""
+
+    page: Callable[[Any, Challenge, str, str], Page]
+    """Assembles the report: (explanation, challenge, name, command) -> page."""
+
+    table: MetricTable
+    """What the metrics are."""
+
+    main: Sequence[Metric]
+    """The metrics that are printed, and that the table of seeds has."""
+
+
+def control_networks(challenge: Challenge) -> dict[str, Params]:
+    """Return networks of challenge 1's architecture that were not trained on the challenge."""
+    parity = resources.files("jaxmi").joinpath("controls", "cnn-parity")
+    with resources.as_file(parity) as folder:
+        trained = load_checkpoint(folder).params
+    return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
+
+
+def _explain_cnn(challenge: Challenge, params: Params) -> CnnExplanation:
+    return explain_cnn(challenge, params, control_networks(challenge))
+
+
+EXPLAINERS: Mapping[Kind, Explainer] = {
+    "image": Explainer(_explain_cnn, cnn_page, cnn_metrics.TABLE, cnn_metrics.MAIN),
+    "pairs": Explainer(
+        explain_transformer, transformer_page, transformer_metrics.TABLE, transformer_metrics.MAIN
+    ),
+}
+"""Kind of challenge -> how its networks are explained."""
+
+
+def explainer_of(name: str) -> Explainer:
+    """Return the explainer of a challenge.
+
+    Args:
+      name: The challenge's name.
+
+    Raises:
+      InputError: if there is no such challenge.
+    """
+    return EXPLAINERS[registered(name).kind.kind]
+
+
 @dataclass(frozen=True)
 class Report:
-    """One network's explanation."""
+    """The report on one network."""
 
     page: Page
-    """What the report says, with its pictures."""
+    """Its text, tables and figures."""
 
     numbers: Mapping[str, Any]
-    """What figures.json holds: "figures" (the metrics), "published", "verdicts", "program"."""
+    """The content of figures.json: "figures" (the metrics), "published", "verdicts", "program"."""
 
     def html(self) -> str:
         """Return the page as one HTML document."""
         return render(self.page)
 
 
-def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
-    """Explains a network, or every seed of a run, and writes the reports.
+def explain_network(challenge: Challenge, params: Params, name: str, command: str) -> Report:
+    """Explain one network.
 
-    A run's seeds are written one by one, each whole; a seed that was explained before from the same
-    parameters by the same version is not explained again.
+    Args:
+      challenge: The network's challenge.
+      params: The network's parameters.
+      name: What the report calls the network.
+      command: The command that the report says it was made by.
+
+    Raises:
+      InputError: if the network does not respond to its input.
+    """
+    explainer = EXPLAINERS[challenge.kind]
+    explanation = explainer.explain(challenge, params)
+    page = explainer.page(explanation, challenge, name, command)
+    numbers = {
+        "challenge": challenge.name,
+        "figures": {key: _finite(value) for key, value in explanation.metrics.items()},
+        "published": explainer.table.published,
+        "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
+        "program": explanation.program,
+    }
+    return Report(page, numbers)
+
+
+def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Explain a network, or every seed of a run, and write the reports.
+
+    Each seed of a run is written as soon as it is explained. A seed that this version has explained
+    before, from the same parameters, is not explained again.
 
     Args:
       path: A checkpoint, or a run folder.
       out: The folder to write.
-      force: Replace files that are there.
+      force: Replace existing files.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
-      What `jaxmi explain --json` prints.
+      The object that `jaxmi explain --json` prints.
 
     Raises:
-      InputError: if the path holds no network, a file is in the way, or a network does not respond
-        to its input.
-      UnavailableError: if MNIST is needed and cannot be had.
+      InputError: if the path holds no network, a file exists, or a network does not respond to its
+        input.
+      UnavailableError: if MNIST is needed and cannot be loaded.
     """
     folders = find_networks(path)
     networks = {name: load_labelled(folder) for name, folder in folders.items()}
@@ -76,7 +158,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     }
     missing = [name for name in networks if name not in done]
     files = [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)]
-    # The table of a run that goes on is made anew; any other report is in the way.
+    # A resumed run's table of seeds is replaced; any other report must not be.
     check_files(out, files if done else [REPORT, *files], force)
     challenge_name = next(iter(networks.values())).challenge
     challenge = load_challenge(challenge_name, data_dir)
@@ -101,12 +183,12 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
 
 
 def save_report(report: Report, folder: Path, force: bool) -> None:
-    """Write an explanation that was made in memory.
+    """Write a report that was made in memory.
 
     Args:
-      report: From `explain_network`.
-      folder: Where report.html, figures.json and the pictures go.
-      force: Replace files that exist.
+      report: A result of `explain_network`.
+      folder: The folder for report.html, figures.json and the figures.
+      force: Replace existing files.
 
     Raises:
       InputError: if a file exists, or the folder cannot be written.
@@ -116,7 +198,7 @@ def save_report(report: Report, folder: Path, force: bool) -> None:
 
 
 def _write(folder: Path, page: Page, numbers: Mapping[str, Any]) -> None:
-    """Writes one network's explanation."""
+    """Write the report on one network."""
     with atomic_files(folder) as temporary:
         (temporary / REPORT).write_text(render(page), encoding="utf-8")
         for section in page.sections:
@@ -132,10 +214,12 @@ def _sum_up(
     seeds: Mapping[str, Any],
     refused: Mapping[str, InputError],
 ) -> dict[str, Any]:
-    """Writes a run's table; returns the result, unless a seed could not be explained."""
-    figures = {name: numbers["figures"] for name, numbers in seeds.items()}
+    """Write a run's table of seeds; return the result, unless a seed could not be explained."""
+    explainer = EXPLAINERS[challenge.kind]
+    metrics = {name: numbers["figures"] for name, numbers in seeds.items()}
+    table = render_seeds(challenge.title, explainer.table, explainer.main, metrics)
     with atomic_files(out) as temporary:
-        (temporary / REPORT).write_text(render_seeds(challenge, figures), encoding="utf-8")
+        (temporary / REPORT).write_text(table, encoding="utf-8")
     if refused:
         reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())
         raise InputError(f"the other {len(seeds)} seeds are explained in {out}, not {reasons}")
@@ -143,83 +227,17 @@ def _sum_up(
         "report": str(out / REPORT),
         "challenge": challenge.name,
         "checkpoint": str(path),
-        "figures": summarise(list(figures.values())),
+        "figures": explainer.table.summarise(list(metrics.values())),
         "seeds": seeds,
     }
-
-
-def print_explanations(result: Mapping[str, Any]) -> None:
-    """Prints the verdicts, the main figures, and where the report is."""
-    console = Console()
-    seeds = result.get("seeds", {"": result})
-    table = Table(title=result["challenge"], title_justify="left")
-    table.add_column("figure")
-    for name in seeds if len(seeds) <= 5 else ("typical",):
-        table.add_column(name or "this network", justify="right")
-    columns = list(seeds.values()) if len(seeds) <= 5 else [result]
-    published = columns[0]["published"] if len(seeds) == 1 else {}
-    if published:
-        table.add_column("published", justify="right")
-    for key, words in MAIN[result["challenge"]].items():
-        cells = [shown(column["figures"].get(key), key) for column in columns]
-        if published:
-            cells.append(shown(published.get(key), key, ".4g"))
-        table.add_row(words, *cells)
-    console.print(table)
-    if len(seeds) == 1:
-        for title, verdict in columns[0]["verdicts"].items():
-            console.print(f"{verdict:>9}  {title}", highlight=False)
-        if columns[0]["program"]:
-            console.print(
-                f"\n{columns[0]['program']}\n", highlight=False, markup=False, soft_wrap=True
-            )
-    console.print(f"{result['report']}", highlight=False, soft_wrap=True)
-
-
-def control_networks(challenge: Challenge) -> dict[str, Params]:
-    """Returns networks of challenge 1's architecture that know nothing of the clue."""
-    parity = resources.files("jaxmi").joinpath("controls", "cnn-parity")
-    with resources.as_file(parity) as folder:
-        trained = load_checkpoint(folder).params
-    return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
-
-
-def explain_network(challenge: Challenge, params: Params, name: str, command: str) -> Report:
-    """Explain one network.
-
-    Args:
-      challenge: The challenge whose inputs and labels it has.
-      params: The network.
-      name: What the report calls it.
-      command: What the report says it was made by.
-
-    Raises:
-      InputError: if the network does not respond to its input.
-    """
-    program = None
-    if challenge.name == "cnn":
-        cnn = explain_cnn(challenge, params, control_networks(challenge))
-        page = cnn_page(cnn, challenge, name, command)
-        program = f"# {cnn.recovery.words}\n{cnn.recovery.pseudocode}"
-    else:
-        transformer = explain_transformer(challenge, params)
-        page = transformer_page(transformer, challenge, name, command)
-    numbers = {
-        "challenge": challenge.name,
-        "figures": {key: _number(value) for key, value in page.values.items()},
-        "published": dict(page.published),
-        "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
-        "program": program,
-    }
-    return Report(page, numbers)
 
 
 def _quote(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _number(value: int | float) -> int | float | None:
-    """JSON has no infinity: a band that is open to one side, say."""
+def _finite(value: int | float) -> int | float | None:
+    """Return None for infinity, which JSON lacks: the edge of a band that is open to one side."""
     return value if math.isfinite(value) else None
 
 
@@ -229,7 +247,7 @@ def _fingerprint(folder: Path) -> dict[str, str]:
 
 
 def _done(folder: Path, fingerprint: Mapping[str, str]) -> dict[str, Any] | None:
-    """An explanation that is there already, if it is of these parameters."""
+    """Return an existing explanation if it is of these parameters, by this version."""
     if not (folder / NUMBERS).is_file() or not (folder / REPORT).is_file():
         return None
     try:

@@ -17,7 +17,7 @@ from jaxmi.programs.domain import Domain
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import Recovery, recover
-from jaxmi.report.score_figures import difference_figure
+from jaxmi.report.scores import difference_figure
 from jaxmi.sealed.read import read_bundle
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json

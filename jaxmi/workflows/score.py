@@ -185,7 +185,7 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
     reference = load_reference(against)
     score, result = _score(submission, reference, against)
     if out is not None:
-        from jaxmi.report.score_figures import difference_figure
+        from jaxmi.report.scores import difference_figure
         from jaxmi.storage.checkpoints import write_json
 
         figure = difference_figure(reference, score, submission.rows, submission.name)
@@ -233,7 +233,7 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
     ranking = sorted((_score(one, reference, against)[1] for one in read), key=_merit)
     result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
     if out is not None:
-        from jaxmi.report.score_figures import ranking_markdown
+        from jaxmi.report.scores import ranking_markdown
         from jaxmi.storage.checkpoints import write_json
 
         with atomic_files(out) as folder:

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.cli.explain import print_explanations
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError
+from jaxmi.explanation.transformer_metrics import ACCURACY
 from jaxmi.report.page import Page
 from jaxmi.storage.checkpoints import load_checkpoint, save_checkpoint
 from jaxmi.workflows import explain
@@ -101,12 +103,11 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
         share = "kept" in key or "scrub" in key or "agreement" in key
         if share and "error" not in key:
             assert 0 <= value <= 1, key
+    assert set(result["figures"]) == set(explain.explainer_of(name).table)
+    assert result["published"] == explain.explainer_of(name).table.published
     html = (out / "report.html").read_text()
     expected = {"cnn": 7, "transformer": 6}[name]
     assert html.count("<h2") == expected + 1  # and what the evidence does not show
-    for key, value in result["published"].items():
-        assert key in result["figures"], key
-        del value
 
 
 @pytest.mark.slow
@@ -201,16 +202,16 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the explanation itself by a page with one number; lists what was explained."""
     explained = []
 
-    def failing(challenge, checkpoint, digits, name, command):
+    def explained_as(challenge, params, name, command):
         explained.append(name)
-        value = float(checkpoint.config["seed"])
-        page = Page("t", "s", "c", (), "n", command, {"accuracy": value}, {})
-        return page, {
-            "challenge": challenge.name, "figures": {"accuracy": value}, "published": {},
-            "verdicts": {}, "program": None,
+        metrics = {ACCURACY.key: float(name.removeprefix("seed-"))}
+        numbers = {
+            "challenge": challenge.name, "figures": metrics, "published": {}, "verdicts": {},
+            "program": None,
         }  # fmt: skip
+        return explain.Report(Page("t", "s", "c", (), "n", command, metrics), numbers)
 
-    monkeypatch.setattr(explain, "_explain", failing)
+    monkeypatch.setattr(explain, "explain_network", explained_as)
     return explained
 
 
@@ -258,14 +259,14 @@ def test_the_same_command_goes_on_with_the_seeds_that_are_missing(run, a_run, co
 
 
 def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeypatch) -> None:
-    works = explain._explain
+    works = explain.explain_network
 
-    def failing(challenge, checkpoint, digits, name, command):
+    def failing(challenge, params, name, command):
         if name == "seed-00001":
             raise OSError("disk full")
-        return works(challenge, checkpoint, digits, name, command)
+        return works(challenge, params, name, command)
 
-    monkeypatch.setattr(explain, "_explain", failing)
+    monkeypatch.setattr(explain, "explain_network", failing)
     assert "disk full" in fails(1, "explain", a_run, "--out", "out")
     assert sorted(p.name for p in Path("out").iterdir()) == ["seed-00000"]
     assert sorted(p.name for p in Path("out/seed-00000").iterdir()) == [
@@ -277,14 +278,14 @@ def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeyp
 def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
     fails, run, a_run, counted, monkeypatch
 ) -> None:
-    works = explain._explain
+    works = explain.explain_network
 
-    def failing(challenge, checkpoint, digits, name, command):
+    def failing(challenge, params, name, command):
         if name == "seed-00001":
             raise InputError("nothing to explain")
-        return works(challenge, checkpoint, digits, name, command)
+        return works(challenge, params, name, command)
 
-    monkeypatch.setattr(explain, "_explain", failing)
+    monkeypatch.setattr(explain, "explain_network", failing)
     line = fails(2, "explain", a_run, "--out", "out")
     assert "the other 2 seeds are explained in out, not seed-00001: nothing to explain" in line
     table = Path("out/report.html").read_text()
@@ -297,7 +298,7 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
 def test_a_person_sees_the_verdicts_and_the_program(
     explained, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    explain.print_explanations(explained["cnn"][1])
+    print_explanations(explained["cnn"][1])
     shown = capsys.readouterr().out
     assert "holds  The clue, found without the hint" in shown
     assert "clue = mnist_train[6]" in shown

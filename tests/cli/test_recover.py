@@ -19,7 +19,7 @@ from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Candidate
 from jaxmi.recovery.recover import Judgement, Recovery
-from jaxmi.report.score_figures import difference_figure
+from jaxmi.report.scores import difference_figure
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.workflows import recover

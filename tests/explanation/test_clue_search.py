@@ -1,23 +1,23 @@
-"""The clue is found in a planted network's neurons, and not in what knows nothing of it."""
+"""The clue is found in a planted network's neurons, and not in neurons that are unrelated to it."""
 
 import numpy as np
 import pytest
 
 from jaxmi.errors import InputError
 from jaxmi.explanation.clue_search import (
-    METRICS,
+    COMPARISONS,
+    compare,
     find_clue,
     find_template,
-    measure,
+    fit_clue,
     orient,
     pixel_moments,
     rank_by_bands,
     rank_images,
-    recover,
     second_moment_template,
 )
 from jaxmi.explanation.cnn_detectors import similarity
-from jaxmi.explanation.directions import Band, best_band
+from jaxmi.programs.bands import Band, best_band
 
 N = 6000
 CLUES = (4, 6, 7, 17)
@@ -48,34 +48,34 @@ def test_the_clue_of_a_planted_network_comes_first(images, moments, clue) -> Non
     template, ranking = find_clue(moments, neurons)
     assert ranking.order[0] == clue
     assert ranking.rank_of(clue) == 1
-    found = recover(images, moments, neurons, labels)
-    assert found.clue == clue
-    assert found.metric == "similarity"
-    assert found.band.agreement == 1.0
-    assert f"mnist_train[{clue}]" in found.pseudocode
-    np.testing.assert_allclose(found.template.ravel(), template)
+    fit = fit_clue(images, moments, neurons, labels)
+    assert fit.clue == clue
+    assert fit.comparison == "similarity"
+    assert fit.band.agreement == 1.0
+    assert f"mnist_train[{clue}]" in fit.program
+    np.testing.assert_allclose(fit.template.ravel(), template)
 
 
-def test_labels_by_a_metric_are_traced_to_that_metric(images, moments) -> None:
+def test_labels_by_a_comparison_are_traced_to_that_comparison(images, moments) -> None:
     neurons, _ = planted(images, 7)
-    for metric in METRICS:
-        scores = measure(images, images[7], metric)
+    for comparison in COMPARISONS:
+        scores = compare(images, images[7], comparison)
         low, high = np.quantile(scores, [0.3, 0.7])
         labels = ((scores < low) | (scores >= high)).astype(int)
-        found = recover(images, moments, neurons, labels)
-        assert (found.metric, found.band.agreement) == (metric, 1.0)
+        fit = fit_clue(images, moments, neurons, labels)
+        assert (fit.comparison, fit.band.agreement) == (comparison, 1.0)
 
 
 def test_the_printed_program_is_the_program(images, moments) -> None:
     """Run as Python, with NumPy's sum: it gives the labels that it is said to agree with."""
     neurons, _ = planted(images, 7)
-    scores = measure(images, images[7], "l1")
+    scores = compare(images, images[7], "l1")
     labels = ((scores < np.quantile(scores, 0.3)) | (scores >= np.quantile(scores, 0.7))).astype(
         int
     )
-    found = recover(images, moments, neurons, labels)
+    fit = fit_clue(images, moments, neurons, labels)
     namespace = {"mnist_train": images.astype(np.int64), "sum": np.sum, "abs": np.abs}
-    exec(found.pseudocode, namespace)
+    exec(fit.program, namespace)
     program = np.array([namespace["label"](image.astype(np.int64)) for image in images])
     np.testing.assert_array_equal(program, labels)
 
@@ -91,11 +91,11 @@ def test_the_printed_program_is_the_program(images, moments) -> None:
 )
 def test_a_program_is_printed_exactly_whatever_its_band(images, moments, low, high, line) -> None:
     neurons, labels = planted(images, 6)
-    found = recover(images, moments, neurons, labels)
-    found = found._replace(bands={"l1": Band(low, high, 0.5)}, metric="l1")
-    assert found.pseudocode.endswith(f"    return {line}")
-    assert ("medium" in found.words) == bool(np.isfinite([low, high]).all())
-    assert "inf" not in found.pseudocode
+    fit = fit_clue(images, moments, neurons, labels)
+    fit = fit._replace(bands={"l1": Band(low, high, 0.5)}, comparison="l1")
+    assert fit.program.endswith(f"    return {line}")
+    assert ("medium" in fit.sentence) == bool(np.isfinite([low, high]).all())
+    assert "inf" not in fit.program
 
 
 def test_the_direction_s_sign_does_not_matter_and_an_inverse_is_called_by_its_image(
@@ -145,6 +145,6 @@ def test_similarity_and_distances_are_their_definitions(images) -> None:
         "l2": ((few - clue) ** 2).sum(axis=(1, 2)),
         "similarity": (few * (2 * clue / 255 - 1)).sum(axis=(1, 2)),
     }
-    for metric, expected in by_hand.items():
-        np.testing.assert_allclose(measure(images[:50], images[6], metric), expected, rtol=1e-5)
+    for comparison, expected in by_hand.items():
+        np.testing.assert_allclose(compare(images[:50], images[6], comparison), expected, rtol=1e-5)
     np.testing.assert_allclose(similarity(images[:50], images[6]), by_hand["similarity"], rtol=1e-5)

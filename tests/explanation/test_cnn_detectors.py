@@ -11,6 +11,7 @@ from jaxmi.explanation.cnn_detectors import (
     Neurons,
     ablate_to_zero,
     find_detectors,
+    fit_arms,
     halve,
     kept_at_minimum,
     kept_by_half,
@@ -18,16 +19,16 @@ from jaxmi.explanation.cnn_detectors import (
     scrub_near,
     scrub_random,
 )
-from jaxmi.explanation.directions import Band, best_band
 from jaxmi.explanation.scrub import near
+from jaxmi.programs.bands import Band, best_band
 
 N = 4000
 SOLUTION = ClueSolution()
 # Neurons 0-9 detect the inverse, 10-29 the clue, 30-34 are dead; each with a strength of its own.
-ANTI1, ONE, DEAD = (
+ANTI_CLUE, CLUE, DEAD = (
     np.isin(np.arange(35), group) for group in (range(10), range(10, 30), range(30, 35))
 )
-TRUE = Groups(ANTI1, ONE)
+TRUE = Groups(ANTI_CLUE, CLUE)
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +41,10 @@ def neurons(scores) -> Neurons:
     rng = np.random.default_rng(1)
     strength = rng.uniform(0.5, 1.5, 35)
     signal = np.where(
-        ANTI1, np.maximum(-5 - scores, 0)[:, None], np.maximum(scores - 4, 0)[:, None]
+        ANTI_CLUE, np.maximum(-5 - scores, 0)[:, None], np.maximum(scores - 4, 0)[:, None]
     )
     activations = (strength * signal * ~DEAD).astype(np.float32)
-    weights = np.where(ANTI1, 0.1, 0.05)[:, None] * np.array([[-1.0, 1.0]])
+    weights = np.where(ANTI_CLUE, 0.1, 0.05)[:, None] * np.array([[-1.0, 1.0]])
     bias = np.array([[0.25, -0.25]])
 
     def read_out(activations):
@@ -57,24 +58,46 @@ def halves(scores, neurons) -> Halves:
     return halve(scores, best_band(scores, neurons.labels))
 
 
+def test_arms_have_the_planted_slopes_and_the_stated_lengths() -> None:
+    x = np.concatenate([np.linspace(-20, -2.01, 300), np.linspace(-1.99, 25, 500)])
+    y = np.where(x < -2, 1.5 * x + 4, -0.7 * x - 3) + np.random.default_rng(0).normal(
+        0, 0.01, len(x)
+    )
+    arms = fit_arms(np.stack([x, y], axis=1), split=-2.0, lengths=(3.0, 5.0))
+    np.testing.assert_allclose(arms.directions, [[-3, -4.5], [5, -3.5]], atol=0.01)
+    assert arms.split == -2.0
+
+
+def test_a_split_that_leaves_one_side_empty_moves_to_the_median() -> None:
+    x = np.linspace(-0.2, 0.3, 101)
+    arms = fit_arms(np.stack([x, np.abs(x)], axis=1), split=-2.0, lengths=(3.0, 5.0))
+    assert arms.split == np.median(x)
+    with pytest.raises(InputError, match="make no arm"):
+        fit_arms(np.zeros((10, 2)), -2.0, (3.0, 5.0))
+    crowded = np.stack(
+        [np.r_[np.zeros(60), np.linspace(-1, 1, 40)], np.linspace(0, 1, 100)], axis=1
+    )
+    assert fit_arms(crowded, -2.0, (3.0, 5.0)).split == 0.0  # more than half share the median
+
+
 def test_the_planted_groups_are_found_and_dead_neurons_belong_to_neither(neurons, scores) -> None:
     found = find_detectors(neurons, scores, SOLUTION)
-    np.testing.assert_array_equal(found.groups.anti1, ANTI1)
-    np.testing.assert_array_equal(found.groups.one, ONE)
+    np.testing.assert_array_equal(found.groups.anti_clue, ANTI_CLUE)
+    np.testing.assert_array_equal(found.groups.clue, CLUE)
     np.testing.assert_array_equal(neurons.dead, DEAD)
     assert np.corrcoef(found.points[:, 0], scores)[0, 1] > 0.8
     upside_down = find_detectors(neurons, -scores, SOLUTION)
-    np.testing.assert_array_equal(upside_down.groups.anti1, ONE)
+    np.testing.assert_array_equal(upside_down.groups.anti_clue, CLUE)
 
 
 def test_the_band_and_the_halves_are_the_planted_ones(neurons, scores, halves) -> None:
     band = best_band(scores, neurons.labels)
     assert band.agreement == 1.0
     assert -6 < band.low < -5 < 4 < band.high < 5
-    np.testing.assert_array_equal(halves.one, scores >= (band.low + band.high) / 2)
-    np.testing.assert_array_equal(halves.anti1, ~halves.one)
+    np.testing.assert_array_equal(halves.clue, scores >= (band.low + band.high) / 2)
+    np.testing.assert_array_equal(halves.anti_clue, ~halves.clue)
     for open_band in (Band(-np.inf, np.inf, 0.5), Band(-np.inf, -8.0, 0.5), Band(8.0, np.inf, 0.5)):
-        assert halve(scores, open_band).one.mean() == pytest.approx(0.5, abs=0.01)
+        assert halve(scores, open_band).clue.mean() == pytest.approx(0.5, abs=0.01)
 
 
 def test_zeroed_detectors_leave_the_bias(neurons) -> None:
@@ -85,7 +108,7 @@ def test_zeroed_detectors_leave_the_bias(neurons) -> None:
 
 
 def test_at_the_minimum_only_the_half_s_own_group_is_missed(neurons, halves) -> None:
-    for half, own, other in ((halves.anti1, ANTI1, ONE), (halves.one, ONE, ANTI1)):
+    for half, own, other in ((halves.anti_clue, ANTI_CLUE, CLUE), (halves.clue, CLUE, ANTI_CLUE)):
         class0 = (neurons.labels[half] == 0).mean()
         assert kept_at_minimum(neurons, own, half) == pytest.approx(class0)
         assert kept_at_minimum(neurons, other, half) == 1.0
@@ -97,17 +120,17 @@ def test_at_the_minimum_only_the_half_s_own_group_is_missed(neurons, halves) -> 
 
 def test_the_minimum_is_over_all_images_and_not_over_the_half(neurons, halves) -> None:
     """Every neuron is raised in one half: its minimum over that half would still say 1."""
-    raised = neurons.activations + 3 * (halves.one[:, None] & ~DEAD).astype(np.float32)
+    raised = neurons.activations + 3 * (halves.clue[:, None] & ~DEAD).astype(np.float32)
     raised = Neurons(raised, neurons.read_out(raised), neurons.read_out)
-    assert raised.labels[halves.one].all()
-    assert kept_at_minimum(raised, TRUE.both, halves.one) == 0.0
+    assert raised.labels[halves.clue].all()
+    assert kept_at_minimum(raised, TRUE.both, halves.clue) == 0.0
 
 
 def test_a_scrub_touches_its_group_only(neurons, scores) -> None:
     assert scrub_near(neurons, DEAD, scores, 1.0, 1).kept == 1.0
     assert scrub_random(neurons, DEAD, 1).kept == 1.0
-    one_only = scrub_near(neurons, ONE, scores, 1.0, 2).kept
-    assert scrub_near(neurons, TRUE.both, scores, 1.0, 2).kept < one_only < 1.0
+    clue_only = scrub_near(neurons, CLUE, scores, 1.0, 2).kept
+    assert scrub_near(neurons, TRUE.both, scores, 1.0, 2).kept < clue_only < 1.0
 
 
 def test_the_published_scrub_tests_the_feature_and_is_blind_to_the_groups(neurons, scores) -> None:
@@ -154,9 +177,9 @@ def test_shuffled_groups_are_a_partition_of_the_same_neurons() -> None:
     for seed in range(5):
         shuffled = TRUE.shuffled(seed)
         np.testing.assert_array_equal(shuffled.both, TRUE.both)
-        assert not (shuffled.anti1 & shuffled.one).any()
-        assert shuffled.anti1.sum() == ANTI1.sum()
-    assert (TRUE.shuffled(0).anti1 != TRUE.shuffled(1).anti1).any()
+        assert not (shuffled.anti_clue & shuffled.clue).any()
+        assert shuffled.anti_clue.sum() == ANTI_CLUE.sum()
+    assert (TRUE.shuffled(0).anti_clue != TRUE.shuffled(1).anti_clue).any()
 
 
 def test_balancing_moves_the_bias_only(neurons) -> None:

@@ -1,14 +1,11 @@
-"""Principal components, probes and bands, on data with known results."""
+"""Principal components and probes, on data with known results."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jaxmi.errors import InputError
 from jaxmi.explanation.directions import (
-    best_band,
     linear_probe,
     logit_difference_direction,
     pca,
@@ -89,30 +86,3 @@ def test_the_logit_difference_direction_of_a_linear_read_out_is_exact() -> None:
     gated = logit_difference_direction(lambda a: jnp.maximum(a, 0) @ weights, points)
     firing = (points > 0).mean(axis=0)
     np.testing.assert_allclose(gated, firing * (weights[:, 1] - weights[:, 0]), rtol=1e-4)
-
-
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 1)), min_size=1, max_size=25))
-def test_the_best_band_is_the_best_of_all(examples) -> None:
-    scores, labels = np.array(examples).T
-    band = best_band(scores, labels)
-    edges = [*np.unique(scores), np.inf]
-
-    def agreement(low, high):
-        return float((((scores < low) | (scores >= high)) == labels).mean())
-
-    assert band.agreement == pytest.approx(max(agreement(a, b) for a in edges for b in edges))
-    assert agreement(band.low, band.high) == pytest.approx(band.agreement)
-
-
-def test_a_band_finds_planted_edges_and_nothing_in_a_permuted_score() -> None:
-    rng = RNG(6)
-    scores = rng.normal(size=5000)
-    labels = ((scores < -0.5) | (scores >= 0.9)).astype(int)
-    band = best_band(scores, labels)
-    assert band.agreement == 1.0
-    assert -0.5 <= band.low < -0.49
-    assert 0.9 <= band.high < 0.91
-    permuted = best_band(rng.permutation(scores), labels)
-    assert permuted.agreement < max(labels.mean(), 1 - labels.mean()) + 0.02
-    with pytest.raises(InputError, match="no example"):
-        best_band(scores[:0], labels[:0])

@@ -19,7 +19,6 @@ from jaxmi.explanation.transformer_evidence import (
     _smooth_loss,
     find_filters,
     fit_and_boundary,
-    fit_arms,
     probe_accuracy,
     random_components,
     random_plane,
@@ -32,30 +31,6 @@ from jaxmi.explanation.transformer_solution import SITE, hypotheses, scrub_filte
 def rotate(points, angle):
     c, s = np.cos(angle), np.sin(angle)
     return points @ np.array([[c, s], [-s, c]])
-
-
-def test_arms_have_the_planted_slopes_and_the_stated_lengths() -> None:
-    x = np.concatenate([np.linspace(-20, -2.01, 300), np.linspace(-1.99, 25, 500)])
-    y = np.where(x < -2, 1.5 * x + 4, -0.7 * x - 3) + np.random.default_rng(0).normal(
-        0, 0.01, len(x)
-    )
-    arms = fit_arms(np.stack([x, y], axis=1), split=-2.0, lengths=(3.0, 5.0))
-    np.testing.assert_allclose(arms.directions, [[-3, -4.5], [5, -3.5]], atol=0.01)
-    assert arms.split == -2.0
-
-
-def test_a_split_that_leaves_one_side_empty_moves_to_the_median() -> None:
-    x = np.linspace(-0.2, 0.3, 101)
-    arms = fit_arms(np.stack([x, np.abs(x)], axis=1), split=-2.0, lengths=(3.0, 5.0))
-    assert arms.split == np.median(x)
-    with pytest.raises(InputError, match="make no arm"):
-        fit_arms(np.zeros((10, 2)), -2.0, (3.0, 5.0))
-    crowded = np.stack(
-        [np.r_[np.zeros(60), np.linspace(-1, 1, 40)], np.linspace(0, 1, 100)], axis=1
-    )
-    assert fit_arms(crowded, -2.0, (3.0, 5.0)).split == 0.0  # more than half share the median
-    with pytest.raises(InputError, match="all alike"):
-        fit_and_boundary(np.ones((10, 2)), np.ones(10, int))
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -82,6 +57,8 @@ def test_what_is_no_wedge_is_not_found() -> None:
     assert fit_and_boundary(points, exclusive).agreement < 0.8
     random = rng.integers(0, 2, 4000)
     assert fit_and_boundary(points, random).agreement < 0.56
+    with pytest.raises(InputError, match="all alike"):
+        fit_and_boundary(np.ones((10, 2)), np.ones(10, int))
 
 
 def test_the_smooth_loss_s_gradient_is_its_derivative() -> None:

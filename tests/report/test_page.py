@@ -2,25 +2,18 @@
 
 import re
 
-import pytest
 from matplotlib.figure import Figure
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.report.page import (
-    HOLDS,
-    IN_PART,
-    MAIN,
-    NOT_SHOWN,
-    Page,
-    Row,
-    Section,
-    png,
-    render,
-    render_seeds,
-    shown,
-    summarise,
-    verdict,
-)
+from jaxmi.explanation.cnn_metrics import ARMWISE, FIT_CLUE_INDEX, MAIN, TABLE
+from jaxmi.explanation.metrics import Control, Metric, Unit
+from jaxmi.explanation.verdicts import HOLDS, NOT_SHOWN
+from jaxmi.report.page import Page, Section, png, render, render_seeds
+
+RANDOM = Metric("random", "random groups kept", Unit.SHARE)
+SHARE = Metric("share", "a share", Unit.SHARE, 0.95, Control(RANDOM, "random groups"))
+LOGIT = Metric("logit_diff_mean", "unpublished", Unit.LOGIT)
+ABSENT = Metric("nothing", "absent", Unit.SHARE)
 
 
 def page(**changes) -> Page:
@@ -29,11 +22,7 @@ def page(**changes) -> Page:
             "First <claim>",
             "One paragraph\n   over two lines.\n\nAnother.",
             png(dots=Figure(figsize=(1, 1))),
-            (
-                Row("a share", "share", "random", "random groups"),
-                Row("unpublished", "logit_diff_mean"),
-                Row("absent", "nothing"),
-            ),
+            (SHARE, LOGIT, ABSENT),
             HOLDS,
             "96 % against 50 %",
             "def label(image):\n    return image < 3",
@@ -41,10 +30,10 @@ def page(**changes) -> Page:
         Section("No claim", "Text."),
         Section("Second claim", "Text.", verdict=NOT_SHOWN),
     )
-    values = {"share": 0.9612, "random": 0.5, "logit_diff_mean": -1.234}
+    metrics = {"share": 0.9612, "random": 0.5, "logit_diff_mean": -1.234}
     return Page(
         "A & B", "what it is", "the claim", sections, "what it does not show", "jaxmi explain x",
-        values, {"share": 0.95}, **changes,
+        metrics, **changes,
     )  # fmt: skip
 
 
@@ -77,14 +66,20 @@ def test_rows_have_their_published_value_and_control_beside_them() -> None:
 
 
 def test_networks_stand_in_columns_of_their_own() -> None:
-    section = Section(
-        "S", "t", rows=[Row("a share", "share")], networks={"this": "", "other": "control_x_"}
-    )
-    values = {"share": 0.9, "control_x_share": 0.4}
-    html = render(Page("t", "s", "c", [section], "n", "x", values, {"share": 0.95}))
+    other = Metric("control_x_share", "a share, other network", Unit.SHARE)
+    section = Section("S", "t", comparison={"this": [SHARE], "other": [other]})
+    metrics = {"share": 0.9, "control_x_share": 0.4}
+    html = render(Page("t", "s", "c", [section], "n", "x", metrics))
     table = html[html.index("<table>") :]
-    assert re.findall(r"<th>(.*?)</th>", table) == ["figure", "this", "other"]
+    assert re.findall(r"<th>(.*?)</th>", table) == ["metric", "this", "other"]
+    assert re.findall(r"<td>(.*?)</td>", table) == ["a share"]
     assert re.findall(r'<td class="n">(.*?)</td>', table) == ["90.0%", "40.0%"]
+
+
+def test_without_published_values_there_is_no_column_for_them() -> None:
+    html = render(Page("t", "s", "c", [Section("S", "t", {}, (LOGIT,))], "n", "x", {LOGIT.key: 2}))
+    assert "published network" in render(page())
+    assert "published network" not in html
 
 
 def test_every_verdict_links_to_its_own_section() -> None:
@@ -94,49 +89,19 @@ def test_every_verdict_links_to_its_own_section() -> None:
     assert links == {"s1": "First &lt;claim&gt;", "s2": "Second claim"} == headings
 
 
-@pytest.mark.parametrize(
-    ("value", "control", "expected"),
-    [(0.95, 0.5, HOLDS), (0.9, 0.85, HOLDS), (0.89, 0.5, IN_PART), (0.95, 0.91, NOT_SHOWN),
-     (0.5, 0.6, NOT_SHOWN)],
-)  # fmt: skip
-def test_a_verdict_needs_a_high_share_and_a_lower_control(value, control, expected) -> None:
-    assert verdict(value, control) == expected
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "expected"),
-    [("armwise_true", 0.98765, "98.8%"), ("neurons_left", 34, "34"), ("zero_one_mean", -1.0,
-     "-1.00"), ("recovered_clue_index", 6, "6"), ("recovered_clue_index", 31771.0, "31,771"),
-     ("mlp_zero_kept", 0.8134, "81.3%"), ("recovered_clue_margin", 0.00214, "0.0021"),
-     ("scrub_0.1_logit_error", 10.69, "10.69"), ("anything", None, "-"),
-     ("anything", float("inf"), "-")],
-)  # fmt: skip
-def test_figures_are_written_as_what_they_are(key, value, expected) -> None:
-    assert shown(value, key) == expected
-
-
 def test_the_page_of_a_run_has_a_line_per_seed_and_the_medians(cnn: Challenge) -> None:
+    keys = [metric.key for metric in MAIN]
     seeds = {
-        f"seed-{i:05d}": dict.fromkeys(MAIN["cnn"], 0.9 + i / 100) | {"recovered_clue_index": 6}
+        f"seed-{i:05d}": dict.fromkeys(keys, 0.9 + i / 100) | {FIT_CLUE_INDEX.key: 6}
         for i in range(3)
     }
-    seeds["seed-00001"]["armwise_true"] = None
-    html = render_seeds(cnn, seeds)
+    seeds["seed-00001"][ARMWISE.kept.key] = None
+    html = render_seeds(cnn.title, TABLE, MAIN, seeds)
     assert re.findall(r'href="([^"]+)"', html) == [f"{name}/report.html" for name in seeds]
     rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", html)]
     published, medians, *lines = rows[1:]
-    column = 1 + list(MAIN["cnn"]).index("armwise_true")
+    column = 1 + MAIN.index(ARMWISE.kept)
     assert [row[column] for row in (published, medians, *lines)] == [
         "94%", "91.0%", "90.0%", "-", "92.0%",
     ]  # fmt: skip
     assert "://" not in html
-
-
-def test_a_run_is_summed_up_by_medians_and_of_an_image_by_the_most_frequent() -> None:
-    seeds = [
-        {"a": 1.0, "clue_index": 6, "only": 3},
-        {"a": 5.0, "clue_index": 31771},
-        {"a": None, "clue_index": 6},
-    ]
-    assert summarise(seeds) == {"a": 3.0, "clue_index": 6, "only": 3}
-    assert summarise([{"a": None}]) == {"a": None}

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from studies.synthetic import measured
 
+from jaxmi.explanation.metrics import Metric, Unit
 from jaxmi.studies import universality
 from jaxmi.studies.study import Study, Trained
-from jaxmi.studies.universality import CHECKS, METRICS, Check, outliers
+from jaxmi.studies.universality import CHECKS, METRICS, TEST_ACCURACY, Check, outliers
 
 N = 12
 
@@ -22,14 +23,15 @@ def study(request: pytest.FixtureRequest, mnist_data) -> Study:
 
 def synthetic(name: str, holds: bool) -> dict[str, np.ndarray]:
     """Draw metrics of networks that pass every check, or none; one seed is an outlier in one."""
-    metrics = {key: np.linspace(0.5, 0.51, N) for key in (*METRICS[name], "test_accuracy")}
+    keys = [metric.key for metric in METRICS[name]]
+    metrics = {key: np.linspace(0.5, 0.51, N) for key in (*keys, TEST_ACCURACY)}
     for check in CHECKS[name]:
         bar = check.control
-        if isinstance(bar, str):
-            bar = metrics.setdefault(bar, np.full(N, 0.5))
+        if isinstance(bar, Metric):
+            bar = metrics.setdefault(bar.key, np.full(N, 0.5))
         step = 0.0 if check.equal and holds else 0.01 if holds else -0.01
-        metrics[check.metric] = np.broadcast_to(bar + step, N)
-    metrics["test_accuracy"][3] = 0.9
+        metrics[check.metric.key] = np.broadcast_to(bar + step, N)
+    metrics[TEST_ACCURACY][3] = 0.9
     return metrics
 
 
@@ -47,8 +49,9 @@ def test_checks_are_counted(study: Study, holds: bool) -> None:
         assert conclusion.data["failing"][check.name] == (
             [] if holds else list(range(100, 100 + N))
         )
-    for key in METRICS[name]:
-        assert conclusion.findings[key].value == pytest.approx(np.median(metrics[key]))
+    for metric in METRICS[name]:
+        median = np.median(metrics[metric.key])
+        assert conclusion.findings[metric.key].value == pytest.approx(median)
     apart = conclusion.data["apart"]
     assert [(row["seed"], row["figure"]) for row in apart] == [(103, "test_accuracy")]
     assert apart[0]["deviations"] > 20
@@ -59,11 +62,12 @@ def test_checks_hold_together_or_not(study: Study) -> None:
     trainings = study.trainings(True, None)
     name = trainings[0].challenge.name
     metrics = synthetic(name, holds=True)
-    compared = next(check for check in CHECKS[name] if isinstance(check.control, str))
-    bar = next(check for check in CHECKS[name] if not isinstance(check.control, str))
+    compared = next(check for check in CHECKS[name] if isinstance(check.control, Metric))
+    bar = next(check for check in CHECKS[name] if not isinstance(check.control, Metric))
     for network, check in enumerate((compared, bar)):
-        metrics[check.metric] = metrics[check.metric].copy()
-        metrics[check.metric][network] = -1
+        key = check.metric.key
+        metrics[key] = metrics[key].copy()
+        metrics[key][network] = -1
     found = study.conclude(trainings, measured(trainings, {"": metrics})).findings
     assert found["claims_compared"].value == pytest.approx((N - 1) / N)
     assert found["claims_all"].value == pytest.approx((N - 2) / N)
@@ -88,7 +92,7 @@ def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch
 
     def explain(challenge, params, controls):
         given.append((params, controls))
-        return SimpleNamespace(figures={})
+        return SimpleNamespace(metrics={})
 
     monkeypatch.setattr(universality, "explain_cnn", explain)
     (training,) = universality.CNN.trainings(True, None)
@@ -101,10 +105,11 @@ def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch
 
 
 def test_a_check_compares_with_its_control() -> None:
-    check = Check("", "", "true", "control")
+    true, control = (Metric(key, key, Unit.SHARE) for key in ("true", "control"))
+    check = Check("", "", true, control)
     assert check.holds({"true": 0.6, "control": 0.5})
     assert not check.holds({"true": 0.5, "control": 0.5})
-    rank = Check("", "", "rank", 1, equal=True)
+    rank = Check("", "", Metric("rank", "rank", Unit.RANK), 1, equal=True)
     assert rank.holds({"rank": 1})
     assert not rank.holds({"rank": 2})
 

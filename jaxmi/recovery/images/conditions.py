@@ -374,7 +374,11 @@ def _band_sums(sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def sweep_bands(
     scores: Float[np.ndarray, "t r"], gain: Float[np.ndarray, "r"]
 ) -> tuple[Float[np.ndarray, "t"], Bool[np.ndarray, "t"], Float[np.ndarray, "t 2"]]:
-    """Return each row's best band: its gain, whether it holds inside, and its two bounds."""
+    """Return each row's best band: its gain, whether it holds inside, and its two bounds.
+
+    This is not `programs.bands.best_band`: examples have weights, all rows are swept at once, bands
+    may hold inside or outside, and bounds lie midway between scores, where they can be rounded.
+    """
     order = scores.argsort(axis=1)
     sums = np.cumsum(gain[order], axis=1)
     inside, outside = _band_sums(sums)

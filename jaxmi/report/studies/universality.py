@@ -7,19 +7,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxmi.explanation import cnn_metrics, transformer_metrics
+from jaxmi.explanation.metrics import Unit
 from jaxmi.report.studies.intervals import BLUE, GREEN, RED, YELLOW, bar_heights
+from jaxmi.studies.universality import TEST_ACCURACY
 
-CONTROLS = (
-    *("scrub_random", "armwise_random_mean", "armwise_random_max", "armwise_swapped"),
-    *("kept_without_other_random_mean", "constant_answer"),
-)
-"""Controls, beside the metrics whose names begin with `control`."""
+METRICS = {**cnn_metrics.TABLE, **transformer_metrics.TABLE}
+"""Both challenges' metrics; where both have a key, its unit is the same."""
 
-SHARE = (
-    *("scrub", "kept", "agreement", "baseline", "goal", "armwise", "variance", "correlation"),
-    *("accuracy", "probe", "constant", "towards"),
-)
-"""Metrics whose names contain one of these are shares of 0..1, drawn on one axis."""
+CONTROLS = {
+    metric.key
+    for metric in (
+        *(metric for metric in METRICS.values() if metric.is_control),
+        cnn_metrics.SCRUB_RANDOM.kept,
+        cnn_metrics.ARMWISE_RANDOM_MEAN,
+        cnn_metrics.ARMWISE_RANDOM_MAX,
+        cnn_metrics.ARMWISE_SWAPPED,
+        cnn_metrics.KEPT_WITHOUT_OTHER_RANDOM,
+        transformer_metrics.CONSTANT,
+    )
+}
+"""Keys of the metrics that are drawn as controls."""
+
+ON_SHARE_AXIS = (Unit.SHARE, Unit.CORRELATION)
+"""Units that are drawn on one axis, from 0 to 100 %."""
 
 
 def draw_universality(result: Mapping[str, Any]) -> Figure:
@@ -40,7 +51,7 @@ def draw_universality(result: Mapping[str, Any]) -> Figure:
 
 
 def _is_share(name: str) -> bool:
-    return any(part in name for part in SHARE) and not name.startswith("zero")
+    return name == TEST_ACCURACY or METRICS[name].unit in ON_SHARE_AXIS
 
 
 def _split(figure: Figure, axes: Axes) -> tuple[Axes, Axes]:
@@ -67,7 +78,7 @@ def _draw_shares(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
     rng = np.random.default_rng(0)
     for y, name in zip(range(len(names))[::-1], names, strict=True):
         values = 100 * np.array(data["values"][name])
-        colour = RED if name.startswith("control") or name in CONTROLS else BLUE
+        colour = RED if name in CONTROLS else BLUE
         jitter = rng.uniform(-0.25, 0.25, len(values))
         axes.plot(values, y + jitter, ".", color=colour, alpha=0.5, markersize=4)
         axes.plot([np.median(values)] * 2, [y - 0.35, y + 0.35], color=colour, linewidth=2)

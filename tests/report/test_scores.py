@@ -4,7 +4,7 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.judge.score import Reference
-from jaxmi.report.score_figures import difference_figure, ranking_markdown, ranking_rows
+from jaxmi.report.scores import difference_figure, ranking_markdown, ranking_rows
 
 RESULT = {
     "submission": "a.py",
@@ -35,7 +35,7 @@ def test_what_differs_is_marked_at_its_x_down_and_y_across(transformer: Challeng
 
 def test_images_that_differ_are_shown_with_both_labels(cnn: Challenge, mnist_data) -> None:
     rows = slice(60_000, None)
-    reference = Reference(cnn, cnn.labels, None, digits=mnist_data.digits)
+    reference = Reference(cnn, cnn.labels, None)
     submitted = cnn.labels[rows].copy()
     submitted[:3] ^= 1
     score = reference.score(submitted, rows)

@@ -1,0 +1,223 @@
+"""Every metric of challenge 2's explanation: add a metric here, measure it in transformer_solution.
+
+The published percentages are drawn into pictures and quoted nowhere, so no metric has a published
+value.
+"""
+
+from jaxmi.explanation.metrics import Control, Metric, MetricTable, ScrubMetrics, Unit
+from jaxmi.models.transformer import TransformerConfig
+
+RUNS = {"full": "attention as it is", "fixed": "attention fixed"}
+"""Way to run the network, as in keys -> its label."""
+
+ROWS = {
+    "1": "1: all but the plane from any pair",
+    "1*": "1*: all but the plane and one more dimension from any pair",
+    "2": "2: alpha from pairs that pass it alike, beta too",
+    "3a": "3a: alpha from any pair, where beta fails",
+    "3b": "3b: beta from any pair, where alpha fails",
+    "1+2": "1+2",
+    "1+3a": "1+3a",
+    "1+3b": "1+3b",
+    "1+2+3a": "1+2+3a",
+    "1+2+3b": "1+2+3b",
+    "1+2+3a+3b": "1+2+3a+3b",
+}
+"""Row of the published scrubbing table -> its label."""
+
+QUADRANTS = ("TT", "TF", "FT", "FF")
+"""Whether alpha is passed, then whether beta is."""
+
+CONTROL_DRAWS = 5
+"""How many random planes, pairs of components, and turned sides are tried."""
+
+LEADING = 8
+"""Random planes are also drawn within the first so many principal components."""
+
+PLANES = {
+    "random_plane": "random planes of all dimensions",
+    "leading_plane": f"random planes of the first {LEADING} components",
+    "random_dims": "pairs of components from the third on",
+}
+"""Control plane, as in keys -> its label."""
+
+TURNED_ROWS = ("2", "1+2", "1+2+3a+3b")
+"""The rows that are also scrubbed with the sides turned."""
+
+TABLE = MetricTable()
+
+
+def _row_key(row: str) -> str:
+    return "scrub_" + row.replace("*", "star").replace("+", "_")
+
+
+# Predictions.
+ACCURACY = TABLE.add("accuracy", "true labels, attention as it is")
+FIXED_ACCURACY = TABLE.add("fixed_accuracy", "true labels, attention fixed")
+LABEL1_SHARE = TABLE.add("label1_share", "labels that are 1")
+CHANCE = TABLE.add("chance", "labels kept by labels drawn at random by their shares")
+CONSTANT = TABLE.add("constant_answer", "labels that are of the more frequent class")
+_CONSTANT = Control(CONSTANT, "predicting one class throughout")
+
+# Attention from the last position.
+ATTENTION = {
+    (head, key, statistic): TABLE.add(
+        f"attention_head{head}_{key}_{statistic}", f"head {head}: attention to {key_label}, {label}"
+    )
+    for head in range(TransformerConfig().n_heads)
+    for key, key_label in (("x", "x"), ("y", "y"), ("last", "the last token"))
+    for statistic, label in (("mean", "mean"), ("std", "standard deviation"))
+}
+"""(Head, "x", "y" or "last", "mean" or "std") -> the attention to that token."""
+
+KEPT_IF_FIXED = [
+    TABLE.add(
+        f"attention_head{head}_kept_if_fixed", f"head {head}: labels kept with it alone fixed"
+    )
+    for head in range(TransformerConfig().n_heads)
+]
+"""For each head."""
+
+
+# Controls: other planes of the residual stream, and other sides in the same plane.
+def _in_planes(key: str, label: str) -> dict[str, Metric]:
+    return {
+        plane: TABLE.add(f"control_{plane}_{key}", f"{label} in {in_plane}")
+        for plane, in_plane in PLANES.items()
+    }
+
+
+def _turned(ending: str, statistic: str) -> dict[str, Metric]:
+    return {
+        row: TABLE.add(
+            f"control_wrong_sides_{_row_key(row)}{ending}",
+            f"scrub {row}, sides turned, {statistic}",
+        )
+        for row in TURNED_ROWS
+    }
+
+
+_BEST = f"best of {CONTROL_DRAWS}"
+PLANE_AGREEMENT_MEAN = _in_planes("filters_agreement", "both filters, mean")
+PLANE_AGREEMENT_MAX = _in_planes("filters_agreement_max", f"both filters, {_BEST}")
+PLANE_SCRUB_MEAN = _in_planes(_row_key("1"), "scrub 1, mean")
+PLANE_SCRUB_MAX = _in_planes(f"{_row_key('1')}_max", f"scrub 1, {_BEST}")
+"""Control plane -> a metric of the full run in such planes."""
+
+TURNED_MEAN = _turned("", "mean")
+TURNED_MAX = _turned("_max", _BEST)
+"""Row of scrubbing -> labels that it keeps with the sides turned."""
+
+IN_LEADING = f"{_BEST} {PLANES['leading_plane']}"
+"""Label of the strictest control plane."""
+
+
+# The plane and the filters, in both runs.
+def _in_both(
+    key: str, label: str, unit: Unit = Unit.SHARE, control: Control | None = None
+) -> dict[str, Metric]:
+    """Add a metric of either run; the control is the full run's."""
+    return {
+        run: TABLE.add(
+            f"{run}_{key}", f"{label}, {in_run}", unit, None, control if run == "full" else None
+        )
+        for run, in_run in RUNS.items()
+    }
+
+
+VARIANCES = [
+    _in_both(f"pca_variance_{i}", f"{ordinal} principal component, share of variance")
+    for i, ordinal in enumerate(("first", "second", "third"), start=1)
+]
+"""For the first three principal components, by run."""
+
+FILTERS_AGREEMENT = _in_both(
+    "filters_agreement",
+    "both filters, the run's labels",
+    control=Control(PLANE_AGREEMENT_MAX["leading_plane"], IN_LEADING),
+)
+ALPHA_SHARE = _in_both("alpha_share", "pairs that pass alpha")
+BETA_SHARE = _in_both("beta_share", "pairs that pass beta")
+PROBE = _in_both("probe_resid_mid", "one straight side in all dimensions, held-out pairs")
+BASELINE = {
+    "full": TABLE.add("full_baseline", "labels kept, attention as it is"),
+    "fixed": TABLE.add("fixed_baseline", "labels kept, attention fixed", control=_CONSTANT),
+}
+GOAL = _in_both("goal", "both filters, the full network's labels")
+
+
+def _scrubs(row: str) -> dict[str, ScrubMetrics]:
+    control = None
+    if row == "1":
+        control = Control(PLANE_SCRUB_MAX["leading_plane"], IN_LEADING)
+    elif row in TURNED_ROWS:
+        control = Control(TURNED_MEAN[row], "turned sides")
+    return {
+        run: TABLE.add_scrub(
+            f"{run}_{_row_key(row)}",
+            f"scrub {ROWS[row]}, {in_run}",
+            control=control if run == "full" else None,
+        )
+        for run, in_run in RUNS.items()
+    }
+
+
+SCRUBS = {row: _scrubs(row) for row in ROWS}
+"""Row of scrubbing -> run -> the scrub, against the labels of the full network."""
+
+# The MLP.
+MLP_ZERO = TABLE.add("mlp_zero_kept", "labels kept without the MLP", control=_CONSTANT)
+MLP_MEAN = TABLE.add(
+    "mlp_mean_kept", "labels kept with the MLP's part at its mean", control=_CONSTANT
+)
+MLP_ALONE = TABLE.add(
+    "mlp_alone_kept", "labels kept with the direct part at its mean", control=_CONSTANT
+)
+
+
+def _by_quadrant(part: str, way: str) -> dict[str, Metric]:
+    side = {"T": "passed", "F": "failed"}
+    return {
+        quadrant: TABLE.add(
+            f"{part}_logit_diff_{quadrant}",
+            f"logit difference {way} the MLP, alpha {side[quadrant[0]]}, beta {side[quadrant[1]]}",
+            Unit.LOGIT,
+        )
+        for quadrant in QUADRANTS
+    }
+
+
+DIRECT = _by_quadrant("direct", "past")
+THROUGH = _by_quadrant("mlp", "through")
+"""Quadrant -> mean logit difference that comes past the MLP, or through it."""
+
+# The same on an untrained network.
+COMPARED = (
+    BASELINE["fixed"],
+    FILTERS_AGREEMENT["full"],
+    SCRUBS["1"]["full"].kept,
+    SCRUBS["1+2"]["full"].kept,
+)
+"""What is measured of an untrained network too."""
+
+ON_UNTRAINED = {
+    metric: TABLE.add(
+        f"control_untrained_{metric.key}", f"{metric.label}, untrained network", metric.unit
+    )
+    for metric in COMPARED
+}
+"""Metric -> that metric of an untrained network."""
+
+MAIN: tuple[Metric, ...] = (
+    ACCURACY,
+    BASELINE["fixed"],
+    FILTERS_AGREEMENT["full"],
+    PLANE_AGREEMENT_MAX["leading_plane"],
+    SCRUBS["1"]["full"].kept,
+    SCRUBS["1*"]["full"].kept,
+    SCRUBS["1+2"]["full"].kept,
+    PLANE_SCRUB_MAX["leading_plane"],
+    TURNED_MEAN["1+2"],
+    MLP_ZERO,
+)
+"""The metrics that are printed, and that the table of seeds has."""

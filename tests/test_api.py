@@ -130,7 +130,7 @@ def test_scores_of_a_program_its_text_its_labels_and_a_file(mine, networks) -> N
     by_labels = jaxmi.score(mine.labels, mine, network=networks[0])
     Path("program.txt").write_text(PROGRAM)
     by_file = jaxmi.score(Path("program.txt"), mine, network=networks[0])
-    assert by_file.figures() == by_labels.figures()
+    assert by_file.metrics() == by_labels.metrics()
     wrong = jaxmi.score("return x > y", mine)
     assert "labels are wrong" in repr(wrong) and "labels are wrong" in wrong._repr_html_()
     with pytest.raises(InputError, match="line 1"):

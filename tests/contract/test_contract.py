@@ -123,7 +123,7 @@ def test_a_study_goes_on_without_measuring_anew(prepared_folder: Path) -> None:
     assert len(before) == 4
     case = next(case for case in CASES if case.name == "study-goes-on")
     _, _, told = call(case.args)
-    assert "0 networks measured, 4 known already" in told
+    assert "0 networks measured, 4 read from" in told
     assert {path: path.read_bytes() for path in before} == before
 
 

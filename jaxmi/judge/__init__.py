@@ -1,1 +1,1 @@
-"""Submissions are judged: programs by their labels, explanations by causal scrubbing."""
+"""Scores of submissions: programs by their labels, explanations by causal scrubbing."""

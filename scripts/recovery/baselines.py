@@ -23,12 +23,12 @@ def main() -> None:
         if kind == "pairs":
             paths = [path for path in paths if int(path.stem) > 100]
         for i, path in enumerate(paths):
-            answers, row = read_network(path)
-            for name, learner in LEARNERS[answers.challenge.name].items():
+            predictions, row = read_network(path)
+            for name, learner in LEARNERS[predictions.challenge.name].items():
                 if name == SLOW_LEARNER and i >= SLOW_NETWORKS:
                     continue
                 start = time.perf_counter()
-                labels, length = learner(answers)
+                labels, length = learner(predictions)
                 row |= {"seconds": time.perf_counter() - start, "description_length": length}
                 agreement = float((labels == read_truth(path)).mean())
                 write_row(BASELINES, {**row, "method": name, "agreement_truth": agreement})

@@ -19,42 +19,42 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.workflows.recover import Predictions
 
-Prediction = tuple[np.ndarray, int | None]
+LearnedLabels = tuple[np.ndarray, int | None]
 NEIGHBOURS = (1, 2, 3, 5, 7, 9, 15, 25)
 LEAVES = (16, 32, 64, 128, 256, 512, 1024)
 FUNCTIONS = ("add", "sub", "mul", "div", "sqrt", "log", "abs", "max", "min", "sin", "cos")
 
 
-def median(answers: Predictions) -> Prediction:
+def median(predictions: Predictions) -> LearnedLabels:
     """Apply a median filter of 1 x 7, for each x separately."""
-    table = answers.labels.reshape(113, 113).astype(np.int8)
+    table = predictions.labels.reshape(113, 113).astype(np.int8)
     return median_filter(table, size=(1, 7), mode="nearest").reshape(-1) == 1, None
 
 
-def nearest_neighbours(answers: Predictions) -> Prediction:
+def nearest_neighbours(predictions: Predictions) -> LearnedLabels:
     """Take the majority of the nearest other inputs; leave-one-out chooses how many."""
-    neighbours = answers.labels[_nearest(answers.challenge.name)]
+    neighbours = predictions.labels[_nearest(predictions.challenge.name)]
     votes = [neighbours[:, :k].mean(axis=1) + 1e-6 * neighbours[:, 0] > 0.5 for k in NEIGHBOURS]
-    return max(votes, key=lambda vote: (vote == answers.labels).mean()), None
+    return max(votes, key=lambda vote: (vote == predictions.labels).mean()), None
 
 
-def tree(answers: Predictions) -> Prediction:
+def tree(predictions: Predictions) -> LearnedLabels:
     """Fit a decision tree; cross-validation chooses its number of leaves."""
     folds = KFold(5, shuffle=True, random_state=0)
     classifier = DecisionTreeClassifier(random_state=0)
     search = GridSearchCV(classifier, {"max_leaf_nodes": LEAVES}, cv=folds)
-    search.fit(_features(answers.challenge), answers.labels)
-    return _predict(search.best_estimator_, answers)
+    search.fit(_features(predictions.challenge), predictions.labels)
+    return _predict(search.best_estimator_, predictions)
 
 
-def small_tree(answers: Predictions) -> Prediction:
+def small_tree(predictions: Predictions) -> LearnedLabels:
     """Fit a decision tree of 32 leaves."""
     classifier = DecisionTreeClassifier(max_leaf_nodes=32, random_state=0)
-    classifier.fit(_features(answers.challenge), answers.labels)
-    return _predict(classifier, answers)
+    classifier.fit(_features(predictions.challenge), predictions.labels)
+    return _predict(classifier, predictions)
 
 
-def formula(answers: Predictions) -> Prediction:
+def formula(predictions: Predictions) -> LearnedLabels:
     """Fit a formula's sign by symbolic regression; sines are among its functions."""
     classifier = SymbolicClassifier(
         population_size=2000,
@@ -64,11 +64,11 @@ def formula(answers: Predictions) -> Prediction:
         function_set=FUNCTIONS,
         parsimony_coefficient=1e-4,
         random_state=0,
-    ).fit(_features(answers.challenge), answers.labels)
-    return classifier.predict(_features(answers.challenge)) == 1, classifier._program.length_
+    ).fit(_features(predictions.challenge), predictions.labels)
+    return classifier.predict(_features(predictions.challenge)) == 1, classifier._program.length_
 
 
-LEARNERS: dict[str, dict[str, Callable[[Predictions], Prediction]]] = {
+LEARNERS: dict[str, dict[str, Callable[[Predictions], LearnedLabels]]] = {
     "transformer": {
         "median filter": median,
         "nearest neighbours": nearest_neighbours,
@@ -80,8 +80,8 @@ LEARNERS: dict[str, dict[str, Callable[[Predictions], Prediction]]] = {
 }
 
 
-def _predict(classifier: DecisionTreeClassifier, answers: Predictions) -> Prediction:
-    labels = classifier.predict(_features(answers.challenge)) == 1
+def _predict(classifier: DecisionTreeClassifier, predictions: Predictions) -> LearnedLabels:
+    labels = classifier.predict(_features(predictions.challenge)) == 1
     return labels, classifier.tree_.node_count
 
 

@@ -50,23 +50,6 @@ from jaxmi.workflows import score as score_workflow
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress
 
-__all__ = [
-    "Explanation",
-    "Network",
-    "Networks",
-    "Recovery",
-    "Score",
-    "SealedChallenge",
-    "explain",
-    "export",
-    "load",
-    "load_challenge",
-    "make_challenge",
-    "recover",
-    "score",
-    "train",
-]
-
 StrPath = str | Path
 
 DEFINITION = "definition"
@@ -100,7 +83,7 @@ class Network:
 
     @property
     def sealed(self) -> bool:
-        """Whether the network belongs to a sealed challenge, whose true labels are not known."""
+        """True if the network belongs to a sealed challenge, whose true labels are not known."""
         return "sealed" in self.config
 
     def logits(
@@ -287,7 +270,7 @@ class Explanation:
 
     @property
     def verdicts(self) -> Mapping[str, str]:
-        """What was tested -> "holds", "in part" or "not shown"."""
+        """Title of a piece of evidence -> "holds", "in part" or "not shown"."""
         return self.report.numbers["verdicts"]
 
     @property
@@ -577,7 +560,7 @@ def _trained(challenge: Challenge, name: str, recipe: Recipe, result: SeedResult
 
 
 def _own_labels(challenge: Challenge) -> dict[str, Any]:
-    """What a checkpoint says of a challenge that is not a published one."""
+    """Return the keys by which a checkpoint records a challenge that a user made."""
     if challenge.definition is None:
         return {}
     return {

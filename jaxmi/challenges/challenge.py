@@ -70,7 +70,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Sealing:
-    """How a kind of challenge is posed under seal."""
+    """Numbers and words with which a kind of challenge is posed under seal."""
 
     accuracy: tuple[float, float]
     """Bounds on the network's accuracy on the test split: good and not perfect, like the published
@@ -173,7 +173,7 @@ class Challenge(ABC):
 
     @property
     def p(self) -> int | None:
-        """How many values x and y take; None unless the inputs are pairs."""
+        """The number of values that x and y take; None unless the inputs are pairs."""
         return None
 
     @property

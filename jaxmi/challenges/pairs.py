@@ -51,7 +51,7 @@ class PairChallenge(Challenge):
 
     @property
     def p(self) -> int:
-        """How many values x and y take: the last token of every sequence."""
+        """The number of values that x and y take: the last token of every sequence."""
         return int(self.inputs[0, -1])
 
     @property

@@ -76,7 +76,7 @@ def draw_run(
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is carried out; none of it changes what is learned."""
+    """Options of a run; none changes what is learned."""
 
     seeds_per_batch: int | None = None
     """Seeds trained at once, over all devices; None decides by the devices."""
@@ -94,7 +94,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Hosts:
-    """Which hosts train together; all None: the cluster knows."""
+    """The hosts that train together; all None: read from the cluster."""
 
     coordinator: str | None
     """address:port of host 0."""

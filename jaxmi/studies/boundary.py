@@ -401,7 +401,8 @@ def density_findings(arrangement: str, turns: Sequence[Mistakes]) -> dict[str, F
             rows = is_dense(arrangement, turn) == (density == "dense")
             region = mistakes.near_curves & rows[:, None]
             own += mistakes.rate_rows(region)
-            rule += _row_rule(mistakes).rate_rows(region)
+            row_rule = replace(mistakes, wrong=_row_rule_mistakes(arrangement, turn)[None])
+            rule += row_rule.rate_rows(region)
         pairs = int(rule[..., 1].sum())
         findings[f"{arrangement}_rate_{density}"] = estimate(
             f"share of {pairs} test pairs near curves and line that are wrong, {density} rows "
@@ -439,15 +440,16 @@ def _ratio_of_ratios_of_ratios(
     return ratio_of_ratios(samples[..., :4]) / ratio_of_ratios(samples[..., 4:])
 
 
-def _row_rule(mistakes: Mistakes) -> Mistakes:
-    """Return the mistakes of copying the nearest training pair of the row, as of one network."""
-    train, labels = ~mistakes.test, mistakes.labels == 1
+@cache
+def _row_rule_mistakes(arrangement: str, turn: int) -> Bool[np.ndarray, "p p"]:
+    """Mark the pairs that copying the nearest training pair of the row gets wrong."""
+    train, labels = is_train_table(P, dense_split(arrangement, turn)), published().labels == 1
     guess = neighbours(
-        np.argwhere(train), labels[train], np.argwhere(mistakes.test), k=1, row_weight=SAME_ROW
+        np.argwhere(train), labels[train], np.argwhere(~train), k=1, row_weight=SAME_ROW
     )
     wrong = np.zeros((P, P), bool)
-    wrong[mistakes.test] = guess.labels != labels[mistakes.test]
-    return replace(mistakes, wrong=wrong[None])
+    wrong[~train] = guess.labels != labels[~train]
+    return wrong
 
 
 STUDY = Study(

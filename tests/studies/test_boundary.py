@@ -86,16 +86,16 @@ def test_every_row_is_dense_in_one_turn_and_sparse_in_the_other(arrangement: str
 
 
 def test_mistakes_that_are_spread_evenly_are_found_to_be(trainings: list[Training]) -> None:
-    found = conclude(trainings, {name: np.full((P, P), 0.1) for name in NAMES}).findings
-    assert sum(found[f"share_{zone}"].value for zone in ZONES) == pytest.approx(1)
+    findings = conclude(trainings, {name: np.full((P, P), 0.1) for name in NAMES}).findings
+    assert sum(findings[f"share_{zone}"].value for zone in ZONES) == pytest.approx(1)
     for zone in ZONES:
-        assert found[f"rate_{zone}"].value == pytest.approx(0.1, abs=0.03)
+        assert findings[f"rate_{zone}"].value == pytest.approx(0.1, abs=0.03)
     for times in (0, 1, 2):
         in_a_row = 0.1 * P / 2
-        assert found[f"mistakes_per_row_{times}"].value == pytest.approx(in_a_row, rel=0.1)
-    assert found["alternate_sparse_over_dense"].value == pytest.approx(1, abs=0.15)
+        assert findings[f"mistakes_per_row_{times}"].value == pytest.approx(in_a_row, rel=0.1)
+    assert findings["alternate_sparse_over_dense"].value == pytest.approx(1, abs=0.15)
     # The control for "per unit of boundary": by chance it is the number of test pairs per unit.
-    assert found["straight_over_published_line"].value == pytest.approx(0.9, abs=0.15)
+    assert findings["straight_over_published_line"].value == pytest.approx(0.9, abs=0.15)
 
 
 def test_mistakes_near_one_curve_are_found_there_and_nowhere_else(trainings) -> None:
@@ -103,11 +103,11 @@ def test_mistakes_near_one_curve_are_found_there_and_nowhere_else(trainings) -> 
     chances = {name: np.zeros((P, P)) for name in NAMES}
     chances[""] = 0.5 * (changes.zones == KINDS.index("y4"))
     conclusion = conclude(trainings, chances)
-    found = conclusion.findings
-    assert found["share_y4"].value == 1
-    assert found["rate_y4"].value == pytest.approx(0.5, abs=0.05)
-    assert found["rate_x4"].value == found["rate_bars"].value == 0
-    assert found["straight_over_published_y4"].value == 0
+    findings = conclusion.findings
+    assert findings["share_y4"].value == 1
+    assert findings["rate_y4"].value == pytest.approx(0.5, abs=0.05)
+    assert findings["rate_x4"].value == findings["rate_bars"].value == 0
+    assert findings["straight_over_published_y4"].value == 0
     near, far = conclusion.data["rates"]["y4"][0], conclusion.data["rates"]["y4"][-1]
     assert near["rate"] > 0.4
     assert far["rate"] == 0
@@ -134,14 +134,14 @@ def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Trainin
         zones = find_changes(shape).zones
         bends = ("line",) if name == "bent" else () if name == "straight" else ("x4", "y4")
         curved[name] = 0.5 * np.isin(zones, [KINDS.index(kind) for kind in bends])
-    found = conclude(trainings, per_row).findings
+    findings = conclude(trainings, per_row).findings
     for name in ("straight", "bent"):
-        by_rows = found[f"{name}_mistakes_by_rows"].value
-        assert found[f"{name}_mistakes"].value == pytest.approx(by_rows, rel=0.08)
-    found = conclude(trainings, curved).findings
-    assert found["straight_mistakes"].value == 0 < found["straight_mistakes_by_rows"].value
-    assert found["bent_over_published_x4"].value == 0
-    assert found["bent_per_edge_line"].value > 0 == found["per_edge_line"].value
+        by_rows = findings[f"{name}_mistakes_by_rows"].value
+        assert findings[f"{name}_mistakes"].value == pytest.approx(by_rows, rel=0.08)
+    findings = conclude(trainings, curved).findings
+    assert findings["straight_mistakes"].value == 0 < findings["straight_mistakes_by_rows"].value
+    assert findings["bent_over_published_x4"].value == 0
+    assert findings["bent_per_edge_line"].value > 0 == findings["per_edge_line"].value
 
 
 def test_an_effect_of_length_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
@@ -153,18 +153,20 @@ def test_an_effect_of_length_is_told_from_one_of_the_rows(trainings: list[Traini
             zone = changes.zones == number
             per_pair = 0.5 * changes.lengths[kind].sum() / (test & zone).sum()
             chances[name][zone] = per_pair
-    found = conclude(trainings, chances).findings
+    findings = conclude(trainings, chances).findings
     for name in ("straight", "bent"):
-        by_length = found[f"{name}_mistakes_by_length"].value
-        assert found[f"{name}_mistakes"].value == pytest.approx(by_length, rel=0.1)
+        by_length = findings[f"{name}_mistakes_by_length"].value
+        assert findings[f"{name}_mistakes"].value == pytest.approx(by_length, rel=0.1)
         for kind in CURVES:
-            ratio = found[f"{name}_over_published_{kind}_over_rows"]
+            ratio = findings[f"{name}_over_published_{kind}_over_rows"]
             assert ratio.low < 1 < ratio.high
     for kind in ("x4", "y4"):
-        ratio = found[f"line_over_{kind}_over_rows"]
+        ratio = findings[f"line_over_{kind}_over_rows"]
         assert ratio.low < 1 < ratio.high
         assert ratio.value == pytest.approx(1, abs=0.2)
-    assert found["per_edge_line_over_rows"].value == pytest.approx(found["per_edge_line"].value)
+    assert findings["per_edge_line_over_rows"].value == pytest.approx(
+        findings["per_edge_line"].value
+    )
 
 
 def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
@@ -173,12 +175,12 @@ def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
         sparse = ~is_dense("alternate", turn)
         chances[f"dense-alternate-{turn}"] = np.where(sparse, 0.4, 0.1)[:, None]
     findings = conclude(trainings, chances).findings
-    found = findings["alternate_sparse_over_dense"]
-    assert found.low < 4 < found.high
-    assert found.low > 3
+    finding = findings["alternate_sparse_over_dense"]
+    assert finding.low < 4 < finding.high
+    assert finding.low > 3
     over_rows = findings["alternate_sparse_over_dense_over_rows"]
-    assert over_rows.value == pytest.approx(found.value)
-    assert over_rows.low < found.low < found.high < over_rows.high
+    assert over_rows.value == pytest.approx(finding.value)
+    assert over_rows.low < finding.low < finding.high < over_rows.high
     rule = findings["alternate_sparse_over_dense_row_rule"]
     wanted = (
         findings["alternate_row_rule_sparse"].value / findings["alternate_row_rule_dense"].value
@@ -186,7 +188,7 @@ def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
     assert rule.value == pytest.approx(wanted)
     assert rule.low > 1  # nearer training pairs make copying better
     against = findings["alternate_sparse_over_dense_against_row_rule"]
-    assert against.value == pytest.approx(found.value / rule.value)
+    assert against.value == pytest.approx(finding.value / rule.value)
 
 
 def test_open_pairs_hold_the_mistakes_of_a_row_wise_guesser(trainings: list[Training]) -> None:
@@ -198,9 +200,9 @@ def test_open_pairs_hold_the_mistakes_of_a_row_wise_guesser(trainings: list[Trai
     wrong = (copied != labels) & (last >= 0)
     chances = {name: np.zeros((P, P)) for name in NAMES}
     chances[""] = wrong.astype(float)
-    found = conclude(trainings, chances).findings
-    assert found["open_mistakes_share"].value > 0.9
-    assert found["open_pairs_share"].value < 0.05
+    findings = conclude(trainings, chances).findings
+    assert findings["open_mistakes_share"].value > 0.9
+    assert findings["open_pairs_share"].value < 0.05
     chances[""] = np.full((P, P), 0.1)
     even = conclude(trainings, chances).findings  # the control
     assert even["open_mistakes_share"].value == pytest.approx(

@@ -87,32 +87,32 @@ def conclude(trainings: list[Training], late: str) -> Conclusion:
 
 def test_a_cell_that_groks_is_found_and_no_other(trainings: list[Training]) -> None:
     late = "transformer-fast-share-20-decay-3"
-    found = conclude(trainings, late).findings
-    assert found["transformer_grokked"].value == pytest.approx(1 / 45)
-    assert found["transformer_largest_gain"].value == pytest.approx(0.8, abs=0.01)
-    assert "weight decay 3" in found["transformer_largest_gain"].description
-    assert f"{P * P // 5} examples" in found["transformer_largest_gain"].description
+    findings = conclude(trainings, late).findings
+    assert findings["transformer_grokked"].value == pytest.approx(1 / 45)
+    assert findings["transformer_largest_gain"].value == pytest.approx(0.8, abs=0.01)
+    assert "weight decay 3" in findings["transformer_largest_gain"].description
+    assert f"{P * P // 5} examples" in findings["transformer_largest_gain"].description
     for group in ("cnn", "transformer_long", "addition"):
-        assert found[f"{group}_grokked"].value == 0
-        assert found[f"{group}_gain"].value < 0.01
-    assert found["transformer_best"].n == 3
-    assert found["transformer_networks"].value == 45 * 3
-    assert found["transformer_grokked_seeds"].value == 1
-    assert found["cnn_grokked_seeds"].value == 0 < found["cnn_grokked_seeds"].high
-    assert found["transformer_fitted"].value == 1
+        assert findings[f"{group}_grokked"].value == 0
+        assert findings[f"{group}_gain"].value < 0.01
+    assert findings["transformer_best"].n == 3
+    assert findings["transformer_networks"].value == 45 * 3
+    assert findings["transformer_grokked_seeds"].value == 1
+    assert findings["cnn_grokked_seeds"].value == 0 < findings["cnn_grokked_seeds"].high
+    assert findings["transformer_fitted"].value == 1
 
 
 def test_the_measurement_is_the_curve(trainings: list[Training]) -> None:
     curve = [
         {"step": 10 * i, "train_accuracy": 0.9 + i, "test_accuracy": 0.1 + i} for i in range(4)
     ]
-    found = decay.measure(trainings[0], Trained(0, {}, curve))
-    assert found["step"].tolist() == [0, 10, 20, 30]
-    assert found["train_accuracy"].tolist() == [0.9, 1.9, 2.9, 3.9]
-    assert found["test_accuracy"].tolist() == [0.1, 1.1, 2.1, 3.1]
+    measured = decay.measure(trainings[0], Trained(0, {}, curve))
+    assert measured["step"].tolist() == [0, 10, 20, 30]
+    assert measured["train_accuracy"].tolist() == [0.9, 1.9, 2.9, 3.9]
+    assert measured["test_accuracy"].tolist() == [0.1, 1.1, 2.1, 3.1]
 
 
 def test_grokking_of_the_control_is_found(trainings: list[Training]) -> None:
-    found = conclude(trainings, trainings[-1].name).findings
-    assert found["addition_grokked"].value == 1
-    assert found["transformer_grokked"].value == 0
+    findings = conclude(trainings, trainings[-1].name).findings
+    assert findings["addition_grokked"].value == 1
+    assert findings["transformer_grokked"].value == 0

@@ -80,10 +80,10 @@ def test_distance_is_to_curves_and_line_and_not_to_bars() -> None:
     assert classes[100, 5] == len(BINS) - 2  # among bars, far from the rest
     changes = find_changes(parts.published())
     for low, high in ((0, 1), (1, 2), (5, 8)):
-        here = classes == BINS.index(low)
+        pairs = classes == BINS.index(low)
         near = changes.distances[: len(CURVES)].min(axis=0)
-        assert here.any()
-        assert ((near[here] > low) & (near[here] <= high)).all()
+        assert pairs.any()
+        assert ((near[pairs] > low) & (near[pairs] <= high)).all()
 
 
 @pytest.mark.slow

@@ -81,15 +81,15 @@ def test_the_rules_keep_what_they_say() -> None:
 
 
 def test_networks_that_run_the_program_are_recognised(trainings: list[Training]) -> None:
-    found = conclude(trainings, lambda t: np.stack([labels_of(rule_of(t))] * N)).findings
+    findings = conclude(trainings, lambda t: np.stack([labels_of(rule_of(t))] * N)).findings
     for rule in RULES:
-        assert found[f"seen_{rule}"].value == found[f"unseen_{rule}"].value == 1
+        assert findings[f"seen_{rule}"].value == findings[f"unseen_{rule}"].value == 1
     for rule in ("published", "residues"):
-        ceiling = found[f"residue_read_{rule}_ceiling"].value
-        assert found[f"residue_read_{rule}"].value == pytest.approx(ceiling)
+        ceiling = findings[f"residue_read_{rule}_ceiling"].value
+        assert findings[f"residue_read_{rule}"].value == pytest.approx(ceiling)
         assert 0.5 < ceiling < 1  # several residues may give the same row
-        assert found[f"unseen_{rule}_beyond"].low > 0.3
-    assert found["accuracy_bars"].value == found["accuracy_bars_dealt"].value == 1
+        assert findings[f"unseen_{rule}_beyond"].low > 0.3
+    assert findings["accuracy_bars"].value == findings["accuracy_bars_dealt"].value == 1
 
 
 def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> None:
@@ -107,34 +107,34 @@ def test_networks_that_look_rows_up_are_at_chance_in_unseen_rows(trainings) -> N
             predictions.append(np.where(seen[:, None], labels_of(rule), guessed))
         return np.stack(predictions)
 
-    found = conclude(trainings, look_up).findings
+    findings = conclude(trainings, look_up).findings
     for rule in ("published", "residues"):
-        assert found[f"seen_{rule}"].value == 1
-        assert found[f"unseen_{rule}"].high < 0.7
-        over_rows = found[f"residue_read_{rule}_over_rows"]
-        by_chance = found[f"residue_read_{rule}_by_chance"].value
+        assert findings[f"seen_{rule}"].value == 1
+        assert findings[f"unseen_{rule}"].high < 0.7
+        over_rows = findings[f"residue_read_{rule}_over_rows"]
+        by_chance = findings[f"residue_read_{rule}_by_chance"].value
         assert over_rows.low - 0.05 < by_chance < over_rows.high + 0.05
         assert by_chance == pytest.approx(1 / RESIDUES, abs=0.02)
-        beyond = found[f"unseen_{rule}_beyond"]
+        beyond = findings[f"unseen_{rule}_beyond"]
         assert beyond.low < 0 < beyond.high
 
 
 def test_references_without_residues_are_computed_from_the_labels(trainings) -> None:
-    found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
+    findings = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
     rows = held_out_rows().reshape(-1)
     for rule in RULES:
         labels = labels_of(rule)
         ones = labels[rows].mean()
-        assert found[f"unseen_{rule}"].value == pytest.approx(1 - ones)
-        assert found[f"unseen_{rule}_one_label"].value == pytest.approx(max(ones, 1 - ones))
+        assert findings[f"unseen_{rule}"].value == pytest.approx(1 - ones)
+        assert findings[f"unseen_{rule}_one_label"].value == pytest.approx(max(ones, 1 - ones))
         seen = [x for x in range(P) if x not in rows]
         nearest = [min(seen, key=lambda other, x=x: (abs(other - x), other)) for x in rows]
         copied = (labels[nearest] == labels[rows]).mean()
-        assert found[f"unseen_{rule}_nearest_row"].value == pytest.approx(copied)
-    assert found["unseen_constant_nearest_row"].value > 0.95
-    assert found["unseen_published_nearest_row"].value < 0.7
-    known = found["unseen_published_sides_known"].value
-    assert found["unseen_published_guessed"].value < known < 1
+        assert findings[f"unseen_{rule}_nearest_row"].value == pytest.approx(copied)
+    assert findings["unseen_constant_nearest_row"].value > 0.95
+    assert findings["unseen_published_nearest_row"].value < 0.7
+    known = findings["unseen_published_sides_known"].value
+    assert findings["unseen_published_guessed"].value < known < 1
 
 
 def test_a_favourite_residue_is_no_reading(trainings: list[Training]) -> None:
@@ -145,14 +145,14 @@ def test_a_favourite_residue_is_no_reading(trainings: list[Training]) -> None:
         fives = parts.Parts(own.small_x, own.small_y, own.below_line, np.full(P, 5))
         return np.stack([fives.labels] * N)
 
-    found = conclude(trainings, favour).findings
+    findings = conclude(trainings, favour).findings
     for rule in ("published", "residues"):
-        read, chance = found[f"residue_read_{rule}"], found[f"residue_read_{rule}_by_chance"]
+        read, chance = findings[f"residue_read_{rule}"], findings[f"residue_read_{rule}_by_chance"]
         assert read.value == pytest.approx(chance.value, abs=0.04)
 
 
 def test_probes_are_of_the_trainings_that_their_names_say(trainings: list[Training]) -> None:
-    found = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
+    findings = conclude(trainings, lambda t: np.zeros((N, P, P), np.int32)).findings
     numbers = {t.name.removeprefix(trainings[0].name): i for i, t in enumerate(trainings)}
     wanted = {
         "probe_seen": [("", "seen")],
@@ -163,7 +163,7 @@ def test_probes_are_of_the_trainings_that_their_names_say(trainings: list[Traini
     }
     for name, sources in wanted.items():
         planted = np.mean([probe_result(numbers[training], key) for training, key in sources])
-        assert found[name].value == pytest.approx(planted), name
+        assert findings[name].value == pytest.approx(planted), name
 
 
 def test_networks_are_probed_for_their_own_residues(trainings: list[Training]) -> None:

@@ -218,13 +218,16 @@ def leaks(bundle: Path, key: Key, labels: np.ndarray) -> list[str]:
     common = ("z = 0", "z += 3", "return z >= 0")  # half of the family has these
     lines = [line.strip() for line in show(key.program).splitlines()]
     lines = [line for line in lines if line not in common]
-    secrets = [key.salt, "4711", "1.7", "int(y", *lines]
+    secrets = ["4711", "1.7", "int(y", *lines]
     places = []
     for name, data in contents_of(bundle).items():
+        if key.salt.encode() in data:
+            places.append(f"{name}: the salt")
         if name.endswith((".safetensors", ".pt")) or "/data/" in name:
             searched = [word for word in secrets if len(word) > 6]  # random bytes hold "1.7"
         else:
             searched = secrets
+            data = re.sub(rb"\b[0-9a-f]{64}\b", b"", data)  # one digest in a thousand holds "4711"
         places += [f"{name}: {word}" for word in searched if word.encode() in data]
     tensors = dict(read_safetensors(bundle / "network/params.safetensors").tensors)
     for file in ("domain.npz", "model_labels.npz"):

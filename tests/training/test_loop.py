@@ -165,6 +165,7 @@ def test_one_compiled_call_and_stages_train_the_same(transformer: Challenge, alo
     assert trained.curve["step"].tolist() == [point["step"] for point in alone.curve]
 
 
+@pytest.mark.slow
 def test_train_is_a_function_of_keys_under_vmap(transformer: Challenge, alone) -> None:
     keys = jax.vmap(jax.random.key)(jnp.array([3, 4]))
     trained = jax.vmap(loop.make_train(transformer, SHORT))(keys)

@@ -76,6 +76,7 @@ def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
     assert len(lines) == 4 * 24
 
 
+@pytest.mark.slow
 def test_a_host_that_fails_ends_the_others() -> None:
     """Only host 1 cannot write its seeds: a file is where its first one's folder belongs."""
     first, second = start_both("--seeds", "0:2")

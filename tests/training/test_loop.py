@@ -158,6 +158,7 @@ def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) ->
         assert abs(point["loss"] - expected_point["loss"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_one_compiled_call_and_stages_train_the_same(transformer: Challenge, alone) -> None:
     trained = loop.make_train(transformer, SHORT)(jax.random.key(3))
     for found, expected in zip(leaves(trained.params), leaves(alone.params), strict=True):

@@ -1,4 +1,4 @@
-"""Runs the real command line in a process of its own."""
+"""Run the real command line in a process of its own."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ COMMAND = [sys.executable, "-m", "jaxmi.cli.main"]
 
 
 def start(*args: str, program: Sequence[str] = COMMAND, **environment: str) -> subprocess.Popen:
-    """Starts the command, or a program around it."""
+    """Start the command line, or a program around it."""
     return subprocess.Popen(
         [*program, *args],
         stdout=subprocess.PIPE,
@@ -19,18 +19,18 @@ def start(*args: str, program: Sequence[str] = COMMAND, **environment: str) -> s
     )
 
 
-def read_until(process: subprocess.Popen, words: str) -> list[str]:
-    """Reads the process's stderr up to a line with some words, which must come."""
+def read_until(process: subprocess.Popen, text: str) -> list[str]:
+    """Read the process's stderr up to a line that holds a text; fail if it ends before."""
     assert process.stderr is not None
     lines = []
-    while not lines or words not in lines[-1]:
+    while not lines or text not in lines[-1]:
         lines.append(process.stderr.readline())
-        assert lines[-1], f"ended without {words!r}: {''.join(lines)}"
+        assert lines[-1], f"ended without {text!r}: {''.join(lines)}"
     return lines
 
 
 def finish(process: subprocess.Popen, code: int = 0) -> tuple[str, str]:
-    """Waits for the end; checks the exit code; returns stdout and stderr."""
+    """Wait for the end, check the exit code, and return stdout and stderr."""
     out, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert "Traceback" not in err, err

@@ -25,7 +25,7 @@ if x ** 3 < 4711 * sqrt(y):
 z += int(y ** 1.7) % 6 - 4
 return z >= 0
 """
-"""A program with constants that nothing else has."""
+"""A program whose constants are in no other file."""
 
 
 settings.register_profile("jaxmi", deadline=None, derandomize=True)  # jit's first call is slow
@@ -67,37 +67,37 @@ def mnist_data() -> mnist.Mnist:
 
 @pytest.fixture(scope="session")
 def transformer() -> Challenge:
-    """Challenge 2."""
+    """Return challenge 2."""
     return load_challenge("transformer")
 
 
 @pytest.fixture(scope="session")
 def cnn(mnist_data: mnist.Mnist) -> Challenge:
-    """Challenge 1."""
+    """Return challenge 1."""
     return load_challenge("cnn")
 
 
 @pytest.fixture(scope="session")
 def checkpoints() -> Path:
-    """The folder of the networks that the repository keeps."""
+    """Return the folder of the networks that the repository holds."""
     return Path(__file__).parent.parent / "checkpoints"
 
 
 @pytest.fixture(scope="session")
 def key() -> Key:
-    """The key of the sealed challenge below."""
+    """Return the key of `sealed_folder`."""
     return seal(parse(SEALED, "pairs"))
 
 
 @pytest.fixture(scope="session")
-def made(
+def sealed_folder(
     tmp_path_factory: pytest.TempPathFactory,
     transformer: Challenge,
     checkpoints: Path,
     key: Key,
 ) -> Path:
-    """A sealed challenge with the repository's network, which knows nothing of the program."""
-    folder = tmp_path_factory.mktemp("made")
+    """Write a sealed challenge with the repository's network, trained on another program."""
+    folder = tmp_path_factory.mktemp("sealed")
     params = load_checkpoint(checkpoints / "transformer").params
     challenge = posed(transformer, key.program)
     write_bundle(folder, challenge, params, key, {"name": "fast", "steps": 1000})
@@ -105,13 +105,13 @@ def made(
 
 
 @pytest.fixture
-def bundle(made: Path, tmp_path: Path) -> Path:
-    """A copy of it, to be altered."""
-    return Path(shutil.copytree(made, tmp_path / "bundle"))
+def bundle(sealed_folder: Path, tmp_path: Path) -> Path:
+    """Copy `sealed_folder`, for a test that alters it."""
+    return Path(shutil.copytree(sealed_folder, tmp_path / "bundle"))
 
 
 @pytest.fixture
-def key_file(key: Key, made: Path, tmp_path: Path) -> Path:
+def key_file(key: Key, sealed_folder: Path, tmp_path: Path) -> Path:
     path = tmp_path / "answer.json"
-    write_json(path, {**key.to_json(), "fingerprint": read_bundle(made).fingerprint})
+    write_json(path, {**key.to_json(), "fingerprint": read_bundle(sealed_folder).fingerprint})
     return path

@@ -137,9 +137,11 @@ def test_scores_of_a_program_its_text_its_labels_and_a_file(mine, networks) -> N
         jaxmi.score("import os", mine)
 
 
-def test_a_sealed_challenge_is_loaded_with_its_network_and_judges_by_its_counts(made) -> None:
-    sealed = jaxmi.load_challenge(made)
-    assert sealed.network.sealed and jaxmi.load(made).sealed
+def test_a_sealed_challenge_is_loaded_with_its_network_and_judges_by_its_counts(
+    sealed_folder,
+) -> None:
+    sealed = jaxmi.load_challenge(sealed_folder)
+    assert sealed.network.sealed and jaxmi.load(sealed_folder).sealed
     assert sealed.commitment[:12] in repr(sealed)
     published = jaxmi.load_challenge("transformer").program
     score = jaxmi.score(published, sealed)

@@ -73,6 +73,7 @@ def test_the_peak_is_a_product_of_the_stated_size() -> None:
     assert jax.block_until_ready(square_product()()).shape == (PEAK_SIZE, PEAK_SIZE)
 
 
+@pytest.mark.slow
 def test_the_cost_of_seeds_counts_every_compilation(
     transformer: Challenge, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,6 +76,7 @@ def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
     assert len(lines) == 4 * 24
 
 
+@pytest.mark.slow
 def test_a_host_that_fails_ends_the_others() -> None:
     """Only host 1 cannot write its seeds: a file is where its first one's folder belongs."""
     first, second = start_both("--seeds", "0:2")
@@ -107,6 +108,7 @@ main(sys.argv[3:])
 """The command, with the logits of one seed's network, known by its first weight, not numbers."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [0, 1])
 def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge, broken: int) -> None:
     """On two hosts with a seed each: the other's is kept, and both hosts end with the same code."""

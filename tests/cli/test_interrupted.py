@@ -7,6 +7,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 
 def interrupt(*args: str, after: str, pattern: str = "*") -> subprocess.CompletedProcess:
     """Starts the real command; a moment after a line on stderr and a path, presses Ctrl-C."""
@@ -44,6 +46,7 @@ def test_an_interrupted_force_puts_the_earlier_run_back(quick_run) -> None:
     assert [path.name for path in Path.cwd().iterdir()] == ["run"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_and_lists_its_finished_seeds(run) -> None:
     seeds = ["--seeds", "0:5000", "--set", "steps=2", "eval_every=1"]
     done = interrupt(

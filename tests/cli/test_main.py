@@ -53,7 +53,7 @@ def test_labels_of_the_cnn(run, cnn: Challenge) -> None:
     np.testing.assert_array_equal(arrays["test"], cnn.labels[60_000:])
 
 
-@pytest.mark.parametrize("name", ["transformer", "cnn"])
+@pytest.mark.parametrize("name", ["transformer", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_regenerate_evaluate_predict(run, name: str, request: pytest.FixtureRequest) -> None:
     challenge: Challenge = request.getfixturevalue(name)
     runs = run("regenerate", name, "--seeds", "2:4", "--out", "run", *QUICK)["runs"]

@@ -76,6 +76,7 @@ def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes
     assert len(lines) == 4 * STEPS / 10
 
 
+@pytest.mark.slow
 def test_asking_for_other_seeds_keeps_those_that_are_under_way() -> None:
     process = start(*RUN)
     read_until(process, "step 10 of")
@@ -107,6 +108,7 @@ def test_a_run_goes_on_with_another_number_of_devices() -> None:
     assert all(run["test_accuracy"] > 0.8 for run in runs)
 
 
+@pytest.mark.slow
 def test_a_second_process_on_the_folder_is_refused(fails) -> None:
     first = start(*RUN)
     read_until(first, "compiling")
@@ -150,7 +152,9 @@ def limited(kilobytes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
-@pytest.mark.parametrize(("limit", "what"), [(100, "training state"), (2, "")])
+@pytest.mark.parametrize(
+    ("limit", "what"), [(100, "training state"), pytest.param(2, "", marks=pytest.mark.slow)]
+)
 def test_a_full_disk_is_told_and_the_last_good_state_stays(limit: int, what: str) -> None:
     process = start(*RUN)
     read_until(process, "step 10 of")

@@ -56,6 +56,7 @@ def test_the_clue_of_a_planted_network_comes_first(images, moments, clue) -> Non
     np.testing.assert_allclose(fit.template.ravel(), template)
 
 
+@pytest.mark.slow
 def test_labels_by_a_comparison_are_traced_to_that_comparison(images, moments) -> None:
     neurons, _ = planted(images, 7)
     for comparison in COMPARISONS:

@@ -149,6 +149,7 @@ def test_a_feature_that_few_inputs_share_is_empty(judge, feature: str, noise) ->
     assert "bits of the input" in score.verdict
 
 
+@pytest.mark.slow
 def test_a_partition_into_similar_inputs_of_equal_granularity_is_a_control(
     transformer, checkpoints
 ) -> None:
@@ -288,6 +289,7 @@ def test_a_path_around_a_site_is_run_with_the_input_s_own(judge) -> None:
 # Principal components, errors, and what comes out.
 
 
+@pytest.mark.slow
 def test_directions_are_the_network_s_principal_components(judge) -> None:
     """Three sums vary at the last position; from the fourth on, components have no variance."""
     assert judge(at({"pca": "3:128"}, "0")).grade == "empty"

@@ -60,6 +60,7 @@ def test_parameter_shapes_and_count(params) -> None:
     assert sum(a.size for a in jax.tree.leaves(params)) == 81_850
 
 
+@pytest.mark.slow
 def test_the_initial_distribution_is_pytorchs(cnn: Challenge) -> None:
     """Uniform within 1 / sqrt(fan_in), weights and biases alike, over 50 seeds."""
     drawn = jax.vmap(cnn.init)(jax.vmap(jax.random.key)(jnp.arange(50)))

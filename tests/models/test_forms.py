@@ -86,7 +86,7 @@ def test_the_transformers_gradients_are_the_same(challenges, kind: str) -> None:
     assert largest_difference(found["fast"], found["readable"]) < 1e-4
 
 
-@pytest.mark.parametrize("kind", ["random", "trained"])
+@pytest.mark.parametrize("kind", [pytest.param("random", marks=pytest.mark.slow), "trained"])
 def test_the_cnns_gradients_are_the_same(challenges, kind: str) -> None:
     """In float64: in float32 rounding decides which of two nearly equal units a pool passes on."""
     challenge = challenges["cnn"]

@@ -47,6 +47,7 @@ def test_parameter_names_shapes_and_count(transformer: Challenge) -> None:
     assert sum(a.size for a in jax.tree.leaves(drawn)) == sum(map(np.prod, SHAPES.values()))
 
 
+@pytest.mark.slow
 def test_the_initial_distribution_is_the_originals(transformer: Challenge) -> None:
     """Zero-mean normals of the stated scale, over 20 seeds; biases exactly zero."""
     drawn = jax.vmap(transformer.init)(jax.vmap(jax.random.key)(jnp.arange(20)))

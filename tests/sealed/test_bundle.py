@@ -262,7 +262,7 @@ def test_a_planted_leak_is_found(bundle: Path, key: Key, transformer: Challenge,
     assert leaks(bundle, key, labels)
 
 
-def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path) -> None:
+def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, sealed_folder: Path) -> None:
     config = json.loads((bundle / "network/config.json").read_text())
     assert set(config) == {"format", "challenge", "model", "recipe", "sealed", "jaxmi_version"}
     everything = b"".join(
@@ -270,7 +270,7 @@ def test_no_seed_and_no_time_of_training_is_in_a_bundle(bundle: Path, made: Path
     )
     assert b"seed" not in everything
     assert b"seconds" not in everything
-    times = {stat_.st_mtime_ns for stat_ in map(os.stat, made.rglob("*"))}
+    times = {stat_.st_mtime_ns for stat_ in map(os.stat, sealed_folder.rglob("*"))}
     assert len(times) == 1
 
 

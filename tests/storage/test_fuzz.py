@@ -11,7 +11,7 @@ N = 1000
 CASES = [
     ("native", "cnn"),
     ("native", "transformer"),
-    ("casper", "cnn"),
+    pytest.param("casper", "cnn", marks=pytest.mark.slow),
     pytest.param("casper", "transformer", marks=pytest.mark.slow),
     pytest.param("transformer-lens", "transformer", marks=pytest.mark.slow),
     pytest.param("transformer-lens-4", "transformer", marks=pytest.mark.slow),

@@ -123,6 +123,7 @@ def held_out(training: Training) -> np.ndarray:
     return table.reshape(P, P)
 
 
+@pytest.mark.slow
 def test_an_effect_of_shape_is_told_from_one_of_the_rows(trainings: list[Training]) -> None:
     """The prediction by rows holds for mistakes that follow row changes, not for curvature."""
     shapes = {"": parts.published(), "straight": straightened(), "bent": bent()}
@@ -191,6 +192,7 @@ def test_an_effect_of_density_is_found(trainings: list[Training]) -> None:
     assert against.value == pytest.approx(finding.value / rule.value)
 
 
+@pytest.mark.slow
 def test_open_pairs_hold_the_mistakes_of_a_row_wise_guesser(trainings: list[Training]) -> None:
     """Networks that copy the nearest training pair to the left err on open pairs only."""
     labels = parts.published().labels

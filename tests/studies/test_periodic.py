@@ -166,6 +166,7 @@ def test_probes_are_of_the_trainings_that_their_names_say(trainings: list[Traini
         assert findings[name].value == pytest.approx(planted), name
 
 
+@pytest.mark.slow
 def test_networks_are_probed_for_their_own_residues(trainings: list[Training]) -> None:
     """An embedding that holds a rule's residues is read in that rule's training."""
     params = jax.jit(trainings[0].challenge.init)(jax.random.key(0))

@@ -65,7 +65,8 @@ def one_device() -> dict:
     return train(1, 19, 1)
 
 
-@pytest.mark.parametrize("width", [8, pytest.param(16, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [8, 16])
 def test_eight_devices_train_what_one_does(one_device: dict, width: int) -> None:
     """Nineteen seeds fill neither two batches of sixteen nor three of eight."""
     found = train(8, 19, width)
@@ -165,6 +166,7 @@ def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated()
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_step_takes_over_the_memory_of_the_state_before(transformer: Challenge) -> None:
     recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1)
     trainer = Trainer(transformer, recipe, jax.device_count())
@@ -174,6 +176,7 @@ def test_a_step_takes_over_the_memory_of_the_state_before(transformer: Challenge
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 
 
+@pytest.mark.slow
 def test_the_last_batch_is_filled_up_and_its_padding_dropped(transformer: Challenge) -> None:
     recipe = RECIPES["transformer"]["fast"]
     short = replace(recipe, steps=2, eval_every=1)

@@ -158,6 +158,7 @@ def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) ->
         assert abs(point["loss"] - expected_point["loss"]) < 1e-3
 
 
+@pytest.mark.slow
 def test_one_compiled_call_and_stages_train_the_same(transformer: Challenge, alone) -> None:
     trained = loop.make_train(transformer, SHORT)(jax.random.key(3))
     for found, expected in zip(leaves(trained.params), leaves(alone.params), strict=True):
@@ -165,6 +166,7 @@ def test_one_compiled_call_and_stages_train_the_same(transformer: Challenge, alo
     assert trained.curve["step"].tolist() == [point["step"] for point in alone.curve]
 
 
+@pytest.mark.slow
 def test_train_is_a_function_of_keys_under_vmap(transformer: Challenge, alone) -> None:
     keys = jax.vmap(jax.random.key)(jnp.array([3, 4]))
     trained = jax.vmap(loop.make_train(transformer, SHORT))(keys)

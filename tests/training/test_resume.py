@@ -91,6 +91,7 @@ def test_training_stopped_and_resumed_is_bitwise_training(
         assert (have.curve, have.best_step) == (want.curve, want.best_step)
 
 
+@pytest.mark.slow
 def test_a_request_at_a_batchs_last_point_is_not_forgotten(
     transformer: Challenge, tmp_path: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_fits_have_the_conditions_and_agreement_of_their_form(monkeypatch) -> No
     assert agreements == sorted(agreements, reverse=True) and agreements[0] > 0.97
 
 
+@pytest.mark.slow
 def test_labels_outside_the_language_agree_with_no_program(mnist_data) -> None:
     few = ImageDomain(mnist_data.images[:1500], mnist_data.images[:200])
     parity = mnist_data.digits[:1500] % 2 == 1

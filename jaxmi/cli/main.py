@@ -117,14 +117,16 @@ class _Stderr(logging.Handler):
 def _messages_on_stderr() -> Iterator[None]:
     """Show jaxmi's own log messages to the user while a subcommand runs."""
     logger, handler = logging.getLogger("jaxmi"), _Stderr()
-    level = logger.level
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # libraries put handlers on the root logger: a message twice
     try:
         yield
     finally:
         logger.removeHandler(handler)
         logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _parse(args: Sequence[str] | None) -> Subcommand:

@@ -1,6 +1,7 @@
 """The command line as its user meets it: results, JSON, exit codes, one-line errors."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.cli.main import main
+from jaxmi.cli.main import _messages_on_stderr, main
 from jaxmi.data import mnist
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
@@ -167,3 +168,17 @@ def test_the_installed_command_answers() -> None:
     done = subprocess.run([command, "--help"], capture_output=True, text=True, check=True)
     for verb in ("doctor", "data", "labels", "regenerate", "evaluate", "predict"):
         assert verb in done.stdout
+
+
+def test_a_message_is_printed_once_even_if_a_library_has_configured_logging(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    logging.getLogger().addHandler(handler)
+    try:
+        with _messages_on_stderr():
+            logging.getLogger("jaxmi.workflows").info("compiling")
+        logging.getLogger("jaxmi.workflows").info("the control: not shown outside of a subcommand")
+    finally:
+        logging.getLogger().removeHandler(handler)
+    assert capsys.readouterr().err == "compiling\n"

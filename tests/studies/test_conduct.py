@@ -132,7 +132,7 @@ def test_variants_have_folders_that_nothing_else_can_use(training, tmp_path: Pat
         with pytest.raises(SystemExit) as ended:
             main([subcommand, str(tmp_path / "runs/few-steps/seed-00000"), *out])
         assert ended.value.code == 2
-        assert "trained for a study" in capsys.readouterr().err
+        assert "trained on other labels or another split" in capsys.readouterr().err
 
 
 def test_a_variants_metrics_are_of_its_own_labels(training: Training, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from jaxmi.storage.checkpoints import read_json, read_safetensors
 from jaxmi.storage.foreign import import_network
 from jaxmi.storage.pytorch_file import read_pytorch
 from jaxmi.storage.runs import read_curve
-from jaxmi.workflows.score import read_program
+from jaxmi.workflows.submissions import read_program
 
 
 def test_a_file_or_a_link_to_one_passes(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """The structure of the package: imports point one way, importing does nothing."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,37 @@ def test_the_check_sees_a_wrong_import(tmp_path: Path) -> None:
     (tmp_path / "wrong.py").write_text("def f():\n    from jaxmi.cli.subcommand import log\n")
     assert imported_layers(tmp_path / "wrong.py") == {"cli"}
     assert RANK["cli"] > RANK["training"]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(part for part in parts if part != "__init__")
+
+
+def imported_modules(path: Path, names: set[str]) -> set[str]:
+    """Return the package's modules that a module imports, also within functions."""
+    imported = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            full = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {name if name in names else node.module for name in full}
+    return (imported & names) - {"jaxmi", module_name(path)}
+
+
+def is_acyclic(graph: dict[str, set[str]]) -> bool:
+    try:
+        list(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError:
+        return False
+    return True
+
+
+def test_no_modules_import_each_other() -> None:
+    names = {module_name(path) for path in MODULES}
+    graph = {module_name(path): imported_modules(path, names) for path in MODULES}
+    del graph["jaxmi"]  # the public door names what is above it, for type checkers
+    assert is_acyclic(graph)
+    assert not is_acyclic({**graph, "jaxmi.errors": {"jaxmi.api"}})  # the control
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -130,7 +130,8 @@ class ChallengeReveal(DataSubcommand):
     def run(self) -> Result:
         """Check the bundle, the commitment, and the network's accuracy under the program."""
         from jaxmi.sealed.read import open_bundle, read_bundle
-        from jaxmi.workflows.score import Against, score_file
+        from jaxmi.workflows.score import score_file
+        from jaxmi.workflows.submissions import Against
 
         bundle = read_bundle(self.bundle)
         opened = open_bundle(bundle, self.answer, self.data_dir)

@@ -56,7 +56,8 @@ class Score(DataSubcommand):
 
     def run(self) -> Result:
         """Read the submission first: most mistakes in one are found at once."""
-        from jaxmi.workflows.score import Against, rank_folder, score_explanation, score_file
+        from jaxmi.workflows.score import rank_folder, score_explanation, score_file
+        from jaxmi.workflows.submissions import Against
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
         if self.submission.is_dir():

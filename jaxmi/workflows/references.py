@@ -10,7 +10,7 @@ from jaxmi.sealed.read import Bundle, open_bundle, read_bundle
 from jaxmi.storage.checkpoints import Checkpoint
 from jaxmi.types import Params
 from jaxmi.workflows.networks import load_labelled
-from jaxmi.workflows.score import Against
+from jaxmi.workflows.submissions import Against
 
 
 def load_reference(against: Against) -> Reference:

@@ -3,30 +3,32 @@
 JAX is imported only once a submission has been read: a text that is no program is refused at once.
 """
 
-import json
 import logging
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int
 
 from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import CHALLENGES, KINDS, Kind
-from jaxmi.programs.parse import MAX_CHARACTERS, TRAINING_IMAGES, parse
-from jaxmi.programs.show import program_hash, show
-from jaxmi.sealed import NETWORK, STATEMENT
+from jaxmi.programs.parse import TRAINING_IMAGES, parse
+from jaxmi.sealed import NETWORK
 from jaxmi.storage.atomic import atomic_files, check_files
-from jaxmi.workflows.label_tables import read_label_table
+from jaxmi.workflows.submissions import (
+    Against,
+    Submission,
+    find_submissions,
+    printable,
+    read_kind,
+    read_submission,
+)
 
 if TYPE_CHECKING:
     from jaxmi.challenges.challenge import Challenge
@@ -35,122 +37,6 @@ if TYPE_CHECKING:
     from jaxmi.types import Params
 
 logger = logging.getLogger(__name__)
-
-
-PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
-
-
-@dataclass(frozen=True)
-class Against:
-    """The reference that a submission is judged by, as the user names it."""
-
-    challenge: str
-    """A challenge's name, or a sealed challenge's folder."""
-    checkpoint: Path | None = None
-    """A network to compare with; none with a sealed challenge, which has its own."""
-    answer: Path | None = None
-    """A sealed challenge's answer."""
-    data_dir: Path | None = None
-    """A folder with MNIST; None looks in the cache, then downloads."""
-
-
-@dataclass(frozen=True, eq=False)
-class Submission:
-    """A submission: labels, and the program that gives them, if there is one."""
-
-    name: str
-    labels: Int[np.ndarray, "m"]
-    rows: slice
-    """Which of the domain's inputs have these labels."""
-    program: lang.Program | None = None
-
-    def about(self) -> dict[str, str | int | None]:
-        """Return name, program, hash and length, as JSON types."""
-        program = self.program
-        return {
-            "submission": self.name,
-            "program": show(program) if program else None,
-            "program_hash": program_hash(program) if program else None,
-            "description_length": program.size if program else None,
-        }
-
-
-def read_program(path: Path, kind: lang.Kind) -> lang.Program:
-    """Read a program's text; it is parsed and never run.
-
-    Raises:
-      InputError: if it is no regular file, or no program; with line and column.
-    """
-    check_regular_file(path)
-    try:
-        with path.open("rb") as file:
-            content = file.read(4 * MAX_CHARACTERS)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        return parse(content.decode("utf-8-sig", errors="surrogateescape"), kind)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domain]) -> Submission:
-    """Read a program and label the domain by it, or read a table of labels.
-
-    Args:
-      path: The file.
-      kind: What the program labels.
-      load_domain: Gives the domain; asked only if the text is a program.
-
-    Raises:
-      InputError: if the file cannot be used.
-    """
-    if path.suffix in TABLES:
-        table = read_label_table(path, load_domain().table_shapes)
-        return Submission(printable(path.name), table.labels, table.rows)
-    if path.suffix not in PROGRAMS:
-        endings = ", ".join((*PROGRAMS, *TABLES))
-        raise InputError(f"{path}: a submission of labels ends in {endings}")
-    program = read_program(path, kind)
-    try:
-        labels = label(program, load_domain())
-        return Submission(printable(path.name), labels, slice(None), program)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-
-
-def printable(name: str) -> str:
-    """Return a file's name in one line of printable characters; others are escaped."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
-
-
-def find_submissions(folder: Path) -> list[Path]:
-    """List the programs and tables in a folder.
-
-    Raises:
-      InputError: if there is none.
-    """
-    found = sorted(p for p in folder.iterdir() if p.suffix in PROGRAMS + TABLES)
-    if not found:
-        raise InputError(f"{folder} holds no submission ({', '.join(PROGRAMS + TABLES)})")
-    return found
-
-
-def read_kind(challenge: str) -> lang.Kind:
-    """Return what a challenge's programs label; nothing large is loaded.
-
-    Raises:
-      InputError: if there is no such challenge.
-    """
-    if challenge in lang.KINDS:
-        return lang.KINDS[challenge]
-    statement = Path(challenge) / STATEMENT
-    try:
-        kind = json.loads(statement.read_text())["kind"] if statement.is_file() else None
-        return next(one for one in lang.KINDS.values() if one == kind)
-    except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):
-        raise InputError(
-            f"--challenge {challenge}: not transformer, cnn, or a sealed challenge's folder"
-        ) from None
 
 
 SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.json", "ranking.md"

@@ -61,7 +61,7 @@ class Network:
     """A trained network and the challenge whose inputs it takes."""
 
     challenge: Challenge
-    """Inputs, labels, split; for a sealed network the labels are not its own: see `sealed`."""
+    """Inputs, labels, split; for a sealed network these are not the true labels: see `sealed`."""
 
     params: Params
     """Nested dictionaries of float32 arrays, as Flax holds them."""
@@ -71,7 +71,7 @@ class Network:
     trainer recorded; recomputed where a file had none."""
 
     config: Mapping[str, Any]
-    """How the network was made: challenge, recipe, seed, step, version."""
+    """Provenance: challenge, recipe, seed, step, version."""
 
     curve: Sequence[Point] = ()
     """Learning curve: "step", "loss" and an accuracy per split at each point; () if not known."""
@@ -333,7 +333,7 @@ def make_challenge(
       program: The program, or its text in the language of docs/programs.md: `x`, `y` and `p` are
         whole numbers for pairs, `image` is an MNIST image.
       p: How many values x and y take; only 113 for now, the size of the network.
-      train_share: Share of the pairs that is trained on, strictly between 0 and 1; None: one half,
+      train_share: Share of the pairs used for training, strictly between 0 and 1; None: one half,
         as published. Images have the published split.
       kind: "pairs" or "image".
       title: The name in figures and reports.
@@ -349,7 +349,7 @@ def make_challenge(
         raise InputError(f"p = {p}: only p = {P} is supported, the size of challenge 2's network")
     parsed = parse(program, kind) if isinstance(program, str) else program
     if parsed.kind != kind:
-        raise InputError(f"a program on {parsed.kind}, expected one on {kind}")
+        raise InputError(f"the program is of kind {parsed.kind!r}, expected {kind!r}")
     challenge = base.relabelled(parsed, title)
     definition = {
         "program": show(parsed), "p": p, "train_share": train_share, "kind": kind, "title": title
@@ -534,7 +534,9 @@ def _recipe(
         name = "custom"
     unknown = [key for key in changes if key not in asdict(recipe)]
     if unknown:
-        raise InputError(f"{unknown[0]} is no number of a recipe: {', '.join(asdict(recipe))}")
+        raise InputError(
+            f"unknown recipe setting {unknown[0]!r}; expected one of {', '.join(asdict(recipe))}"
+        )
     return name, replace(recipe, **changes)
 
 

@@ -157,7 +157,7 @@ def test_a_sealed_challenge_is_loaded_with_its_network_and_judges_by_its_counts(
         (lambda: jaxmi.make_challenge(PROGRAM, p=97), "p = 97: only p = 113"),
         (lambda: jaxmi.make_challenge(PROGRAM, train_share=1.0), "train_share = 1.0"),
         (lambda: jaxmi.train("transformer", recipe="slow"), "recipe 'slow': expected one of"),
-        (lambda: jaxmi.train("transformer", lr=1), "lr is no number of a recipe"),
+        (lambda: jaxmi.train("transformer", lr=1), "unknown recipe setting 'lr'"),
         (lambda: jaxmi.load("nowhere"), "nowhere is no checkpoint"),
     ],
 )

@@ -25,7 +25,7 @@ class ChallengeNew(DataSubcommand):
     FOLDER.answer.json."""
 
     programs: int = 20
-    """How many programs to try at most, until a network learns one well and not perfectly."""
+    """Maximum number of programs to try before a network learns one well but not perfectly."""
 
     def run(self) -> Result:
         """Draw a program, train on it, seal it."""

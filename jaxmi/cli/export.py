@@ -17,8 +17,8 @@ class Export(DataSubcommand):
     """Write networks as files for PyTorch and TransformerLens."""
 
     checkpoint: Positional[Path]
-    """A checkpoint folder, or a run folder: then all of its seeds. For a bundle also a folder that
-    holds one of either for both challenges, such as `checkpoints`."""
+    """A checkpoint folder; or a run folder, to export every seed. With --to bundle also a folder
+    with a checkpoint or run per challenge, such as `checkpoints`."""
 
     to: Format | Literal["bundle"]
     """casper: the published .pt layout. transformer-lens: HookedTransformer.state_dict().
@@ -40,7 +40,7 @@ class Export(DataSubcommand):
             from jaxmi.workflows.bundle import write_bundles
 
             if self.stack:
-                raise InputError("--stack is for a single format, not for a bundle")
+                raise InputError("--stack cannot be combined with --to bundle")
             files = write_bundles(self.checkpoint, self.out, self.force, self.data_dir)
         else:
             from jaxmi.workflows.export import export_networks
@@ -67,13 +67,13 @@ class Import(Subcommand):
     format_name: Annotated[
         Format | None, arg(name="from", metavar="FORMAT", help_behavior_hint="")
     ] = None
-    """The file's format, as in `jaxmi export --to`. Default: told from its tensors."""
+    """The file's format, as in `jaxmi export --to`. Default: detected from its tensors."""
 
     challenge: Annotated[
         Literal["transformer", "cnn"] | None,
         arg(metavar="{transformer,cnn}", help_behavior_hint=""),
     ] = None
-    """The challenge whose network it is. Default: told from its tensors."""
+    """The challenge whose network it is. Default: detected from its tensors."""
 
     force: bool = False
     """Replace a checkpoint that exists."""

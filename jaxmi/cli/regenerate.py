@@ -58,7 +58,7 @@ def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
         name, equals, text = change.partition("=")
         if not equals or name not in types:
             raise InputError(
-                f"--set {change}: expected NAME=VALUE with a name of {', '.join(types)}"
+                f"--set {change}: expected NAME=VALUE, where NAME is one of {', '.join(types)}"
             )
         value = _read_value(text)
         if types[name] is float and type(value) is int:
@@ -66,7 +66,7 @@ def change_recipe(recipe: Recipe, changes: tuple[str, ...]) -> Recipe:
         kind = types[name]
         fits = isinstance(value, kind) if isinstance(kind, type | UnionType) else True
         if not fits or (isinstance(value, bool) and kind is not bool):
-            raise InputError(f"--set {change}: {text!r} cannot be used for {name}")
+            raise InputError(f"--set {change}: {text!r} is not a valid value for {name}")
         values[name] = value
     return replace(recipe, **values)
 
@@ -109,7 +109,7 @@ class Regenerate(DataSubcommand):
     """Change numbers of the recipe: `--set steps=200 learning_rate=1e-3 dropout=false`."""
 
     seeds_per_batch: OptionalNumber = None
-    """Seeds trained at once, over all devices. Default: one per device on a CPU, as many as fit
+    """Seeds trained at once, across all devices. Default: one per device on a CPU, as many as fit
     into memory on a GPU or TPU."""
 
     cpu_devices: OptionalNumber = None
@@ -124,13 +124,14 @@ class Regenerate(DataSubcommand):
     """Also write the learning curves for TensorBoard, to tensorboard/ in the run folder."""
 
     profile: bool = False
-    """Also write a JAX trace of one point of the learning curve, to profile/ in the run folder."""
+    """Also write a JAX trace of the steps between two points of the learning curve, to profile/ in
+    the run folder."""
 
     coordinator: OptionalText = None
     """With several hosts: address:port of host 0. Goes with --hosts and --host."""
 
     hosts: OptionalNumber = None
-    """How many hosts train together."""
+    """Number of hosts that train together."""
 
     host: OptionalNumber = None
     """This host's number, from 0."""
@@ -199,7 +200,7 @@ class Regenerate(DataSubcommand):
             raise InputError(f"--coordinator {self.coordinator}: expected address:port")
         given = [self.coordinator, self.hosts, self.host]
         if any(value is not None for value in given) and (self.cluster or None in given):
-            raise InputError("--coordinator, --hosts and --host go together, and without --cluster")
+            raise InputError("give --coordinator, --hosts and --host together, without --cluster")
         if self.cpu_devices is not None and (self.cluster or self.coordinator is not None):
             raise InputError(
                 f"--cpu-devices {self.cpu_devices}: on several hosts set JAX_NUM_CPU_DEVICES"

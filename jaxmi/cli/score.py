@@ -22,7 +22,7 @@ SHOWN = {
     "agreement_network_validation": "  validation",
     "agreement_network_test": "  test",
     "agreement_mistakes": "  where the network is wrong",
-    "network_truth": "true labels, by the network",
+    "network_truth": "the network's own accuracy",
 }
 """Metric -> what a person reads."""
 

@@ -32,8 +32,8 @@ class Study(DataSubcommand):
     An existing study is resumed."""
 
     seeds: OptionalText = None
-    """first:end (100:132 is 32 seeds), one number, or several with commas. Default: as many from
-    100 on as the study needs; the recipes were chosen on seeds below 100."""
+    """first:end (100:132 is 32 seeds), one number, or several with commas. Default: as many as
+    the study needs, starting at 100; the recipes were chosen on seeds below 100."""
 
     quick: bool = False
     """Two seeds and few steps, in less than a minute: shows that the study runs, answers
@@ -44,7 +44,7 @@ class Study(DataSubcommand):
     trained into it where they are missing."""
 
     force: bool = False
-    """Measure again what was measured, and replace an existing result. Networks stay."""
+    """Measure again what was measured, and replace an existing result; networks are kept."""
 
     def run(self) -> Result:
         """Train what is missing, measure, conclude, and write everything at once."""
@@ -79,7 +79,7 @@ class Study(DataSubcommand):
         more = len(result["findings"]) - len(main)
         console.print(f"{more} more findings are in {RESULT}", highlight=False)
         if result["provenance"]["quick"]:
-            console.print("--quick trains hardly anything: these numbers answer nothing")
+            console.print("--quick barely trains the networks: these numbers answer nothing")
         console.print(
             f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", highlight=False, soft_wrap=True
         )

@@ -1,4 +1,4 @@
-"""What each subcommand does, from files to files, callable from Python.
+"""The work of each subcommand, from files to files, callable from Python.
 
 `jaxmi.workflows.study.write_study(...)` and the like need no further import: a module is loaded
 when it is first used.

@@ -25,7 +25,7 @@ RIDGE = 10.0
 """Penalty of the regression on pixels in 0..1, for the sum of squares over images."""
 
 ROUNDS = 6
-"""How often the two regressions alternate; after the third round the template hardly changes."""
+"""Number of rounds of the two regressions; after the third round the template hardly changes."""
 
 BASELINE_RIDGE = 1000.0
 """Penalty of the baseline from labels alone: of 10, 100, 1,000 and 10,000, the penalty that finds

@@ -39,7 +39,7 @@ class Neurons:
     """A network's neurons and logits on some images."""
 
     activations: Float[np.ndarray, "n d"]
-    """At `SITE`."""
+    """The activations at `SITE`."""
     logits: Float[np.ndarray, "n 2"]
     """The network's logits of 0 and 1."""
     read_out: Callable[[np.ndarray], np.ndarray]

@@ -12,10 +12,10 @@ SOLUTION = ClueSolution()
 """Its noises are those of the scrubs in the table."""
 
 OTHER_ONES = 30
-"""How many other images of the clue's digit are tried as the clue."""
+"""Number of other images of the clue's digit that are tried as the clue."""
 
 RANDOM_GROUPS = 30
-"""How many random partitions of the neurons the true groups are compared with."""
+"""Number of random partitions of the neurons that the true groups are compared with."""
 
 GROUPS = {
     "anti_clue": "the anti-clue detectors",
@@ -265,7 +265,7 @@ FIT_BANDS = {
         ("similarity", "similarity", None),
     )
 }
-"""How an image is compared with the clue -> the agreement of its best band."""
+"""Comparison with the clue -> the agreement of its best band."""
 
 NEXT_IMAGE_INDEX = TABLE.add("control_next_image_index", "next image in the ranking", Unit.INDEX)
 NEXT_IMAGE_BAND = TABLE.add(
@@ -286,7 +286,7 @@ COMPARED = (
     SPECIFICITY,
     FIT_CLUE_RANK,
 )
-"""What is measured of the control networks too."""
+"""The metrics that are also measured on the control networks."""
 
 ON_CONTROL_NETWORK = {
     (network, metric): TABLE.add(

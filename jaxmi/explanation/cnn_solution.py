@@ -49,10 +49,10 @@ from jaxmi.programs.bands import best_band
 from jaxmi.types import Metrics, Params
 
 DRAWS = 5
-"""How often donors are drawn in each scrub of the network itself; controls draw once."""
+"""Draws of donors in each scrub of the network itself; controls draw once."""
 
 OTHER_NETWORK_GROUPS = 5
-"""How many random partitions of the neurons are tried on each control network."""
+"""Number of random partitions of the neurons of each control network."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from jaxmi.types import Metrics
 
 
 class Unit(Enum):
-    """What a metric's value means, which decides how it is written and summarised."""
+    """The unit of a metric, which decides how its values are written and summarised."""
 
     SHARE = "share"
     """In 0..1; written in per cent."""
@@ -58,11 +58,11 @@ class Unit(Enum):
 
 
 class Control(NamedTuple):
-    """What a metric is compared with."""
+    """The control that a metric is compared with."""
 
     metric: "Metric"
     label: str
-    """What the control is, in the context of the metric that it controls."""
+    """Its name beside the metric that it controls."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,9 @@ class Metric:
     """A number that an explanation measures."""
 
     key: str
-    """Its name in JSON."""
+    """Its name in JSON: a contract."""
     label: str
-    """What it is, in plain words."""
+    """Its name for people, in plain words."""
     unit: Unit
     published: int | float | None = None
     """Its value on the published network, if there is one."""

@@ -35,13 +35,13 @@ SOFTNESS = 0.1
 """Width of the smooth boundary, in standard deviations of the points."""
 
 SAMPLE = 3000
-"""How many points the smooth loss is computed on."""
+"""Number of points that the smooth loss is computed on."""
 
 STARTS = 6
-"""How many wedges the smooth loss is minimised from."""
+"""Number of wedges that the smooth loss is minimised from."""
 
 REFINED = 3
-"""How many of the minima are refined by the agreement on all points."""
+"""Number of minima that are refined by the agreement on all points."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Stream:
     """One run of a network: its residual stream before the MLP, and its logits."""
 
     resid_mid: Float[np.ndarray, "n d_model"]
-    """At the last position."""
+    """The residual stream before the MLP, at the last position."""
     logits: Float[np.ndarray, "n 2"]
     """The logits of the tokens 0 and 1, the only labels."""
 

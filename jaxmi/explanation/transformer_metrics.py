@@ -29,7 +29,7 @@ QUADRANTS = ("TT", "TF", "FT", "FF")
 """Whether alpha is passed, then whether beta is."""
 
 CONTROL_DRAWS = 5
-"""How many random planes, pairs of components, and turned sides are tried."""
+"""Number of random planes, of pairs of components, and of turned sides."""
 
 LEADING = 8
 """Random planes are also drawn within the first so many principal components."""
@@ -198,7 +198,7 @@ COMPARED = (
     SCRUBS["1"]["full"].kept,
     SCRUBS["1+2"]["full"].kept,
 )
-"""What is measured of an untrained network too."""
+"""The metrics that are also measured on an untrained network."""
 
 ON_UNTRAINED = {
     metric: TABLE.add(

@@ -46,7 +46,7 @@ SITE = "coordinates"
 """Alpha's and beta's strength, then the coordinates on the other components."""
 
 DRAWS = 5
-"""How often donors are drawn for each row of scrubbing; controls draw once."""
+"""Draws of donors for each row of scrubbing; controls draw once."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ LABEL_COLOURS = ("#b39b5e", "#2f5d8a")
 """Label 0, label 1."""
 ANTI_CLUE, CLUE, GREY, PUBLISHED = "#4f9a57", "#d1352b", "#888888", "#111111"
 POINTS = 6000
-"""How many images a scatter plot shows."""
+"""Number of images in a scatter plot."""
 
 
 def plane(explanation: CnnExplanation, clue_index: int) -> Figure:

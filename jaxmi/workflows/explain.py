@@ -40,7 +40,7 @@ Explanation = CnnExplanation | TransformerExplanation
 
 @dataclass(frozen=True)
 class Explainer:
-    """How networks of a kind of challenge are explained."""
+    """The functions and the metrics by which a kind of challenge is explained."""
 
     explain: Callable[[Challenge, Params], Explanation]
     """Runs the experiments on a network."""
@@ -49,7 +49,7 @@ class Explainer:
     """Assembles the report: (explanation, challenge, name, command) -> page."""
 
     table: MetricTable
-    """What the metrics are."""
+    """The metrics."""
 
     main: Sequence[Metric]
     """The metrics that are printed, and that the table of seeds has."""
@@ -73,7 +73,7 @@ EXPLAINERS: Mapping[Kind, Explainer] = {
         explain_transformer, transformer_page, transformer_metrics.TABLE, transformer_metrics.MAIN
     ),
 }
-"""Kind of challenge -> how its networks are explained."""
+"""Kind of challenge -> its explainer."""
 
 
 def explainer_of(name: str) -> Explainer:

@@ -30,7 +30,7 @@ from jaxmi.explanation.network import Network as Subject
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
 from jaxmi.programs.domain import P
-from jaxmi.programs.language import CHALLENGES, Kind, Program
+from jaxmi.programs.language import PUBLISHED, Kind, Program
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 from jaxmi.recovery.recover import Recovery
@@ -344,7 +344,7 @@ def make_challenge(
         number cannot be used.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    base = load_registered(CHALLENGES[kind], None if data_dir is None else Path(data_dir))
+    base = load_registered(PUBLISHED[kind], None if data_dir is None else Path(data_dir))
     if p != P:
         raise InputError(f"p = {p}: only p = {P} is supported, the size of challenge 2's network")
     parsed = parse(program, kind) if isinstance(program, str) else program

@@ -55,8 +55,8 @@ class Key:
           InputError: if a part is missing or malformed, or the commitment is another key's.
         """
         kind, text, salt = (value.get(name) for name in ("kind", "program", "salt"))
-        if kind not in tuple(lang.CHALLENGES) or not isinstance(text, str):
-            kinds = ", ".join(lang.CHALLENGES)
+        if kind not in tuple(lang.PUBLISHED) or not isinstance(text, str):
+            kinds = ", ".join(lang.PUBLISHED)
             raise InputError(f"a key needs a `program` and its `kind`, one of {kinds}")
         if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
             raise InputError("a key needs a `salt` of 64 hexadecimal digits")

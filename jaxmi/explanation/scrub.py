@@ -20,7 +20,7 @@ from jaxmi.errors import InputError
 from jaxmi.explanation.components import Component, Selection, replace_rest, select
 
 Scrubbed = Mapping[str, np.ndarray]
-"""Site -> (n, ...) activations, one row per input, as the claims so far have left them."""
+"""Site -> (n, ...) activations, one row per input, after the claims at this and earlier sites."""
 
 Source = np.ndarray | Callable[[Scrubbed], np.ndarray]
 """A site's (n, ...) activations, or a function that computes them from the scrubbed activations of
@@ -32,7 +32,7 @@ DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
 
 @dataclass(frozen=True)
 class Claim:
-    """At a site, some components carry nothing of the input but what donors share with it."""
+    """Part of a hypothesis: some components of a site carry only what an input and its donors share."""
 
     site: str
     """A key of the activations that are scrubbed."""
@@ -41,13 +41,14 @@ class Claim:
     """Draws the donors, such as `same(feature)` or `near(feature, noise)`."""
 
     components: Selection | None = None
-    """An index on the site's last axis; a tuple of indices, one for each axis, such as
-    `(slice(None), 3)` for head 3 of (pos, head, d_head); axis name -> index; or directions as a
-    `Component`. None means everything."""
+    """The components that are exchanged: an index on the site's last axis; a tuple of indices, one
+    for each axis, such as `(slice(None), 3)` for head 3 of (pos, head, d_head); a mapping of axis
+    name to index; or directions as a `Component`. None means the whole site."""
 
     inputs: Callable[[Scrubbed], Bool[np.ndarray, "n"]] | None = None
-    """Which inputs the claim is about, before the claims at its site. Only there its components are
-    spared when the rest is resampled. None means all."""
+    """Selects the inputs that the claim is about, given the activations before the claims at its
+    site. For these inputs the claim's components are kept when `rest` is resampled. None means
+    all inputs."""
 
 
 class Outcome(NamedTuple):
@@ -86,8 +87,8 @@ def scrub(
       clean: Logits to compare with: the network's own, unless another comparison is meant.
       draws: How often donors are drawn, >= 1.
       seed: Seed of the draws: draw i uses the generator seeded by [seed, i].
-      rest: Sites at which everything that no claim is about is resampled, too: it comes from any
-        other input.
+      rest: Sites at which every component without a claim is resampled, too, from a random other
+        input.
 
     Raises:
       InputError: if draws < 1, or a claim cannot be carried out (see `replace`).
@@ -130,8 +131,8 @@ def replace(
       rest: As in `scrub`.
 
     Returns:
-      Site -> the new activations; and which inputs were resampled, that is, had a donor other than
-      themselves by some claim.
+      Site -> the new activations; and which inputs were resampled: those to which some claim gave
+      a donor other than themselves.
 
     Raises:
       InputError: if a claim names no site, its components match nothing, or its donors are not one
@@ -226,7 +227,10 @@ def anyone(n: int) -> DonorRule:
 
 
 def within(where: Bool[np.ndarray, "n"]) -> DonorRule:
-    """Return the rule that exchanges among the inputs where a condition holds; the rest keep."""
+    """Return the rule that draws donors among the inputs where a condition holds.
+
+    Other inputs keep their own activation.
+    """
     return same(np.where(where, -1, np.arange(len(where))))
 
 
@@ -243,7 +247,7 @@ class _Groups:
         self._rank[self._members] = np.arange(len(feature)) - np.repeat(self._starts, self.sizes)
 
     def draw(self, rng: np.random.Generator, group: np.ndarray) -> Int[np.ndarray, "n"]:
-        """Draw a member of a group for each input: another than itself, if there is one."""
+        """Draw a member of a group for each input; not the input itself, if there is another."""
         size = self.sizes[group]
         is_own = group == self.own
         place = rng.integers(0, np.where(is_own, np.maximum(size - 1, 1), size))
@@ -257,6 +261,6 @@ def difference(logits: Float[np.ndarray, "n classes"]) -> Float[np.ndarray, "n"]
 
 
 def chance_level(labels: Int[np.ndarray, "n"]) -> float:
-    """Return the probability that two labels agree that are drawn by the labels' own shares."""
+    """Return the probability that two independent draws from the labels agree."""
     shares = np.unique(labels, return_counts=True)[1] / len(labels)
     return float((shares**2).sum())

@@ -69,7 +69,7 @@ SIGNATURES: Mapping[Kind, Signature] = {
 KINDS: dict[str, Kind] = {signature.challenge: kind for kind, signature in SIGNATURES.items()}
 """Name of a published challenge -> the kind of its programs."""
 
-CHALLENGES: dict[Kind, str] = {kind: signature.challenge for kind, signature in SIGNATURES.items()}
+PUBLISHED: dict[Kind, str] = {kind: signature.challenge for kind, signature in SIGNATURES.items()}
 """Kind -> name of the published challenge that has its inputs and network."""
 
 INPUTS: dict[Kind, tuple[str, ...]] = {kind: entry.inputs for kind, entry in SIGNATURES.items()}

@@ -40,7 +40,7 @@ MAX_P = 1291
 
 def published_program(kind: lang.Kind) -> lang.Program:
     """Return the program of challenge 2 ("pairs") or challenge 1 ("image"), from its text."""
-    text = resources.files("jaxmi.programs").joinpath(f"published/{lang.CHALLENGES[kind]}.txt")
+    text = resources.files("jaxmi.programs").joinpath(f"published/{lang.PUBLISHED[kind]}.txt")
     return parse(text.read_text(encoding="utf-8"), kind)
 
 

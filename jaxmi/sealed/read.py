@@ -13,7 +13,7 @@ from jaxmi.challenges.registry import kind_of_challenge, load_challenge
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.models.trees import leaves_by_path
-from jaxmi.programs.language import CHALLENGES, Kind
+from jaxmi.programs.language import PUBLISHED, Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.sealed.write import DOMAIN, FORMAT, MODEL_LABELS, README
@@ -55,7 +55,7 @@ class Bundle:
     @property
     def challenge_name(self) -> str:
         """The challenge that has the same inputs and network."""
-        return CHALLENGES[self.kind]
+        return PUBLISHED[self.kind]
 
 
 def read_bundle(path: Path) -> Bundle:
@@ -77,7 +77,7 @@ def read_bundle(path: Path) -> Bundle:
         kind, commitment = statement["kind"], str(statement["commitment"])
         counts, sizes = dict(statement["network_is_right_on"]), dict(statement["sizes"])
         checkpoint = load_checkpoint(path / NETWORK)
-        if checkpoint.challenge != CHALLENGES[kind] or checkpoint.config["sealed"] != commitment:
+        if checkpoint.challenge != PUBLISHED[kind] or checkpoint.config["sealed"] != commitment:
             raise InputError(f"{path}: {NETWORK} belongs to another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
             raise InputError(f"{path}: {STATEMENT} has counts that exceed the sizes")

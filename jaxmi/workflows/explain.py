@@ -222,7 +222,7 @@ def _sum_up(
         (temporary / REPORT).write_text(table, encoding="utf-8")
     if refused:
         reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())
-        raise InputError(f"the other {len(seeds)} seeds are explained in {out}, not {reasons}")
+        raise InputError(f"not explained: {reasons}; the other {len(seeds)} seeds are in {out}")
     return {
         "report": str(out / REPORT),
         "challenge": challenge.name,

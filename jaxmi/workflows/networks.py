@@ -46,7 +46,7 @@ def load_published(path: Path) -> Checkpoint:
     """Load a checkpoint, unless it was trained on other labels or another split.
 
     Raises:
-      InputError: as `load_checkpoint`, or if it was.
+      InputError: as `load_checkpoint`, or if it was trained on others.
     """
     checkpoint = load_checkpoint(path)
     if checkpoint.variant:

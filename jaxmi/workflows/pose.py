@@ -19,7 +19,7 @@ from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
 from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
-from jaxmi.programs.language import CHALLENGES, Kind
+from jaxmi.programs.language import PUBLISHED, Kind
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.storage.pytorch_file import import_torch
@@ -63,7 +63,7 @@ def pose(
     _check_paths(out, key_path)
     import_torch()  # the bundle needs it: fail before the training
     prepare_devices(None, 1)
-    base = load_challenge(CHALLENGES[kind], data_dir)
+    base = load_challenge(PUBLISHED[kind], data_dir)
     low, high = base.sealing.accuracy
     for tried in range(1, programs + 1):
         key, challenge = draw(base)

@@ -176,7 +176,7 @@ def write_recovery(
       What `jaxmi recover --json` prints.
 
     Raises:
-      InputError: if a file or a number cannot be used.
+      InputError: if a file is invalid, or a number out of range.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_files(out, (PROGRAM, RECOVERY, MAP), force)
@@ -221,7 +221,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
       What `jaxmi challenge solve --json` prints.
 
     Raises:
-      InputError: if a file or a number cannot be used.
+      InputError: if a file is invalid, or a number out of range.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     if out.suffix not in (".txt", ".py"):

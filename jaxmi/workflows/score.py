@@ -17,7 +17,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import CHALLENGES, KINDS, Kind
+from jaxmi.programs.language import PUBLISHED, KINDS, Kind
 from jaxmi.programs.parse import TRAINING_IMAGES, parse
 from jaxmi.sealed import NETWORK
 from jaxmi.storage.atomic import atomic_files, check_files
@@ -154,7 +154,7 @@ def score_explanation(
 
     if out is not None:
         check_files(out, (SCORE,), force)
-    name = CHALLENGES[read_kind(against.challenge)]
+    name = PUBLISHED[read_kind(against.challenge)]
     try:
         explanation = read_explanation(path, name)
     except InputError as error:

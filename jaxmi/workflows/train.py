@@ -131,7 +131,7 @@ def regenerate(
       What `jaxmi regenerate --json` prints.
 
     Raises:
-      InputError: if a folder, a recipe or a number cannot be used.
+      InputError: if a folder or a recipe is invalid, or a number out of range.
       DivergedError: if some seeds diverge, when the others are finished.
       UnavailableError: if MNIST is needed and cannot be had, or a state cannot be saved.
       StoppedError: on SIGTERM, when the state is saved; the same call resumes.

@@ -287,7 +287,7 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
 
     monkeypatch.setattr(explain, "explain_network", failing)
     line = fails(2, "explain", a_run, "--out", "out")
-    assert "the other 2 seeds are explained in out, not seed-00001: nothing to explain" in line
+    assert "not explained: seed-00001: nothing to explain; the other 2 seeds are in out" in line
     table = Path("out/report.html").read_text()
     assert re.findall(r'href="([^"]+)"', table) == [
         "seed-00000/report.html", "seed-00002/report.html",

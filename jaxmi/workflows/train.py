@@ -51,7 +51,8 @@ def draw_run(
       curves: Seed -> its learning curve.
     """
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
-    drawn = {"curves": figures.learning_curves(curves, challenge.published.test_accuracy, title)}
+    goal = None if challenge.published is None else challenge.published.test_accuracy
+    drawn = {"curves": figures.learning_curves(curves, goal, title)}
     if isinstance(challenge, PairChallenge):
         drawn["labels"] = figures.label_maps(
             truth=challenge.as_table(challenge.labels),

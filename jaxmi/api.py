@@ -323,7 +323,7 @@ def make_challenge(
     p: int = P,
     train_share: float | None = None,
     *,
-    kind: Kind = "pairs",
+    kind: Kind | None = None,
     title: str | None = None,
     name: str = "own",
     split_seed: int | None = None,
@@ -341,7 +341,8 @@ def make_challenge(
       p: How many values x and y take, at least 5.
       train_share: Share of the pairs, or of the published training images, used for training,
         strictly between 0 and 1; None: as published, one half of the pairs.
-      kind: "pairs" or "image".
+      kind: "pairs" or "image"; None: "image" if the program names `image` or `template`, or `data`
+        is given; else "pairs".
       title: The name in figures and reports; None takes `name`.
       name: The name in files and messages.
       split_seed: Seed that chooses the training inputs; None: 0.

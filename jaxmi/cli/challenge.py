@@ -1,13 +1,185 @@
-"""`jaxmi challenge`: pose, verify, solve and reveal sealed challenges."""
+"""`jaxmi challenge`: make and show challenges; pose, verify, solve and reveal sealed ones."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, subcommand
+from tyro.conf import Positional, arg, subcommand
 
-from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, OptionalText, Result
+from jaxmi.cli.subcommand import (
+    DataSubcommand,
+    OptionalNumber,
+    OptionalPath,
+    OptionalText,
+    Result,
+)
 from jaxmi.errors import InputError
+
+OptionalShare = Annotated[float | None, arg(metavar="SHARE", help_behavior_hint="")]
+"""A share in 0..1 that may be left out."""
+
+OptionalKind = Annotated[
+    Literal["pairs", "image"] | None, arg(metavar="{pairs,image}", help_behavior_hint="")
+]
+"""A kind of challenge that may be left out."""
+
+Sizes = Annotated[tuple[str, ...], arg(metavar="NAME=N [...]", help_behavior_hint="(repeatable)")]
+"""Sizes of a network."""
+
+
+def parse_sizes(texts: tuple[str, ...]) -> dict[str, Any]:
+    """Read "name=number" texts; several numbers, with commas, become a list.
+
+    Raises:
+      InputError: if a text has another form, or a name comes twice.
+    """
+    sizes: dict[str, Any] = {}
+    for text in texts:
+        match = re.fullmatch(r"([a-z_]+)=(\d{1,9}(?:,\d{1,9})*)", text)
+        if match is None:
+            raise InputError(f"--network {text}: expected NAME=NUMBER, as in d_model=64")
+        if match[1] in sizes:
+            raise InputError(f"--network {text}: {match[1]} comes twice")
+        numbers = [int(number) for number in match[2].split(",")]
+        sizes[match[1]] = numbers if len(numbers) > 1 else numbers[0]
+    return sizes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeMake(DataSubcommand):
+    """Make a challenge from your own program or labels: `make mine.py --out mine --p 59`."""
+
+    program: Positional[OptionalPath] = None
+    """The labelling program, .txt or .py, in the language of docs/programs.md. Left out with
+    --labels."""
+
+    out: Path
+    """The folder to make; every subcommand takes it in the place of a challenge's name."""
+
+    labels: OptionalPath = None
+    """Labels in the place of a program: an .npz file with an array `labels` of 0 and 1, (p, p) with
+    row = x for pairs, (n,) for images."""
+
+    kind: OptionalKind = None
+    """pairs: labels pairs of numbers, for a transformer. image: labels images, for a CNN. Default:
+    image if the program names `image` or `template`, or --data is given; else pairs."""
+
+    p: OptionalNumber = None
+    """How many values x and y take, from 5; pairs only. Default: 113."""
+
+    train_share: OptionalShare = None
+    """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
+    pairs, all images."""
+
+    split_seed: OptionalNumber = None
+    """Seed that chooses the inputs to train on. Default: 0."""
+
+    split: OptionalPath = None
+    """The inputs to train on, in the place of share and seed: an .npz file with `is_train` (truth
+    values in the form of the labels) or `train` (row numbers)."""
+
+    network: Sizes = ()
+    """Sizes of the network, where they differ from the published one's: `d_model=64 n_heads=4
+    d_mlp=256 n_layers=2` (d_head follows, or d_head=16), of a CNN `channels=8,16 neurons=200`."""
+
+    data: OptionalPath = None
+    """Folder with other images in MNIST's four IDX files, such as Fashion-MNIST; images only."""
+
+    name: OptionalText = None
+    """The name in files and messages. Default: the folder's name."""
+
+    title: OptionalText = None
+    """The name in figures and reports. Default: the name."""
+
+    force: bool = False
+    """Replace a challenge folder that exists."""
+
+    def run(self) -> Result:
+        """Check everything, compute the labels, write the folder."""
+        if (self.program is None) == (self.labels is None):
+            raise InputError("name a program, or labels with --labels, and not both")
+        name = self.name or re.sub(r"[^\w.+ -]", "-", self.out.resolve().name)
+        sizes = parse_sizes(self.network)
+        if self.labels is not None and self.labels.suffix != ".npz":
+            raise InputError(f"--labels {self.labels}: expected an .npz file")
+        if self.program is not None and self.program.suffix == ".npz":
+            raise InputError(f"{self.program} is a table of labels: name it with --labels")
+        from jaxmi.programs.domain import P
+        from jaxmi.workflows.challenges import check_vacant, define, make
+
+        check_vacant(self.out, self.force)
+        source = self.program if self.labels is None else self.labels
+        assert source is not None
+        definition = define(
+            source,
+            kind=self.kind,
+            name=name,
+            title=self.title,
+            p=P if self.p is None else self.p,
+            train_share=self.train_share,
+            split_seed=self.split_seed,
+            split=self.split,
+            network=sizes,
+            data=self.data,
+        )
+        return make(definition, self.out, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Print what was made, and what to do next."""
+        print_challenge(result)
+        print(f"{result['out']}: next, `jaxmi regenerate {result['out']}`")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeShow(DataSubcommand):
+    """Show a challenge: labels, split, program and rules of fairness, in words and as a picture."""
+
+    challenge: Positional[str]
+    """transformer, cnn, or the folder of a challenge that `make` made."""
+
+    out: OptionalPath = None
+    """The picture to write, .png, .svg or .pdf. Default: NAME.png in the current folder."""
+
+    force: bool = False
+    """Replace the picture if it exists."""
+
+    def run(self) -> Result:
+        """Load the challenge, describe and draw it."""
+        from jaxmi.workflows.challenges import show_challenge
+
+        return show_challenge(self.challenge, self.out, self.force, self.data_dir)
+
+    def show(self, result: Result) -> None:
+        """Print the description."""
+        print_challenge(result)
+        print(result["picture"])
+
+
+def print_challenge(result: Result) -> None:
+    """Print what `make` and `show` describe."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(result["title"], markup=False, style="bold")
+    if result["program"] is not None:
+        console.print(f"\n{result['program']}", markup=False)
+    splits = ", ".join(f"{n:,} {name}" for name, n in result["split"].items())
+    network = ", ".join(f"{name} {size}" for name, size in result["network"].items())
+    console.print(f"inputs: {result['inputs']:,} ({splits})", markup=False)
+    console.print(f"labels: {result['label1_share']:.1%} are 1", markup=False)
+    console.print(f"network: {network}\n", markup=False)
+    table = Table(title="rules of fairness: reported, not enforced", title_justify="left")
+    table.add_column("rule")
+    table.add_column("value", justify="right")
+    table.add_column("allowed", justify="right")
+    table.add_column("")
+    for rule in result["fairness"]:
+        allowed = f"{rule['low']:.0%} to {rule['high']:.0%}"
+        kept = "kept" if rule["kept"] else "broken"
+        table.add_row(rule["measures"], f"{rule['value']:.1%}", allowed, kept)
+    console.print(table)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,10 +332,12 @@ class ChallengeReveal(DataSubcommand):
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengeCommand:
-    """Pose, verify, solve or reveal a sealed challenge."""
+    """Make or show a challenge of your own; pose, verify, solve or reveal a sealed one."""
 
     verb: (
-        Annotated[ChallengeNew, subcommand("new")]
+        Annotated[ChallengeMake, subcommand("make")]
+        | Annotated[ChallengeShow, subcommand("show")]
+        | Annotated[ChallengeNew, subcommand("new")]
         | Annotated[ChallengeVerify, subcommand("verify")]
         | Annotated[ChallengeSolve, subcommand("solve")]
         | Annotated[ChallengeReveal, subcommand("reveal")]

@@ -61,7 +61,7 @@ class DataCheck(Subcommand):
 class DataTfds(DataSubcommand):
     """Write a challenge as a TensorFlow Dataset; no TensorFlow is needed to write or read it."""
 
-    challenge: Positional[Literal["transformer", "cnn"]]
+    challenge: Positional[str]
     """The challenge."""
 
     out: Path

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tyro.conf import Positional
 
@@ -13,12 +12,13 @@ from jaxmi.cli.subcommand import DataSubcommand, Result
 class Labels(DataSubcommand):
     """Write a challenge's true labels over its whole domain."""
 
-    challenge: Positional[Literal["transformer", "cnn"]]
-    """The challenge."""
+    challenge: Positional[str]
+    """transformer, cnn, or the folder of a challenge that `jaxmi challenge make` made."""
 
     out: Path
-    """The .npz file to write. transformer: labels (113, 113) and is_train (113, 113), row = x. cnn:
-    train (50000,), validation (10000,), test (10000,)."""
+    """The .npz file to write. Pairs: labels (p, p) and is_train (p, p), row = x; p is 113 of
+    transformer. Images: the labels of each split, of cnn train (50000,), validation (10000,), test
+    (10000,)."""
 
     force: bool = False
     """Replace the file if it exists."""
@@ -38,8 +38,8 @@ class Predict(DataSubcommand):
     """A checkpoint folder."""
 
     out: Path
-    """The .npz file to write. transformer: logits (113, 113, 114) and labels (113, 113) over the
-    whole domain, row = x. cnn: logits (10000, 2) and labels (10000,) on the test images."""
+    """The .npz file to write. Pairs: logits (p, p, p + 1) and labels (p, p) over the whole domain,
+    row = x. Images: logits (n, 2) and labels (n,) on the test images."""
 
     force: bool = False
     """Replace the file if it exists."""

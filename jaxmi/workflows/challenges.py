@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,10 +24,10 @@ from jaxmi.files import check_regular_file
 from jaxmi.programs.domain import ImageDomain, P, PairDomain
 from jaxmi.programs.fairness import RULES, Candidate
 from jaxmi.programs.language import KINDS, Kind, Program
-from jaxmi.programs.parse import parse
+from jaxmi.programs.parse import MAX_CHARACTERS, parse
 from jaxmi.programs.show import show
 from jaxmi.storage.archive import read_archive
-from jaxmi.storage.atomic import atomic_folder, check_writable
+from jaxmi.storage.atomic import atomic_files, atomic_folder, check_files, check_writable
 from jaxmi.workflows.label_tables import read_label_table
 from jaxmi.workflows.submissions import read_program
 
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 IS_TRAIN, TRAIN = "is_train", "train"
 """Arrays by which an .npz file gives a split: truth values of every input, or training rows."""
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Endings of pictures."""
 
 FAIR_ON = 10_000
 """Images on which the rules of fairness are measured; all pairs are."""
@@ -80,7 +84,7 @@ def find_definition(name: str | Path) -> Definition:
 def define(
     source: str | Program | Path | np.ndarray,
     *,
-    kind: Kind = "pairs",
+    kind: Kind | None = None,
     name: str = "own",
     title: str | None = None,
     p: int = P,
@@ -95,7 +99,8 @@ def define(
     Args:
       source: A program or its text; labels of the whole domain, 0 or 1; or a file with either: a
         program (.txt, .py) or a table of labels (.npz).
-      kind: What is labelled, "pairs" or "image".
+      kind: What is labelled, "pairs" or "image"; None: the program's kind, which a text shows by
+        the names `image` and `template`; "image" if `data` is given; else "pairs".
       name: The name in files and messages.
       title: The name in figures and reports; None takes the name.
       p: How many values x and y take.
@@ -110,6 +115,7 @@ def define(
     Raises:
       InputError: if something cannot be used; of a program, with line and column.
     """
+    kind = kind or _kind(source, data)
     domain = _domain(kind, p, data)
     shapes = _shapes(kind, domain)
     definition = Definition(
@@ -186,6 +192,39 @@ def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) 
     return {"out": str(out), **describe(challenge)}
 
 
+def show_challenge(
+    name: str, out: Path | None, force: bool, data_dir: Path | None
+) -> dict[str, Any]:
+    """Describe a challenge, and draw it.
+
+    Args:
+      name: As in `load_any`.
+      out: The picture to write, .png, .svg or .pdf; None: NAME.png in the current folder.
+      force: Replace a picture that exists.
+      data_dir: As in `load_any`.
+
+    Returns:
+      What `jaxmi challenge show --json` prints: `describe`'s keys, and "picture".
+
+    Raises:
+      InputError: as `load_any`, or if the picture exists, or has another ending.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    if out is not None and out.suffix not in PICTURES:
+        raise InputError(f"--out {out}: a picture's name ends in {', '.join(PICTURES)}")
+    if out is None:
+        out = Path(f"{name if name in KINDS else find_definition(name).name}.png")
+    check_files(out.parent, (out.name,), force)
+    challenge = load_any(name, data_dir)
+    from jaxmi.report.challenge_figure import challenge_figure
+
+    described = describe(challenge)
+    figure = challenge_figure(challenge, described["fairness"])
+    with atomic_files(out.parent) as folder:
+        figure.savefig(folder / out.name, dpi=110)
+    return {"picture": str(out), **described}
+
+
 def describe(challenge: "Challenge") -> dict[str, Any]:
     """Describe a challenge in JSON types.
 
@@ -239,6 +278,19 @@ def fairness(challenge: "Challenge") -> list[dict[str, Any]]:
                 }
             )
     return measured
+
+
+def _kind(source: str | Program | Path | np.ndarray, data: Path | None) -> Kind:
+    if isinstance(source, Program):
+        return source.kind
+    if isinstance(source, Path) and source.suffix != ".npz":
+        check_regular_file(source)
+        try:
+            source = source.read_bytes()[:MAX_CHARACTERS].decode("utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(f"{source} cannot be read: {error.strerror}") from error
+    names_an_image = isinstance(source, str) and re.search(r"\b(image|template)\b", source)
+    return "image" if data is not None or names_an_image else "pairs"
 
 
 def _domain(kind: Kind, p: int, data: Path | None) -> dict[str, Any]:

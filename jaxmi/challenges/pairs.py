@@ -170,11 +170,13 @@ def pair_model(definition: Definition) -> Transformer:
     """
     sizes, p = definition.network, _p(definition)
     check_names(sizes, ("d_model", "n_heads", "d_head", "d_mlp", "n_layers"), "a transformer")
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise InputError(f"{name} = {size!r}: expected a whole number, at least 1")
     width, heads = (sizes.get(n, getattr(TransformerConfig, n)) for n in ("d_model", "n_heads"))
-    whole = all(type(n) is int and n >= 1 for n in (width, heads))
-    if "d_head" not in sizes and whole and width % heads:
+    if "d_head" not in sizes and width % heads:
         raise InputError(f"n_heads = {heads} does not divide d_model = {width}; give d_head, too")
-    d_head = sizes.get("d_head", width // heads if whole else 1)
+    d_head = sizes.get("d_head", width // heads)
     model = Transformer(TransformerConfig(**{"d_vocab": p + 1, **sizes, "d_head": d_head}))
     n_parameters = _n_parameters(model.config)
     # Tokens, labels, splits, and what a program's values take; and all logits, once.

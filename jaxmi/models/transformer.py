@@ -80,9 +80,8 @@ class TransformerConfig:
           InputError: naming the size.
         """
         for field in fields(self):
-            value = getattr(self, field.name)
-            if type(value) is not int or value < 1:
-                raise InputError(f"{field.name} = {value!r}: expected a whole number, at least 1")
+            if getattr(self, field.name) < 1:
+                raise InputError(f"{field.name} = {getattr(self, field.name)}: expected at least 1")
         if self.n_layers > MAX_LAYERS:
             raise InputError(f"n_layers = {self.n_layers}: expected at most {MAX_LAYERS} blocks")
 

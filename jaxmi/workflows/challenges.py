@@ -163,9 +163,7 @@ def check_vacant(out: Path, force: bool) -> None:
     if not force:
         raise InputError(f"{out} exists already; --force replaces it")
     if not is_challenge_folder(out) or [entry.name for entry in out.iterdir()] != [FILE]:
-        raise InputError(
-            f"{out} is no challenge folder, or holds more; --force does not replace it"
-        )
+        raise InputError(f"{out} holds more than a challenge; --force does not replace it")
 
 
 def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:

@@ -1,0 +1,204 @@
+"""Challenges as data: what a definition builds, survives, and refuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxmi.challenges.definition import Definition, pack, read_definition, unpack
+from jaxmi.challenges.pairs import build_pairs, pair_model
+from jaxmi.challenges.registry import KINDS, build_challenge, load_challenge, origin
+from jaxmi.data.pairs import split_indices
+from jaxmi.errors import InputError
+from jaxmi.models.cnn import CnnConfig
+from jaxmi.programs.domain import P
+from jaxmi.programs.parse import parse
+from jaxmi.programs.published_labels import published_program
+
+PROGRAM = parse("return (x * x - 7 * y) % 5 < 2", "pairs")
+OWN = Definition("pairs", PROGRAM, domain={"p": 23})
+
+
+@settings(max_examples=30)
+@given(
+    p=st.integers(5, 60),
+    share=st.floats(0.05, 0.95),
+    seed=st.integers(0, 5),
+    sizes=st.fixed_dictionaries(
+        {}, optional={"n_layers": st.integers(1, 4), "d_mlp": st.integers(1, 2000)}
+    ),
+    table=st.booleans(),
+)
+def test_a_definition_survives_json_and_builds_the_same_challenge(
+    p: int, share: float, seed: int, sizes: dict, table: bool
+) -> None:
+    bits = np.random.default_rng(seed).random(p * p) < 0.4
+    split = {"train": pack(bits)} if table else {"train_share": share, "seed": seed}
+    own = Definition(
+        "pairs",
+        None if table else PROGRAM,
+        pack(~bits) if table else None,
+        domain={"p": p},
+        split=split,
+        network=sizes,
+    )
+    read = Definition.from_json(json.loads(json.dumps(own.to_json())))
+    assert read == own
+    challenge = build_pairs(read)
+    assert challenge.p == p
+    assert challenge.grid == (p, p)
+    assert challenge.inputs.shape == (p * p, 3)
+    assert challenge.model.config.d_vocab == p + 1
+    assert challenge.published is None
+    rows = np.sort(np.concatenate(list(challenge.splits.values())))
+    assert (rows == np.arange(p * p)).all()
+    x, y, _ = challenge.inputs.T.astype(np.int64)
+    expected = ~bits if table else (x * x - 7 * y) % 5 < 2
+    assert (challenge.labels == expected).all()
+    if table:
+        assert (challenge.splits["train"] == np.flatnonzero(bits)).all()
+
+
+def test_the_published_challenge_defined_anew_is_the_published_one(transformer) -> None:
+    own = build_pairs(Definition("pairs", published_program("pairs"), domain={"p": P}))
+    assert (own.labels == transformer.labels).all()
+    assert (own.inputs == transformer.inputs).all()
+    assert all((own.splits[name] == rows).all() for name, rows in transformer.splits.items())
+    assert own.model == transformer.model
+    assert own.model_config == transformer.model_config
+    assert own.chunk == transformer.chunk
+
+
+def test_another_seed_splits_otherwise() -> None:
+    first, again, other = (split_indices(23, 0.5, seed)[0] for seed in (0, 0, 1))
+    assert (first == again).all()
+    assert set(first.tolist()) != set(other.tolist())
+
+
+def test_the_images_share_and_rows(cnn) -> None:
+    program = published_program("image")
+    part = build_challenge(Definition("image", program, split={"train_share": 0.1, "seed": 2}))
+    assert len(part.splits["train"]) == 5000
+    assert set(part.splits["train"].tolist()) <= set(cnn.splits["train"].tolist())
+    assert (part.splits["test"] == cnn.splits["test"]).all()
+    assert (part.labels == cnn.labels).all()
+    chosen = np.zeros(70_000, bool)
+    chosen[59_000:61_000] = True
+    named = build_challenge(Definition("image", program, split={"train": pack(chosen)}))
+    assert (named.splits["train"] == np.arange(59_000, 61_000)).all()
+    assert len(named.splits["validation"]) == len(named.splits["test"]) == 9000
+
+
+def test_networks_of_other_sizes_have_the_shapes_that_they_state() -> None:
+    own = replace(OWN, network={"d_model": 24, "n_heads": 3, "d_mlp": 40, "n_layers": 2})
+    shapes = origin(own.name, own).param_shapes
+    assert shapes["W_E"].shape == (24, 24)  # p + 1 tokens
+    assert shapes["attn_1"]["W_Q"].shape == (3, 24, 8)
+    assert shapes["mlp"]["W_in"].shape == (24, 40)
+    image = Definition("image", published_program("image"), network={"channels": [3, 5]})
+    assert KINDS["image"].model(image).config == CnnConfig(channels=(3, 5))
+
+
+def test_one_block_has_no_name_for_it_in_files(transformer) -> None:
+    """The control of the contract: what earlier versions wrote as the network's sizes."""
+    assert "n_layers" not in transformer.model_config
+    assert origin("x", replace(OWN, network={"n_layers": 2})).model_config["n_layers"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"domain": {"p": 4}}, "p = 4: expected a whole number, at least 5"),
+        ({"domain": {"p": 5.0}}, "p = 5.0"),
+        ({"domain": {"p": True}}, "p = True"),
+        ({"domain": {"q": 5}}, "a domain of pairs has no 'q'"),
+        ({"domain": {"p": 100_000}}, r"p = 100000 .* needs about [\d,]+ GB .* this machine has"),
+        ({"network": {"n_heads": 3}}, "n_heads = 3 does not divide d_model = 128"),
+        ({"network": {"d_model": 0}}, "d_model = 0: expected a whole number, at least 1"),
+        ({"network": {"d_model": "9"}}, "d_model = '9'"),
+        ({"network": {"n_layers": 5}}, "n_layers = 5: expected at most 4"),
+        ({"network": {"channels": [1, 2]}}, "a transformer has no 'channels'"),
+    ],
+)
+def test_sizes_that_cannot_be_are_named(changes: dict, message: str) -> None:
+    pair_model(OWN)  # the control
+    with pytest.raises(InputError, match=message):
+        pair_model(replace(OWN, **changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "cnn"}, "stands for a published challenge"),
+        ({"name": "all"}, "stands for a published challenge"),
+        ({"name": "a/b"}, "name 'a/b'"),
+        ({"title": "two\nlines"}, "one line"),
+        ({"kind": "image"}, "the program is of kind 'pairs', expected 'image'"),
+        ({"labels": "25:AA=="}, "not both"),
+        ({"program": None}, "not both or neither"),
+        ({"split": {"train_share": 1}}, "train_share = 1"),
+        ({"split": {"train_share": 0.5, "seed": -1}}, "split seed -1"),
+        ({"split": {"train": "x", "seed": 1}}, "not both"),
+        ({"split": {"part": 1}}, "a split has no 'part'"),
+    ],
+)
+def test_definitions_that_cannot_be_are_refused(changes: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(OWN, **changes)
+
+
+def test_every_altered_value_is_noticed() -> None:
+    content = OWN.to_json()
+    Definition.from_json(content)  # the control
+    for name, value in content.items():
+        other = {"p": 24} if isinstance(value, dict) else f"{value}0"
+        for altered in ({**content, name: other}, {k: v for k, v in content.items() if k != name}):
+            with pytest.raises(InputError):
+                Definition.from_json(altered)
+
+
+@pytest.mark.parametrize("text", ["", "9:", "9:!!", "8:eJxr", "9", 9, None, "9:" + "A" * 400])
+def test_packed_values_that_are_none_are_refused(text) -> None:
+    bits = np.arange(9) % 2 == 0
+    assert (unpack(pack(bits), 9, "labels") == bits).all()
+    with pytest.raises(InputError, match="labels"):
+        unpack(text, 9, "labels")
+
+
+def test_few_bytes_cannot_stand_for_many() -> None:
+    """The values are inflated no further than their number allows."""
+    bomb = pack(np.zeros(10**7, bool)).partition(":")[2]
+    assert len(bomb) < 10_000
+    with pytest.raises(InputError, match="not packed"):
+        unpack(f"80:{bomb}", 80, "labels")
+
+
+def test_the_form_of_earlier_checkpoints_is_read() -> None:
+    first = {
+        "program": "return x < y\n",
+        "p": 113,
+        "train_share": 0.3,
+        "kind": "pairs",
+        "title": "A title",
+    }
+    own = Definition.from_json(first)
+    assert own.title == "A title"
+    assert len(build_challenge(own).splits["train"]) == int(0.3 * P * P)
+
+
+def test_a_folder_without_a_challenge_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no challenge\.json"):
+        read_definition(tmp_path)
+    for content in ("", "[]", "{}", "nonsense", '{"format": 1}'):
+        (tmp_path / "challenge.json").write_text(content)
+        with pytest.raises(InputError, match=r"challenge\.json"):
+            read_definition(tmp_path)
+
+
+def test_published_challenges_have_no_definition(transformer) -> None:
+    assert transformer.definition is None
+    assert load_challenge("transformer").published is not None

@@ -112,7 +112,8 @@ def _python_tree(text: str, is_indented: bool) -> ast.Module:
     except SyntaxError as error:
         line = max((error.lineno or 1) - before, 1)
         position = lang.Position(line, max(error.offset or 1, 1))
-        raise ProgramError(position, f"not Python: {error.msg}") from None
+        hint = "; leave out what stands around the program" if "```" in text else ""
+        raise ProgramError(position, f"not Python: {error.msg}{hint}") from None
     except (ValueError, MemoryError, RecursionError):
         raise ProgramError(lang.Position(1, 1), "nested too deeply to be read") from None
     if is_indented:

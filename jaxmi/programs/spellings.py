@@ -66,6 +66,7 @@ NEAREST = {
     **dict.fromkeys(("bool_", "bool8"), "bool(a)"),
     **dict.fromkeys(("around", "round_"), "round(a)"),
     **dict.fromkeys(("select", "choose", "piecewise", "heaviside"), "a if c else b"),
+    **dict.fromkeys(("astype", "array", "asarray"), "int(a), or a alone"),
     "subtract": "a - b",
     "negative": "-a",
     "positive": "a",

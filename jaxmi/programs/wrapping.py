@@ -226,7 +226,7 @@ def unwrap(tree: ast.Module, kind: lang.Kind) -> Unwrapped:
     if function is not None:
         for statement in after:
             if not _is_main_guard(statement):
-                fail(statement, "one function, and nothing after it")
+                fail(statement, "one function, and nothing after it; delete this")
         is_bare = False
         arguments = function.args
         if isinstance(function, ast.Lambda):

@@ -218,6 +218,7 @@ class _Reader:
                 values = [self._expression(element, depth + 1) for element in elements]
             case ast.Call() as call if self._function(call.func) == "divmod" and len(targets) == 2:
                 quotient, remainder = self._divmod(call, depth + 1)
+                self._rewrite(node, _weight(remainder))
                 values = [(quotient, False), (remainder, False)]
             case _:
                 message = f"{len(targets)} names take as many values, as in `a, b = x, y`"
@@ -500,7 +501,6 @@ class _Reader:
     def _divmod(self, node: ast.Call, depth: int) -> tuple[lang.Expression, lang.Expression]:
         """Return the quotient and the remainder of `divmod(a, b)`."""
         arguments = self._arguments(node, "divmod", 2, 2, depth)
-        self._rewrite(node, 2 + sum(map(_weight, arguments)))
         position = position_of(node)
         return (
             lang.Binary("//", *arguments, position=position),

@@ -74,7 +74,12 @@ def f(a, b, p):
     a -= 3
     return (x + y + z + a) % p > 40
 """,
-    "a constant with an argument's name": "K = 3\nx = K\ndef f(x, y, k=K, m=-2):\n    return x * k > y - m\n",
+    "a constant with an argument's name": """\
+K = 3
+x = K
+def f(x, y, k=K, m=-2):
+    return x * k > y - m
+""",
     "a constant named as an input": "x = 20\ndef f(a, b):\n    return a < x + b\n",
     "defaults of inputs": "def f(x=1, y=2):\n    return x > y\n",
     "swap": """\
@@ -83,7 +88,12 @@ def f(x, y):
         x, y = y, x
     return x * 2 > y
 """,
-    "rotation": "def f(x, y):\n    a, b, c = x, y, 3\n    a, b, c = b, c, a\n    return (a - b) * 2 > c\n",
+    "rotation": """\
+def f(x, y):
+    a, b, c = x, y, 3
+    a, b, c = b, c, a
+    return (a - b) * 2 > c
+""",
     "ordered": "def f(a, b):\n    a, b = min(a, b), max(a, b)\n    return b - a > a\n",
     "names swapped": "def f(a, b):\n    y, x = a, b\n    return x > 2 * y\n",
     "bare tuple": "a, b = x, y\nreturn a * a < 30 * b",
@@ -93,7 +103,11 @@ def f(x, y):
     "divmod of floats": "q, r = divmod(x * 1.5 + y, 1.75)\nreturn r < 1 and q > 3",
     "divmod's parts": "return divmod(x + y, 7)[1] < divmod(x, 20)[0]",
     "where": "import numpy as np\ndef f(x, y):\n    return np.where(x * x < 40 * y, 1, 0)\n",
-    "where of more": "def f(x, y):\n    z = np.where(x > 3, x / 7, y // 5) + np.where(y > x, 2, -1)\n    return z > 4\n",
+    "where of more": """\
+def f(x, y):
+    z = np.where(x > 3, x / 7, y // 5) + np.where(y > x, 2, -1)
+    return z > 4
+""",
     "isqrt": "import math\nreturn math.isqrt(x ** 3) % 8 > 3",
     "isqrt imported": "from math import isqrt as root\nlabel = lambda x, y: root(x ** 9 * y) % 2",
     "pow": "return pow(x, 2) < np.power(y, 1.5) * 3",
@@ -121,7 +135,13 @@ def f(x, y):
     c ^= x % 2 == 0
     return c
 """,
-    "both sides where they may fail": "def f(x, y):\n    z = 0\n    if x > 5:\n        z = x\n    return (x > 3) & (int(z / (y + 1)) % 3 == 1)\n",
+    "both sides where they may fail": """\
+def f(x, y):
+    z = 0
+    if x > 5:
+        z = x
+    return (x > 3) & (int(z / (y + 1)) % 3 == 1)
+""",
     "round": "return round(x / 2) % 4 < 2",
     "np.round": "def f(x, y):\n    return np.round(x * 0.5 + y * 0.25) % 3 == 1",
     "float": "return float(x) / (y + 1) > 1.5",
@@ -135,7 +155,12 @@ def f(x, y):
     "in a set": "return (x + y) % 11 in {1, 2.0, True, -4}",
     "not in": "return (x - y) not in (0, 1, -1)",
     "in one": "return x % 5 in (3,)",
-    "in constants": "GOOD = 3\nOTHER = GOOD + 2\ndef f(x, y):\n    return (x + y) % 8 in (GOOD, OTHER)\n",
+    "in constants": """\
+GOOD = 3
+OTHER = GOOD + 2
+def f(x, y):
+    return (x + y) % 8 in (GOOD, OTHER)
+""",
     "in a range": "return x + y in range(50, 120)",
     "in a range of steps": "return x - y in range(-40, 60, 3)",
     "a fraction in a range": "return (x + y) / 4 in range(3, 40, 2)",
@@ -146,24 +171,79 @@ def f(x, y):
     "form feeds": "import math\n\f\ndef f(x, y):\n    return x > y  # words\f\n\f\n",
     "fence": "```python\ndef f(x, y):\n    return x > y\n```\n",
     "fence of statements": "\n```\nz = x\nreturn z > y\n```",
-    "prompts": ">>> import numpy as np\n>>> def f(x, y):\n...     if x > 5:\n...         return 0\n...     return x > np.sqrt(y)\n...\n",
-    "accents in comments": "# Größe: x² ≤ 3·y — “ok”\ndef f(x, y):\n    '''Überschreitung ≥ 3'''\n    return x > y  # naïve\n",
+    "prompts": """\
+>>> import numpy as np
+>>> def f(x, y):
+...     if x > 5:
+...         return 0
+...     return x > np.sqrt(y)
+...
+""",
+    "accents in comments": """\
+# Größe: x² ≤ 3·y — “ok”
+def f(x, y):
+    '''Überschreitung ≥ 3'''
+    return x > y  # naïve
+""",
     "accents in a comment of its own line": "z = x\n# größer\nreturn z > y",
     "no-break spaces": "def f(x, y):\n\u00a0\u00a0\u00a0\u00a0return x\u00a0> y\u2003\n",
     "minus sign": "return x \u2212 y > \u22123",
-    "strings between statements": "'''Words.'''\nK = 2\n'''Of K.'''\ndef f(x, y):\n    '''Words.'''\n    z = x\n    if z:\n        '''Then.'''\n        z -= K\n    return z > y\n",
-    "annotations without a value": "def f(x: float, y: int) -> int:\n    z: bool\n    z = x > y\n    return int(z)\n",
-    "imports inside": "def f(x, y):\n    import numpy as np\n    from math import floor\n    return floor(x / 3) > np.sqrt(y)\n",
-    "modules by other names": "import numpy\nimport math as m\nimport numpy as n\ndef f(x, y):\n    return m.sqrt(x) + numpy.sqrt(y) > n.floor(x / 9.0)\n",
+    "strings between statements": """\
+'''Words.'''
+K = 2
+'''Of K.'''
+def f(x, y):
+    '''Words.'''
+    z = x
+    if z:
+        '''Then.'''
+        z -= K
+    return z > y
+""",
+    "annotations without a value": """\
+def f(x: float, y: int) -> int:
+    z: bool
+    z = x > y
+    return int(z)
+""",
+    "imports inside": """\
+def f(x, y):
+    import numpy as np
+    from math import floor
+    return floor(x / 3) > np.sqrt(y)
+""",
+    "modules by other names": """\
+import numpy
+import math as m
+import numpy as n
+def f(x, y):
+    return m.sqrt(x) + numpy.sqrt(y) > n.floor(x / 9.0)
+""",
     "an import before statements": "import math\nz = math.floor(x / 3)\nreturn z > y",
-    "docstring alone in a branch": "def f(x, y):\n    if x > y:\n        'nothing'\n    else:\n        return 1\n    return 0\n",
+    "docstring alone in a branch": """\
+def f(x, y):
+    if x > y:
+        'nothing'
+    else:
+        return 1
+    return 0
+""",
 }
 """Name -> text that labels pairs."""
 
 IMAGES = {
     "l1": "np.abs(image - template(6)).sum() < 30000",
-    "l1 in a function": "def f(img):\n    return np.sum(np.abs(img.astype(int) - template(6))) < 30000\n",
-    "l1 of a variable": "import numpy as np\ndef f(image: np.ndarray) -> bool:\n    clue = template(6)\n    d = abs(clue - image).sum()\n    return 24772 <= d < 34270\n",
+    "l1 in a function": """\
+def f(img):
+    return np.sum(np.abs(img.astype(int) - template(6))) < 30000
+""",
+    "l1 of a variable": """\
+import numpy as np
+def f(image: np.ndarray) -> bool:
+    clue = template(6)
+    d = abs(clue - image).sum()
+    return 24772 <= d < 34270
+""",
     "linf": "np.abs(image - template(6)).max() < 255",
     "l2": "np.sqrt(((image - template(6)) ** 2).sum()) < 2500",
     "dot": "lambda image: (image * template(6)).sum() > 3000000",

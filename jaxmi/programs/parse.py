@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Collection
 from dataclasses import replace
 from functools import partial
+from itertools import count, islice
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.facts import INPUT, MODULUS, Facts, facts, join
@@ -113,6 +114,9 @@ def _python_tree(text: str, is_indented: bool) -> ast.Module:
         line = max((error.lineno or 1) - before, 1)
         position = lang.Position(line, max(error.offset or 1, 1))
         hint = "; leave out what stands around the program" if "```" in text else ""
+        for wrong, right in _OTHER_LANGUAGES.items():
+            if wrong in (error.text or ""):
+                hint = f"; instead of {wrong} write {right}"
         raise ProgramError(position, f"not Python: {error.msg}{hint}") from None
     except (ValueError, MemoryError, RecursionError):
         raise ProgramError(lang.Position(1, 1), "nested too deeply to be read") from None
@@ -142,7 +146,7 @@ class _Reader:
         self._known |= {name: Facts() for name in extra}
         self._templates: set[int] = set()
         self._size = 0
-        self._temporaries = 0
+        self._temporaries: list[str] = []
 
     def block(self, statements: list[ast.stmt], depth: int) -> tuple[lang.Statement, ...]:
         """Read statements; `pass` and strings are left out."""
@@ -226,29 +230,33 @@ class _Reader:
         names = [name.id for name in targets if isinstance(name, ast.Name)]
         pairs = list(zip(targets, values, strict=True))
         self._rewrite(node, len(pairs))
-        clash = any(names[i] in _names(v) for i in range(len(pairs)) for v, _ in values[i + 1 :])
+        # Values that read a name which is assigned before them are computed first; all of them are
+        # where one may fail, so that the first failure is Python's.
+        late = [i for i, (value, _) in enumerate(values) if _names(value) & {*names[:i]}]
+        if late and any(facts(v, self._known).fails for v, is_image in values if not is_image):
+            late = [*range(len(values))]
+        if len(late) > MAX_NAMES:
+            fail(node, f"more than {MAX_NAMES} names for values")
         statements: list[lang.Statement] = []
-        if clash:
-            temporaries = []
-            for name, (value, is_image) in pairs:
-                temporary = ast.copy_location(ast.Name(self._temporary(), ast.Store()), name)
-                statements.append(self._bind(node, temporary, value, is_image, None, depth))
-                copied = lang.Name(temporary.id, position=position_of(name))
-                temporaries.append((name, (copied, is_image)))
-                self._rewrite(node, 2)
-            pairs = temporaries
+        for i, at in enumerate(late):
+            name, (value, is_image) = pairs[at]
+            temporary = ast.copy_location(ast.Name(self._temporary(i), ast.Store()), name)
+            statements.append(self._bind(node, temporary, value, is_image, None, depth))
+            copied = lang.Name(temporary.id, position=position_of(name))
+            pairs[at] = name, (copied, is_image)
+            self._rewrite(node, 2)
         for name, (value, is_image) in pairs:
             statements.append(self._bind(node, name, value, is_image, None, depth))
         return statements
 
-    def _temporary(self) -> str:
-        """Return a name that the text does not have."""
-        used = {node.id for node in names_in(self._unwrapped.body)}
-        while True:
-            self._temporaries += 1
-            name = f"t{self._temporaries}_"
-            if name not in used | self._numbers | self._images:
-                return name
+    def _temporary(self, index: int) -> str:
+        """Return a name that the text does not have, the same for the same index."""
+        if not self._temporaries:
+            used = {node.id for node in names_in(self._unwrapped.body)}
+            free = (f"t{i}_" for i in count(1))
+            candidates = (name for name in free if name not in used | self._numbers)
+            self._temporaries = list(islice(candidates, MAX_NAMES))
+        return self._temporaries[index]
 
     def _annotated(self, node: ast.AnnAssign, depth: int) -> list[lang.Statement]:
         if self._unwrapped.is_bare and _is_one_of(node.target, self._unchanged | self._images):
@@ -354,8 +362,10 @@ class _Reader:
                 return lang.Number(_literal(node, value), position=position), False
             case ast.Name(id=name):
                 if name not in self._numbers | self._images:
-                    inputs = ", ".join(self._shown_inputs)
-                    fail(node, f"unknown name {name[:40]!r}; the inputs are {inputs}")
+                    hint = f"the inputs are {', '.join(self._shown_inputs)}"
+                    if (imported := self._unwrapped.functions.get(name, ("", ""))[1]) in CONSTANTS:
+                        hint = f"write {CONSTANTS[imported]}"
+                    fail(node, f"unknown name {name[:40]!r}; {hint}")
                 return lang.Name(name, position=position), name in self._images
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return number(operand), False
@@ -548,7 +558,9 @@ class _Reader:
             fail(extra, "functions take plain arguments")
         if not fewest <= len(node.args) <= most:
             expected = str(fewest) if fewest == most else f"{fewest}..{most}"
-            fail(node, f"{name} takes {expected} number{'s' * (most > 1)}, not {len(node.args)}")
+            message = f"{name} takes {expected} number{'s' * (most > 1)}, not {len(node.args)}"
+            is_digits = name == "round" and len(node.args) == 2
+            fail(node, f"{message}{'; write round(a * 100) / 100' if is_digits else ''}")
         return tuple(self._number(argument, depth + 1) for argument in node.args)
 
     def _written_out(self, node: ast.Call, name: str, depth: int) -> lang.Expression:
@@ -582,6 +594,9 @@ class _Reader:
         _, name = self._module_and_name(function)
         if isinstance(function, ast.Attribute):
             name = function.attr
+        if self._signature.image is not None and name in _OF_IMAGES:
+            forms = "l1(a, b), l2(a, b), linf(a, b), dot(a, b), cosine(a, b) or mean(a)"
+            return f"{start}; of images write {forms}"
         if name in NEAREST:
             return f"{start}; instead of {dotted(function) or name} write {NEAREST[name]}"
         return f"{start}: {', '.join(self._signature.functions)}"
@@ -610,6 +625,15 @@ class _Reader:
                 ):
                     return self._images_of("l2", a, b)
             return None
+        match node:
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Attribute(value=ast.Name(id=module), attr="linalg"), attr="norm"
+                ),
+                args=[ast.BinOp(left=a, op=ast.Sub(), right=b)],
+                keywords=[],
+            ) if self._unwrapped.modules.get(module) == "numpy":
+                return self._images_of("l2", a, b)
         match self._reduced(node):
             case "mean", ast.expr() as image:
                 return self._images_of("mean", image)
@@ -712,6 +736,12 @@ _COMPARISONS: dict[type[ast.cmpop], lang.Comparison] = {
     ast.NotEq: "!=",
 }
 
+_OTHER_LANGUAGES = {"&&": "and", "||": "or", "<>": "!=", "===": "==", "else if": "elif"}
+"""Spellings of other languages -> Python's."""
+
+_OF_IMAGES = ("sum", "mean", "max", "min", "norm", "dot", "vdot", "inner", "std", "count_nonzero")
+"""NumPy's functions that people call with images."""
+
 _IN = "or one `in` of numbers or a range, as in `x % 8 in (0, 3)`"
 
 _REFUSED_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], tuple[str, str]] = {
@@ -755,6 +785,8 @@ def _refusal(node: ast.AST) -> str:
         case ast.BinOp(op=op) | ast.UnaryOp(op=op) | ast.AugAssign(op=op):
             symbol, hint = _REFUSED_OPERATORS[type(op)]
             return f"operator {symbol} is not part of the language; {hint}"
+        case ast.Expr(value=ast.Call()):
+            return "a call whose value is not used is not part of the language; delete it"
         case ast.Attribute(attr=name) if name in CONSTANTS:
             return f"an attribute is not part of the language; write {CONSTANTS[name]}"
     if type(node) in _REFUSED_NODES:

@@ -102,6 +102,7 @@ SAME = {
     "return x not in range(3)": "return not 0 <= x < 3",
     "a = b = x\nreturn a > b": "a = x\nb = a\nreturn a > b",
     "return np.logical_not(x)": "return not x",
+    "def f(x, y):\n  x, y = y, x\n  return x > y": "t = x\nx = y\ny = t\nreturn x > y",
 }
 
 
@@ -181,6 +182,10 @@ REFUSED = {
     "z = x > 3\nz |= y\nreturn z": (2, 1, "operator | is not part of the language"),
     "return x ^ 2": (1, 8, "operator ^ is not part of the language; a power is `**`"),
     "return ~(x > 3)": (1, 8, "operator ~ is not part of the language; of a condition write `not`"),
+    "x && y": (1, 4, "not Python: invalid syntax; instead of && write and"),
+    "print(x)\nreturn x > y": (1, 1, "a call whose value is not used is not part of the language"),
+    "from math import pi as P\nreturn P > x": (2, 8, "unknown name 'P'; write 3.14159"),
+    "return round(x / 3, 2) > y": (1, 8, "round takes 1 number, not 2; write round(a * 100) / 100"),
     "return divmod(x, 3)": (1, 8, "divmod gives two numbers; write divmod(a, b)[0]"),
     "return divmod(x, 3)[2]": (1, 8, "a subscript"),
     "return pow(x, -1, y)": (1, 8, "power takes 2 numbers, not 3"),
@@ -338,3 +343,17 @@ def test_a_file_in_utf8_is_read_with_and_without_a_byte_order_mark(tmp_path: Any
     for content in ("z = x\n# gr\u00f6\u00dfer\nreturn z > y", "\ufeffz = x\r\nreturn z > y"):
         path.write_bytes(content.encode())
         assert read_program(path, "pairs") == parse("z = x\nreturn z > y", "pairs")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "(image - template(6)).sum()",
+        "np.abs(image - 3).sum()",
+        "(image > 128).sum()",
+        "np.sum(image)",
+    ],
+)
+def test_what_images_have_not_is_refused_with_what_they_have(expression: str) -> None:
+    with pytest.raises(ProgramError, match="of images write l1"):
+        parse(f"return {expression} > 30", "image")

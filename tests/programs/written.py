@@ -246,6 +246,7 @@ def f(image: np.ndarray) -> bool:
 """,
     "linf": "np.abs(image - template(6)).max() < 255",
     "l2": "np.sqrt(((image - template(6)) ** 2).sum()) < 2500",
+    "norm": "def f(a):\n    return np.linalg.norm(a - template(6)) < 2500",
     "dot": "lambda image: (image * template(6)).sum() > 3000000",
     "mean": "return image.mean() > np.mean(template(6))",
 }

@@ -13,9 +13,11 @@ def label_fn(x, y):
     z = 0
     if x ** 2 < np.sqrt(y) * 200:
         z += 3
-    if y < p - x - 2 * np.sqrt(y):
-        z += 5.5
+    if y ** 2 < 600 * np.sqrt(x):
+        z -= 2
     z += int(x ** 1.5) % 8 - 5
+    if y < p - x + 20 and z < -3:
+        z += 5.5
     if z < 0:
         return 0
     else:

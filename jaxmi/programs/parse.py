@@ -554,14 +554,19 @@ class _Reader:
     def _arguments(
         self, node: ast.Call, name: str, fewest: int, most: int, depth: int
     ) -> tuple[lang.Expression, ...]:
-        for extra in (*node.keywords, *(a for a in node.args if isinstance(a, ast.Starred))):
+        given = node.args
+        match given:
+            case [ast.Tuple(elts=elements) | ast.List(elts=elements)] if name in ("min", "max"):
+                given = elements
+                self._rewrite(node, 0)
+        for extra in (*node.keywords, *(a for a in given if isinstance(a, ast.Starred))):
             fail(extra, "functions take plain arguments")
-        if not fewest <= len(node.args) <= most:
+        if not fewest <= len(given) <= most:
             expected = str(fewest) if fewest == most else f"{fewest}..{most}"
-            message = f"{name} takes {expected} number{'s' * (most > 1)}, not {len(node.args)}"
-            is_digits = name == "round" and len(node.args) == 2
+            message = f"{name} takes {expected} number{'s' * (most > 1)}, not {len(given)}"
+            is_digits = name == "round" and len(given) == 2
             fail(node, f"{message}{'; write round(a * 100) / 100' if is_digits else ''}")
-        return tuple(self._number(argument, depth + 1) for argument in node.args)
+        return tuple(self._number(argument, depth + 1) for argument in given)
 
     def _written_out(self, node: ast.Call, name: str, depth: int) -> lang.Expression:
         """Return a call of a function that has another form in the language."""

@@ -226,7 +226,9 @@ def unwrap(tree: ast.Module, kind: lang.Kind) -> Unwrapped:
     if function is not None:
         for statement in after:
             if not _is_main_guard(statement):
-                fail(statement, "one function, and nothing after it; delete this")
+                is_function = isinstance(statement, ast.FunctionDef)
+                hint = "write its statements where it is called" if is_function else "delete this"
+                fail(statement, f"one function, and nothing after it; {hint}")
         is_bare = False
         arguments = function.args
         if isinstance(function, ast.Lambda):

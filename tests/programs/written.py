@@ -156,6 +156,7 @@ def f(x, y):
     "in a list": "return (x * y) % 7 in [1, 2, 4]",
     "in a set": "return (x + y) % 11 in {1, 2.0, True, -4}",
     "not in": "return (x - y) not in (0, 1, -1)",
+    "largest of a list": "return max([x, y, 30]) - min((x, y)) > 50",
     "in one": "return x % 5 in (3,)",
     "in constants": """\
 GOOD = 3

@@ -7,7 +7,7 @@ exactly what Python gives. Object arrays and powers are computed element by elem
 
 import operator
 from collections.abc import Callable
-from math import ceil, floor, sqrt
+from math import ceil, floor, isqrt, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,6 +106,10 @@ def negative(values: np.ndarray) -> np.ndarray:
 def function(name: str, arguments: list[np.ndarray]) -> Result:
     """Apply one of `language.FUNCTIONS`."""
     first = _numbers(arguments[0])
+    if name == "where":
+        shape = np.broadcast_shapes(*(values.shape for values in arguments))
+        chosen, otherwise = (np.broadcast_to(values, shape) for values in arguments[1:])
+        return Result(merge(np.broadcast_to(truth(first), shape), chosen, otherwise))
     if name in ("min", "max"):
         before = "<" if name == "min" else ">"
         for other in arguments[1:]:
@@ -119,7 +123,14 @@ def function(name: str, arguments: list[np.ndarray]) -> Result:
         if first.dtype == object or (first < 0).any():
             return _each(sqrt, first)
         return Result(np.sqrt(first.astype(np.float64)))
-    if first.dtype.kind == "i":  # int, floor and ceil of an integer
+    if name == "float":
+        return _each(float, first) if first.dtype == object else Result(first.astype(np.float64))
+    if name == "isqrt":
+        # Rounded to 53 digits, the root of k * k - 1 is below k for k up to 2**26.
+        if first.dtype.kind != "i" or first.min() < 0 or first.max() >= 2**52:
+            return _each(_isqrt, first)
+        return Result(np.floor(np.sqrt(first.astype(np.float64))).astype(np.int64))
+    if first.dtype.kind == "i":  # int, floor, ceil and round of an integer
         return Result(first)
     if first.dtype == object or not (np.abs(first) <= EXACT).all():  # nan is not <= EXACT either
         return _each(_ROUND[name], first)
@@ -150,8 +161,13 @@ _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
     "==": operator.eq,
     "!=": operator.ne,
 }
-_ROUND: dict[str, Callable[[Any], int]] = {"int": int, "floor": floor, "ceil": ceil}
-_ROUND_ALL = {"int": np.trunc, "floor": np.floor, "ceil": np.ceil}
+_ROUND: dict[str, Callable[[Any], int]] = {
+    "int": int,
+    "floor": floor,
+    "ceil": ceil,
+    "round": round,
+}
+_ROUND_ALL = {"int": np.trunc, "floor": np.floor, "ceil": np.ceil, "round": np.rint}
 
 
 def _numbers(values: np.ndarray) -> np.ndarray:
@@ -175,6 +191,12 @@ def _power(a: int | float, b: int | float) -> int | float:
     return result
 
 
+def _isqrt(a: int | float) -> int:
+    if isinstance(a, float):
+        raise TypeError("isqrt takes a whole number, not a float; write isqrt(int(...))")
+    return isqrt(a)
+
+
 def _too_large() -> OverflowError:
     return OverflowError(f"a whole number reaches 2**{MAX_BITS}")
 
@@ -190,7 +212,7 @@ def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Result:
             result = scalar(*numbers)
             if isinstance(result, int) and result.bit_length() > MAX_BITS:
                 raise _too_large()
-        except (ArithmeticError, ValueError) as error:
+        except (ArithmeticError, ValueError, TypeError) as error:
             result = 0
             errors = np.full(shape, None, object) if errors is None else errors
             # Without the traceback, whose frames would keep all arrays alive.

@@ -24,10 +24,17 @@ FUNCTIONS = {
     "sqrt": (1, 1),
     "floor": (1, 1),
     "ceil": (1, 1),
+    "round": (1, 1),
+    "float": (1, 1),
+    "isqrt": (1, 1),
     "min": (2, 16),
     "max": (2, 16),
+    "where": (3, 3),
 }
-"""Functions of numbers -> the fewest and the most arguments that each takes."""
+"""Functions of numbers -> the fewest and the most arguments that each takes.
+
+`where(c, a, b)` is `a if c else b`, but computes both, and so fails where either fails.
+"""
 
 IMAGE_FUNCTIONS = {"l1": 2, "l2": 2, "linf": 2, "dot": 2, "cosine": 2, "mean": 1}
 """Functions of images -> how many images each takes."""

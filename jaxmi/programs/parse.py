@@ -1,24 +1,50 @@
 """Text -> program, by Python's own parser and a whitelist; no text is ever run or compiled.
 
-`parse` checks the characters, lets Python's `ast` build a tree, and goes through the tree once. It
-refuses every node that is not in the language by name, line and column, and limits size, depth and
-names before it builds anything.
+`parse` takes off the wrapping (wrapping.py), lets Python's `ast` build a tree, and goes through the
+tree once. It refuses every node that is not in the language by name, line and column, and limits
+size, depth and names before it builds anything. What people write in several ways, such as
+`np.where(c, a, b)` or `x in (0, 3)`, becomes the language's own form here; spellings.py has the
+names.
 """
 
 import ast
 import math
-import re
 import warnings
 from collections.abc import Collection
+from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn
+from itertools import count, islice
 
 from jaxmi.programs import language as lang
+from jaxmi.programs.facts import INPUT, MODULUS, Facts, facts, join
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.show import show
+from jaxmi.programs.spellings import ARGUMENTS, CONSTANTS, KNOWN, NEAREST
+from jaxmi.programs.wrapping import (
+    MODULES,
+    RESERVED,
+    Unwrapped,
+    check_annotation,
+    clean,
+    dotted,
+    fail,
+    names_in,
+    position_of,
+    text_position,
+    unwrap,
+    without_strings,
+)
 
-MODULES = ("np", "numpy", "math")
-"""Modules that may stand before a function, as in `np.sqrt`; it is the same function as `sqrt`."""
+__all__ = [
+    "MAX_CHARACTERS",
+    "MAX_DEPTH",
+    "MAX_NAMES",
+    "MAX_SIZE",
+    "MAX_TEMPLATES",
+    "MODULES",
+    "TRAINING_IMAGES",
+    "parse",
+]
 
 MAX_CHARACTERS = 20_000
 """Length of a text; the published programs have a few hundred characters."""
@@ -43,7 +69,8 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
     """Parse a program.
 
     Args:
-      text: Statements that end in `return`, or one function of the kind's inputs.
+      text: Statements that end in `return`; or a Python file with one function or lambda of the
+        kind's inputs, or with one expression at its end.
       kind: What the program labels.
       extra: Names of further numbers that the program is given as inputs.
 
@@ -51,101 +78,91 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
       ProgramError: if the text is no program of the language; the message gives line, column and
         reason of the first fault.
     """
-    _check_characters(text)
-    tree = _python_tree(text)
-    reader = _Reader(kind, extra)
-    program = lang.Program(kind, reader.block(reader.function_body(tree.body), depth=0))
+    if len(text) > MAX_CHARACTERS:
+        message = f"the text has more than {MAX_CHARACTERS:,} characters"
+        raise ProgramError(text_position(text, MAX_CHARACTERS), message)
+    source = clean(text)
+    unwrapped = unwrap(_python_tree(source.text, source.indented), kind)
+    if unwrapped.is_bare and source.fault is not None:
+        raise source.fault
+    reader = _Reader(kind, extra, unwrapped)
+    program = lang.Program(kind, reader.block(unwrapped.body, depth=0))
     if not any(isinstance(node, lang.Return) for node in lang.walk(program)):
         message = "nothing is returned; a program ends in `return` with the label"
         raise ProgramError(lang.Position(1, 1), message)
-    if len(show(program)) > MAX_CHARACTERS:  # the printed text must parse, too
+    printed = show(program)
+    if len(printed) > MAX_CHARACTERS:  # the printed text must parse, too
         message = f"with four spaces a level, it has more than {MAX_CHARACTERS:,} characters"
         raise ProgramError(lang.Position(1, 1), message)
+    if reader.is_rewritten:
+        try:
+            parse(printed, kind, extra)
+        except ProgramError as error:
+            reason = str(error).split(": ", 1)[1]
+            message = f"in the language's own form: {reason}"
+            raise ProgramError(lang.Position(1, 1), message) from None
     return program
 
 
-def _check_characters(text: str) -> None:
-    """Refuse texts that are too long, and characters that may look like others."""
-    odd = re.search(r"[^\x20-\x7e\n\r\t]", text[: MAX_CHARACTERS + 1])
-    if odd:
-        message = f"character U+{ord(odd.group()):04X}; programs are plain ASCII, comments too"
-        raise ProgramError(_text_position(text, odd.start()), message)
-    if len(text) > MAX_CHARACTERS:
-        message = f"the text has more than {MAX_CHARACTERS:,} characters"
-        raise ProgramError(_text_position(text, MAX_CHARACTERS), message)
-
-
-def _text_position(text: str, offset: int) -> lang.Position:
-    before = text[:offset]
-    return lang.Position(before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1)
-
-
-def _python_tree(text: str) -> ast.Module:
+def _python_tree(text: str, is_indented: bool) -> ast.Module:
+    before = int(is_indented)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in strings, which are refused anyway
-            return ast.parse(text)
+            tree = ast.parse(f"if 1:\n{text}" if is_indented else text)
     except SyntaxError as error:
-        position = lang.Position(error.lineno or 1, max(error.offset or 1, 1))
-        raise ProgramError(position, f"not Python: {error.msg}") from None
+        line = max((error.lineno or 1) - before, 1)
+        position = lang.Position(line, max(error.offset or 1, 1))
+        hint = "; leave out what stands around the program" if "```" in text else ""
+        for wrong, right in _OTHER_LANGUAGES.items():
+            if wrong in (error.text or ""):
+                hint = f"; instead of {wrong} write {right}"
+        raise ProgramError(position, f"not Python: {error.msg}{hint}") from None
     except (ValueError, MemoryError, RecursionError):
         raise ProgramError(lang.Position(1, 1), "nested too deeply to be read") from None
+    if is_indented:
+        first, *others = tree.body
+        assert isinstance(first, ast.If)
+        tree.body = [*first.body, *others]
+        ast.increment_lineno(tree, -1)
+    return tree
 
 
 class _Reader:
     """Read Python's tree once, top down, and keep account of names and size."""
 
-    def __init__(self, kind: lang.Kind, extra: Collection[str]) -> None:
+    def __init__(self, kind: lang.Kind, extra: Collection[str], unwrapped: Unwrapped) -> None:
+        self.is_rewritten = False
+        """Whether something was written out in the language's own form."""
+        self._kind: lang.Kind = kind
         self._signature = lang.SIGNATURES[kind]
-        self._inputs = (*self._signature.inputs, *extra)
+        self._unwrapped = unwrapped
+        self._shown_inputs = (*unwrapped.inputs, *extra)
         self._numbers = {*self._signature.numbers, *extra}
         self._images = {name for name in (self._signature.image,) if name is not None}
+        self._unchanged = {*self._signature.numbers}
+        self._known = {name: INPUT for name in self._signature.numbers}
+        self._known |= {name: MODULUS for name in ("p",) if name in self._known}
+        self._known |= {name: Facts() for name in extra}
         self._templates: set[int] = set()
         self._size = 0
-
-    def function_body(self, body: list[ast.stmt]) -> list[ast.stmt]:
-        """Unwrap `def label(x, y): ...` if the text is one function."""
-        body = _without_docstring(body)
-        if body and isinstance(body[0], ast.FunctionDef):
-            function = body[0]
-            if len(body) > 1:
-                _fail(body[1], "one function, and nothing after it")
-            self._check_parameters(function)
-            body = _without_docstring(function.body)
-        if not body:
-            message = "the program is empty; it ends in `return` with the label"
-            raise ProgramError(lang.Position(1, 1), message)
-        return body
-
-    def _check_parameters(self, function: ast.FunctionDef) -> None:
-        inputs, parameters = self._signature.inputs, function.args
-        extras = (parameters.vararg, parameters.kwarg, function.returns)
-        extras += (*parameters.defaults, *parameters.kw_defaults)
-        extras += (*parameters.posonlyargs, *parameters.kwonlyargs, *function.decorator_list)
-        extras += (*(parameter.annotation for parameter in parameters.args),)
-        extras += (*getattr(function, "type_params", ()),)  # Python 3.12 and later
-        for extra in extras:
-            if extra is not None:
-                _fail(extra, "a function takes plain arguments, without more")
-        names = [parameter.arg for parameter in parameters.args]
-        if not names or names != list(inputs[: len(names)]):
-            _fail(function, f"the function's arguments are {', '.join(inputs)}, in this order")
+        self._temporaries: list[str] = []
 
     def block(self, statements: list[ast.stmt], depth: int) -> tuple[lang.Statement, ...]:
-        """Read statements; `pass` is left out."""
-        return tuple(self._statement(statement, depth) for statement in _without_pass(statements))
+        """Read statements; `pass` and strings are left out."""
+        read: list[lang.Statement] = []
+        for statement in _without_pass(statements):
+            read += self._statement(statement, depth)
+        return tuple(read)
 
-    def _statement(self, node: ast.stmt, depth: int) -> lang.Statement:
+    def _statement(self, node: ast.stmt, depth: int) -> list[lang.Statement]:
         position = self._count(node, depth)
         if isinstance(node, ast.Assign):
-            if len(node.targets) > 1:
-                _fail(node, "one name at a time is given a value; write two statements")
-            return self._assign(node, node.targets[0], None, depth)
+            return self._assignments(node, depth)
+        if isinstance(node, ast.AnnAssign):
+            return self._annotated(node, depth)
         if isinstance(node, ast.AugAssign):
-            operator = _BINARY.get(type(node.op))
-            if operator is None:
-                _fail(node, f"{_name_of(node)} is not part of the language")
-            return self._assign(node, node.target, operator, depth)
+            return [self._augmented(node, depth)]
         if isinstance(node, ast.If):
             branches = [self._branch(node, depth)]
             otherwise = _without_pass(node.orelse)
@@ -154,45 +171,186 @@ class _Reader:
                 branches.append(self._branch(otherwise[0], depth))
                 otherwise = _without_pass(otherwise[0].orelse)
             rest = self.block(otherwise, depth + 1)
-            return lang.If(tuple(branches), rest, position=position)
+            return [lang.If(tuple(branches), rest, position=position)]
         if isinstance(node, ast.Return):
             if node.value is None:
-                _fail(node, "return has no value; it must give the label, as in `return z > 0`")
-            return lang.Return(self._number(node.value, depth + 1), position=position)
-        _fail(node, f"{_name_of(node)} is not part of the language")
+                fail(node, "return has no value; it must give the label, as in `return z > 0`")
+            self._check_label(node.value)
+            return [lang.Return(self._number(node.value, depth + 1), position=position)]
+        fail(node, _refusal(node))
+
+    def _check_label(self, node: ast.expr) -> None:
+        """Refuse an input alone as the label, however it is converted."""
+        match node:
+            case ast.Call(args=[ast.Name(id=name)], keywords=[]) if name in self._unchanged:
+                function = self._function(node.func)
+                if function in ("round", "float", "bool"):
+                    message = f"{function} of an input alone is no label; write a comparison"
+                    fail(node, f"{message}, as in `{name} != 0`")
 
     def _branch(self, node: ast.If, depth: int) -> lang.Branch:
         return self._number(node.test, depth + 1), self.block(node.body, depth + 1)
 
-    def _assign(
+    def _assignments(self, node: ast.Assign, depth: int) -> list[lang.Statement]:
+        first, *others = node.targets
+        if isinstance(first, ast.Tuple | ast.List) and not others:
+            return self._unpacked(node, first, depth)
+        if others:
+            self._check_several(node, node.targets)
+        value, is_image = self._target_and_value(first, node.value, depth)
+        statements = [self._bind(node, first, value, is_image, None, depth)]
+        for target in others:
+            self._rewrite(node, 2)
+            assert isinstance(first, ast.Name)
+            copied = lang.Name(first.id, position=position_of(first))
+            self._check_target(target)
+            statements.append(self._bind(node, target, copied, is_image, None, depth))
+        return [*statements]
+
+    def _unpacked(
+        self, node: ast.Assign, target: ast.Tuple | ast.List, depth: int
+    ) -> list[lang.Statement]:
+        """Read `a, b = c, d` and `a, b = divmod(c, d)`."""
+        if isinstance(target, ast.List):
+            fail(target, "only a plain name can be given a value; leave the brackets out")
+        targets = target.elts
+        self._check_several(node, targets)
+        for name in targets:
+            self._check_target(name)
+        match node.value:
+            case ast.Tuple(elts=elements) if len(elements) == len(targets):
+                values = [self._expression(element, depth + 1) for element in elements]
+            case ast.Call() as call if self._function(call.func) == "divmod" and len(targets) == 2:
+                quotient, remainder = self._divmod(call, depth + 1)
+                self._rewrite(node, _weight(remainder))
+                values = [(quotient, False), (remainder, False)]
+            case _:
+                message = f"{len(targets)} names take as many values, as in `a, b = x, y`"
+                fail(node, f"one name at a time is given a value; {message}")
+        names = [name.id for name in targets if isinstance(name, ast.Name)]
+        pairs = list(zip(targets, values, strict=True))
+        self._rewrite(node, len(pairs))
+        # Values that read a name which is assigned before them are computed first; all of them are
+        # where one may fail, so that the first failure is Python's.
+        late = [i for i, (value, _) in enumerate(values) if _names(value) & {*names[:i]}]
+        if late and any(facts(v, self._known).fails for v, is_image in values if not is_image):
+            late = [*range(len(values))]
+        if len(late) > MAX_NAMES:
+            fail(node, f"more than {MAX_NAMES} names for values")
+        statements: list[lang.Statement] = []
+        for i, at in enumerate(late):
+            name, (value, is_image) = pairs[at]
+            temporary = ast.copy_location(ast.Name(self._temporary(i), ast.Store()), name)
+            statements.append(self._bind(node, temporary, value, is_image, None, depth))
+            copied = lang.Name(temporary.id, position=position_of(name))
+            pairs[at] = name, (copied, is_image)
+            self._rewrite(node, 2)
+        for name, (value, is_image) in pairs:
+            statements.append(self._bind(node, name, value, is_image, None, depth))
+        return statements
+
+    def _temporary(self, index: int) -> str:
+        """Return a name that the text does not have, the same for the same index."""
+        if not self._temporaries:
+            used = {node.id for node in names_in(self._unwrapped.body)}
+            free = (f"t{i}_" for i in count(1))
+            candidates = (name for name in free if name not in used | self._numbers)
+            self._temporaries = list(islice(candidates, MAX_NAMES))
+        return self._temporaries[index]
+
+    def _annotated(self, node: ast.AnnAssign, depth: int) -> list[lang.Statement]:
+        if self._unwrapped.is_bare and _is_one_of(node.target, self._unchanged | self._images):
+            message = "an annotation of an input; delete it, or put the statements into a function"
+            fail(node, message)
+        check_annotation(node.annotation, self._kind)
+        if node.value is None:
+            self._check_target(node.target)
+            return []
+        value, is_image = self._target_and_value(node.target, node.value, depth)
+        return [self._bind(node, node.target, value, is_image, None, depth)]
+
+    def _augmented(self, node: ast.AugAssign, depth: int) -> lang.Assign:
+        target = node.target
+        self._check_target(target)
+        operator = _BINARY.get(type(node.op))
+        if operator is None:
+            if type(node.op) not in _LOGICAL or not _is_one_of(target, self._numbers):
+                fail(node, _refusal(node))
+            assert isinstance(target, ast.Name)
+            left = lang.Name(target.id, position=position_of(target))
+            right = self._number(node.value, depth + 1)
+            self._rewrite(node, 1)
+            value = self._logical(node, node.op, left, right)
+            return self._bind(node, target, value, False, None, depth)
+        value, is_image = self._expression(node.value, depth + 1)
+        return self._bind(node, target, value, is_image, operator, depth)
+
+    def _check_several(self, node: ast.stmt, targets: list[ast.expr]) -> None:
+        inputs = {*self._signature.inputs}
+        if self._unwrapped.is_bare and any(_is_one_of(target, inputs) for target in targets):
+            message = "write two statements, or put them into a function"
+            fail(node, f"one name at a time is given a value where one is an input; {message}")
+
+    def _check_target(self, target: ast.expr) -> None:
+        if not isinstance(target, ast.Name):
+            fail(target, "only a plain name can be given a value")
+        name = target.id
+        imported = name in self._unwrapped.functions or name in self._unwrapped.modules
+        if name in RESERVED or imported:
+            fail(target, f"{name} is a function and cannot be given a value; use another name")
+
+    def _target_and_value(
+        self, target: ast.expr, value: ast.expr, depth: int
+    ) -> tuple[lang.Expression, bool]:
+        self._check_target(target)
+        return self._expression(value, depth + 1)
+
+    def _bind(
         self,
-        node: ast.Assign | ast.AugAssign,
+        node: ast.stmt,
         target: ast.expr,
+        value: lang.Expression,
+        is_image: bool,
         operator: lang.BinaryOperator | None,
         depth: int,
     ) -> lang.Assign:
-        if not isinstance(target, ast.Name):
-            _fail(target, "only a plain name can be given a value")
+        """Give a name a value."""
+        assert isinstance(target, ast.Name)
         name = target.id
-        if name in (*lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES):
-            _fail(target, f"{name} is a function and cannot be given a value; use another name")
-        value, is_image = self._expression(node.value, depth + 1)
         if is_image or name in self._images:
             if not is_image or operator or depth or name in self._numbers | self._images:
-                _fail(node, "an image is given a new name, once, at the top level")
+                fail(node, "an image is given a new name, once, at the top level")
             self._images.add(name)
         else:
             if operator and name not in self._numbers:
-                _fail(target, f"{name} has no value yet; assign one first, as in `{name} = 0`")
+                fail(target, f"{name} has no value yet; assign one first, as in `{name} = 0`")
+            self._learn(name, value, operator, is_certain=not depth)
             self._numbers.add(name)
+            self._unchanged.discard(name)
         if len(self._numbers | self._images) > MAX_NAMES:
-            _fail(target, f"more than {MAX_NAMES} names for values")
-        return lang.Assign(name, value, operator, position=_position(node))
+            fail(target, f"more than {MAX_NAMES} names for values")
+        return lang.Assign(name, value, operator, position=position_of(node))
+
+    def _learn(
+        self,
+        name: str,
+        value: lang.Expression,
+        operator: lang.BinaryOperator | None,
+        is_certain: bool,
+    ) -> None:
+        """Keep what is certain of a variable after an assignment, which may be one of a branch."""
+        if operator:
+            value = lang.Binary(operator, lang.Name(name), value)
+        learned = replace(facts(value, self._known), fails=False)
+        if not is_certain:
+            before = self._known.get(name, replace(learned, fails=True))
+            learned = join(before, learned)
+        self._known[name] = learned
 
     def _number(self, node: ast.expr, depth: int) -> lang.Expression:
         expression, is_image = self._expression(node, depth)
         if is_image:
-            _fail(node, f"an image stands only in {', '.join(lang.IMAGE_FUNCTIONS)}")
+            fail(node, f"an image stands only in {', '.join(lang.IMAGE_FUNCTIONS)}")
         return expression
 
     def _expression(self, node: ast.expr, depth: int) -> tuple[lang.Expression, bool]:
@@ -204,8 +362,10 @@ class _Reader:
                 return lang.Number(_literal(node, value), position=position), False
             case ast.Name(id=name):
                 if name not in self._numbers | self._images:
-                    inputs = ", ".join(self._inputs)
-                    _fail(node, f"unknown name {name[:40]!r}; the inputs are {inputs}")
+                    hint = f"the inputs are {', '.join(self._shown_inputs)}"
+                    if (imported := self._unwrapped.functions.get(name, ("", ""))[1]) in CONSTANTS:
+                        hint = f"write {CONSTANTS[imported]}"
+                    fail(node, f"unknown name {name[:40]!r}; {hint}")
                 return lang.Name(name, position=position), name in self._images
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return number(operand), False
@@ -215,10 +375,14 @@ class _Reader:
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
                 operands = number(left), number(right)
                 return lang.Binary(_BINARY[type(op)], *operands, position=position), False
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _LOGICAL:
+                return self._logical(node, op, number(left), number(right)), False
+            case ast.Compare(left=left, ops=[ast.In() | ast.NotIn() as op], comparators=[right]):
+                return self._membership(node, left, op, right, depth), False
             case ast.Compare(left=left, ops=ops, comparators=comparators):
                 for op in ops:
                     if type(op) not in _COMPARISONS:
-                        _fail(node, f"comparisons are {' '.join(_COMPARISONS.values())}")
+                        fail(node, f"comparisons are {' '.join(_COMPARISONS.values())}, {_IN}")
                 first = number(left)
                 symbols: list[lang.Comparison] = [_COMPARISONS[type(op)] for op in ops]
                 rest = tuple(zip(symbols, [number(part) for part in comparators], strict=True))
@@ -230,52 +394,326 @@ class _Reader:
             case ast.IfExp(test=test, body=then, orelse=otherwise):
                 parts = number(test), number(then), number(otherwise)
                 return lang.Choice(*parts, position=position), False
+            case ast.Subscript(value=ast.Call() as call, slice=ast.Constant(value=0 | 1 as part)):
+                if self._function(call.func) == "divmod":
+                    self._rewrite(node, 0)
+                    return self._divmod(call, depth + 1)[1 if part else 0], False
             case ast.Call():
                 return self._call(node, depth)
-        _fail(node, f"{_name_of(node)} is not part of the language")
+        fail(node, _refusal(node))
 
-    def _call(self, node: ast.Call, depth: int) -> tuple[lang.Call, bool]:
-        name, position = _function_name(node.func), _position(node)
+    def _logical(
+        self, node: ast.AST, op: ast.operator, left: lang.Expression, right: lang.Expression
+    ) -> lang.Expression:
+        """Read `& | ^` of truth values."""
+        if not all(facts(part, self._known).truth for part in (left, right)):
+            fail(node, _refusal(node))
+        return self._both(node, _LOGICAL[type(op)], left, right)
+
+    def _both(
+        self, node: ast.AST, connective: str, left: lang.Expression, right: lang.Expression
+    ) -> lang.Expression:
+        """Return and, or, or exclusive or of truth values, of which both are always computed."""
+        position = position_of(node)
+        self._rewrite(node, 2)
+        if connective == "xor":
+            return lang.Compare(left, (("!=", right),), position=position)
+        is_and = connective == "and"
+        if facts(right, self._known).fails:
+            if is_and:
+                parts = left, right, lang.Number(False, position=position)
+            else:
+                parts = left, lang.Number(True, position=position), right
+            return lang.Call("where", parts, position=position)
+        operands = (left, right)
+        if isinstance(left, lang.Connected) and left.connective == connective:
+            operands = (*left.operands, right)
+        return lang.Connected("and" if is_and else "or", operands, position=position)
+
+    def _condition(self, node: ast.AST, value: lang.Expression) -> lang.Expression:
+        """Return a number's truth value."""
+        if facts(value, self._known).truth:
+            return value
+        position = position_of(node)
+        self._rewrite(node, 2)
+        zero = lang.Number(0, position=position)
+        return lang.Compare(value, (("!=", zero),), position=position)
+
+    def _membership(
+        self, node: ast.Compare, left: ast.expr, op: ast.cmpop, right: ast.expr, depth: int
+    ) -> lang.Expression:
+        """Read `in` and `not in`, of numbers or of a range."""
+        value = self._number(left, depth + 1)
+        match right:
+            case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
+                if not elements:
+                    fail(right, "nothing is in there; write the numbers, as in `x in (0, 3)`")
+                self._rewrite(node, (len(elements) - 1) * (2 + _weight(value)))
+                result = self._among(node, value, elements, depth)
+            case ast.Call(func=ast.Name(id="range"), args=[_, *_] as ends, keywords=[]) if (
+                len(ends) <= 3
+            ):
+                self._rewrite(node, 8 + 2 * _weight(value))
+                result = self._within(node, value, ends, depth)
+            case _:
+                fail(node, f"comparisons are {' '.join(_COMPARISONS.values())}, {_IN}")
+        if isinstance(op, ast.NotIn):
+            return lang.Unary("not", result, position=position_of(node))
+        return result
+
+    def _among(
+        self, node: ast.Compare, value: lang.Expression, elements: list[ast.expr], depth: int
+    ) -> lang.Expression:
+        position = position_of(node)
+        operands: list[lang.Expression] = []
+        for element in elements:
+            if isinstance(element, ast.Starred):
+                fail(element, _refusal(element))
+            number = self._number(element, depth + 1)
+            if facts(number, self._known).bits == math.inf:  # it may fail, or be nan
+                fail(element, "after `in` stand numbers; for others write `x == a or x == b`")
+            operands.append(lang.Compare(value, (("==", number),), position=position))
+        if len(operands) == 1:
+            return operands[0]
+        return lang.Connected("or", tuple(operands), position=position)
+
+    def _within(
+        self, node: ast.Compare, value: lang.Expression, ends: list[ast.expr], depth: int
+    ) -> lang.Expression:
+        """Return `a <= value < b`, where it is a whole number, and the steps from a lead to it."""
+        position = position_of(node)
+        numbers = [self._number(end, depth + 1) for end in ends]
+        for end, number in zip(ends, numbers, strict=True):
+            known = facts(number, self._known)
+            if not known.whole or known.bits == math.inf:
+                fail(end, "a range's ends are whole numbers, as in `x in range(3, 8)`")
+        zero, one = (lang.Number(n, position=position) for n in (0, 1))
+        start, stop = (zero, numbers[0]) if len(numbers) == 1 else numbers[:2]
+        step = numbers[2] if len(numbers) == 3 else one
+        if not (isinstance(step, lang.Number) and step.value >= 1):
+            fail(ends[-1], "a range's step is a whole number from 1 on")
+        operands: list[lang.Expression] = [
+            lang.Compare(start, (("<=", value), ("<", stop)), position=position)
+        ]
+        modulo: list[tuple[lang.Expression, lang.Expression]] = []
+        if not facts(value, self._known).whole:
+            modulo.append((value, one))
+        if step.value > 1:
+            difference = lang.Binary("-", value, start, position=position)
+            modulo.append((value if start == zero else difference, step))
+        for number, divisor in modulo:
+            remainder = lang.Binary("%", number, divisor, position=position)
+            operands.append(lang.Compare(remainder, (("==", zero),), position=position))
+        if len(operands) == 1:
+            return operands[0]
+        return lang.Connected("and", tuple(operands), position=position)
+
+    def _divmod(self, node: ast.Call, depth: int) -> tuple[lang.Expression, lang.Expression]:
+        """Return the quotient and the remainder of `divmod(a, b)`."""
+        arguments = self._arguments(node, "divmod", 2, 2, depth)
+        position = position_of(node)
+        return (
+            lang.Binary("//", *arguments, position=position),
+            lang.Binary("%", *arguments, position=position),
+        )
+
+    def _function(self, function: ast.expr) -> str:
+        """Return the function that a name stands for, or "" if the language has none."""
+        module, name = self._module_and_name(function)
+        return "" if module is None else KNOWN[module].get(name, "")
+
+    def _module_and_name(self, function: ast.expr) -> tuple[str | None, str]:
+        match function:
+            case ast.Name(id=name):
+                return self._unwrapped.functions.get(name, ("", name))
+            case ast.Attribute(value=ast.Name(id=module), attr=name):
+                return self._unwrapped.modules.get(module), name
+        return None, ""
+
+    def _call(self, node: ast.Call, depth: int) -> tuple[lang.Expression, bool]:
+        if idiom := self._image_idiom(node):
+            return self._image_call(node, *idiom, depth), False
+        name, position = self._function(node.func), position_of(node)
         for extra in (*node.keywords, *(a for a in node.args if isinstance(a, ast.Starred))):
-            _fail(extra, "functions take plain arguments")
+            fail(extra, "functions take plain arguments")
+        if name in ARGUMENTS:
+            return self._written_out(node, name, depth), False
         if name not in self._signature.functions:
-            functions = ", ".join(self._signature.functions)
-            _fail(node, f"not one of the language's functions: {functions}")
+            fail(node, self._unknown_function(node.func))
         if name == lang.TEMPLATE:
             return self._template(node), True
         if name in lang.IMAGE_FUNCTIONS:
-            parts = [self._expression(argument, depth + 1) for argument in node.args]
-            expected = lang.IMAGE_FUNCTIONS[name]
-            if len(parts) != expected or not all(is_image for _, is_image in parts):
-                _fail(node, f"{name} takes {'two images' if expected == 2 else 'one image'}")
-            images = tuple(image for image, _ in parts)
-            return lang.Call(name, images, position=position), False
-        fewest, most = lang.FUNCTIONS[name]
-        if not fewest <= len(node.args) <= most:
-            expected = str(fewest) if fewest == most else f"{fewest}..{most}"
-            _fail(node, f"{name} takes {expected} number{'s' * (most > 1)}, not {len(node.args)}")
-        arguments = tuple(self._number(argument, depth + 1) for argument in node.args)
+            return self._image_call(node, name, node.args, depth), False
+        arguments = self._arguments(node, name, *lang.FUNCTIONS[name], depth)
+        is_numpy = self._module_and_name(node.func)[0] == "numpy"
+        fails = any(facts(argument, self._known).fails for argument in arguments[1:])
+        if name == "where" and is_numpy and not fails:
+            return lang.Choice(*arguments, position=position), False
         return lang.Call(name, arguments, position=position), False
+
+    def _arguments(
+        self, node: ast.Call, name: str, fewest: int, most: int, depth: int
+    ) -> tuple[lang.Expression, ...]:
+        given = node.args
+        match given:
+            case [ast.Tuple(elts=elements) | ast.List(elts=elements)] if name in ("min", "max"):
+                given = elements
+                self._rewrite(node, 0)
+        for extra in (*node.keywords, *(a for a in given if isinstance(a, ast.Starred))):
+            fail(extra, "functions take plain arguments")
+        if not fewest <= len(given) <= most:
+            expected = str(fewest) if fewest == most else f"{fewest}..{most}"
+            message = f"{name} takes {expected} number{'s' * (most > 1)}, not {len(given)}"
+            is_digits = name == "round" and len(given) == 2
+            fail(node, f"{message}{'; write round(a * 100) / 100' if is_digits else ''}")
+        return tuple(self._number(argument, depth + 1) for argument in given)
+
+    def _written_out(self, node: ast.Call, name: str, depth: int) -> lang.Expression:
+        """Return a call of a function that has another form in the language."""
+        if name == "divmod":
+            message = "divmod gives two numbers; write divmod(a, b)[0], divmod(a, b)[1]"
+            fail(node, f"{message}, or `q, r = divmod(a, b)`")
+        count = ARGUMENTS[name]
+        arguments = self._arguments(node, name, count, count, depth)
+        position = position_of(node)
+        self._rewrite(node, 1)
+        match name:
+            case "power":
+                _check_constant_power(node, *arguments)
+                return lang.Binary("**", *arguments, position=position)
+            case "square":
+                two = lang.Number(2, position=position)
+                return lang.Binary("**", arguments[0], two, position=position)
+            case "mod":
+                return lang.Binary("%", *arguments, position=position)
+        conditions = [self._condition(node, argument) for argument in arguments]
+        if name == "bool":
+            return conditions[0]
+        if name == "logical_not":
+            return lang.Unary("not", arguments[0], position=position)
+        return self._both(node, name.removeprefix("logical_"), *conditions)
+
+    def _unknown_function(self, function: ast.expr) -> str:
+        """Say what to write instead of a function."""
+        start = "not one of the language's functions"
+        _, name = self._module_and_name(function)
+        if isinstance(function, ast.Attribute):
+            name = function.attr
+        if self._signature.image is not None and name in _OF_IMAGES:
+            forms = "l1(a, b), l2(a, b), linf(a, b), dot(a, b), cosine(a, b) or mean(a)"
+            return f"{start}; of images write {forms}"
+        if name in NEAREST:
+            return f"{start}; instead of {dotted(function) or name} write {NEAREST[name]}"
+        return f"{start}: {', '.join(self._signature.functions)}"
+
+    def _image_call(
+        self, node: ast.Call, name: str, images: list[ast.expr], depth: int
+    ) -> lang.Call:
+        parts = [self._expression(image, depth + 1) for image in images]
+        expected = lang.IMAGE_FUNCTIONS[name]
+        if len(parts) != expected or not all(is_image for _, is_image in parts):
+            fail(node, f"{name} takes {'two images' if expected == 2 else 'one image'}")
+        arguments = tuple(image for image, _ in parts)
+        return lang.Call(name, arguments, position=position_of(node))
+
+    def _image_idiom(self, node: ast.Call) -> tuple[str, list[ast.expr]] | None:
+        """Return the function and the images of `np.abs(image - template(6)).sum()` or the like."""
+        if self._signature.image is None:
+            return None
+        inner = self._argument_of(node, "sqrt")
+        if inner is not None:
+            match self._reduced(inner):
+                case "sum", ast.BinOp(
+                    left=ast.BinOp(left=a, op=ast.Sub(), right=b),
+                    op=ast.Pow(),
+                    right=ast.Constant(value=2),
+                ):
+                    return self._images_of("l2", a, b)
+            return None
+        match node:
+            case ast.Call(
+                func=ast.Attribute(
+                    value=ast.Attribute(value=ast.Name(id=module), attr="linalg"), attr="norm"
+                ),
+                args=[ast.BinOp(left=a, op=ast.Sub(), right=b)],
+                keywords=[],
+            ) if self._unwrapped.modules.get(module) == "numpy":
+                return self._images_of("l2", a, b)
+        match self._reduced(node):
+            case "mean", ast.expr() as image:
+                return self._images_of("mean", image)
+            case "sum", ast.BinOp(left=a, op=ast.Mult(), right=b):
+                return self._images_of("dot", a, b)
+            case "sum" | "max" as reduction, ast.expr() as values:
+                match self._argument_of(values, "abs"):
+                    case ast.BinOp(left=a, op=ast.Sub(), right=b):
+                        return self._images_of("l1" if reduction == "sum" else "linf", a, b)
+        return None
+
+    def _images_of(self, name: str, *nodes: ast.expr) -> tuple[str, list[ast.expr]] | None:
+        """Return a function with images, without `.astype(int)`; None if some node is none."""
+        images = []
+        for node in nodes:
+            match node:
+                case ast.Call(func=ast.Attribute(value=inner, attr="astype"), args=[wide]):
+                    if dotted(wide).split(".")[-1] not in ("int", "float", "int64", "float64"):
+                        return None
+                    node = inner
+            match node:
+                case ast.Name(id=name_of_image) if name_of_image in self._images:
+                    images.append(node)
+                case ast.Call(func=ast.Name(id=lang.TEMPLATE)):
+                    images.append(node)
+                case _:
+                    return None
+        return name, images
+
+    def _reduced(self, node: ast.expr) -> tuple[str, ast.expr | None]:
+        """Return `sum`, `max` or `mean` and what it is of."""
+        match node:
+            case ast.Call(func=ast.Attribute(value=inner, attr=name), args=[], keywords=[]):
+                return name, inner
+            case ast.Call(func=ast.Attribute() as function, args=[inner], keywords=[]):
+                module, name = self._module_and_name(function)
+                if module == "numpy":
+                    return name, inner
+        return "", None
+
+    def _argument_of(self, node: ast.expr, name: str) -> ast.expr | None:
+        """Return the one argument of a call of a function; None if the node is no such call."""
+        match node:
+            case ast.Call(func=function, args=[argument], keywords=[]):
+                return argument if self._function(function) == name else None
+        return None
 
     def _template(self, node: ast.Call) -> lang.Call:
         match node.args:
             case [ast.Constant(value=index)] if type(index) is int and index < TRAINING_IMAGES:
                 self._templates.add(index)
             case _:
-                _fail(node, f"template takes one whole number in 0..{TRAINING_IMAGES - 1}")
+                fail(node, f"template takes one whole number in 0..{TRAINING_IMAGES - 1}")
         if len(self._templates) > MAX_TEMPLATES:
-            _fail(node, f"a program names at most {MAX_TEMPLATES} images")
-        position = _position(node)
+            fail(node, f"a program names at most {MAX_TEMPLATES} images")
+        position = position_of(node)
         return lang.Call(lang.TEMPLATE, (lang.Number(index, position=position),), position=position)
+
+    def _rewrite(self, node: ast.AST, more: int) -> None:
+        """Count the nodes that the language's own form has more, before they are built."""
+        self.is_rewritten = True
+        self._size += more
+        self._check_size(node)
 
     def _count(self, node: ast.stmt | ast.expr, depth: int) -> lang.Position:
         """Return a node's position; refuse what is too large or deep before building any of it."""
         self._size += 1
-        if self._size > MAX_SIZE:
-            _fail(node, f"the program has more than {MAX_SIZE:,} statements, operators and values")
+        self._check_size(node)
         if depth > MAX_DEPTH:
-            _fail(node, f"nested more than {MAX_DEPTH} deep")
-        return _position(node)
+            fail(node, f"nested more than {MAX_DEPTH} deep")
+        return position_of(node)
+
+    def _check_size(self, node: ast.AST) -> None:
+        if self._size > MAX_SIZE:
+            fail(node, f"the program has more than {MAX_SIZE:,} statements, operators and values")
 
 
 _BINARY: dict[type[ast.operator], lang.BinaryOperator] = {
@@ -288,6 +726,12 @@ _BINARY: dict[type[ast.operator], lang.BinaryOperator] = {
     ast.Pow: "**",
 }
 
+_LOGICAL: dict[type[ast.operator], str] = {
+    ast.BitAnd: "and",
+    ast.BitOr: "or",
+    ast.BitXor: "xor",
+}
+
 _COMPARISONS: dict[type[ast.cmpop], lang.Comparison] = {
     ast.Lt: "<",
     ast.LtE: "<=",
@@ -297,65 +741,64 @@ _COMPARISONS: dict[type[ast.cmpop], lang.Comparison] = {
     ast.NotEq: "!=",
 }
 
-_REFUSED_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], str] = {
-    ast.BitAnd: "&",
-    ast.BitOr: "|",
-    ast.BitXor: "^",
-    ast.Invert: "~",
-    ast.LShift: "<<",
-    ast.MatMult: "@",
-    ast.RShift: ">>",
+_OTHER_LANGUAGES = {"&&": "and", "||": "or", "<>": "!=", "===": "==", "else if": "elif"}
+"""Spellings of other languages -> Python's."""
+
+_OF_IMAGES = ("sum", "mean", "max", "min", "norm", "dot", "vdot", "inner", "std", "count_nonzero")
+"""NumPy's functions that people call with images."""
+
+_IN = "or one `in` of numbers or a range, as in `x % 8 in (0, 3)`"
+
+_REFUSED_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], tuple[str, str]] = {
+    ast.BitAnd: ("&", "of conditions in parentheses it is `and`; bits are `x // 4 % 2`"),
+    ast.BitOr: ("|", "of conditions in parentheses it is `or`; bits are `x // 4 % 2`"),
+    ast.BitXor: ("^", "a power is `**`; of conditions in parentheses it is `!=`"),
+    ast.Invert: ("~", "of a condition write `not`; of a number `-x - 1`"),
+    ast.LShift: ("<<", "write `x * 2 ** n`"),
+    ast.MatMult: ("@", "of images write dot(a, b)"),
+    ast.RShift: (">>", "write `x // 2 ** n`"),
 }
 
-_REFUSED_NODES: dict[type[ast.AST], str] = {
-    ast.AnnAssign: "an annotation",
-    ast.Attribute: "an attribute",
-    ast.ClassDef: "a class",
-    ast.Dict: "a dictionary",
-    ast.DictComp: "a comprehension",
-    ast.Expr: "an expression whose value is not used",
-    ast.For: "a loop",
-    ast.FunctionDef: "a function inside the program",
-    ast.GeneratorExp: "a comprehension",
-    ast.JoinedStr: "an f-string",
-    ast.Lambda: "a lambda",
-    ast.List: "a list",
-    ast.ListComp: "a comprehension",
-    ast.NamedExpr: "an assignment inside an expression",
-    ast.Set: "a set",
-    ast.SetComp: "a comprehension",
-    ast.Subscript: "a subscript",
-    ast.Tuple: "a tuple",
-    ast.While: "a loop",
+_REFUSED_NODES: dict[type[ast.AST], tuple[str, str]] = {
+    ast.Attribute: ("an attribute", "write the number itself"),
+    ast.AugAssign: ("an operator", "write `z = z + 1`"),
+    ast.ClassDef: ("a class", "write statements"),
+    ast.Dict: ("a dictionary", "write `if` and `elif`"),
+    ast.DictComp: ("a comprehension", "write each term"),
+    ast.Expr: ("an expression whose value is not used", "delete it, or write `return` before it"),
+    ast.For: ("a loop", "write each step"),
+    ast.FunctionDef: ("a function inside the program", "write its statements where it is called"),
+    ast.GeneratorExp: ("a comprehension", "write each term"),
+    ast.JoinedStr: ("an f-string", "write numbers"),
+    ast.Lambda: ("a lambda", "write its expression where it is called"),
+    ast.List: ("a list", "write a variable for each element"),
+    ast.ListComp: ("a comprehension", "write each term"),
+    ast.NamedExpr: ("an assignment inside an expression", "write it as a statement before"),
+    ast.Set: ("a set", "write `x in (0, 3)`"),
+    ast.SetComp: ("a comprehension", "write each term"),
+    ast.Subscript: ("a subscript", "write a variable for each element"),
+    ast.Tuple: ("a tuple", "write a variable for each element"),
+    ast.While: ("a loop", "write each step"),
 }
 
 
-def _fail(node: ast.AST, message: str) -> NoReturn:
-    raise ProgramError(_position(node), message)
-
-
-def _position(node: Any) -> lang.Position:
-    return lang.Position(getattr(node, "lineno", 1), getattr(node, "col_offset", 0) + 1)
-
-
-def _name_of(node: ast.AST) -> str:
-    """Return what Python's users call a node."""
+def _refusal(node: ast.AST) -> str:
+    """Say that a node is not part of the language, and what to write instead."""
     match node:
         case ast.Import() | ast.ImportFrom():
-            return "import (np.sqrt, math.floor and the like need none)"
-        case ast.BinOp() | ast.UnaryOp() | ast.AugAssign():
-            return f"operator {_REFUSED_OPERATORS[type(node.op)]}"
-    return _REFUSED_NODES.get(type(node), f"Python's {type(node).__name__}")
-
-
-def _function_name(function: ast.expr) -> str:
-    """Return the name of a called function without its module, or "" if it is no plain name."""
-    match function:
-        case ast.Name(id=name):
-            return name
-        case ast.Attribute(value=ast.Name(id=module), attr=name) if module in MODULES:
-            return name if name in lang.FUNCTIONS and name not in ("int", "min", "max") else ""
-    return ""
+            return "import inside the program; write it in the first line, or leave it out"
+        case ast.BinOp(op=op) | ast.UnaryOp(op=op) | ast.AugAssign(op=op):
+            symbol, hint = _REFUSED_OPERATORS[type(op)]
+            return f"operator {symbol} is not part of the language; {hint}"
+        case ast.Expr(value=ast.Call()):
+            return "a call whose value is not used is not part of the language; delete it"
+        case ast.Attribute(attr=name) if name in CONSTANTS:
+            return f"an attribute is not part of the language; write {CONSTANTS[name]}"
+    if type(node) in _REFUSED_NODES:
+        name, hint = _REFUSED_NODES[type(node)]
+        return f"{name} is not part of the language; {hint}"
+    statements = "assignments, if, elif, else and return"
+    return f"Python's {type(node).__name__} is not part of the language, which has {statements}"
 
 
 def _literal(node: ast.Constant, value: object) -> int | float:
@@ -365,17 +808,32 @@ def _literal(node: ast.Constant, value: object) -> int | float:
     if isinstance(value, float) and math.isfinite(value):
         return value
     if isinstance(value, int | float):
-        _fail(node, "the number is too large; use whole numbers below 2**63 or finite floats")
+        fail(node, "the number is too large; use whole numbers below 2**63 or finite floats")
     types = {str: "a str", bytes: "bytes", complex: "a complex number", type(None): "None"}
-    _fail(node, f"{types.get(type(value), '...')} is not part of the language")
+    name = types.get(type(value), "...")
+    fail(node, f"{name} is not part of the language; write a number, True or False")
 
 
-def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
-    match body:
-        case [ast.Expr(value=ast.Constant(value=str())), *rest]:
-            return rest
-    return body
+def _check_constant_power(node: ast.Call, base: lang.Expression, exponent: lang.Expression) -> None:
+    """Refuse `pow(9, 99999999)`."""
+    match base, exponent:
+        case lang.Number(value=int(a)), lang.Number(value=int(b)):
+            if a > 1 and (int(a).bit_length() - 1) * b >= 1024:
+                fail(node, "a whole number reaches 2**1024; write a smaller power")
+
+
+def _weight(node: lang.Expression) -> int:
+    """Return how many nodes an expression has."""
+    return sum(1 for _ in lang.walk(node))
+
+
+def _names(node: lang.Expression) -> set[str]:
+    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
+
+
+def _is_one_of(node: ast.expr, names: Collection[str]) -> bool:
+    return isinstance(node, ast.Name) and node.id in names
 
 
 def _without_pass(body: list[ast.stmt]) -> list[ast.stmt]:
-    return [statement for statement in body if not isinstance(statement, ast.Pass)]
+    return [node for node in without_strings(body) if not isinstance(node, ast.Pass)]

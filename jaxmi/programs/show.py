@@ -22,7 +22,8 @@ def canonical(program: lang.Program) -> lang.Program:
 
     Programs have the same canonical form if they differ only in the names of variables, in layout,
     or in spelling (`np.sqrt` or `sqrt`, `elif` or `else` with `if`, a function around the program
-    or none). Inputs keep their names. No algebra is done: `x + 1` and `1 + x` differ.
+    or none, `x in (1, 2)` or `x == 1 or x == 2`). Inputs keep their names. No algebra is done:
+    `x + 1` and `1 + x` differ.
     """
     inputs = lang.INPUTS[program.kind]
     assigned = (node.name for node in lang.walk(program) if isinstance(node, lang.Assign))

@@ -3,6 +3,7 @@
 Nothing here imports JAX: a text that is no program is refused at once.
 """
 
+import codecs
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -74,9 +75,30 @@ def read_program(path: Path, kind: lang.Kind) -> lang.Program:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return parse(content.decode("utf-8-sig", errors="surrogateescape"), kind)
+        return parse(_decoded(content), kind)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _decoded(content: bytes) -> str:
+    """Return the text of a file that may be cut off.
+
+    Raises:
+      InputError: if it is not UTF-8.
+    """
+    advice = "save it as UTF-8"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
+        raise InputError(f"line 1, column 1: the file is UTF-16, not UTF-8; {advice}")
+    content = content.removeprefix(codecs.BOM_UTF8)
+    try:
+        return codecs.getincrementaldecoder("utf-8")().decode(content)
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8", errors="replace")
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        byte = content[error.start]
+        raise InputError(
+            f"line {line}, column {column}: byte 0x{byte:02X}; the file is not UTF-8; {advice}"
+        ) from None
 
 
 def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domain]) -> Submission:

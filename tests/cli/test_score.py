@@ -210,7 +210,7 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     for submission, named in {
         "missing.py": "missing.py cannot be read: No such file",
         "empty": "empty holds no submission",
-        "bytes.py": "line 1, column 8: character U+DCFF",
+        "bytes.py": "line 1, column 8: byte 0xFF; the file is not UTF-8; save it as UTF-8",
         "shape.npz": "`labels` is (5, 5), expected (113, 113)",
         "other.npz": "no array `labels`",
         "words.npz": "expected whole numbers from 0 to 32,767",

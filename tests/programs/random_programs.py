@@ -36,7 +36,7 @@ class _Maker:
                 self._known.append(name)
         body += self._block(depth=0)
         if self._careful() or self._rng.random() < 0.7:
-            body.append(lang.Return(self._expression(3)))
+            body.append(self._return(3))
         return lang.Program("pairs", tuple(body))
 
     def _careful(self) -> bool:
@@ -50,7 +50,7 @@ class _Maker:
         if kind < 0.4 and depth < 3:
             return self._if(depth)
         if kind < 0.5 and depth:
-            return lang.Return(self._expression(2))
+            return self._return(2)
         if kind < 0.7:
             operators = ("+", "-") if self._careful() else get_args(lang.BinaryOperator)
             name = self._rng.choice(self._known)
@@ -61,6 +61,13 @@ class _Maker:
         if name not in self._known:
             self._known.append(name)
         return lang.Assign(name, value)
+
+    def _return(self, depth: int) -> lang.Return:
+        value = self._expression(depth)
+        match value:
+            case lang.Call(function="round" | "float", arguments=(lang.Name(),)):
+                return lang.Return(lang.Unary("-", value))  # of an input alone it is refused
+        return lang.Return(value)
 
     def _if(self, depth: int) -> lang.If:
         branches = []
@@ -139,4 +146,6 @@ class _Maker:
         arguments = [self._expression(depth) for _ in range(count)]
         if function == "sqrt" and self._careful():
             arguments = [lang.Call("abs", tuple(arguments))]
+        if function == "isqrt" and self._careful():
+            arguments = [lang.Call("abs", (lang.Call("int", tuple(arguments)),))]
         return lang.Call(function, tuple(arguments))

@@ -48,7 +48,7 @@ def run(text: str, p: int) -> list[int | float] | Failure:
         for x in range(p):
             for y in range(p):
                 values.append(label(x, y, p))
-    except (ArithmeticError, ValueError, NameError) as error:
+    except (ArithmeticError, ValueError, NameError, TypeError) as error:
         if None not in values:
             return Failure(len(values), _name(error), _line(error))
     return Failure(values.index(None), "", 0) if None in values else values
@@ -86,7 +86,8 @@ def python_function(text: str) -> Callable[[int, int, int], Any]:
     function = ast.parse("def label(x, y, p): pass")
     function.body[0].body = _Limits().visit(ast.parse(text)).body
     scope = {"_whole": _whole, "_power": _power}
-    scope |= {"sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil}
+    scope |= {"sqrt": math.sqrt, "floor": math.floor, "ceil": math.ceil, "isqrt": math.isqrt}
+    scope |= {"where": lambda condition, a, b: a if condition else b}
     exec(compile(ast.fix_missing_locations(function), "<program>", "exec"), scope)
     return scope["label"]
 

@@ -99,6 +99,10 @@ class _Arrays:
             return reduce(jnp.minimum if name == "min" else jnp.maximum, numbers)
         if name == "sqrt":
             return self._barrier(jnp.sqrt(numbers[0]))
+        if name == "isqrt":
+            return jnp.floor(self._barrier(jnp.sqrt(numbers[0])))
+        if name == "where":
+            return self.choose(self.truth(arguments[0]), *arguments[1:])
         return _FUNCTIONS[name](numbers[0])
 
 
@@ -110,7 +114,14 @@ _COMPARISONS = {
     "==": jnp.equal,
     "!=": jnp.not_equal,
 }
-_FUNCTIONS = {"abs": jnp.abs, "int": jnp.trunc, "floor": jnp.floor, "ceil": jnp.ceil}
+_FUNCTIONS = {
+    "abs": jnp.abs,
+    "int": jnp.trunc,
+    "floor": jnp.floor,
+    "ceil": jnp.ceil,
+    "round": jnp.rint,
+    "float": lambda values: values,
+}
 
 
 def _number(value: jax.Array) -> jax.Array:

@@ -163,7 +163,15 @@ class _BoundsAlgebra:
             if first.low < 0:
                 raise RefusedError(f"sqrt of something from {first.low:g} on, perhaps negative")
             return _checked(sqrt(first.low), sqrt(first.high), first.grain // 2 - 52, "float")
-        rounded = {"int": np.trunc, "floor": np.floor, "ceil": np.ceil}[name]
+        if name == "where":
+            return self.choose(first, *arguments[1:])
+        if name == "float":
+            return first._replace(kind="float")
+        if name == "isqrt":
+            if first.kind != "int" or first.low < 0 or first.high >= 2**52:
+                raise RefusedError(f"isqrt of something from {first.low:g} to {first.high:g}")
+            return _checked(np.floor(sqrt(first.low)), np.floor(sqrt(first.high)), 0, "int")
+        rounded = {"int": np.trunc, "floor": np.floor, "ceil": np.ceil, "round": np.rint}[name]
         return _checked(float(rounded(first.low)), float(rounded(first.high)), 0, "int")
 
 

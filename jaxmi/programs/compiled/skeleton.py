@@ -132,7 +132,7 @@ def _rebuilt(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
 def _is_product(power: lang.Binary) -> bool:
     for part in lang.walk(power.left):
         match part:
-            case lang.Number(value=float()) | lang.Binary("/") | lang.Call("sqrt"):
+            case lang.Number(value=float()) | lang.Binary("/") | lang.Call("sqrt" | "float"):
                 return False
     return short_exponent(power) is not None
 

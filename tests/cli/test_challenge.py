@@ -88,13 +88,13 @@ def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
 ) -> None:
     sealing = replace(PairChallenge.sealing, accuracy=(1.1, 1.2))
     monkeypatch.setattr(PairChallenge, "sealing", sealing)
-    seeds, train_seeds = [], pose.train_seeds
+    seeds, train_runs = [], pose.train_runs
 
-    def noted(challenge, recipe, seeds_, **more):
-        seeds.extend(seeds_)
-        return train_seeds(challenge, recipe, seeds_, **more)
+    def noted(runs, recipe, **more):
+        seeds.extend(seed for run in runs for seed in run.seeds)
+        return train_runs(runs, recipe, **more)
 
-    monkeypatch.setattr(pose, "train_seeds", noted)
+    monkeypatch.setattr(pose, "train_runs", noted)
     with pytest.raises(SystemExit) as caught:
         main(["challenge", "new", "--out", "sealed", "--programs", "2"])
     assert caught.value.code == 1

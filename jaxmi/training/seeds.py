@@ -149,9 +149,9 @@ def train_runs(
       The index of the run, and the result.
 
     Raises:
-      InputError: if a run has no seeds or one out of range, the runs cannot be trained together,
-        the recipe does not fit, the width is no multiple of the number of devices, or a saved state
-        is of another version or recipe.
+      InputError: if there is no run, a run has no seeds or one out of range, the runs cannot be
+        trained together, the recipe does not fit, the width is no multiple of the number of
+        devices, or a saved state is of another version or recipe.
       DivergedError: if networks of this host diverge.
       UnavailableError: if the state cannot be saved or read.
       StoppedError: if `stop` returned True.
@@ -397,6 +397,8 @@ class _Watchers:
 
 
 def _check_runs(runs: Sequence[Run]) -> None:
+    if not runs:
+        raise InputError("no challenge to train on: expected at least one")
     for run in runs:
         seeds = run.seeds
         if not seeds or min(seeds) < 0 or max(seeds) >= 2**32:

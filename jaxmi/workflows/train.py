@@ -1,8 +1,9 @@
 """Networks trained into run folders: everything around `training.seeds.train_runs`."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,20 +12,23 @@ import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
+from jaxmi.challenges.definition import FILE, Definition
 from jaxmi.challenges.pairs import PairChallenge
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
 from jaxmi.errors import DivergedError, InputError
+from jaxmi.programs.language import Kind
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
-from jaxmi.storage.runs import RunFolder, check_run_folder
+from jaxmi.storage.runs import RunFolder, check_run_folder, run_facts
 from jaxmi.training.devices import batch_width
 from jaxmi.training.hosts import barrier, join, stop_together
 from jaxmi.training.loop import can_train_together, check_fit
-from jaxmi.training.recipe import Recipe
+from jaxmi.training.recipe import RECIPES, Recipe, recipes_for
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Point, Run, Watcher, train_runs
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import define, find_definition
 from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_sigterm
 from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
@@ -107,9 +111,62 @@ class Hosts:
     """Seconds to wait for the other hosts."""
 
 
+def find_challenges(names: Sequence[str]) -> list[str | Definition]:
+    """Return the challenges that a user names, without their data.
+
+    Args:
+      names: Each a published challenge's name, "all" for all of these, the folder of a challenge, or
+        a folder of programs (.txt, .py), each of which becomes a challenge of the published sizes,
+        named like its file.
+
+    Returns:
+      A published challenge's name, or what another is made of.
+
+    Raises:
+      InputError: if there is no such challenge, or two have the same name.
+    """
+    found: list[str | Definition] = []
+    for name in names:
+        folder = Path(name)
+        files = () if (folder / FILE).is_file() else sorted(folder.glob("*"))
+        programs = [file for file in files if file.suffix in (".txt", ".py")]
+        if name == "all":
+            found += NAMES
+        elif name in NAMES:
+            found.append(name)
+        elif programs:
+            found += map(_define_program, programs)
+        else:
+            found.append(find_definition(name))
+    counts = Counter(map(name_of, found))
+    for name, count in counts.items():
+        if count > 1:
+            raise InputError(
+                f"{count} challenges are named {name!r}, and so would be their run folders: train "
+                "them one at a time, or make one under another name"
+            )
+    return found
+
+
+def name_of(challenge: str | Definition) -> str:
+    """Return the name of a challenge that `find_challenges` found."""
+    return challenge if isinstance(challenge, str) else challenge.name
+
+
+def _define_program(file: Path) -> Definition:
+    """Define a challenge by a program of either kind: a text that reads `image` is no other."""
+    try:
+        return define(file, kind="pairs", name=file.stem)
+    except InputError as error:
+        with suppress(InputError):
+            return define(file, kind="image", name=file.stem)
+        raise error
+
+
 def regenerate(
-    runs: Mapping[Path, tuple[str, Recipe]],
+    challenges: Mapping[Path, str | Definition],
     recipe_name: str,
+    change: Callable[[Recipe], Recipe],
     seeds: Sequence[int],
     options: Options,
     data_dir: Path | None = None,
@@ -118,15 +175,18 @@ def regenerate(
 ) -> dict[str, Any]:
     """Train networks from scratch into run folders; resume runs that exist.
 
+    Challenges of one shape are trained together, by one compiled program, one shape after another.
     Everything that can be checked is checked before anything is trained.
 
     Args:
-      runs: Run folder -> the challenge's name, and the recipe.
-      recipe_name: The recipe's name, for the record.
-      seeds: Which seeds.
+      challenges: Run folder -> the challenge, as `find_challenges` returns it.
+      recipe_name: The name of each challenge's recipe.
+      change: Applied to each recipe.
+      seeds: Which seeds of each challenge.
       options: How to carry it out; `options.stop` is replaced by SIGTERM.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
-      cpu_devices: Devices to split the CPU into; None: one per core, but no more than seeds.
+      cpu_devices: Devices to split the CPU into; None: one per core, but no more than networks of
+        one kind.
       hosts: The hosts that train together; None: this one alone.
 
     Returns:
@@ -134,12 +194,15 @@ def regenerate(
 
     Raises:
       InputError: if a folder or a recipe is invalid, or a number out of range.
-      DivergedError: if some seeds diverge, when the others are finished.
+      DivergedError: if some networks diverge, when the others are finished.
       UnavailableError: if MNIST is needed and cannot be had, or a state cannot be saved.
       StoppedError: on SIGTERM, when the state is saved; the same call resumes.
     """
-    for folder, (name, recipe) in runs.items():
-        facts = {"challenge": name, "recipe": {"name": recipe_name, **asdict(recipe)}}
+    for folder, challenge in challenges.items():
+        facts: dict[str, Any] = {"challenge": name_of(challenge)}
+        if isinstance(challenge, str):  # another's recipe follows from its data
+            recipe = change(RECIPES[challenge][recipe_name])
+            facts["recipe"] = {"name": recipe_name, **asdict(recipe)}
         check_run_folder(folder, facts, options.force)
     if options.tensorboard:
         check_tensorboard()
@@ -149,17 +212,19 @@ def regenerate(
         keep_stdout()
         join(hosts.coordinator, hosts.count, hosts.index, hosts.join_timeout)
     else:
-        prepare_devices(cpu_devices, len(seeds))
-    challenges = {folder: load_challenge(name, data_dir) for folder, (name, _) in runs.items()}
-    for folder, challenge in challenges.items():
-        check_fit(challenge, runs[folder][1])
+        kinds = Counter(map(_kind_of, challenges.values()))
+        prepare_devices(cpu_devices, len(seeds) * max(kinds.values()))
+    loaded = _load(challenges, data_dir)
+    recipes = {path: change(recipes_for(c)[recipe_name]) for path, c in loaded.items()}
+    for folder, challenge in loaded.items():
+        check_fit(challenge, recipes[folder])
+        check_run_folder(folder, run_facts(challenge, recipe_name, recipes[folder]), options.force)
 
-    recipes = {path: recipe for path, (_, recipe) in runs.items()}
     entries: dict[Path, list[dict[str, Any]]] = {}
     diverged: list[str] = []
     with stop_on_sigterm() as stopping:
         options = replace(options, stop=stop_together(stopping))
-        for group in group_by_shape(challenges, recipes):
+        for group in group_by_shape(loaded, recipes):
             recipe = recipes[next(iter(group))]
             try:
                 entries |= train_together(group, recipe_name, recipe, list(seeds), options)
@@ -167,7 +232,29 @@ def regenerate(
                 diverged.append(str(error))
     if diverged:
         raise DivergedError("; ".join(diverged))
-    return {"runs": [entry for path in runs for entry in entries[path]]}
+    return {"runs": [entry for path in challenges for entry in entries[path]]}
+
+
+def _kind_of(challenge: str | Definition) -> Kind:
+    return registered(challenge).kind if isinstance(challenge, str) else challenge.kind
+
+
+def _load(
+    challenges: Mapping[Path, str | Definition], data_dir: Path | None
+) -> dict[Path, Challenge]:
+    """Build challenges; those with the same inputs share them."""
+    loaded: dict[Path, Challenge] = {}
+    for path, wanted in challenges.items():
+        if isinstance(wanted, str):
+            challenge = load_challenge(wanted, data_dir)
+        else:
+            challenge = build_challenge(wanted, data_dir)
+        for earlier in loaded.values():
+            if can_train_together(earlier, challenge):
+                challenge = replace(challenge, inputs=earlier.inputs)
+                break
+        loaded[path] = challenge
+    return loaded
 
 
 def group_by_shape(

@@ -143,6 +143,8 @@ def test_stopped_and_resumed_it_is_training_without_interruption(
             if seeds
         ]
         index = [i for i in range(3) if left[i]]
+        if not runs:
+            break
         try:
             for i, result in train_runs(runs, SHORT, width=width, stop=stop_after(points)):
                 found[index[i], result.seed] = result

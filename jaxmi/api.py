@@ -22,40 +22,40 @@ from jaxtyping import Float, Int, Int32
 import jaxmi
 from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES
-from jaxmi.challenges.registry import load_challenge as load_registered
-from jaxmi.data.pairs import split_indices
+from jaxmi.challenges.registry import NAMES, build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
 from jaxmi.programs.domain import P
-from jaxmi.programs.language import PUBLISHED, Kind, Program
-from jaxmi.programs.parse import parse
-from jaxmi.programs.show import show
+from jaxmi.programs.language import Kind, Program
 from jaxmi.recovery.recover import Recovery
 from jaxmi.report import figures
 from jaxmi.sealed import STATEMENT
 from jaxmi.sealed.read import Bundle, read_bundle
 from jaxmi.storage import foreign
-from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
+from jaxmi.storage.checkpoints import (
+    Checkpoint,
+    definition_of,
+    load_checkpoint,
+    save_checkpoint,
+)
 from jaxmi.storage.runs import CURVE, read_curve
-from jaxmi.training.recipe import RECIPES, Recipe
+from jaxmi.training.recipe import Recipe, recipes_for
 from jaxmi.training.seeds import Point, Run, SeedResult, train_runs
 from jaxmi.types import Activations, Edits, Params
+from jaxmi.workflows import challenges as challenges_workflow
 from jaxmi.workflows import explain as explain_workflow
 from jaxmi.workflows import export as export_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
+from jaxmi.workflows.challenges import load_any
 from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress
 from jaxmi.workflows.train import group_by_shape
 
 StrPath = str | Path
-
-DEFINITION = "definition"
-"""The key of a checkpoint's config.json under which a challenge that a user made is kept."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -352,7 +352,7 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
     """Load a challenge.
 
     Args:
-      name: "transformer", "cnn", or the folder of a sealed challenge.
+      name: "transformer", "cnn", or the folder of a challenge, sealed or not.
       data_dir: A folder with MNIST's four files, for images; None looks in the cache, then
         downloads.
 
@@ -364,28 +364,41 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
     if str(name) not in NAMES and (Path(name) / STATEMENT).is_file():
         bundle = read_bundle(Path(name))
         return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
-    return load_registered(str(name), folder)
+    return load_any(name, folder)
 
 
 def make_challenge(
-    program: str | Program,
+    program: str | Program | Path | np.ndarray,
     p: int = P,
     train_share: float | None = None,
     *,
     kind: Kind = "pairs",
-    title: str = "A program of your own",
+    title: str | None = None,
+    name: str = "own",
+    split_seed: int | None = None,
+    split: StrPath | np.ndarray | None = None,
+    network: Mapping[str, Any] | None = None,
+    data: StrPath | None = None,
     data_dir: StrPath | None = None,
 ) -> Challenge:
-    """Make a challenge from a labelling program.
+    """Make a challenge from a labelling program, or from labels.
 
     Args:
-      program: The program, or its text in the language of docs/programs.md: `x`, `y` and `p` are
-        whole numbers for pairs, `image` is an MNIST image.
-      p: How many values x and y take; only 113 for now, the size of the network.
-      train_share: Share of the pairs used for training, strictly between 0 and 1; None: one half,
-        as published. Images have the published split.
+      program: A program or its text, in the language of docs/programs.md: `x`, `y` and `p` are
+        whole numbers for pairs, `image` is an image. Or labels of the whole domain, 0 or 1: (p, p),
+        row = x, for pairs, (n,) for images. Or a `Path`: a file with either.
+      p: How many values x and y take, at least 5.
+      train_share: Share of the pairs, or of the published training images, used for training,
+        strictly between 0 and 1; None: as published, one half of the pairs.
       kind: "pairs" or "image".
-      title: The name in figures and reports.
+      title: The name in figures and reports; None takes `name`.
+      name: The name in files and messages.
+      split_seed: Seed that chooses the training inputs; None: 0.
+      split: The training inputs: truth values in the form of the labels, or an .npz file with
+        `is_train` or the row numbers `train`.
+      network: Sizes that differ from the published network's: d_model, n_heads, d_head, d_mlp and
+        n_layers of a transformer, channels and neurons of a CNN.
+      data: A folder with images in MNIST's four IDX files, such as Fashion-MNIST; None: MNIST.
       data_dir: As in `load_challenge`.
 
     Raises:
@@ -393,24 +406,19 @@ def make_challenge(
         number cannot be used.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    base = load_registered(PUBLISHED[kind], None if data_dir is None else Path(data_dir))
-    if p != P:
-        raise InputError(f"p = {p}: only p = {P} is supported, the size of challenge 2's network")
-    parsed = parse(program, kind) if isinstance(program, str) else program
-    if parsed.kind != kind:
-        raise InputError(f"the program is of kind {parsed.kind!r}, expected {kind!r}")
-    challenge = base.relabelled(parsed, title)
-    definition = {
-        "program": show(parsed), "p": p, "train_share": train_share, "kind": kind, "title": title
-    }  # fmt: skip
-    challenge = replace(challenge, definition=definition)
-    if train_share is None:
-        return challenge
-    if base.p is None:
-        raise InputError(f"train_share = {train_share}: images have the published split")
-    train, test = split_indices(base.p, train_share)
-    splits = {"train": train, "test": test}
-    return replace(challenge, splits=splits, curve_splits=splits)
+    definition = challenges_workflow.define(
+        program,
+        kind=kind,
+        name=name,
+        title=title,
+        p=p,
+        train_share=train_share,
+        split_seed=split_seed,
+        split=Path(split) if isinstance(split, str) else split,
+        network=network,
+        data=None if data is None else Path(data),
+    )
+    return build_challenge(definition, None if data_dir is None else Path(data_dir))
 
 
 def train(
@@ -444,9 +452,7 @@ def train(
     """
     keep_compiled()
     given = [challenge] if isinstance(challenge, Challenge | str) else list(challenge)
-    challenges = dict(
-        enumerate(load_registered(one) if isinstance(one, str) else one for one in given)
-    )
+    challenges = dict(enumerate(load_any(one) if isinstance(one, str) else one for one in given))
     recipes = {i: _recipe(one, recipe, changes) for i, one in challenges.items()}
     seeds, networks = list(seeds), {}
     for group in group_by_shape(challenges, {i: numbers for i, (_, numbers) in recipes.items()}):
@@ -542,7 +548,7 @@ def score(
     """
     keep_compiled()
     if isinstance(challenge, str):
-        challenge = load_registered(challenge)
+        challenge = load_any(challenge)
     if isinstance(challenge, SealedChallenge):
         if network is not None:
             raise InputError("a sealed challenge has a network of its own")
@@ -602,7 +608,7 @@ def _recipe(
     challenge: Challenge, recipe: str | Recipe, changes: Mapping[str, Any]
 ) -> tuple[str, Recipe]:
     if isinstance(recipe, str):
-        known = RECIPES[challenge.name]
+        known = recipes_for(challenge)
         if recipe not in known:
             raise InputError(f"recipe {recipe!r}: expected one of {', '.join(known)}")
         name, recipe = recipe, known[recipe]
@@ -624,7 +630,7 @@ def _trained(challenge: Challenge, name: str, recipe: Recipe, result: SeedResult
         "model": challenge.model_config,
         "recipe": {"name": name, **asdict(recipe)},
         "jaxmi_version": jaxmi.__version__,
-        **_own_labels(challenge),
+        **definition_of(challenge),
         "seed": result.seed,
         "step": last["step"],
     }
@@ -637,23 +643,9 @@ def _trained(challenge: Challenge, name: str, recipe: Recipe, result: SeedResult
     )
 
 
-def _own_labels(challenge: Challenge) -> dict[str, Any]:
-    """Return the keys by which a checkpoint records a challenge that a user made."""
-    if challenge.definition is None:
-        return {}
-    return {
-        "variant": f"made by jaxmi.make_challenge: {challenge.title}",
-        DEFINITION: dict(challenge.definition),
-    }
-
-
 def _network(checkpoint: Checkpoint, data_dir: Path | None, folder: Path | None = None) -> Network:
     """A checkpoint with its challenge; accuracies are recomputed if the file has none."""
-    definition = checkpoint.config.get(DEFINITION)
-    if definition is None:
-        challenge = load_registered(checkpoint.challenge, data_dir)
-    else:
-        challenge = make_challenge(**definition, data_dir=data_dir)
+    challenge = checkpoint.load_challenge(data_dir)
     metrics = checkpoint.metrics
     if not metrics and not checkpoint.sealed and not checkpoint.variant:
         metrics = challenge.metrics(challenge.predict(checkpoint.params))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.registry import load_challenge, origin
 from jaxmi.explanation.cnn_detectors import SITE, find_detectors, observe, similarity
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.transformer_evidence import RESID_MID, find_filters, run_both_ways
@@ -71,7 +71,7 @@ def main() -> None:
         challenge, path = load_challenge(name), ROOT / f"jaxmi/judge/examples/{name}.json"
         params = load_checkpoint(ROOT / "checkpoints" / name).params
         path.write_text(json.dumps(submission(Network(challenge.model, params), challenge)) + "\n")
-        score = judge_explanation(read_explanation(path, name), challenge, params)
+        score = judge_explanation(read_explanation(path, name, origin(name)), challenge, params)
         print(*("{:<24} {:>12} {:>15}  {}".format(*row) for row in score.rows()), sep="\n")
         print(score.verdict)
 

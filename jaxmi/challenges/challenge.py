@@ -18,6 +18,7 @@ from flax import linen as nn
 from jaxtyping import Float, Int, Int32, Integer, Shaped
 
 from jaxmi import notebook
+from jaxmi.challenges.definition import Definition
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import Kind, Program
@@ -134,8 +135,8 @@ class Challenge(ABC):
     chunk: int
     """Examples to compute at once: few enough that a CPU's caches hold what is computed of them."""
 
-    published: Published
-    """The published network's accuracies, for comparison."""
+    published: Published | None
+    """The published network's accuracies, for comparison; None if there is no such network."""
 
     solution: ClueSolution | FilterSolution
     """How the published network was explained, for comparison."""
@@ -146,8 +147,8 @@ class Challenge(ABC):
     program: Program | None = None
     """The labelling program; None where the labels come from elsewhere or are not known."""
 
-    definition: Mapping[str, Any] | None = None
-    """For a challenge that a user made: what it was made from, as JSON types."""
+    definition: Definition | None = None
+    """For a challenge that a user made: what it was made from."""
 
     kind: ClassVar[Kind]
     """What the challenge's programs label."""
@@ -223,6 +224,14 @@ class Challenge(ABC):
     def _logits(self) -> Callable[[Params, Array], jax.Array]:
         return jax.jit(partial(chunked_logits, self.forward, self.chunk))
 
+    @cached_property
+    def _labels(self) -> Callable[[Params, Array], jax.Array]:
+        # All logits at once would be 4 * p**3 bytes.
+        def forward(params: Params, inputs: Array, key: jax.Array | None) -> jax.Array:
+            return self.forward(params, inputs, key).argmax(axis=-1).astype(jnp.int32)
+
+        return jax.jit(partial(chunked_logits, forward, self.chunk))
+
     def logits(
         self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
     ) -> Float[np.ndarray, "m classes"]:
@@ -247,7 +256,8 @@ class Challenge(ABC):
         Returns:
           (m,), mostly 0 or 1: a transformer may give any of its tokens.
         """
-        return self.logits(params, rows).argmax(axis=-1).astype(np.int32)
+        with jax.default_matmul_precision("float32"):
+            return np.asarray(self._labels(params, self.inputs[rows]))
 
     def metrics(self, predictions: Int[np.ndarray, "n"]) -> dict[str, float | None]:
         """Compare predicted labels of the whole domain with the true ones.
@@ -265,7 +275,7 @@ class Challenge(ABC):
             f"{name}_accuracy": float(right[rows].mean()) for name, rows in self.splits.items()
         }
         metrics["domain_accuracy"] = float(right.mean())
-        quoted = self.published.casper_figure is not None
+        quoted = self.published is not None and self.published.casper_figure is not None
         metrics["casper_figure"] = float(1 - 2 * (1 - right.mean())) if quoted else None
         return metrics
 
@@ -304,15 +314,21 @@ class Challenge(ABC):
 
 
 def sizes(model: nn.Module) -> dict[str, Any]:
-    """Return a network's sizes, as JSON gives them back."""
-    return json.loads(json.dumps(asdict(model.config)))
+    """Return a network's sizes, as JSON gives them back; a transformer's one block is left out."""
+    found = json.loads(json.dumps(asdict(model.config)))
+    if found.get("n_layers") == 1:  # earlier versions had one block and no name for it
+        del found["n_layers"]
+    return found
 
 
 def chunked_logits(
     forward: Forward, chunk: int, params: Params, inputs: Array
-) -> Float[jax.Array, "n classes"]:
-    """Evaluate a batch of any size, `chunk` examples at a time, without dropout."""
+) -> Shaped[jax.Array, "n ..."]:
+    """Evaluate a batch of any size, `chunk` examples at a time, without dropout.
+
+    The forward function may also return something else of each example, such as its label.
+    """
     n, chunk = len(inputs), min(len(inputs), chunk)
     rows = jnp.minimum(jnp.arange(-(-n // chunk) * chunk), n - 1).reshape(-1, chunk)
     logits = jax.lax.map(lambda chunk_rows: forward(params, inputs[chunk_rows], None), rows)
-    return logits.reshape(-1, logits.shape[-1])[:n]
+    return logits.reshape(-1, *logits.shape[2:])[:n]

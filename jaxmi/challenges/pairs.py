@@ -1,17 +1,28 @@
 """Challenges whose programs label pairs of numbers; challenge 2, a transformer below 113."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import jax
 import numpy as np
+from jaxtyping import Int32
 
-from jaxmi.challenges.challenge import Challenge, FilterSolution, Published, Sealing
+from jaxmi.challenges.challenge import (
+    Challenge,
+    FilterSolution,
+    Forward,
+    Published,
+    Sealing,
+)
+from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.pairs import all_pairs, is_train_table, split_indices, to_tokens
 from jaxmi.errors import InputError
-from jaxmi.models.transformer import Transformer
+from jaxmi.models.transformer import Transformer, TransformerConfig
 from jaxmi.models.transformer_fast import last_logits
 from jaxmi.programs.domain import P, PairDomain
+from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import Kind
 from jaxmi.programs.published_labels import label_table, published_program
 from jaxmi.types import Array, Params
@@ -23,6 +34,15 @@ PUBLISHED = Published(
     casper_figure=1 - 2 * 174 / 12769,
 )
 """Recomputed on the published weights; the post quotes the last as a test accuracy, 97.27 %."""
+
+MIN_P = 5
+"""Least number of values of x and y: fewer leave next to nothing to train and test on."""
+
+MEMORY_SHARE = 0.8
+"""Share of the machine's memory that a challenge may need."""
+
+_CHUNK, _CHUNK_WIDTH = 1600, 1024 + 128 + 114
+"""Pairs to compute at once with the published network, and the numbers that each then needs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,24 +127,123 @@ def _fast(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.A
 def load_pair_transformer() -> PairChallenge:
     """Build challenge 2: 12,769 token sequences, their labels, and the published split."""
     train, test = split_indices(P)
-    model = Transformer()
+    return _pair_challenge(
+        name="transformer",
+        title="Challenge 2: pairs and a transformer",
+        labels=np.asarray(label_table(P)).reshape(-1),
+        splits={"train": train, "test": test},
+        model=Transformer(),
+        published=PUBLISHED,
+        program=published_program("pairs"),
+    )
 
+
+def build_pairs(definition: Definition) -> PairChallenge:
+    """Build a challenge on all pairs below p, which need not be 113.
+
+    Raises:
+      InputError: if a number cannot be used, or the program fails on a pair.
+    """
+    model, p = pair_model(definition), _p(definition)
+    if definition.program is not None:
+        labels = label(definition.program, PairDomain(p))
+    else:
+        labels = unpack(definition.labels, p * p, "labels").astype(np.int32)
+    return _pair_challenge(
+        name=definition.name,
+        title=definition.title,
+        labels=labels,
+        splits=_splits(p, definition.split),
+        model=model,
+        published=None,
+        program=definition.program,
+        definition=definition,
+    )
+
+
+def pair_model(definition: Definition) -> Transformer:
+    """Return the network of a challenge on pairs; nothing large is computed.
+
+    Raises:
+      InputError: if p or a size cannot be used; the message of a p that is too large names the
+        memory that it would take.
+    """
+    sizes, p = definition.network, _p(definition)
+    check_names(sizes, ("d_model", "n_heads", "d_head", "d_mlp", "n_layers"), "a transformer")
+    width, heads = (sizes.get(n, getattr(TransformerConfig, n)) for n in ("d_model", "n_heads"))
+    whole = all(type(n) is int and n >= 1 for n in (width, heads))
+    if "d_head" not in sizes and whole and width % heads:
+        raise InputError(f"n_heads = {heads} does not divide d_model = {width}; give d_head, too")
+    d_head = sizes.get("d_head", width // heads if whole else 1)
+    model = Transformer(TransformerConfig(**{"d_vocab": p + 1, **sizes, "d_head": d_head}))
+    n_parameters = _n_parameters(model.config)
+    # Tokens, labels, splits, and what a program's values take; and all logits, once.
+    needed = p * p * (120 + 4 * (p + 1)) + 40 * n_parameters
+    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > MEMORY_SHARE * available:
+        raise InputError(
+            f"p = {p} with {n_parameters:,} parameters needs about {needed / 1e9:,.0f} GB of "
+            f"memory; this machine has {available / 1e9:,.0f} GB"
+        )
+    return model
+
+
+def _n_parameters(c: TransformerConfig) -> int:
+    block = 4 * c.n_heads * c.d_head * c.d_model + 2 * c.d_model * c.d_mlp + c.d_mlp + c.d_model
+    return (2 * c.d_vocab + c.n_ctx) * c.d_model + c.n_layers * block
+
+
+def _p(definition: Definition) -> int:
+    check_names(definition.domain, ("p",), "a domain of pairs")
+    p = definition.domain.get("p", P)
+    if type(p) is not int or p < MIN_P:
+        raise InputError(f"p = {p!r}: expected a whole number, at least {MIN_P}")
+    return p
+
+
+def _splits(p: int, split: Mapping[str, Any]) -> Mapping[str, Int32[np.ndarray, "_"]]:
+    if "train" not in split:
+        train, test = split_indices(p, split.get("train_share", 0.5), split.get("seed", 0))
+    else:
+        chosen = unpack(split["train"], p * p, "split")
+        train, test = (np.flatnonzero(rows).astype(np.int32) for rows in (chosen, ~chosen))
+    for name, rows in {"train": train, "test": test}.items():
+        if not len(rows):
+            raise InputError(f"the split leaves no pair to {name} on")
+    return {"train": train, "test": test}
+
+
+def _pair_challenge(
+    *,
+    name: str,
+    title: str,
+    labels: Int32[np.ndarray, "n"],
+    splits: Mapping[str, Int32[np.ndarray, "_"]],
+    model: Transformer,
+    **about: Any,
+) -> PairChallenge:
+    config = model.config
+    p, width = config.d_vocab - 1, config.d_mlp + config.d_model + config.d_vocab
+    return PairChallenge(
+        name=name,
+        title=title,
+        inputs=to_tokens(all_pairs(p), p),
+        labels=labels,
+        splits=splits,
+        curve_splits=splits,
+        selection_split="test",
+        model=model,
+        forms=_forms(model),
+        chunk=max(64, _CHUNK * _CHUNK_WIDTH // width),
+        solution=FilterSolution(),
+        **about,
+    )
+
+
+def _forms(model: Transformer) -> Mapping[str, Forward]:
     def readable(params: Params, tokens: Array, dropout_key: jax.Array | None) -> jax.Array:
         del dropout_key
         return jax.vmap(lambda sequence: model.apply({"params": params}, sequence)[0][-1])(tokens)
 
-    return PairChallenge(
-        name="transformer",
-        title="Challenge 2: pairs and a transformer",
-        inputs=to_tokens(all_pairs(P), P),
-        labels=np.asarray(label_table(P)).reshape(-1),
-        splits={"train": train, "test": test},
-        curve_splits={"train": train, "test": test},
-        selection_split="test",
-        model=model,
-        forms={"fast": _fast, "readable": readable},
-        chunk=1600,
-        published=PUBLISHED,
-        solution=FilterSolution(),
-        program=published_program("pairs"),
-    )
+    # The fast form computes keys and values once for each token, which holds in one block only.
+    return {"fast": _fast if model.config.n_layers == 1 else readable, "readable": readable}

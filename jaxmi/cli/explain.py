@@ -47,7 +47,7 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxmi.workflows.explain import explainer_of
+    from jaxmi.workflows.explain import explainer_of_metrics
 
     console = Console()
     seeds = result.get("seeds", {"": result})
@@ -59,7 +59,8 @@ def print_explanations(result: Mapping[str, Any]) -> None:
         table.add_column(name or "this network", justify="right")
     if has_published:
         table.add_column("published", justify="right")
-    for metric in explainer_of(result["challenge"]).main:
+    figures = next(iter(columns.values()))["figures"]
+    for metric in explainer_of_metrics(figures).main:
         cells = [metric.format(column["figures"]) for column in columns.values()]
         published = [metric.format_published()] if has_published else []
         table.add_row(metric.label, *cells, *published)

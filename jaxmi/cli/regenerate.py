@@ -90,8 +90,8 @@ class Regenerate(DataSubcommand):
     challenge: Positional[
         Annotated[tuple[str, ...], arg(metavar="CHALLENGE [...]", help_behavior_hint="")]
     ]
-    """transformer, cnn, or all for both; challenge folders; folders of programs (.txt, .py). Several
-    are trained together where labels and split are all that differs."""
+    """transformer, cnn, or all for both; challenge folders; folders of programs (.txt, .py). Those
+    that differ in labels and split only are trained together."""
 
     seeds: str = "0:1"
     """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""

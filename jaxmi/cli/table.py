@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jaxmi.challenges.registry import registered
+from jaxmi.challenges.registry import CHALLENGES
 
 _COLUMNS = {
     "train": "train_accuracy",
@@ -26,21 +26,24 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
     console = Console()
     for challenge in dict.fromkeys(network["challenge"] for network in networks):
         chosen = [network for network in networks if network["challenge"] == challenge]
-        published = registered(challenge).published
+        entry = CHALLENGES.get(challenge)
+        published = None if entry is None else entry.published
         table = Table(title=challenge, title_justify="left")
-        columns = {k: v for k, v in _COLUMNS.items() if getattr(published, v) or k != "1-2*error"}
+        quoted = published is not None and published.casper_figure is not None
+        columns = {k: v for k, v in _COLUMNS.items() if quoted or k != "1-2*error"}
         table.add_column("network")
         trained = ("steps", "train time") if "train_seconds" in chosen[0] else ()
         for heading in (*columns, *trained):
             table.add_column(heading, justify="right")
-        cells = [_percent(getattr(published, key)) for key in columns.values()]
-        table.add_row("published", *cells, *("" for _ in trained), end_section=True)
+        if published is not None:
+            cells = [_percent(getattr(published, key)) for key in columns.values()]
+            table.add_row("published", *cells, *("" for _ in trained), end_section=True)
         for network in chosen:
             cells = [_percent(network[key]) for key in columns.values()]
             if trained:
                 cells += [str(network["steps"]), f"{network['train_seconds']:.1f} s"]
             table.add_row(network["name"], *cells)
-        if len(chosen) > 1:
+        if published is not None and len(chosen) > 1:
             reached = sum(n["test_accuracy"] >= round(published.test_accuracy, 4) for n in chosen)
             table.caption = f"{reached} of {len(chosen)} reach the published test accuracy"
         console.print(table)

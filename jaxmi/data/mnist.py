@@ -35,9 +35,7 @@ SHA256 = {
 }
 """File name -> SHA-256 of the file, decompressed: the four IDX files of MNIST."""
 
-TRAIN, VALIDATION, TEST = slice(0, 50_000), slice(50_000, 60_000), slice(60_000, 70_000)
-"""Rows of all images: challenge 1 trains on the first 50,000 training images and validates on the
-other 10,000."""
+_KINDS = ("images-idx3-ubyte", "labels-idx1-ubyte")
 
 MIRROR = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 """The public mirror that TensorFlow Datasets uses; it holds the four files, gzipped."""
@@ -61,13 +59,16 @@ TIMEOUT_SECONDS = 30
 
 @dataclass(frozen=True)
 class Mnist:
-    """All 70,000 images: the 60,000 training images, then the 10,000 test images."""
+    """All images, the training images before the test images: 60,000 and 10,000 in MNIST."""
 
-    images: UInt8[np.ndarray, "70000 28 28"]
+    images: UInt8[np.ndarray, "n 28 28"]
     """Pixels, 0 (background) to 255 (ink)."""
 
-    digits: UInt8[np.ndarray, "70000"]
-    """The digit that each image shows, 0..9."""
+    digits: UInt8[np.ndarray, "n"]
+    """The class that each image shows; in MNIST the digit, 0..9."""
+
+    n_train: int = 60_000
+    """How many training images there are."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,53 @@ def load_mnist(data_dir: Path | None = None) -> Mnist:
     return Mnist(
         images=np.concatenate([arrays[f"{part}-images-idx3-ubyte"] for part in ("train", "t10k")]),
         digits=np.concatenate([arrays[f"{part}-labels-idx1-ubyte"] for part in ("train", "t10k")]),
+    )
+
+
+def load_idx_folder(folder: Path) -> tuple[Mnist, dict[str, str]]:
+    """Load other images in MNIST's four files, such as Fashion-MNIST or KMNIST.
+
+    Args:
+      folder: Holds the four IDX files under MNIST's names, raw or gzipped.
+
+    Returns:
+      The images and their classes, and the SHA-256 of each file, decompressed.
+
+    Raises:
+      InputError: if a file is missing or damaged, or holds no uint8 images of 28 x 28 pixels, or
+        another number of classes than of images.
+    """
+    arrays, digests = {}, {}
+    for name in SHA256:
+        path = _find(folder, name)
+        if path is None:
+            raise InputError(f"{folder} has no {name} and no {name}.gz")
+        try:
+            data = path.read_bytes()
+            data = gzip.decompress(data) if path.suffix == ".gz" else data
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{path} cannot be read: {error}") from error
+        digests[name] = hashlib.sha256(data).hexdigest()
+        try:
+            arrays[name] = decode_idx(data)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+    for part in ("train", "t10k"):
+        images, classes = (
+            arrays[f"{part}-{kind}-ubyte"] for kind in ("images-idx3", "labels-idx1")
+        )
+        if images.shape[1:] != (28, 28) or classes.shape != images.shape[:1] or not len(images):
+            raise InputError(
+                f"{folder}: {part} has images {images.shape} and classes {classes.shape}, expected "
+                "(n, 28, 28) and (n,)"
+            )
+    return (
+        Mnist(
+            np.concatenate([arrays[f"{part}-images-idx3-ubyte"] for part in ("train", "t10k")]),
+            np.concatenate([arrays[f"{part}-labels-idx1-ubyte"] for part in ("train", "t10k")]),
+            len(arrays["train-images-idx3-ubyte"]),
+        ),
+        digests,
     )
 
 

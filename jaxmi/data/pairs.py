@@ -19,13 +19,14 @@ def to_tokens(pairs: Int32[np.ndarray, "n 2"], p: int) -> Int32[np.ndarray, "n 3
 
 
 def split_indices(
-    p: int, train_share: float = 0.5
+    p: int, train_share: float = 0.5, seed: int = 0
 ) -> tuple[Int32[np.ndarray, "train"], Int32[np.ndarray, "test"]]:
-    """Split all pairs as the published code did: by Python's `random.shuffle` with seed 0.
+    """Split all pairs as the published code did: by Python's `random.shuffle`, there with seed 0.
 
     Args:
       p: The number of values that x and y take.
       train_share: Share of the pairs to train on; the number is rounded down (6,384 of 12,769).
+      seed: Seed of the shuffling.
 
     Returns:
       Row numbers into `all_pairs(p)`, in shuffled order: the training split, and the test split.
@@ -36,7 +37,7 @@ def split_indices(
     if not 0 < train_share < 1:
         raise InputError(f"train_share = {train_share}: expected a number above 0 and below 1")
     order = list(range(p * p))
-    random.Random(0).shuffle(order)
+    random.Random(seed).shuffle(order)
     shuffled = np.array(order, dtype=np.int32)
     train, test = np.split(shuffled, [int(train_share * p * p)])
     return train, test

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxmi.challenges.registry import CHALLENGES
+from jaxmi.challenges.registry import KINDS
 from jaxmi.errors import InputError
 
 AXES: Mapping[str, tuple[str, ...]] = {
-    site: axes for entry in CHALLENGES.values() for site, axes in entry.sites.items()
+    site: axes for kind in KINDS.values() for site, axes in kind.sites.items()
 }
 """Site -> the names of its axes, for the sites of all networks."""
 

@@ -32,7 +32,7 @@ DonorRule = Callable[[np.random.Generator, Scrubbed], Int[np.ndarray, "n"]]
 
 @dataclass(frozen=True)
 class Claim:
-    """Part of a hypothesis: some components of a site carry only what an input and its donors share."""
+    """Part of a hypothesis: some components carry only what an input and its donors share."""
 
     site: str
     """A key of the activations that are scrubbed."""

@@ -23,7 +23,7 @@ from jaxmi.explanation.edits import at, patch
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import difference
 from jaxmi.models.sites import Sites
-from jaxmi.models.transformer import SITES, Mlp, Transformer, TransformerConfig
+from jaxmi.models.transformer import Mlp, Transformer, TransformerConfig, sites
 from jaxmi.types import Array, Params
 
 PATTERN = "blocks.0.attn.hook_pattern"
@@ -99,7 +99,9 @@ def _read_out(
     resid_mid = resid_mid.astype(jnp.float32)
     with jax.default_matmul_precision("float32"):
         # The MLP acts on each row separately, so rows may be inputs instead of positions.
-        mlp_out: Any = Mlp(config).apply({"params": params["mlp"]}, resid_mid, Sites(SITES, None))
+        mlp_out: Any = Mlp(config, 0).apply(
+            {"params": params["mlp"]}, resid_mid, Sites(sites(), None)
+        )
         unembed = params["W_U"][:, :2]
         return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
 

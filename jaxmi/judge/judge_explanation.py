@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import Origin
 from jaxmi.errors import InputError
 from jaxmi.explanation.components import Component, variance_share
 from jaxmi.explanation.scrub import Claim, Outcome, Scrubbed, chance_level, scrub
@@ -55,7 +56,8 @@ def judge_explanation(
     Raises:
       InputError: if a claim cannot be tested on this network, in a line that names the claim.
     """
-    subject = Subject(explanation, challenge, params, site_axes(explanation.challenge), rows)
+    axes = site_axes(Origin(challenge.kind, challenge.model))
+    subject = Subject(explanation, challenge, params, axes, rows)
     claims = [bind_claim(subject, claim, i) for i, claim in enumerate(explanation.claims)]
     run = partial(run_claims, subject, seed=seed)
 

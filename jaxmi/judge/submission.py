@@ -13,7 +13,7 @@ from pathlib import Path
 
 import jax
 
-from jaxmi.challenges.registry import param_shapes, registered
+from jaxmi.challenges.registry import KINDS, Origin
 from jaxmi.judge.strict_json import Value, read_json, shown
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
@@ -100,33 +100,31 @@ Axes = Mapping[str, int]
 
 
 @cache
-def site_axes(challenge_name: str) -> Mapping[str, Axes]:
-    """Return the sites of a challenge's network, in the order in which they are computed.
-
-    Raises:
-      InputError: if there is no such challenge.
-    """
-    entry, params = registered(challenge_name), param_shapes(challenge_name)
+def site_axes(origin: Origin) -> Mapping[str, Axes]:
+    """Return the sites of a challenge's network, in the order in which they are computed."""
+    kind = KINDS[origin.kind]
     _, activations = jax.eval_shape(
-        lambda params: entry.model.apply({"params": params}, entry.example), params
+        lambda params: origin.model.apply({"params": params}, kind.example), origin.param_shapes
     )
     return {
         site: dict(zip(names, activations[site].shape, strict=True))
-        for site, names in entry.sites.items()
+        for site, names in kind.sites.items()
+        if site in activations
     }
 
 
-def read_explanation(source: str | Path, challenge_name: str) -> Explanation:
+def read_explanation(source: str | Path, challenge_name: str, origin: Origin) -> Explanation:
     """Read a submission and check it.
 
     Args:
       source: JSON text, or the file that holds it.
       challenge_name: The challenge that the explanation is judged on.
+      origin: The kind of that challenge, and its network.
 
     Raises:
       InputError: at the first fault, in one line that names its place in the file.
     """
-    axes, kind = site_axes(challenge_name), lang.KINDS[challenge_name]
+    axes, kind = site_axes(origin), origin.kind
     submission = read_json(source)
     parts = submission.members(("challenge", "claims"), ("title", "definitions", "readouts"))
     if parts["challenge"].text(100) != challenge_name:

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Integer, Num, UInt8
+from jaxtyping import Bool, Integer, Num
 
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
@@ -54,6 +54,8 @@ class Rule:
     low: int | float
     high: int | float
     metric: Callable[[Candidate], int | float]
+    needs_program: bool = False
+    """Whether the metric is of the program's text, not of its labels alone."""
 
     def violation(self, candidate: Candidate) -> str | None:
         """Return how a program breaks the rule; None if it does not, or the rule is not for it."""
@@ -106,7 +108,7 @@ def band_accuracy(score: Num[np.ndarray, "n"], labels: Bool[np.ndarray, "n"]) ->
 
 
 def tree_accuracy(
-    features: UInt8[np.ndarray, "n f"], labels: Bool[np.ndarray, "n"], depth: int
+    features: Integer[np.ndarray, "n f"], labels: Bool[np.ndarray, "n"], depth: int
 ) -> float:
     """Return the training accuracy of a decision tree of at most some depth.
 
@@ -170,7 +172,7 @@ def _tree(candidate: Candidate) -> float:
     if isinstance(domain, ImageDomain):
         features = domain.images.reshape(len(domain.images), -1) // 16  # 16 shades of grey
     else:
-        features = np.indices(domain.shape).reshape(2, -1).T.astype(np.uint8)
+        features = np.indices(domain.shape).reshape(2, -1).T
     return tree_accuracy(features, candidate.labels, DEPTH)
 
 
@@ -232,6 +234,7 @@ RULES = (
         0.02,
         1,
         _idle,
+        needs_program=True,
     ),
     Rule(
         "templates",
@@ -240,6 +243,7 @@ RULES = (
         0.05,
         1,
         _templates,
+        needs_program=True,
     ),
 )
 """All rules, in the order in which they are checked: the fast ones first."""

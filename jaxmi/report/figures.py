@@ -122,13 +122,13 @@ def distance_figure(
 
 
 def learning_curves(
-    curves: Mapping[int, Sequence[Point]], published_test: float, title: str
+    curves: Mapping[int, Sequence[Point]], published_test: float | None, title: str
 ) -> Figure:
     """Draw accuracy and loss over steps, a thin line per seed and the median over seeds.
 
     Args:
       curves: Seed -> points with "step", "loss" and "train_accuracy", "test_accuracy", ...
-      published_test: The published network's test accuracy, drawn as a line.
+      published_test: The published network's test accuracy, drawn as a line, if there is one.
       title: The figure's heading.
     """
     figure = Figure(figsize=(13.5, 4.6), layout="constrained")
@@ -148,15 +148,18 @@ def learning_curves(
             axes.plot(steps, np.median(values, axis=0), color=colour, linewidth=1.8, label=name)
         axes.set_xlabel("step")
     for axes in (whole, close):
-        axes.axhline(
-            100 * published_test,
-            color="#888888",
-            linestyle="--",
-            linewidth=1,
-            label=f"published, test: {published_test:.2%}",
-        )
+        if published_test is not None:
+            axes.axhline(
+                100 * published_test,
+                color="#888888",
+                linestyle="--",
+                linewidth=1,
+                label=f"published, test: {published_test:.2%}",
+            )
         axes.set_ylabel("accuracy, %")
-    close.set_ylim(100 * (published_test - 0.02), 100.1)
+    ends = [float(np.median([curve[-1][key] for curve in points])) for key in splits]
+    lowest = min(ends) if published_test is None else published_test
+    close.set_ylim(100 * (lowest - 0.02), 100.1)
     close.set_title("the same, close up")
     loss.set_yscale("log")
     loss.set_ylabel("training loss")

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import kind_of_challenge, load_challenge
+from jaxmi.challenges.registry import KINDS
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.models.trees import leaves_by_path
@@ -105,7 +105,7 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
     for name in listed(bundle.path):
         if name not in (*_OWN_FILES, *_foreign_files(bundle.kind)):
             raise InputError(f"{bundle.path}: {name} is no part of a sealed challenge")
-    challenge = load_challenge(bundle.challenge_name, data_dir)
+    challenge = bundle.checkpoint.load_challenge(data_dir)
     agree = {
         STATEMENT: _counts_agree(bundle, challenge),
         f"{NETWORK}/metrics.json": bundle.checkpoint.metrics == _metrics(bundle),
@@ -154,7 +154,7 @@ def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened
         )
     if content.get("fingerprint") != bundle.fingerprint:
         raise InputError(f"{bundle.path} was replaced: the key states another fingerprint")
-    challenge = posed(load_challenge(bundle.challenge_name, data_dir), key.program)
+    challenge = posed(bundle.checkpoint.load_challenge(data_dir), key.program)
     counts = challenge.correct_counts(challenge.predict(bundle.checkpoint.params))
     if counts != bundle.counts:
         raise InputError(
@@ -192,7 +192,7 @@ def _importable_files(kind: Kind) -> Mapping[str, str]:
 
 def _foreign_files(kind: Kind) -> Mapping[str, str]:
     """Return the files that hold the network in other tools' formats: name -> format."""
-    return kind_of_challenge(kind).sealing.foreign_files
+    return KINDS[kind].challenge.sealing.foreign_files
 
 
 def _network_agrees(bundle: Bundle, name: str) -> bool:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,12 +22,17 @@ from flax.traverse_util import unflatten_dict
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from jaxmi.challenges.registry import model_config, param_shapes
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.definition import Definition
+from jaxmi.challenges.registry import Origin, build_challenge, load_challenge, origin
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
 from jaxmi.models.trees import check_tensors, leaves_by_path
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.types import Params
+
+DEFINITION = "definition"
+"""The key of config.json under which a challenge that a user made is kept."""
 
 FORMAT = 1
 """Version of a checkpoint's layout; raised whenever an older reader would misread it."""
@@ -43,9 +48,9 @@ class Checkpoint:
     params: Params
     """The parameters, NumPy float32."""
     config: dict[str, Any]
-    """The keys "format", "challenge", "model"; of a network trained here also "recipe", "seed",
-    "step", "jaxmi_version" and times; of an imported one "imported"; of a sealed challenge's
-    "sealed"; of a study's "variant"."""
+    """The keys "format", "challenge", "model"; of a challenge that a user made also "definition";
+    of a network trained here "recipe", "seed", "step", "jaxmi_version" and times; of an imported
+    one "imported"; of a sealed challenge's "sealed"; of a study's "variant"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
 
@@ -53,6 +58,40 @@ class Checkpoint:
     def challenge(self) -> str:
         """The name of the challenge that the network was trained on."""
         return self.config["challenge"]
+
+    @property
+    def definition(self) -> Definition | None:
+        """What the challenge was made of; None if it is a published one.
+
+        Raises:
+          InputError: if the configuration holds something else.
+        """
+        value = self.config.get(DEFINITION)
+        return None if value is None else Definition.from_json(value)
+
+    @property
+    def origin(self) -> Origin:
+        """The kind of the challenge, and the network, known without the challenge's data.
+
+        Raises:
+          InputError: if the configuration names no challenge.
+        """
+        return origin(self.challenge, self.definition)
+
+    def load_challenge(self, data_dir: Path | None = None) -> Challenge:
+        """Build the challenge that the network was trained on; a sealed one without its labels.
+
+        Args:
+          data_dir: A folder with the images, for images; None looks in the cache, then downloads.
+
+        Raises:
+          InputError: if the configuration names no challenge.
+          UnavailableError: if MNIST is needed and cannot be had.
+        """
+        definition = self.definition
+        if definition is None:
+            return load_challenge(self.challenge, data_dir)
+        return build_challenge(definition, data_dir)
 
     @property
     def sealed(self) -> str | None:
@@ -65,7 +104,13 @@ class Checkpoint:
     @property
     def variant(self) -> str | None:
         """How labels or split differ from the challenge's, if a study trained the network."""
-        return self.config.get("variant")
+        return None if self.config.get(DEFINITION) else self.config.get("variant")
+
+
+def definition_of(challenge: Challenge) -> dict[str, Any]:
+    """Return the key by which config.json and run.json record a challenge that a user made."""
+    definition = challenge.definition
+    return {} if definition is None else {DEFINITION: definition.to_json()}
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -91,14 +136,16 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if not isinstance(challenge, str):
         raise InputError(f"{path}/config.json names no challenge")
     tensors = read_safetensors(path / "params.safetensors").tensors
+    checkpoint = Checkpoint({}, config, metrics)
     try:
-        if config.get("model") != model_config(challenge):
-            raise InputError(f"config.json's model is not {challenge}'s: {model_config(challenge)}")
-        check_tensors(leaves_by_path(param_shapes(challenge)), tensors)
+        expected = checkpoint.origin
+        if config.get("model") != expected.model_config:
+            raise InputError(f"config.json's model is not {challenge}'s: {expected.model_config}")
+        check_tensors(leaves_by_path(expected.param_shapes), tensors)
         check_finite(tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return Checkpoint(unflatten_dict(tensors, sep="."), config, metrics)
+    return replace(checkpoint, params=unflatten_dict(tensors, sep="."))
 
 
 def save_checkpoint(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxmi.challenges.registry import model_config
+from jaxmi.challenges.registry import origin
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
 from jaxmi.storage.checkpoints import (
@@ -164,7 +164,7 @@ def _recorded(
     network = {
         "format": FORMAT,
         "challenge": layout.challenge,
-        "model": model_config(layout.challenge),
+        "model": origin(layout.challenge).model_config,
     }
     if about is None:
         return network, {}

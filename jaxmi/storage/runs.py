@@ -18,7 +18,12 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
 from jaxmi.storage.atomic import atomic_folder
-from jaxmi.storage.checkpoints import read_json, write_checkpoint, write_json
+from jaxmi.storage.checkpoints import (
+    definition_of,
+    read_json,
+    write_checkpoint,
+    write_json,
+)
 from jaxmi.training.recipe import Recipe
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Curves, Point, SeedResult
@@ -215,7 +220,7 @@ class RunFolder:
         self._metrics_file.flush()
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
-        return {**self._challenge.metrics(self._challenge.logits(params).argmax(axis=-1))}
+        return {**self._challenge.metrics(self._challenge.predict(params))}
 
     def _read_runs(self) -> list[dict[str, Any]]:
         """Read an entry per finished seed, in order, from the seeds' folders."""
@@ -286,6 +291,7 @@ def run_facts(
         "recipe": {"name": recipe_name, **asdict(recipe)},
         "jaxmi_version": jaxmi.__version__,
         "variant": variant,
+        **definition_of(challenge),
     }
 
 

@@ -1,14 +1,21 @@
 """Recipes: every hyperparameter of a training run, by challenge and name."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
 
 from jaxmi.errors import InputError
+from jaxmi.programs.language import PUBLISHED
+
+if TYPE_CHECKING:
+    from jaxmi.challenges.challenge import Challenge
 
 Schedule = Literal["constant", "cosine"]
 Form = Literal["fast", "readable"]
 MatmulPrecision = Literal["float32", "tensorfloat32", "bfloat16"]
+
+PUBLISHED_PAIRS, PUBLISHED_WIDTH = 6384, 128
+"""Training pairs of the published challenge, and its network's width."""
 
 MAX_STEPS = 10_000_000
 """Most steps of a recipe, 640 times the longest published one; guards against typos."""
@@ -123,4 +130,40 @@ RECIPES: dict[str, dict[str, Recipe]] = {
         ),
     },
 }
-"""Challenge name -> recipe name -> recipe."""
+"""Published challenge -> recipe name -> recipe; `recipes_for` has those of other challenges."""
+
+MIN_STEPS, MAX_FAST_STEPS = 500, 20_000
+"""Bounds on the steps of a recipe that is derived from a challenge's sizes."""
+
+
+def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
+    """Return a challenge's recipes by name.
+
+    Those of a published challenge are in `RECIPES`. Another's follow from the published ones of its
+    kind: no more examples a step than there are; of the fast recipe for pairs also steps in
+    proportion to the square root of the number of training pairs, and a learning rate in inverse
+    proportion to the square root of the width. docs/challenges.md shows what they reach.
+    """
+    if challenge.definition is None and challenge.name in RECIPES:
+        return RECIPES[challenge.name]
+    recipes = RECIPES[PUBLISHED[challenge.kind]]
+    return {name: _derived(recipe, challenge) for name, recipe in recipes.items()}
+
+
+def _derived(recipe: Recipe, challenge: "Challenge") -> Recipe:
+    n_train = len(challenge.splits["train"])
+    if recipe.batch_size is not None and recipe.batch_size >= n_train:
+        recipe = replace(recipe, batch_size=None)
+    if recipe.schedule == "constant" or challenge.kind != "pairs":
+        return recipe
+    points = recipe.steps // recipe.eval_every
+    steps = recipe.steps * math.sqrt(n_train / PUBLISHED_PAIRS)
+    steps = min(max(steps, MIN_STEPS), MAX_FAST_STEPS)
+    every = round(steps / points)
+    width = challenge.model_config["d_model"] / PUBLISHED_WIDTH
+    return replace(
+        recipe,
+        steps=points * every,
+        eval_every=every,
+        learning_rate=float(f"{recipe.learning_rate / math.sqrt(width):.2g}"),
+    )

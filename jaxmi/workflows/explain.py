@@ -16,7 +16,6 @@ import jax
 
 from jaxmi import __version__
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge, registered
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics
 from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn
@@ -76,16 +75,9 @@ EXPLAINERS: Mapping[Kind, Explainer] = {
 """Kind of challenge -> its explainer."""
 
 
-def explainer_of(name: str) -> Explainer:
-    """Return the explainer of a challenge.
-
-    Args:
-      name: The challenge's name.
-
-    Raises:
-      InputError: if there is no such challenge.
-    """
-    return EXPLAINERS[registered(name).kind.kind]
+def explainer_of_metrics(figures: Mapping[str, Any]) -> Explainer:
+    """Return the explainer that measured some metrics, given them by key."""
+    return next(one for one in EXPLAINERS.values() if all(m.key in figures for m in one.main))
 
 
 @dataclass(frozen=True)
@@ -160,8 +152,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     files = [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)]
     # A resumed run's table of seeds is replaced; any other report must not be.
     check_files(out, files if done else [REPORT, *files], force)
-    challenge_name = next(iter(networks.values())).challenge
-    challenge = load_challenge(challenge_name, data_dir)
+    challenge = next(iter(networks.values())).load_challenge(data_dir)
     refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
         command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
 from jaxmi.storage.archive import check_archive, write_archive
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import load_any
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
       UnavailableError: if the challenge needs MNIST and it cannot be had.
     """
     checkpoint = load_checkpoint(path)
-    return load_challenge(checkpoint.challenge, data_dir), checkpoint.params
+    return checkpoint.load_challenge(data_dir), checkpoint.params
 
 
 def load_labelled(path: Path) -> Checkpoint:
@@ -78,7 +78,7 @@ def write_labels(name: str, out: Path, force: bool, data_dir: Path | None) -> di
     """Write a challenge's true labels over the whole domain.
 
     Args:
-      name: The challenge.
+      name: A challenge's name, or its folder.
       out: The .npz file; `Challenge.label_tables` says what it holds.
       force: Replace a file that exists.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
@@ -91,10 +91,10 @@ def write_labels(name: str, out: Path, force: bool, data_dir: Path | None) -> di
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_archive(out, force)
-    challenge = load_challenge(name, data_dir)
+    challenge = load_any(name, data_dir)
     write_archive(out, challenge.label_tables())
     return {
-        "challenge": name,
+        "challenge": challenge.name,
         "label1_share": float(challenge.labels.mean()),
         "out": str(out),
     }
@@ -142,6 +142,6 @@ def evaluate(path: Path, data_dir: Path | None) -> dict[str, Any]:
       UnavailableError: if MNIST is needed and cannot be had.
     """
     checkpoint = load_labelled(path)
-    challenge = load_challenge(checkpoint.challenge, data_dir)
+    challenge = checkpoint.load_challenge(data_dir)
     metrics = challenge.metrics(challenge.predict(checkpoint.params))
     return {"challenge": challenge.name, "checkpoint": str(path), **metrics}

@@ -80,7 +80,7 @@ def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Prediction
     Raises:
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    challenge = load_challenge(checkpoint.challenge, data_dir)
+    challenge = checkpoint.load_challenge(data_dir)
     return from_network(challenge, checkpoint.params, checkpoint.sealed is None)
 
 

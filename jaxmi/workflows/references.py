@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.challenges.definition import is_challenge_folder, read_definition
+from jaxmi.challenges.registry import NAMES, Origin, origin
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
 from jaxmi.sealed.read import Bundle, open_bundle, read_bundle
 from jaxmi.storage.checkpoints import Checkpoint
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import load_any
 from jaxmi.workflows.networks import load_labelled
 from jaxmi.workflows.submissions import Against
 
@@ -46,22 +48,44 @@ def load_judged_network(against: Against) -> tuple[Challenge, Params]:
 
 
 def _load(against: Against) -> tuple[Challenge, Checkpoint | None, Bundle | None]:
-    bundle = None
-    if against.challenge in NAMES:
+    bundle, folder = None, Path(against.challenge)
+    if against.challenge in NAMES or is_challenge_folder(folder):
         if against.answer is not None:
             raise InputError(f"--answer {against.answer}: {against.challenge} is not sealed")
         path = against.checkpoint
         network = load_labelled(path) if path is not None else None
-        if network is not None and network.challenge != against.challenge:
+        definition = None if against.challenge in NAMES else read_definition(folder)
+        name = against.challenge if definition is None else definition.name
+        if network is not None and (network.challenge, network.definition) != (name, definition):
             raise InputError(
                 f"{path} is a network of {network.challenge}, not of {against.challenge}"
             )
-        name = against.challenge
+        challenge = load_any(against.challenge, against.data_dir)
     else:
         if against.checkpoint is not None:
             raise InputError(
                 f"--checkpoint {against.checkpoint}: a sealed challenge has a network of its own"
             )
-        bundle = read_bundle(Path(against.challenge))
-        network, name = bundle.checkpoint, bundle.challenge_name
-    return load_challenge(name, against.data_dir), network, bundle
+        bundle = read_bundle(folder)
+        network = bundle.checkpoint
+        challenge = network.load_challenge(against.data_dir)
+    return challenge, network, bundle
+
+
+def find_origin(challenge: str) -> tuple[str, Origin]:
+    """Return a challenge's name, its kind and its network, without its data.
+
+    Args:
+      challenge: A name, or a folder; also a sealed challenge's.
+
+    Raises:
+      InputError: if there is no such challenge.
+    """
+    folder = Path(challenge)
+    if challenge in NAMES:
+        return challenge, origin(challenge)
+    if is_challenge_folder(folder):
+        definition = read_definition(folder)
+        return definition.name, origin(definition.name, definition)
+    checkpoint = read_bundle(folder).checkpoint
+    return checkpoint.challenge, checkpoint.origin

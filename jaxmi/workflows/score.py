@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.domain import Domain, ImageDomain, P, PairDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import PUBLISHED, KINDS, Kind
-from jaxmi.programs.parse import TRAINING_IMAGES, parse
+from jaxmi.programs.language import KINDS
+from jaxmi.programs.parse import parse
 from jaxmi.sealed import NETWORK
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.workflows.submissions import (
     Against,
     Submission,
+    find_domain,
     find_submissions,
     printable,
     read_kind,
@@ -64,7 +64,8 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
     if out is not None:
         check_files(out, (SCORE, MAP), force)
     kind = read_kind(against.challenge)
-    submission = read_submission(path, kind, partial(load_domain, kind, against.data_dir))
+    load = partial(load_domain, against.challenge, against.data_dir)
+    submission = read_submission(path, kind, load)
 
     from jaxmi.workflows.references import load_reference
 
@@ -101,7 +102,7 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
     if out is not None:
         check_files(out, (RANKING, RANKING_TABLE), force)
     kind = read_kind(against.challenge)
-    load = cache(partial(load_domain, kind, against.data_dir))
+    load = cache(partial(load_domain, against.challenge, against.data_dir))
     read: list[Submission] = []
     refused: dict[str, str] = {}
     for file in find_submissions(path):
@@ -150,13 +151,13 @@ def score_explanation(
     from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.submission import read_explanation
     from jaxmi.storage.checkpoints import write_json
-    from jaxmi.workflows.references import load_judged_network
+    from jaxmi.workflows.references import find_origin, load_judged_network
 
     if out is not None:
         check_files(out, (SCORE,), force)
-    name = PUBLISHED[read_kind(against.challenge)]
+    name, known = find_origin(against.challenge)
     try:
-        explanation = read_explanation(path, name)
+        explanation = read_explanation(path, name, known)
     except InputError as error:
         named = str(error).startswith(str(path))
         raise error if named else InputError(f"{path}: {error}") from error
@@ -191,6 +192,7 @@ def judge_submission(
     Raises:
       InputError: if the submission cannot be used; for a program with line and column.
     """
+    from jaxmi.challenges.registry import Origin
     from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.score import Reference
     from jaxmi.judge.submission import read_explanation
@@ -198,7 +200,9 @@ def judge_submission(
     if isinstance(submission, Path) and submission.suffix == ".json":
         if params is None:
             raise InputError(f"{submission} explains a network: give the network, too")
-        return judge_explanation(read_explanation(submission, challenge.name), challenge, params)
+        known = Origin(challenge.kind, challenge.model)
+        explanation = read_explanation(submission, challenge.name, known)
+        return judge_explanation(explanation, challenge, params)
     domain, rows = challenge.program_domain, slice(None)
     if isinstance(submission, Path):
         file = read_submission(submission, challenge.kind, lambda: domain)
@@ -217,12 +221,24 @@ def judge_submission(
     return reference.score(labels, rows)
 
 
-def load_domain(kind: Kind, data_dir: Path | None) -> Domain:
-    """Return the inputs that programs of a kind label."""
+def load_domain(challenge: str, data_dir: Path | None) -> Domain:
+    """Return the inputs that a challenge's programs label.
+
+    Args:
+      challenge: A challenge's name or its folder.
+      data_dir: A folder with the images, for images; None looks in the cache, then downloads.
+
+    Raises:
+      InputError: if there is no such challenge.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    from jaxmi.challenges.images import load_images
+
+    kind, domain = find_domain(challenge)
     if kind == "pairs":
-        return PairDomain()
-    images = load_mnist(data_dir).images
-    return ImageDomain(images, images[:TRAINING_IMAGES])
+        return PairDomain(domain.get("p", P))
+    mnist = load_images(domain, data_dir)
+    return ImageDomain(mnist.images, mnist.images[: mnist.n_train])
 
 
 def _score(

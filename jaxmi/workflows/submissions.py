@@ -4,13 +4,15 @@ Nothing here imports JAX: a text that is no program is refused at once.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from jaxmi.challenges.definition import is_challenge_folder, read_definition
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
 from jaxmi.programs import language as lang
@@ -29,7 +31,7 @@ class Against:
     """The reference that a submission is judged by, as the user names it."""
 
     challenge: str
-    """A challenge's name, or a sealed challenge's folder."""
+    """A challenge's name, or its folder; also a sealed challenge's."""
     checkpoint: Path | None = None
     """A network to compare with; none with a sealed challenge, which has its own."""
     answer: Path | None = None
@@ -125,13 +127,25 @@ def read_kind(challenge: str) -> lang.Kind:
     Raises:
       InputError: if there is no such challenge.
     """
+    return find_domain(challenge)[0]
+
+
+def find_domain(challenge: str) -> tuple[lang.Kind, Mapping[str, Any]]:
+    """Return what a challenge's programs label: the kind, and the domain as in `Definition`.
+
+    Raises:
+      InputError: if there is no such challenge.
+    """
     if challenge in lang.KINDS:
-        return lang.KINDS[challenge]
+        return lang.KINDS[challenge], {}
+    if is_challenge_folder(Path(challenge)):
+        definition = read_definition(Path(challenge))
+        return definition.kind, definition.domain
     statement = Path(challenge) / STATEMENT
     try:
         kind = json.loads(statement.read_text())["kind"] if statement.is_file() else None
-        return next(one for one in lang.KINDS.values() if one == kind)
+        return next(one for one in lang.KINDS.values() if one == kind), {}
     except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):
         raise InputError(
-            f"--challenge {challenge}: not transformer, cnn, or a sealed challenge's folder"
+            f"--challenge {challenge}: not transformer, cnn, or the folder of a challenge"
         ) from None

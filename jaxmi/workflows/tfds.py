@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
 from jaxmi.storage.atomic import atomic_folder, check_writable
+from jaxmi.workflows.challenges import load_any
 
 _INFO = "dataset_info.json"
 """The file by which a TensorFlow Dataset is known."""
@@ -19,7 +19,7 @@ _INFO = "dataset_info.json"
 def write_challenge_as_tfds(
     name: str, out: Path, force: bool, data_dir: Path | None
 ) -> dict[str, Any]:
-    """Write a published challenge as a TensorFlow Dataset.
+    """Write a challenge as a TensorFlow Dataset.
 
     Args:
       name: The challenge.
@@ -35,7 +35,7 @@ def write_challenge_as_tfds(
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_replaceable(out, force)
-    return write_tfds(load_challenge(name, data_dir), out, force)
+    return write_tfds(load_any(name, data_dir), out, force)
 
 
 def write_tfds(challenge: Challenge, out: Path, force: bool = False) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def draw_run(
       curves: Seed -> its learning curve.
     """
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
-    drawn = {"curves": figures.learning_curves(curves, challenge.published.test_accuracy, title)}
+    goal = None if challenge.published is None else challenge.published.test_accuracy
+    drawn = {"curves": figures.learning_curves(curves, goal, title)}
     if isinstance(challenge, PairChallenge):
         drawn["labels"] = figures.label_maps(
             truth=challenge.as_table(challenge.labels),
@@ -115,9 +116,9 @@ def find_challenges(names: Sequence[str]) -> list[str | Definition]:
     """Return the challenges that a user names, without their data.
 
     Args:
-      names: Each a published challenge's name, "all" for all of these, the folder of a challenge, or
-        a folder of programs (.txt, .py), each of which becomes a challenge of the published sizes,
-        named like its file.
+      names: Each a published challenge's name, "all" for all of these, the folder of a challenge,
+        or a folder of programs (.txt, .py), each of which becomes a challenge of the published
+        sizes, named like its file.
 
     Returns:
       A published challenge's name, or what another is made of.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.registry import origin
 from jaxmi.explanation.cnn_detectors import observe, scrub_near, similarity
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import Outcome
@@ -34,8 +35,8 @@ def evidence(transformer: Challenge, checkpoints):
     params = load_checkpoint(checkpoints / "transformer").params
     stream, _, read_out, _ = run_both_ways(Network(transformer.model, params), transformer.inputs)
     filters = find_filters(stream)
-    explanation = read_explanation(example("transformer"), "transformer")
-    subject = Subject(explanation, transformer, params, site_axes("transformer"), None)
+    explanation = read_explanation(example("transformer"), "transformer", origin("transformer"))
+    subject = Subject(explanation, transformer, params, site_axes(origin("transformer")), None)
     return stream, filters, read_out, subject, explanation
 
 
@@ -59,7 +60,7 @@ def test_the_transformer_s_claims_are_the_rows_of_the_published_table(
 @pytest.mark.slow
 def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, checkpoints) -> None:
     params = load_checkpoint(checkpoints / "transformer").params
-    explanation = read_explanation(example("transformer"), "transformer")
+    explanation = read_explanation(example("transformer"), "transformer", origin("transformer"))
     score = judge_explanation(explanation, transformer, params)
     assert score.verdict.startswith("in part given readouts: 83.")
     assert score.readouts == ("alpha", "beta")
@@ -76,7 +77,7 @@ def cnn_parts(cnn: Challenge, checkpoints):
 
 
 def scrubbed(explanation: Explanation, cnn: Challenge, params) -> Outcome:
-    subject = Subject(explanation, cnn, params, site_axes("cnn"), IMAGES)
+    subject = Subject(explanation, cnn, params, site_axes(origin("cnn")), IMAGES)
     claims = [bind_claim(subject, c, i) for i, c in enumerate(explanation.claims)]
     return run_claims(subject, claims, draws=3)
 
@@ -91,7 +92,7 @@ def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
     both = [n for claim in submission["claims"][:2] for n in claim["components"]["neuron"]]
     claim = {"site": "fc1.post", "feature": "similarity", "match": {"near": noise}}
     submission["claims"] = [{**claim, "components": {"neuron": both}}]
-    outcome = scrubbed(read_explanation(json.dumps(submission), "cnn"), cnn, params)
+    outcome = scrubbed(read_explanation(json.dumps(submission), "cnn", origin("cnn")), cnn, params)
     scores = similarity(cnn.inputs[IMAGES], cnn.inputs[6])
     published = scrub_near(neurons, np.isin(np.arange(200), both), scores, noise, 3)
     assert outcome.kept == pytest.approx(published.kept, abs=0.002)
@@ -100,7 +101,7 @@ def test_the_cnn_s_detectors_carry_the_similarity_as_in_the_published_scrub(
 
 def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts) -> None:
     params, neurons = cnn_parts
-    explanation = read_explanation(example("cnn"), "cnn")
+    explanation = read_explanation(example("cnn"), "cnn", origin("cnn"))
     groups = [claim.component.index[0] for claim in explanation.claims]
     assert sorted(groups[0] + groups[1] + groups[4]) == list(range(200))
     assert neurons.dead[list(groups[4])].all()
@@ -120,4 +121,4 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
 def test_the_page_s_example_can_be_read() -> None:
     page = Path(__file__).parents[2] / "docs" / "explanations.md"
     (text,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)
-    assert len(read_explanation(text, "transformer").claims) == 2
+    assert len(read_explanation(text, "transformer", origin("transformer")).claims) == 2

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import param_shapes
+from jaxmi.challenges.registry import origin
 from jaxmi.errors import InputError
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.judge_explanation import judge_explanation
@@ -25,7 +25,7 @@ def planted() -> dict:
     MLP compares the first sum with 1.5 and writes what exceeds it into dimension 7, which logit 1
     reads. The other two sums are read by nothing.
     """
-    params = _zeros(param_shapes("transformer"))
+    params = _zeros(origin("transformer").param_shapes)
     n = np.arange(113)
     for place, feature in enumerate((n % 10 < 7, n >= 56, np.random.default_rng(1).random(113))):
         params["W_E"][:113, place] = feature
@@ -56,7 +56,7 @@ def judge(transformer: Challenge):
 
     def judge(*claims: dict, **parts) -> ExplanationScore:
         text = json.dumps({"challenge": "transformer", "claims": claims, **parts})
-        explanation = read_explanation(text, "transformer")
+        explanation = read_explanation(text, "transformer", origin("transformer"))
         return judge_explanation(explanation, transformer, params, ROWS)
 
     return judge
@@ -160,7 +160,9 @@ def test_a_partition_into_similar_inputs_of_equal_granularity_is_a_control(
         {"challenge": "transformer", "claims": [sums("0:128", "x // 12 * p + y // 12")]}
     )
     params = load_checkpoint(checkpoints / "transformer").params
-    score = judge_explanation(read_explanation(text, "transformer"), transformer, params)
+    score = judge_explanation(
+        read_explanation(text, "transformer", origin("transformer")), transformer, params
+    )
     kept = score.together.as_is.kept
     assert kept > score.constant.as_is.kept + 0.05
     assert kept < score.similar.as_is.kept + 0.05

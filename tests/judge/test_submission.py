@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from jaxmi.challenges.registry import origin
 from jaxmi.errors import InputError
 from jaxmi.judge.submission import (
     MAX_CLAIMS,
@@ -28,7 +29,7 @@ def submission(claim=None, /, **parts) -> str:
 
 
 def read(text: str | Path, challenge: str = "transformer"):
-    return read_explanation(text, challenge)
+    return read_explanation(text, challenge, origin(challenge))
 
 
 def test_what_is_read_is_what_was_written() -> None:
@@ -79,7 +80,7 @@ def test_components_are_positions_on_axes_or_directions(components, expected) ->
 
 def test_every_site_of_both_networks_can_be_named() -> None:
     for challenge, sites in (("transformer", 15), ("cnn", 8)):
-        axes = site_axes(challenge)
+        axes = site_axes(origin(challenge))
         assert len(axes) == sites
         for site in axes:
             claim = {"site": site, "components": "all", "feature": "0"}

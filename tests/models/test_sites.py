@@ -11,7 +11,7 @@ from jaxmi.models import cnn as cnn_module
 from jaxmi.models import transformer as transformer_module
 
 NETWORKS = ("transformer", "cnn")
-AXES = {"transformer": transformer_module.SITES, "cnn": cnn_module.SITES}
+AXES = {"transformer": transformer_module.sites(), "cnn": cnn_module.SITES}
 SITES = {name: list(axes) for name, axes in AXES.items()}
 
 

@@ -8,7 +8,7 @@ import torch
 from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.models.transformer import SITES
+from jaxmi.models.transformer import sites as transformer_sites
 
 SHAPES = {
     ("W_E",): (114, 128),
@@ -101,7 +101,7 @@ def test_logits_and_activations_match_pytorch(transformer: Challenge, params) ->
         logits, sites = reference(torch.tensor(transformer.inputs, dtype=torch.long))
     run = jax.jit(jax.vmap(lambda tokens: transformer.model.apply({"params": params}, tokens)))
     ours, activations = run(transformer.inputs)
-    assert set(sites) == set(SITES) - {"blocks.0.attn.hook_attn_scores"}
+    assert set(sites) == set(transformer_sites()) - {"blocks.0.attn.hook_attn_scores"}
     for name, theirs in {**sites, "logits": logits}.items():
         mine = np.asarray(ours if name == "logits" else activations[name])
         theirs = theirs.detach().numpy()

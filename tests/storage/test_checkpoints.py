@@ -9,13 +9,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import model_config
+from jaxmi.challenges.registry import origin
 from jaxmi.errors import InputError
 from jaxmi.storage import checkpoints, foreign
 from jaxmi.storage.checkpoints import Checkpoint, write_safetensors
 from jaxmi.storage.layouts import CASPER_CNN
 
-CONFIG = {"challenge": "cnn", "model": model_config("cnn"), "seed": 0, "step": 1}
+CONFIG = {"challenge": "cnn", "model": origin("cnn").model_config, "seed": 0, "step": 1}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from reference.torch_transformer import PairTransformer
 from safetensors.numpy import load_file, save_file
 from storage.test_layouts import random_params, same_bits
 
-from jaxmi.challenges.registry import NAMES, model_config
+from jaxmi.challenges.registry import NAMES, origin
 from jaxmi.errors import InputError
 from jaxmi.storage import foreign
 from jaxmi.storage.checkpoints import Checkpoint
@@ -61,7 +61,7 @@ def test_any_tree_survives_the_file(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / file
     params = random_params(challenge, seed)
-    config = {"challenge": challenge, "model": model_config(challenge), "seed": seed}
+    config = {"challenge": challenge, "model": origin(challenge).model_config, "seed": seed}
     foreign.export_network(Checkpoint(params, config, {}), format_name, path)
     assert same_bits(foreign.import_network(path).params, params)
 

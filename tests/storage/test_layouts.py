@@ -13,7 +13,7 @@ from reference.torch_cnn import MnistNet
 from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES, param_shapes
+from jaxmi.challenges.registry import NAMES, origin
 from jaxmi.models.trees import leaves_by_path
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.foreign import export_network
@@ -60,7 +60,7 @@ def random_params(name: str, seed: int):
         values = bits.view(np.float32)
         return np.where(np.isfinite(values), values, np.float32(-0.0))
 
-    return jax.tree.map(draw, param_shapes(name))
+    return jax.tree.map(draw, origin(name).param_shapes)
 
 
 def same_bits(a, b) -> bool:
@@ -85,7 +85,8 @@ def test_the_casper_layout_has_the_published_names_and_shapes(name: str) -> None
 def test_the_tables_are_of_the_networks_parameters(layout: Layout) -> None:
     """Every parameter once, and axes that multiply to its size."""
     shapes = {
-        name: leaf.shape for name, leaf in leaves_by_path(param_shapes(layout.challenge)).items()
+        name: leaf.shape
+        for name, leaf in leaves_by_path(origin(layout.challenge).param_shapes).items()
     }
     assert sorted(row.ours for row in layout.rows) == sorted(shapes)
     for row in layout.rows:
@@ -171,7 +172,7 @@ def test_the_documentation_has_the_tables() -> None:
     ours = {
         name: leaf.shape
         for challenge in NAMES
-        for name, leaf in leaves_by_path(param_shapes(challenge)).items()
+        for name, leaf in leaves_by_path(origin(challenge).param_shapes).items()
     }
 
     def cell(shape: tuple[int, ...]) -> str:

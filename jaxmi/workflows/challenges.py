@@ -1,0 +1,332 @@
+"""Challenges by name or folder: loaded, made from a program or labels, and described."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool
+
+from jaxmi.challenges.definition import (
+    DEFAULT_TITLE,
+    FILE,
+    Definition,
+    is_challenge_folder,
+    pack,
+    read_definition,
+)
+from jaxmi.data.mnist import load_idx_folder
+from jaxmi.errors import InputError
+from jaxmi.files import check_regular_file
+from jaxmi.programs.domain import ImageDomain, P, PairDomain
+from jaxmi.programs.fairness import RULES, Candidate
+from jaxmi.programs.language import KINDS, Kind, Program
+from jaxmi.programs.parse import parse
+from jaxmi.programs.show import show
+from jaxmi.storage.archive import read_archive
+from jaxmi.storage.atomic import atomic_folder, check_writable
+from jaxmi.workflows.label_tables import read_label_table
+from jaxmi.workflows.submissions import read_program
+
+if TYPE_CHECKING:
+    from jaxmi.challenges.challenge import Challenge
+
+IS_TRAIN, TRAIN = "is_train", "train"
+"""Arrays by which an .npz file gives a split: truth values of every input, or training rows."""
+
+FAIR_ON = 10_000
+"""Images on which the rules of fairness are measured; all pairs are."""
+
+
+def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
+    """Build a published challenge by name, or one that a user made from its folder.
+
+    Args:
+      name: "transformer", "cnn", or a folder that `make` wrote.
+      data_dir: A folder with the images, for images; None looks in the cache, then downloads.
+
+    Raises:
+      InputError: if there is no such challenge, or it is sealed, or was altered.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    from jaxmi.challenges.registry import build_challenge, load_challenge
+
+    if str(name) in KINDS:
+        return load_challenge(str(name), data_dir)
+    return build_challenge(find_definition(name), data_dir)
+
+
+def find_definition(name: str | Path) -> Definition:
+    """Return what a challenge folder holds.
+
+    Raises:
+      InputError: if it is no challenge folder; says so of sealed challenges.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        raise InputError(
+            f"no challenge {str(name)!r}: expected {', '.join(KINDS)}, or a folder that `jaxmi "
+            "challenge make` made"
+        )
+    if (folder / FILE).is_file() and not is_challenge_folder(folder):
+        statement = _json(folder / FILE)
+        if isinstance(statement, dict) and "commitment" in statement:
+            raise InputError(f"{folder} is a sealed challenge, whose labels are not known")
+    return read_definition(folder)
+
+
+def define(
+    source: str | Program | Path | np.ndarray,
+    *,
+    kind: Kind = "pairs",
+    name: str = "own",
+    title: str | None = None,
+    p: int = P,
+    train_share: float | None = None,
+    split_seed: int | None = None,
+    split: Path | Bool[np.ndarray, "..."] | None = None,
+    network: Mapping[str, Any] | None = None,
+    data: Path | None = None,
+) -> Definition:
+    """Define a challenge; nothing is trained.
+
+    Args:
+      source: A program or its text; labels of the whole domain, 0 or 1; or a file with either: a
+        program (.txt, .py) or a table of labels (.npz).
+      kind: What is labelled, "pairs" or "image".
+      name: The name in files and messages.
+      title: The name in figures and reports; None takes the name.
+      p: How many values x and y take.
+      train_share: Share of the pairs, or of the published training images, to train on; None: as
+        published.
+      split_seed: Seed that chooses them; None: 0.
+      split: The inputs to train on, as truth values, or an .npz file with `is_train` (truth values)
+        or `train` (row numbers).
+      network: The network's sizes where they differ from the published network's.
+      data: A folder with images in MNIST's four IDX files; None: MNIST itself.
+
+    Raises:
+      InputError: if something cannot be used; of a program, with line and column.
+    """
+    domain = _domain(kind, p, data)
+    shapes = _shapes(kind, domain)
+    definition = Definition(
+        kind=kind,
+        **_labels(source, kind, shapes),
+        domain=domain,
+        split=_split(split, train_share, split_seed, shapes),
+        network=dict(network or {}),
+        name=name,
+        title=title or (DEFAULT_TITLE if name == "own" else name),
+    )
+    from jaxmi.challenges.registry import origin
+
+    origin(definition.name, definition)  # checks p and the network's sizes
+    return definition
+
+
+def write_challenge(definition: Definition, out: Path, force: bool = False) -> None:
+    """Write a challenge folder.
+
+    Args:
+      definition: What the challenge is made of.
+      out: The folder to make.
+      force: Replace a challenge folder that exists.
+
+    Raises:
+      InputError: as `check_vacant`.
+    """
+    check_vacant(out, force)
+    with atomic_folder(out, replace=force) as folder:
+        text = json.dumps(definition.to_json(), indent=2, ensure_ascii=True)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def check_vacant(out: Path, force: bool) -> None:
+    """Check that a challenge folder can be written, and that nothing else is lost by it.
+
+    Raises:
+      InputError: if something exists there (with `force`: anything but a challenge alone), or the
+        path cannot be written.
+    """
+    check_writable(out.absolute().parent)
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not force:
+        raise InputError(f"{out} exists already; --force replaces it")
+    if not is_challenge_folder(out) or [entry.name for entry in out.iterdir()] != [FILE]:
+        raise InputError(
+            f"{out} is no challenge folder, or holds more; --force does not replace it"
+        )
+
+
+def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+    """Write a challenge folder, once its labels have been computed, and describe the challenge.
+
+    Args:
+      definition: What the challenge is made of.
+      out: The folder to make.
+      force: Replace a challenge folder that exists.
+      data_dir: A folder with the images, for images; None looks in the cache, then downloads.
+
+    Returns:
+      What `jaxmi challenge make --json` prints: `describe`'s keys, and "out".
+
+    Raises:
+      InputError: if something exists there, or the program fails on an input.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    check_vacant(out, force)
+    from jaxmi.challenges.registry import build_challenge
+
+    challenge = build_challenge(definition, data_dir)
+    write_challenge(definition, out, force)
+    return {"out": str(out), **describe(challenge)}
+
+
+def describe(challenge: "Challenge") -> dict[str, Any]:
+    """Describe a challenge in JSON types.
+
+    Returns:
+      Its name, title and kind; "p", or None; "inputs" and "label1_share"; "split", the number of
+      inputs of each; "network", its sizes; "program", or None; and "fairness": for each rule that
+      applies its name, what it measures, the value and the bounds in 0..1, and whether it is kept.
+    """
+    return {
+        "name": challenge.name,
+        "title": challenge.title,
+        "kind": challenge.kind,
+        "p": challenge.p,
+        "inputs": len(challenge.inputs),
+        "label1_share": float(challenge.labels.mean()),
+        "split": {name: len(rows) for name, rows in challenge.splits.items()},
+        "network": challenge.model_config,
+        "program": None if challenge.program is None else show(challenge.program),
+        "fairness": fairness(challenge),
+    }
+
+
+def fairness(challenge: "Challenge") -> list[dict[str, Any]]:
+    """Measure the rules of fairness; a challenge need not keep them.
+
+    Returns:
+      For each rule of the kind: "rule", "measures", "value", "low", "high", "kept". Rules about the
+      program's parts are left out if there is no program.
+    """
+    domain, digits = challenge.program_domain, challenge.digits
+    labels = challenge.labels.astype(bool)
+    if isinstance(domain, ImageDomain):
+        domain = ImageDomain(domain.images[:FAIR_ON], domain.templates)
+        labels, digits = labels[:FAIR_ON], None if digits is None else digits[:FAIR_ON]
+    program = challenge.program
+    candidate = Candidate(
+        parse("return 0", challenge.kind) if program is None else program, domain, labels, digits
+    )
+    measured = []
+    for rule in RULES:
+        if challenge.kind in rule.kinds and (program is not None or not rule.needs_program):
+            value = float(rule.metric(candidate))
+            measured.append(
+                {
+                    "rule": rule.name,
+                    "measures": rule.description,
+                    "value": value,
+                    "low": rule.low,
+                    "high": rule.high,
+                    "kept": rule.low <= value <= rule.high,
+                }
+            )
+    return measured
+
+
+def _domain(kind: Kind, p: int, data: Path | None) -> dict[str, Any]:
+    if kind == "pairs":
+        if data is not None:
+            raise InputError(f"data {data}: only challenges on images have data")
+        return {"p": p}
+    if p != P:
+        raise InputError(f"p = {p}: only challenges on pairs have a p")
+    if data is None:
+        return {"data": "mnist"}
+    _, digests = load_idx_folder(data)
+    return {"data": data.resolve().name, "folder": str(data.resolve()), "sha256": digests}
+
+
+def _shapes(kind: Kind, domain: Mapping[str, Any]) -> dict[tuple[int, ...], slice]:
+    """Return the shapes of a table that covers the whole domain."""
+    if kind == "pairs":
+        return dict(PairDomain(domain["p"]).table_shapes)
+    n = (
+        70_000
+        if domain["data"] == "mnist"
+        else len(load_idx_folder(Path(domain["folder"]))[0].images)
+    )
+    return {(n,): slice(None)}
+
+
+def _labels(
+    source: str | Program | Path | np.ndarray,
+    kind: Kind,
+    shapes: Mapping[tuple[int, ...], slice],
+) -> dict[str, Any]:
+    if isinstance(source, Program):
+        return {"program": source}
+    if isinstance(source, str):
+        return {"program": parse(source, kind)}
+    if isinstance(source, Path):
+        if source.suffix != ".npz":
+            return {"program": read_program(source, kind)}
+        labels = read_label_table(source, shapes).labels
+    else:
+        labels = np.asarray(source)
+        if labels.shape not in shapes:
+            expected = " or ".join(map(str, shapes))
+            raise InputError(f"the labels are {labels.shape}, expected {expected}")
+        labels = labels.reshape(-1)
+    other = labels[(labels != 0) & (labels != 1)]
+    if len(other):
+        raise InputError(f"the labels must be 0 or 1; one is {other[0]}")
+    return {"program": None, "labels": pack(labels)}
+
+
+def _split(
+    split: Path | np.ndarray | None,
+    train_share: float | None,
+    seed: int | None,
+    shapes: Mapping[tuple[int, ...], slice],
+) -> dict[str, Any]:
+    if split is None:
+        given = {"train_share": train_share, "seed": seed}
+        return {name: value for name, value in given.items() if value is not None}
+    if train_share is not None or seed is not None:
+        raise InputError("a split is given by its rows, or by share and seed, not both")
+    n = max(int(np.prod(shape)) for shape in shapes)
+    if isinstance(split, Path):
+        arrays = read_archive(split)
+        if IS_TRAIN in arrays:
+            chosen = arrays[IS_TRAIN]
+        elif TRAIN in arrays:
+            rows = arrays[TRAIN]
+            if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):
+                raise InputError(f"{split}: `{TRAIN}` is {rows.shape} {rows.dtype}, expected rows")
+            if rows.min() < 0 or rows.max() >= n:
+                raise InputError(f"{split}: `{TRAIN}` has rows outside of 0..{n - 1}")
+            chosen = np.isin(np.arange(n), rows)
+        else:
+            raise InputError(f"{split} holds no array `{IS_TRAIN}` and no array `{TRAIN}`")
+    else:
+        chosen = np.asarray(split)
+    if chosen.shape not in shapes or chosen.dtype != bool:
+        expected = " or ".join(map(str, shapes))
+        raise InputError(f"the split is {chosen.shape} {chosen.dtype}, expected {expected} bool")
+    return {"train": pack(chosen.reshape(-1))}
+
+
+def _json(path: Path) -> Any:
+    check_regular_file(path)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None

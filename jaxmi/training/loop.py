@@ -31,7 +31,7 @@ class Examples(NamedTuple):
 class Data(NamedTuple):
     """A challenge's arrays on the device."""
 
-    inputs: jax.Array
+    inputs: Array
     """The whole domain, (n, ...); challenges that are trained together share it."""
     examples: Examples
 
@@ -153,7 +153,7 @@ def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, 
         return RunState(
             train=TrainState(params, optimizer.init(params)),
             key=jax.random.key_data(key),
-            order=data.examples.train,
+            order=jnp.asarray(data.examples.train),
             best_params=params,
             best_accuracy=jnp.float32(-1),
             best_step=jnp.int32(0),

@@ -59,10 +59,10 @@ def keep_compiled() -> State:
     """
     if os.environ.get(SWITCH) == "0":
         return State(None, f"{SWITCH}=0")
-    if not jax.config.jax_enable_compilation_cache:
+    if not jax.config.values["jax_enable_compilation_cache"]:
         return State(None, "JAX_ENABLE_COMPILATION_CACHE")
     folder = cache_folder()
-    configured = jax.config.jax_compilation_cache_dir
+    configured = jax.config.values["jax_compilation_cache_dir"]
     if configured is not None and Path(configured) != folder:
         return State(Path(configured), "JAX_COMPILATION_CACHE_DIR")
     try:

@@ -121,7 +121,7 @@ def test_processes_share_the_cache_and_survive_what_they_find_there(tmp_path: Pa
     compile_in_a_process(tmp_path)
     assert {path: path.read_bytes() for path in folder.iterdir()} == entries, "nothing new"
     assert any(path.stat().st_mtime_ns > times[path] for path in entries), "they were used"
-    for path in entries:  # half-written, and a checksum that fits what is no program
+    for path in entries:  # half-written, as by a machine that lost its power
         path.write_bytes(entries[path][: len(entries[path]) // 2])
     compile_in_a_process(tmp_path)
     assert all(path.stat().st_size == len(entries[path]) for path in entries), "compiled anew"

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +72,39 @@ def test_nothing_that_is_printed_or_published_tells_the_program(
     for text in (key["salt"], str(key["training_seed"]), *terms):
         assert text not in out + err
         assert not any(text.encode() in data for data in published)
+
+
+@pytest.mark.slow
+def test_what_is_kept_of_compilations_is_the_same_for_every_program() -> None:
+    """The cache of compiled programs is keyed by what was compiled: the labels are not in it."""
+    code = (
+        "from dataclasses import replace\n"
+        "from jaxmi.challenges.pairs import PairChallenge\n"
+        "from jaxmi.cli.main import main\n"
+        "from jaxmi.training.recipe import RECIPES\n"
+        "from jaxmi.workflows import pose\n"
+        "recipe = replace(RECIPES['transformer']['fast'], steps=40, eval_every=20)\n"
+        "pose.RECIPES = {'transformer': {'fast': recipe}}\n"
+        "PairChallenge.sealing = replace(PairChallenge.sealing, accuracy=(0.0, 1.0))\n"
+        "main()\n"
+    )
+    kept = []
+    for name in ("one", "two"):
+        environment = {"JAXMI_CACHE_DIR": str(Path(name).resolve()), "JAX_NUM_CPU_DEVICES": "2"}
+        program = (sys.executable, "-c", code)
+        left_out = {"JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+        process = subprocess.run(
+            [*program, "challenge", "new", "--out", f"sealed-{name}"],
+            env={**{k: v for k, v in os.environ.items() if k not in left_out}, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stderr
+        kept.append({path.name for path in Path(name).rglob("jit_mapped*.compiled")})
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2, "the start and the steps"
+    keys = [json.loads(Path(f"sealed-{n}.answer.json").read_text()) for n in ("one", "two")]
+    assert keys[0]["program"] != keys[1]["program"]  # the control
 
 
 def test_program_salt_and_seed_are_drawn_apart_from_any_generator(

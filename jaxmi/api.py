@@ -42,7 +42,7 @@ from jaxmi.storage.checkpoints import (
 )
 from jaxmi.storage.runs import CURVE, read_curve
 from jaxmi.training.recipe import Recipe, recipes_for
-from jaxmi.training.seeds import Point, SeedResult, train_seeds
+from jaxmi.training.seeds import Point, Run, SeedResult, train_runs
 from jaxmi.types import Activations, Edits, Params
 from jaxmi.workflows import challenges as challenges_workflow
 from jaxmi.workflows import explain as explain_workflow
@@ -50,8 +50,10 @@ from jaxmi.workflows import export as export_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
 from jaxmi.workflows.challenges import load_any
+from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress
+from jaxmi.workflows.train import group_by_shape
 
 StrPath = str | Path
 
@@ -160,24 +162,50 @@ class Network:
 
 
 class Networks(Sequence[Network]):
-    """Networks of one challenge, with their parameters stacked along a first axis."""
+    """Networks of one challenge, or of several."""
 
     def __init__(self, networks: Sequence[Network]) -> None:
-        """Stack networks.
+        """Take the networks.
 
         Raises:
-          InputError: if there is none, or they are of different challenges.
+          InputError: if there is none.
         """
         if not networks:
             raise InputError("no networks: expected at least one")
-        if len({network.challenge.name for network in networks}) > 1:
-            raise InputError("networks of different challenges cannot be stacked")
         self._networks = tuple(networks)
-        self.challenge = networks[0].challenge
+
+    @cached_property
+    def challenges(self) -> list[Challenge]:
+        """The challenges, each once, in the order of the networks."""
+        found: list[Challenge] = []
+        for network in self:
+            if not any(_are_same(network.challenge, other) for other in found):
+                found.append(network.challenge)
+        return found
+
+    @property
+    def challenge(self) -> Challenge:
+        """The challenge of all networks.
+
+        Raises:
+          InputError: if they are of several.
+        """
+        if len(self.challenges) > 1:
+            raise InputError(
+                f"the networks are of {len(self.challenges)} challenges: see `challenges`, or "
+                "`challenge` of one network"
+            )
+        return self.challenges[0]
 
     @cached_property
     def params(self) -> Params:
-        """The parameters of all networks: each array has an axis of networks before its own."""
+        """The parameters of all networks: each array has an axis of networks before its own.
+
+        Raises:
+          InputError: if the networks have different sizes.
+        """
+        if any(n.challenge.model_config != self[0].challenge.model_config for n in self):
+            raise InputError("networks of different sizes cannot be stacked")
         return jax.tree.map(lambda *leaves: np.stack(leaves), *(n.params for n in self._networks))
 
     @property
@@ -209,11 +237,32 @@ class Networks(Sequence[Network]):
         tests = [network.metrics.get("test_accuracy") for network in self]
         known = [accuracy for accuracy in tests if accuracy is not None]
         shown = f", median test accuracy {np.median(known):.2%}" if known else ""
-        return f"Networks({len(self)} of {self.challenge.title!r}{shown})"
+        return f"Networks({len(self)} of {self._title()}{shown})"
 
     def _repr_html_(self) -> str:
-        tests = {network._name(): network.metrics.get("test_accuracy") for network in self}
-        return notebook.table(f"{self.challenge.title}: test accuracy", tests)
+        several = len(self.challenges) > 1
+        tests = {
+            f"{network.challenge.title}, {network._name()}" if several else network._name(): (
+                network.metrics.get("test_accuracy")
+            )
+            for network in self
+        }
+        title = self._title() if several else self.challenge.title
+        return notebook.table(f"{title}: test accuracy", tests)
+
+    def _title(self) -> str:
+        if len(self.challenges) > 1:
+            return f"{len(self.challenges)} challenges"
+        return repr(self.challenge.title)
+
+
+def _are_same(one: Challenge, other: Challenge) -> bool:
+    """Tell whether two challenges are the same, though each was loaded for itself."""
+    return one is other or (
+        (one.name, one.title) == (other.name, other.title)
+        and np.array_equal(one.labels, other.labels)
+        and np.array_equal(one.splits["train"], other.splits["train"])
+    )
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -374,17 +423,20 @@ def make_challenge(
 
 
 def train(
-    challenge: Challenge | str,
+    challenge: Challenge | str | Sequence[Challenge | str],
     seeds: Iterable[int] = (0,),
     recipe: str | Recipe = "fast",
     *,
     progress: bool = True,
     **changes: Any,
 ) -> Networks:
-    """Train a network per seed.
+    """Train a network per challenge and seed.
+
+    Challenges that differ in labels and split only are trained side by side by one compiled
+    program.
 
     Args:
-      challenge: A challenge, or a published one's name.
+      challenge: A challenge, a published one's name, or a sequence of these.
       seeds: Each decides initial parameters, order of examples and dropout; below 2**32.
       recipe: "fast" (reaches the published accuracy in seconds), "published" (the original
         training), or a recipe.
@@ -392,20 +444,38 @@ def train(
       **changes: Numbers of the recipe to change, such as `steps=200`.
 
     Returns:
-      The networks after the last step, in the order of the seeds.
+      The networks after the last step: all seeds of the first challenge, in their order, then
+      those of the next.
 
     Raises:
-      InputError: if a seed or the recipe cannot be used.
-      DivergedError: if seeds diverge.
+      InputError: if there is no challenge, or a seed or the recipe cannot be used.
+      DivergedError: if networks diverge.
     """
-    challenge = load_any(challenge) if isinstance(challenge, str) else challenge
-    name, numbers = _recipe(challenge, recipe, changes)
-    seeds = list(seeds)
-    bar = Progress(challenge.name, numbers.steps, len(seeds)) if progress else None
-    watchers = [] if bar is None else [bar]
+    keep_compiled()
+    given = [challenge] if isinstance(challenge, Challenge | str) else list(challenge)
+    challenges = dict(enumerate(load_any(one) if isinstance(one, str) else one for one in given))
+    recipes = {i: _recipe(one, recipe, changes) for i, one in challenges.items()}
+    seeds, networks = list(seeds), {}
+    for group in group_by_shape(challenges, {i: numbers for i, (_, numbers) in recipes.items()}):
+        indices = list(group)
+        numbers = recipes[indices[0]][1]
+        for place, result in _train_group(list(group.values()), numbers, seeds, progress):
+            index = indices[place]
+            networks[index, result.seed] = _trained(group[index], *recipes[index], result)
+    return Networks([networks[index, seed] for index in challenges for seed in seeds])
+
+
+def _train_group(
+    challenges: Sequence[Challenge], recipe: Recipe, seeds: Sequence[int], progress: bool
+) -> Iterator[tuple[int, SeedResult]]:
+    """Train challenges of one shape; yield the index of the challenge, and the result."""
+    several = len(challenges) > 1
+    name = f"{len(challenges)} challenges" if several else challenges[0].name
+    n_networks, unit = len(challenges) * len(seeds), "network" if several else "seed"
+    bar = Progress(name, recipe.steps, n_networks, unit) if progress else None
+    runs = [Run(challenge, seeds) for challenge in challenges]
     with bar or nullcontext():
-        results = {r.seed: r for r in train_seeds(challenge, numbers, seeds, watchers=watchers)}
-    return Networks([_trained(challenge, name, numbers, results[seed]) for seed in seeds])
+        yield from train_runs(runs, recipe, watchers=[] if bar is None else [bar])
 
 
 def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
@@ -420,6 +490,7 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
       InputError: if there is no network, or a file is damaged; names what is wrong.
       UnavailableError: if MNIST cannot be had, or PyTorch is needed and not installed.
     """
+    keep_compiled()
     path, folder = Path(path), None if data_dir is None else Path(data_dir)
     if path.is_file():
         return _network(foreign.import_network(path), folder)
@@ -438,6 +509,7 @@ def explain(network: Network) -> Explanation:
     Raises:
       InputError: if the network does not respond to its input.
     """
+    keep_compiled()
     report = explain_workflow.explain_network(
         network.challenge, network.params, network._name(), "jaxmi.explain(network)"
     )
@@ -453,6 +525,7 @@ def recover(network: Network) -> Recovery:
     Raises:
       InputError: if the network predicts one label for every input.
     """
+    keep_compiled()
     predictions = recover_workflow.from_network(network.challenge, network.params)
     return recover_workflow.search(predictions, repr(network))
 
@@ -474,6 +547,7 @@ def score(
     Raises:
       InputError: if the submission cannot be used; for a program with line and column.
     """
+    keep_compiled()
     if isinstance(challenge, str):
         challenge = load_any(challenge)
     if isinstance(challenge, SealedChallenge):

@@ -86,6 +86,33 @@ def test_a_trained_network_is_what_the_same_seed_gives_alone(mine, networks) -> 
     )  # fmt: skip
 
 
+def test_several_challenges_are_trained_at_once_in_their_order(mine, networks) -> None:
+    other = jaxmi.make_challenge("return x < y", train_share=0.4, name="other")
+    small = jaxmi.make_challenge("return x < y", train_share=0.4, network={"d_mlp": 64})
+    short = {"steps": 40, "eval_every": 20, "progress": False}
+    both = jaxmi.train([other, mine], seeds=[3, 4], **short)
+    assert [network.challenge.title for network in both] == ["other"] * 2 + [mine.title] * 2
+    assert both.seeds == [3, 4, 3, 4]
+    assert both.challenges == [other, mine] and "2 challenges" in repr(both)
+    with pytest.raises(InputError, match="the networks are of 2 challenges"):
+        _ = both.challenge
+    assert both[2:].challenge is mine
+    for together, alone in zip(both[2:], networks, strict=True):
+        for a, b in zip(
+            jax.tree.leaves(together.params), jax.tree.leaves(alone.params), strict=True
+        ):
+            np.testing.assert_array_equal(a, b)
+        assert together.metrics == alone.metrics
+    assert both[0].metrics != both[2].metrics  # the control: another program
+    assert all(leaf.shape[0] == 4 for leaf in jax.tree.leaves(both.params))
+    mixed = jaxmi.train([mine, small], steps=20, eval_every=20, progress=False)
+    assert [network.challenge for network in mixed] == [mine, small]
+    with pytest.raises(InputError, match="of different sizes cannot be stacked"):
+        _ = mixed.params
+    with pytest.raises(InputError, match="no networks"):
+        jaxmi.train([], **short)
+
+
 def test_running_one_input_gives_the_batchs_logits_and_edits_change_them(network) -> None:
     logits, activations = network.run([5, 7])
     np.testing.assert_allclose(logits, network.logits()[5 * 113 + 7], atol=1e-3)

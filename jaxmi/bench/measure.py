@@ -6,6 +6,8 @@ process, since devices and threads are fixed when a process starts.
 """
 
 import json
+import os
+import random
 import statistics
 import subprocess
 import sys
@@ -27,10 +29,11 @@ from jaxmi.programs.compiled import label_batch, label_constants
 from jaxmi.programs.compiled.skeleton import fill, make_skeleton, split_constants
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
+from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.parse import parse
 from jaxmi.training.devices import batch_width, usable_cores
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.seeds import train_seeds
+from jaxmi.training.seeds import Run, train_runs, train_seeds
 
 _JAXMI = (sys.executable, "-m", "jaxmi.cli.main")
 """The command line, run in its own process."""
@@ -50,6 +53,9 @@ FRESH_SEEDS = range(100, 105)
 
 SEEDS_TO_PUBLISHED = {"transformer": 5, "cnn": 3}
 """Challenge -> how many of `FRESH_SEEDS` are trained; a CNN takes longer."""
+
+COST_PROGRAMS, COST_NETWORKS = 8, 16
+"""Programs whose networks' cost is compared with that of as many seeds of one."""
 
 CANDIDATES = 1000
 """Programs per batch: a published one, with its constants changed by up to a quarter."""
@@ -84,7 +90,7 @@ def measure_all(report: Callable[[str], None], quick: bool) -> dict[str, Any]:
         **about,
         "transformer": transformer,
         "cnn": cnn,
-        "cold_start_seconds": command_seconds([*cold, *short], 1 if quick else 3),
+        **start_seconds([*cold, *short], 1 if quick else 3),
         "help_seconds": command_seconds(["--help"], 5),
         "peak_rss_gb": {name: peak_memory(name) for name in NAMES},
     }
@@ -98,6 +104,8 @@ def measure_all(report: Callable[[str], None], quick: bool) -> dict[str, Any]:
     }
     report("seeds: cost, compilations")
     result["seeds"] = seeds_cost(challenges["transformer"], 1 if quick else 3)
+    report("programs: cost")
+    result["programs"] |= programs_cost(challenges["transformer"], 1 if quick else 3)
     if about["backend"] != "cpu":
         report("seeds per hour")
         result["seeds_per_hour"] = {name: seeds_per_hour(challenges[name]) for name in NAMES}
@@ -227,6 +235,37 @@ def seeds_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
     }
 
 
+def programs_cost(challenge: Challenge, rounds: int) -> dict[str, Any]:
+    """Measure the seconds per network of many programs, and of as many seeds of one, in turn.
+
+    Args:
+      challenge: The challenge whose inputs the programs label.
+      rounds: Rounds to time.
+
+    Returns:
+      Seconds per network of each, and "cost_ratio", taken round by round.
+    """
+    recipe = replace(RECIPES[challenge.name]["fast"], steps=200)
+    drawn = random.Random(0)
+    programs = [draw_fair(challenge.program_domain, drawn)[0] for _ in range(COST_PROGRAMS)]
+    challenges = [challenge.relabelled(program, "bench") for program in programs]
+    n_seeds = COST_NETWORKS // COST_PROGRAMS
+    runs = {
+        "programs": [Run(one, range(n_seeds)) for one in challenges],
+        "seeds": [Run(challenges[0], range(COST_NETWORKS))],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, kind_of_runs in runs.items():
+            results = [result for _, result in train_runs(kind_of_runs, recipe)]
+            seconds[name].append(statistics.mean(result.train_seconds for result in results))
+    ratio = np.asarray(seconds["programs"]) / np.asarray(seconds["seeds"])
+    return {
+        "seconds_per_network": {name: summary(values) for name, values in seconds.items()},
+        "cost_ratio": summary(ratio),
+    }
+
+
 def seeds_per_hour(challenge: Challenge) -> float:
     """Return how many seeds an accelerator trains in an hour by the `fast` recipe, all that fit."""
     recipe = RECIPES[challenge.name]["fast"]
@@ -239,17 +278,38 @@ def command_seconds(args: list[str], repeats: int) -> dict[str, float]:
     """Measure the wall time of a command in its own process, in seconds.
 
     Args:
-      args: The command's arguments; `OUT` stands for a new folder.
+      args: The command's arguments.
       repeats: How often to run it.
     """
-    seconds = []
+    return summary([_command_seconds(args, os.environ) for _ in range(repeats)])
+
+
+def start_seconds(args: list[str], repeats: int) -> dict[str, dict[str, float]]:
+    """Measure the wall time of a command with an empty compilation cache, and of its second run.
+
+    Args:
+      args: The command's arguments; `OUT` stands for a new folder. It must need no MNIST.
+      repeats: How often to run it, each time with a new cache.
+
+    Returns:
+      "cold_start_seconds" and "warm_start_seconds".
+    """
+    kept = {k: v for k, v in os.environ.items() if "COMPILATION_CACHE" not in k}
+    seconds: dict[str, list[float]] = {"cold_start_seconds": [], "warm_start_seconds": []}
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
-            command = [str(Path(folder) / "run") if arg == "OUT" else arg for arg in args]
-            start = time.perf_counter()
-            subprocess.run([*_JAXMI, *command], capture_output=True, check=True)
-            seconds.append(time.perf_counter() - start)
-    return summary(seconds)
+            environment = {**kept, "JAXMI_CACHE_DIR": str(Path(folder) / "cache")}
+            for name, values in seconds.items():
+                out = str(Path(folder) / name)
+                command = [out if arg == "OUT" else arg for arg in args]
+                values.append(_command_seconds(command, environment))
+    return {name: summary(values) for name, values in seconds.items()}
+
+
+def _command_seconds(args: list[str], environment: Mapping[str, str]) -> float:
+    start = time.perf_counter()
+    subprocess.run([*_JAXMI, *args], capture_output=True, check=True, env=environment)
+    return time.perf_counter() - start
 
 
 def peak_memory(name: str) -> float:

@@ -19,7 +19,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.training.devices import usable_cores
 from jaxmi.training.recipe import RECIPES, Recipe
-from jaxmi.training.seeds import Trainer
+from jaxmi.training.seeds import Run, Trainer
 
 
 def our_steps(
@@ -37,12 +37,14 @@ def our_steps(
     """
     recipe = replace(recipe, steps=10**6 // n_steps * n_steps, eval_every=n_steps)
     one_row = {challenge.selection_split: challenge.splits["test"][:1]}
-    trainer = Trainer(replace(challenge, curve_splits=one_row), recipe, width)
-    state = next(trainer.plan(range(width), None)).state
+    challenge = replace(challenge, curve_splits=one_row)
+    trainer = Trainer([challenge], recipe, width)
+    batch = next(trainer.plan([Run(challenge, range(width))]))
+    state = batch.state
 
     def run() -> None:
         nonlocal state
-        state = jax.block_until_ready(trainer.advance(state, n_steps))
+        state = jax.block_until_ready(trainer.advance(batch, state, n_steps))
 
     return run
 

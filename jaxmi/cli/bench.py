@@ -17,7 +17,9 @@ TARGETS = {
     "cnn.seconds_to_published": ("<=", 30),
     "seeds.cost_ratio_16_vs_2": ("<=", 1.05),
     "seeds.compilations": ("<=", 1),
+    "programs.cost_ratio": ("<=", 1.05),
     "cold_start_seconds": ("<=", 20),
+    "warm_start_seconds": ("<=", 10),
     "help_seconds": ("<=", 0.7),
     "peak_rss_gb": ("<=", 1.5),
 }
@@ -52,6 +54,8 @@ class Bench(Subcommand):
             table.add_row(name, _show(value), spread, f"{relation} {target}")
         Console().print(table)
         for name, rates in result.get("programs", {}).items():
+            if "exact_per_second" not in rates:
+                continue
             exact, compiled = (
                 rates[f"{way}_per_second"]["median"] for way in ("exact", "compiled")
             )

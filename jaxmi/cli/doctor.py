@@ -22,7 +22,9 @@ class Doctor(Subcommand):
         import jax
 
         from jaxmi.data import mnist
+        from jaxmi.workflows.compiled import MAX_BYTES, folder_bytes, keep_compiled
 
+        compiled = keep_compiled()
         versions = {name: _version(name) for name in ("jaxmi", *REQUIRED, *OPTIONAL)}
         missing = [f"{name}: pip install {name}" for name in REQUIRED if versions[name] is None]
         missing += [
@@ -53,6 +55,12 @@ class Doctor(Subcommand):
             "devices": devices,
             "mnist": data,
             "cache": str(mnist.cache_dir()),
+            "compiled": {
+                "folder": None if compiled.folder is None else str(compiled.folder),
+                "bytes": 0 if compiled.folder is None else folder_bytes(compiled.folder),
+                "max_bytes": MAX_BYTES,
+                "why": compiled.why,
+            },
             "missing": missing,
         }
 
@@ -60,6 +68,11 @@ class Doctor(Subcommand):
         """Print one aligned line per fact."""
         facts = {**result, **{f"  {name}": v or "-" for name, v in result["versions"].items()}}
         del facts["versions"]
+        compiled = result["compiled"]
+        facts["compiled"] = f"not kept ({compiled['why']})"
+        if compiled["folder"] is not None:
+            megabytes = f"{compiled['bytes'] / 1e6:.0f} MB of {compiled['max_bytes'] / 1e6:.0f}"
+            facts["compiled"] = f"{compiled['folder']}, {megabytes} ({compiled['why']})"
         for name, value in facts.items():
             print(
                 f"{name:<22}{', '.join(value) or 'nothing' if isinstance(value, list) else value}"

@@ -78,6 +78,7 @@ def main(args: Sequence[str] | None = None) -> None:
     command = None
     try:
         command = _parse(args)
+        _keep_compiled()
         with _messages_on_stderr():
             result = command.run()
         if command.json:
@@ -162,6 +163,12 @@ def _first_paragraph(framed: str) -> str:
     body = [line.strip("│ ") for line in lines if not line.startswith(("╭", "╰"))]
     paragraph = itertools.takewhile(lambda text: text.strip("─-"), body if boxed else body[2:])
     return " ".join(paragraph) + " (see --help)"
+
+
+def _keep_compiled() -> None:
+    from jaxmi.workflows.compiled import keep_compiled  # imports jax, which --help does not
+
+    keep_compiled()
 
 
 def _shut_down_hosts() -> None:

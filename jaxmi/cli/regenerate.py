@@ -87,8 +87,11 @@ def _read_value(text: str) -> int | float | bool | str | None:
 class Regenerate(DataSubcommand):
     """Train challenge networks from scratch, over one seed or many."""
 
-    challenge: Positional[Literal["transformer", "cnn", "all"]]
-    """The challenge, or all of them."""
+    challenge: Positional[
+        Annotated[tuple[str, ...], arg(metavar="CHALLENGE [...]", help_behavior_hint="")]
+    ]
+    """transformer, cnn, or all for both; challenge folders; folders of programs (.txt, .py). Those
+    that differ in labels and split only are trained together."""
 
     seeds: str = "0:1"
     """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""
@@ -97,8 +100,9 @@ class Regenerate(DataSubcommand):
     """fast: reaches the published accuracy in seconds. published: the original training."""
 
     out: OptionalPath = None
-    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with `all`, a
-    folder in it per challenge. An existing run is resumed. Default: runs/CHALLENGE-RECIPE."""
+    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with several
+    challenges, a folder in it per challenge. An existing run is resumed. Default:
+    runs/CHALLENGE-RECIPE."""
 
     force: bool = False
     """Start over, and replace an existing run."""
@@ -145,15 +149,21 @@ class Regenerate(DataSubcommand):
     def run(self) -> Result:
         """Check everything that can be checked beforehand, then train."""
         seeds = parse_seeds(self.seeds)
-        names = tuple(RECIPES) if self.challenge == "all" else (self.challenge,)
-        recipes = {name: change_recipe(RECIPES[name][self.recipe], self.set) for name in names}
+        if not self.challenge:
+            raise InputError(f"no challenge: name one of {', '.join(RECIPES)}, all, or a folder")
+        for name, recipes in RECIPES.items():
+            if name in self.challenge or "all" in self.challenge:
+                change_recipe(recipes[self.recipe], self.set)  # before anything is imported
         self._check_numbers()
 
-        from jaxmi.workflows.train import Hosts, Options, regenerate
+        from jaxmi.workflows.train import Hosts, Options, find_challenges, name_of, regenerate
 
+        challenges = find_challenges(self.challenge)
+        alone = len(challenges) == 1
         return regenerate(
-            {self._folder(name): (name, recipe) for name, recipe in recipes.items()},
+            {self._folder(name_of(one), alone): one for one in challenges},
             self.recipe,
+            lambda recipe: change_recipe(recipe, self.set),
             seeds,
             Options(
                 seeds_per_batch=self.seeds_per_batch,
@@ -181,10 +191,10 @@ class Regenerate(DataSubcommand):
         for folder in dict.fromkeys(Path(run["checkpoint"]).parent for run in result["runs"]):
             print(f"{folder}/: {', '.join(sorted(p.name for p in folder.glob('*.png')))}")
 
-    def _folder(self, name: str) -> Path:
+    def _folder(self, name: str, alone: bool) -> Path:
         if self.out is None:
             return Path("runs") / f"{name}-{self.recipe}"
-        return self.out / name if self.challenge == "all" else self.out
+        return self.out if alone else self.out / name
 
     def _check_numbers(self) -> None:
         for flag, value in {

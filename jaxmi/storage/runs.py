@@ -70,14 +70,7 @@ class RunFolder:
             process, or cannot be written.
         """
         self.path, self._challenge, self._host = path, challenge, host
-        self._facts = {
-            "challenge": challenge.name,
-            "model": challenge.model_config,
-            "recipe": {"name": recipe_name, **asdict(recipe)},
-            "jaxmi_version": jaxmi.__version__,
-            "variant": variant,
-            **definition_of(challenge),
-        }
+        self._facts = run_facts(challenge, recipe_name, recipe, variant)
         self._metrics_file: TextIO | None = None
         self._lock: TextIO | None = None
         try:
@@ -279,6 +272,27 @@ def read_curve(checkpoint: Path) -> list[Point]:
         return [json.loads(line) for line in path.read_text().splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
+
+
+def run_facts(
+    challenge: Challenge, recipe_name: str, recipe: Recipe, variant: str | None = None
+) -> dict[str, Any]:
+    """Return what defines a run, as JSON types: the part of `run.json` that never changes.
+
+    Args:
+      challenge: What is trained on.
+      recipe_name: The recipe's name, for the record.
+      recipe: All of its numbers.
+      variant: How labels or splits differ from the published challenge's, if they do.
+    """
+    return {
+        "challenge": challenge.name,
+        "model": challenge.model_config,
+        "recipe": {"name": recipe_name, **asdict(recipe)},
+        "jaxmi_version": jaxmi.__version__,
+        "variant": variant,
+        **definition_of(challenge),
+    }
 
 
 def check_run_folder(path: Path, facts: Mapping[str, Any], force: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jax.stages import Wrapped
 
@@ -61,13 +62,16 @@ def _place(mesh: Mesh, spec: PartitionSpec, tree: Any) -> Any:
     return jax.tree.map(place, tree)
 
 
-def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = False) -> Wrapped:
-    """Map a function of (one seed's tree, shared arrays ...) over the leading axis, on the mesh.
+def map_over_seeds(
+    function: Callable, mesh: Mesh, width: int, n_mapped: int = 1, donate: bool = False
+) -> Wrapped:
+    """Map a function of (a seed's own trees ..., shared arrays ...) over the leading axis.
 
     Args:
-      function: Takes a seed's tree, and further arguments that all seeds share.
+      function: Takes a seed's trees, and further arguments that all seeds share.
       mesh: From `seed_mesh`.
       width: Seeds at once; a multiple of the mesh's size.
+      n_mapped: How many of the first arguments are a seed's own.
       donate: Reuse the first argument's memory for the result.
 
     Returns:
@@ -75,21 +79,33 @@ def map_over_seeds(function: Callable, mesh: Mesh, width: int, donate: bool = Fa
     """
     by_seed, everywhere = PartitionSpec("seed"), PartitionSpec()
 
-    def on_one_device(trees: Any, *shared: Any) -> Any:
+    def on_one_device(*args: Any) -> Any:
+        trees, shared = args[:n_mapped], args[n_mapped:]
         if width > mesh.size:
-            return jax.vmap(lambda tree: function(tree, *shared))(trees)
+            return jax.vmap(lambda *trees: function(*trees, *shared))(*trees)
         # On XLA's CPU backend a product with a batch axis of one is several times slower than
         # without: a device that trains one seed does so without that axis.
-        result = function(jax.tree.map(lambda leaf: leaf[0], trees), *shared)
+        result = function(*jax.tree.map(lambda leaf: leaf[0], trees), *shared)
         return jax.tree.map(lambda leaf: leaf[None], result)
 
-    def mapped(trees: Any, *shared: Any) -> Any:
-        specs = (by_seed, *(everywhere for _ in shared))
+    def mapped(*args: Any) -> Any:
+        specs = tuple(by_seed if i < n_mapped else everywhere for i in range(len(args)))
         return jax.shard_map(
             on_one_device, mesh=mesh, in_specs=specs, out_specs=by_seed, check_vma=False
-        )(trees, *shared)
+        )(*args)
 
     return jax.jit(mapped, donate_argnums=(0,) if donate else ())
+
+
+def gather_rows(tree: Tree) -> Tree:
+    """Return arrays, sharded by seed, complete on every host; all hosts call this.
+
+    Args:
+      tree: Arrays (seeds, ...).
+    """
+    if jax.process_count() > 1:
+        return multihost_utils.process_allgather(tree, tiled=True)
+    return jax.tree.map(np.array, tree)
 
 
 def local_rows(tree: Tree) -> dict[int, Tree]:

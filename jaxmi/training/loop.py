@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import ArrayLike
 from jaxtyping import Float, Int32, PRNGKeyArray, UInt32
@@ -13,20 +14,26 @@ from jaxtyping import Float, Int32, PRNGKeyArray, UInt32
 from jaxmi.challenges.challenge import Challenge, Forward, chunked_logits
 from jaxmi.errors import InputError
 from jaxmi.training.recipe import Recipe
-from jaxmi.types import Params
+from jaxmi.types import Array, Params
+
+
+class Examples(NamedTuple):
+    """What a challenge's networks learn of its inputs: the labels, and which rows."""
+
+    labels: Int32[Array, "n"]
+    """The labels of the whole domain, 0 or 1."""
+    train: Int32[Array, "m"]
+    """Rows to train on."""
+    curve: dict[str, Int32[Array, "_"]]
+    """Split name -> rows whose accuracy the learning curve follows."""
 
 
 class Data(NamedTuple):
-    """A challenge's arrays on the device; shared by all seeds."""
+    """A challenge's arrays on the device."""
 
-    inputs: jax.Array
-    """The whole domain, (n, ...)."""
-    labels: Int32[jax.Array, "n"]
-    """Its labels, 0 or 1."""
-    train: Int32[jax.Array, "m"]
-    """Rows to train on."""
-    curve: dict[str, Int32[jax.Array, "_"]]
-    """Split name -> rows whose accuracy the learning curve follows."""
+    inputs: Array
+    """The whole domain, (n, ...); challenges that are trained together share it."""
+    examples: Examples
 
 
 class Batch(NamedTuple):
@@ -105,12 +112,35 @@ def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray],
 
 def make_data(challenge: Challenge) -> Data:
     """Put a challenge's arrays on the default device."""
-    return Data(
-        inputs=jnp.asarray(challenge.inputs),
-        labels=jnp.asarray(challenge.labels),
-        train=jnp.asarray(challenge.splits["train"]),
-        curve={name: jnp.asarray(rows) for name, rows in challenge.curve_splits.items()},
+    return jax.tree.map(jnp.asarray, Data(challenge.inputs, make_examples(challenge)))
+
+
+def make_examples(challenge: Challenge) -> Examples:
+    """Return a challenge's labels and rows, on the host."""
+    return Examples(challenge.labels, challenge.splits["train"], {**challenge.curve_splits})
+
+
+def can_train_together(one: Challenge, other: Challenge) -> bool:
+    """Tell whether one compiled program can train both: only labels and rows may differ."""
+    if one is other:
+        return True
+    return (
+        type(one) is type(other)
+        and one.model_config == other.model_config
+        and one.chunk == other.chunk
+        and one.selection_split == other.selection_split
+        and _row_counts(one) == _row_counts(other)
+        and (one.inputs is other.inputs or _same_array(one.inputs, other.inputs))
     )
+
+
+def _row_counts(challenge: Challenge) -> tuple[int, dict[str, int]]:
+    curve = {name: len(rows) for name, rows in challenge.curve_splits.items()}
+    return len(challenge.splits["train"]), curve
+
+
+def _same_array(one: np.ndarray, other: np.ndarray) -> bool:
+    return one.dtype == other.dtype and np.array_equal(one, other)
 
 
 def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, Data], RunState]:
@@ -123,7 +153,7 @@ def make_start(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray, 
         return RunState(
             train=TrainState(params, optimizer.init(params)),
             key=jax.random.key_data(key),
-            order=data.train,
+            order=jnp.asarray(data.examples.train),
             best_params=params,
             best_accuracy=jnp.float32(-1),
             best_step=jnp.int32(0),
@@ -168,13 +198,13 @@ def make_advance(
                 order = jax.lax.cond(
                     step % steps_per_epoch == 0,
                     lambda: jax.random.permutation(
-                        jax.random.fold_in(shuffle_key, step), data.train
+                        jax.random.fold_in(shuffle_key, step), data.examples.train
                     ),
                     lambda: order,
                 )
             first = step % steps_per_epoch * batch_size
             rows = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
-            batch = Batch(data.inputs[rows], data.labels[rows])
+            batch = Batch(data.inputs[rows], data.examples.labels[rows])
             key = jax.random.fold_in(dropout_key, step) if recipe.dropout else None
             train, loss = update(train, batch, key)
             return (train, order), loss
@@ -182,9 +212,10 @@ def make_advance(
         steps = first_step + jnp.arange(recipe.eval_every)
         (train, order), losses = jax.lax.scan(scan_step, (state.train, state.order), steps)
         point = {"loss": losses.mean()}
-        for name, rows in data.curve.items():
+        for name, rows in data.examples.curve.items():
             logits = chunked_logits(forward, challenge.chunk, train.params, data.inputs[rows])
-            point[f"{name}_accuracy"] = (logits.argmax(axis=-1) == data.labels[rows]).mean()
+            right = logits.argmax(axis=-1) == data.examples.labels[rows]
+            point[f"{name}_accuracy"] = right.mean()
 
         accuracy = point[f"{challenge.selection_split}_accuracy"]
         improved = accuracy > state.best_accuracy

@@ -56,28 +56,43 @@ class StateStore:
         Raises:
           UnavailableError: if a saved state cannot be read.
         """
+        return (self.read(step, name) for step, name in self.saved())
+
+    def saved(self) -> list[tuple[int, str]]:
+        """Return the steps and the names of all saved batches, the most steps first.
+
+        Raises:
+          UnavailableError: if a saved state cannot be read.
+        """
         if not self._folder.is_dir():
-            return
+            return []
         steps = []
         for path in self._folder.iterdir():
             with self._as_unavailable(f"cannot read the training state in {path}"):
                 step = self._manager(path.name).latest_step()
                 if step is not None:
                     steps.append((step, path.name))
-        for step, name in sorted(steps, reverse=True):
-            with self._as_unavailable(f"cannot read the training state in {self._folder / name}"):
-                manager = self._manager(name)
-                args = jax.tree.map(
-                    lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
-                    dict(manager.item_metadata(step)),
-                )
-                saved = manager.restore(step, args=ocp.args.PyTreeRestore(restore_args=args))
-            yield SavedBatch(
-                seeds=tuple(int(seed) for seed in saved["seeds"]),
-                step=step,
-                seconds=float(saved["seconds"][0]),
-                arrays=saved["arrays"],
+        return sorted(steps, reverse=True)
+
+    def read(self, step: int, name: str) -> SavedBatch:
+        """Read a batch that `saved` names.
+
+        Raises:
+          UnavailableError: if it cannot be read.
+        """
+        with self._as_unavailable(f"cannot read the training state in {self._folder / name}"):
+            manager = self._manager(name)
+            args = jax.tree.map(
+                lambda _: ocp.RestoreArgs(restore_type=np.ndarray),
+                dict(manager.item_metadata(step)),
             )
+            saved = manager.restore(step, args=ocp.args.PyTreeRestore(restore_args=args))
+        return SavedBatch(
+            seeds=tuple(int(seed) for seed in saved["seeds"]),
+            step=step,
+            seconds=float(saved["seconds"][0]),
+            arrays=saved["arrays"],
+        )
 
     def save(self, seeds: Sequence[int], step: int, seconds: float, state: Any) -> None:
         """Start to save a batch after `step` steps; every host calls this with its part.

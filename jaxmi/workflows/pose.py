@@ -1,4 +1,4 @@
-"""Sealed challenges posed: a program drawn unseen, a network trained on it, bundle and key."""
+"""Sealed challenges posed: programs drawn unseen, networks trained on them, bundle and key."""
 
 import json
 import logging
@@ -6,11 +6,12 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
@@ -24,7 +25,7 @@ from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.seeds import SeedResult, train_seeds
+from jaxmi.training.seeds import Run, SeedResult, train_runs
 from jaxmi.types import Params
 from jaxmi.workflows.machine import prepare_devices
 from jaxmi.workflows.progress import Progress
@@ -32,7 +33,7 @@ from jaxmi.workflows.progress import Progress
 logger = logging.getLogger(__name__)
 
 SEEDS_PER_PROGRAM = 2
-"""Networks that are trained on a program before another is drawn."""
+"""Networks that are trained on a program before others are drawn."""
 
 DRAWN_ON = 10_000
 """Training images on which an image program is drawn and judged fair."""
@@ -43,7 +44,9 @@ def pose(
 ) -> dict[str, Any]:
     """Draw programs until a network's test accuracy is in bounds; write the bundle and its key.
 
-    Program, salt and training seed are separate draws from the operating system's entropy.
+    As many programs as there are devices are drawn at once, and a network is trained on each, side
+    by side. The first in the order of drawing that is good enough is taken. Programs, salts and
+    training seeds are separate draws from the operating system's entropy.
 
     Args:
       kind: What the program labels.
@@ -62,30 +65,31 @@ def pose(
     began = time.perf_counter()
     _check_paths(out, key_path)
     import_torch()  # the bundle needs it: fail before the training
-    prepare_devices(None, 1)
+    prepare_devices(None, programs)
     base = load_challenge(PUBLISHED[kind], data_dir)
     low, high = base.sealing.accuracy
-    for tried in range(1, programs + 1):
-        key, challenge = draw(base)
+    for tried in range(0, programs, jax.device_count()):
+        n_drawn = min(jax.device_count(), programs - tried)
+        drawn = [draw(base) for _ in range(n_drawn)]
         for _ in range(SEEDS_PER_PROGRAM):
-            seed = secrets.randbelow(2**32)
-            trained = _train(challenge, seed)
-            accuracy = _test_accuracy(challenge, trained.params) if trained else 0.0
-            if trained and low <= accuracy <= high:
-                fingerprint = _write(out, key_path, challenge, trained, key)
-                return {
-                    "bundle": str(out),
-                    "answer": str(key_path),
-                    "kind": kind,
-                    "commitment": key.commitment,
-                    "fingerprint": fingerprint,
-                    "test_accuracy": accuracy,
-                    "programs_tried": tried,
-                    "seconds": round(time.perf_counter() - began, 1),
-                }
-            logger.info(
-                f"test accuracy {accuracy:.2%}, wanted {low:.1%} to {high:.1%}: trying again"
-            )
+            networks = _train([challenge for _, challenge in drawn])
+            for (key, challenge), trained in zip(drawn, networks, strict=True):
+                accuracy = _test_accuracy(challenge, trained.params) if trained else 0.0
+                if trained and low <= accuracy <= high:
+                    fingerprint = _write(out, key_path, challenge, trained, key)
+                    return {
+                        "bundle": str(out),
+                        "answer": str(key_path),
+                        "kind": kind,
+                        "commitment": key.commitment,
+                        "fingerprint": fingerprint,
+                        "test_accuracy": accuracy,
+                        "programs_tried": tried + n_drawn,
+                        "seconds": round(time.perf_counter() - began, 1),
+                    }
+                logger.info(
+                    f"test accuracy {accuracy:.2%}, wanted {low:.1%} to {high:.1%}: trying again"
+                )
     raise UnavailableError(
         f"{programs} programs, and no network between {low:.1%} and {high:.1%}; try again"
     )
@@ -124,15 +128,17 @@ def drawing_domain(base: Challenge) -> tuple[Domain, np.ndarray | None]:
     return replace(domain, images=domain.images[:DRAWN_ON]), digits
 
 
-def _train(challenge: Challenge, seed: int) -> SeedResult | None:
-    recipe = RECIPES[challenge.name]["fast"]
-    progress = Progress(f"sealed {challenge.name}", recipe.steps, 1, name_seeds=False)
-    try:
-        with progress:
-            (result,) = train_seeds(challenge, recipe, [seed], watchers=[progress])
-    except DivergedError:
-        return None
-    return result
+def _train(challenges: list[Challenge]) -> list[SeedResult | None]:
+    """Train a network on each challenge; None stands for one that diverged."""
+    name = challenges[0].name
+    recipe = RECIPES[name]["fast"]
+    progress = Progress(f"sealed {name}", recipe.steps, len(challenges), unit=None)
+    runs = [Run(challenge, [secrets.randbelow(2**32)]) for challenge in challenges]
+    results: dict[int, SeedResult] = {}
+    with progress, suppress(DivergedError):
+        for index, result in train_runs(runs, recipe, watchers=[progress]):
+            results[index] = result
+    return [results.get(index) for index in range(len(runs))]
 
 
 def _test_accuracy(challenge: Challenge, params: Params) -> float:

@@ -69,9 +69,16 @@ SECONDS_BETWEEN_LINES = 5.0
 class Progress:
     """Show the progress of a run, its rate in optimiser steps per second, and the test accuracy."""
 
-    def __init__(self, challenge: str, steps: int, n_seeds: int, name_seeds: bool = True) -> None:
-        """Take the size of the run: `steps` optimiser steps for each of `n_seeds` seeds."""
-        self._name_seeds = name_seeds
+    def __init__(self, challenge: str, steps: int, n_seeds: int, unit: str | None = "seed") -> None:
+        """Take the size of the run: `steps` optimiser steps for each of `n_seeds` seeds.
+
+        Args:
+          challenge: What is trained on, for the display.
+          steps: Optimiser steps per seed.
+          n_seeds: How many seeds.
+          unit: What the numbers of the points count; None does not show the numbers.
+        """
+        self._unit = unit
         self._challenge, self._steps = challenge, steps
         self._total, self._done = steps * n_seeds, 0
         self._steps_of: dict[int, int] = {}
@@ -125,10 +132,11 @@ class Progress:
             rate = f"{per_second:,.0f} steps/s"
             left = f", {(self._total - self._done) / per_second:,.0f} s left"
         seeds = list(points)
-        which = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]}..{seeds[-1]}"
+        which = f" {self._unit} {seeds[0]}"
+        if len(seeds) > 1:
+            which = f" {self._unit}s {seeds[0]}..{seeds[-1]}"
         accuracy = sum(point["test_accuracy"] for point in points.values()) / len(points)
-        which = f" {which}" if self._name_seeds else ""
-        text = f"{self._challenge}{which}: test {accuracy:.2%}"
+        text = f"{self._challenge}{which if self._unit else ''}: test {accuracy:.2%}"
         self._bar.update(self._task, completed=self._done, description=text, rate=rate)
         step = int(points[seeds[0]]["step"])
         if self._bar.disable and (

@@ -1,34 +1,40 @@
-"""Seeds trained into run folders: everything around `training.seeds.train_seeds`."""
+"""Networks trained into run folders: everything around `training.seeds.train_runs`."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
+from jaxmi.challenges.definition import FILE, Definition
 from jaxmi.challenges.pairs import PairChallenge
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
 from jaxmi.errors import DivergedError, InputError
+from jaxmi.programs.language import Kind
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
-from jaxmi.storage.runs import RunFolder, check_run_folder
+from jaxmi.storage.runs import RunFolder, check_run_folder, run_facts
 from jaxmi.training.devices import batch_width
 from jaxmi.training.hosts import barrier, join, stop_together
-from jaxmi.training.loop import check_fit
-from jaxmi.training.recipe import Recipe
+from jaxmi.training.loop import can_train_together, check_fit
+from jaxmi.training.recipe import RECIPES, Recipe, recipes_for
 from jaxmi.training.resume import StateStore
-from jaxmi.training.seeds import Point, Watcher, train_seeds
+from jaxmi.training.seeds import Point, Run, Watcher, train_runs
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import define, find_definition
 from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_sigterm
 from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
 logger = logging.getLogger(__name__)
+
+Key = TypeVar("Key")
 
 DPI = 110
 """Dots per inch of a run's figures."""
@@ -106,9 +112,62 @@ class Hosts:
     """Seconds to wait for the other hosts."""
 
 
+def find_challenges(names: Sequence[str]) -> list[str | Definition]:
+    """Return the challenges that a user names, without their data.
+
+    Args:
+      names: Each a published challenge's name, "all" for all of these, the folder of a challenge,
+        or a folder of programs (.txt, .py), each of which becomes a challenge of the published
+        sizes, named like its file.
+
+    Returns:
+      A published challenge's name, or what another is made of.
+
+    Raises:
+      InputError: if there is no such challenge, or two have the same name.
+    """
+    found: list[str | Definition] = []
+    for name in names:
+        folder = Path(name)
+        files = () if (folder / FILE).is_file() else sorted(folder.glob("*"))
+        programs = [file for file in files if file.suffix in (".txt", ".py")]
+        if name == "all":
+            found += NAMES
+        elif name in NAMES:
+            found.append(name)
+        elif programs:
+            found += map(_define_program, programs)
+        else:
+            found.append(find_definition(name))
+    counts = Counter(map(name_of, found))
+    for name, count in counts.items():
+        if count > 1:
+            raise InputError(
+                f"{count} challenges are named {name!r}, and so would be their run folders: train "
+                "them one at a time, or make one under another name"
+            )
+    return found
+
+
+def name_of(challenge: str | Definition) -> str:
+    """Return the name of a challenge that `find_challenges` found."""
+    return challenge if isinstance(challenge, str) else challenge.name
+
+
+def _define_program(file: Path) -> Definition:
+    """Define a challenge by a program of either kind: a text that reads `image` is no other."""
+    try:
+        return define(file, kind="pairs", name=file.stem)
+    except InputError as error:
+        with suppress(InputError):
+            return define(file, kind="image", name=file.stem)
+        raise error
+
+
 def regenerate(
-    runs: Mapping[Path, tuple[str, Recipe]],
+    challenges: Mapping[Path, str | Definition],
     recipe_name: str,
+    change: Callable[[Recipe], Recipe],
     seeds: Sequence[int],
     options: Options,
     data_dir: Path | None = None,
@@ -117,15 +176,18 @@ def regenerate(
 ) -> dict[str, Any]:
     """Train networks from scratch into run folders; resume runs that exist.
 
+    Challenges of one shape are trained together, by one compiled program, one shape after another.
     Everything that can be checked is checked before anything is trained.
 
     Args:
-      runs: Run folder -> the challenge's name, and the recipe.
-      recipe_name: The recipe's name, for the record.
-      seeds: Which seeds.
+      challenges: Run folder -> the challenge, as `find_challenges` returns it.
+      recipe_name: The name of each challenge's recipe.
+      change: Applied to each recipe.
+      seeds: Which seeds of each challenge.
       options: How to carry it out; `options.stop` is replaced by SIGTERM.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
-      cpu_devices: Devices to split the CPU into; None: one per core, but no more than seeds.
+      cpu_devices: Devices to split the CPU into; None: one per core, but no more than networks of
+        one kind.
       hosts: The hosts that train together; None: this one alone.
 
     Returns:
@@ -133,12 +195,15 @@ def regenerate(
 
     Raises:
       InputError: if a folder or a recipe is invalid, or a number out of range.
-      DivergedError: if some seeds diverge, when the others are finished.
+      DivergedError: if some networks diverge, when the others are finished.
       UnavailableError: if MNIST is needed and cannot be had, or a state cannot be saved.
       StoppedError: on SIGTERM, when the state is saved; the same call resumes.
     """
-    for folder, (name, recipe) in runs.items():
-        facts = {"challenge": name, "recipe": {"name": recipe_name, **asdict(recipe)}}
+    for folder, challenge in challenges.items():
+        facts: dict[str, Any] = {"challenge": name_of(challenge)}
+        if isinstance(challenge, str):  # another's recipe follows from its data
+            recipe = change(RECIPES[challenge][recipe_name])
+            facts["recipe"] = {"name": recipe_name, **asdict(recipe)}
         check_run_folder(folder, facts, options.force)
     if options.tensorboard:
         check_tensorboard()
@@ -148,102 +213,185 @@ def regenerate(
         keep_stdout()
         join(hosts.coordinator, hosts.count, hosts.index, hosts.join_timeout)
     else:
-        prepare_devices(cpu_devices, len(seeds))
-    challenges = {folder: load_challenge(name, data_dir) for folder, (name, _) in runs.items()}
-    for folder, challenge in challenges.items():
-        check_fit(challenge, runs[folder][1])
+        kinds = Counter(map(_kind_of, challenges.values()))
+        prepare_devices(cpu_devices, len(seeds) * max(kinds.values()))
+    loaded = _load(challenges, data_dir)
+    recipes = {path: change(recipes_for(c)[recipe_name]) for path, c in loaded.items()}
+    for folder, challenge in loaded.items():
+        check_fit(challenge, recipes[folder])
+        check_run_folder(folder, run_facts(challenge, recipe_name, recipes[folder]), options.force)
 
-    entries: list[dict[str, Any]] = []
+    entries: dict[Path, list[dict[str, Any]]] = {}
     diverged: list[str] = []
     with stop_on_sigterm() as stopping:
         options = replace(options, stop=stop_together(stopping))
-        for folder, challenge in challenges.items():
-            recipe = runs[folder][1]
+        for group in group_by_shape(loaded, recipes):
+            recipe = recipes[next(iter(group))]
             try:
-                entries += train_run(folder, challenge, recipe_name, recipe, list(seeds), options)
-            except DivergedError as error:  # on every host alike: the next challenge's turn
+                entries |= train_together(group, recipe_name, recipe, list(seeds), options)
+            except DivergedError as error:  # on every host alike: the next group's turn
                 diverged.append(str(error))
     if diverged:
         raise DivergedError("; ".join(diverged))
-    return {"runs": entries}
+    return {"runs": [entry for path in challenges for entry in entries[path]]}
 
 
-def train_run(
-    path: Path,
-    challenge: Challenge,
+def _kind_of(challenge: str | Definition) -> Kind:
+    return registered(challenge).kind if isinstance(challenge, str) else challenge.kind
+
+
+def _load(
+    challenges: Mapping[Path, str | Definition], data_dir: Path | None
+) -> dict[Path, Challenge]:
+    """Build challenges; those with the same inputs share them."""
+    loaded: dict[Path, Challenge] = {}
+    for path, wanted in challenges.items():
+        if isinstance(wanted, str):
+            challenge = load_challenge(wanted, data_dir)
+        else:
+            challenge = build_challenge(wanted, data_dir)
+        for earlier in loaded.values():
+            if can_train_together(earlier, challenge):
+                challenge = replace(challenge, inputs=earlier.inputs)
+                break
+        loaded[path] = challenge
+    return loaded
+
+
+def group_by_shape(
+    challenges: Mapping[Key, Challenge], recipes: Mapping[Key, Recipe]
+) -> list[dict[Key, Challenge]]:
+    """Return groups of challenges that one compiled program can train.
+
+    Args:
+      challenges: Challenges by any key.
+      recipes: The recipe of each.
+    """
+    groups: list[dict[Key, Challenge]] = []
+    for key, challenge in challenges.items():
+        for group in groups:
+            first, other = next(iter(group.items()))
+            if recipes[first] == recipes[key] and can_train_together(other, challenge):
+                group[key] = challenge
+                break
+        else:
+            groups.append({key: challenge})
+    return groups
+
+
+def train_together(
+    challenges: Mapping[Path, Challenge],
     recipe_name: str,
     recipe: Recipe,
     seeds: list[int],
     options: Options,
-) -> list[dict[str, Any]]:
-    """Train the seeds that the run folder lacks.
+) -> dict[Path, list[dict[str, Any]]]:
+    """Train the seeds that the run folders lack, of challenges of one shape.
+
+    Each run folder is complete in itself: it can be resumed alone, or with others.
+
+    Args:
+      challenges: Run folder -> its challenge.
+      recipe_name: The recipe's name, for the record.
+      recipe: The recipe of all.
+      seeds: The seeds of each challenge.
+      options: How to carry it out.
 
     Returns:
-      run.json's entry for each of the seeds, whether trained now or before.
+      Run folder -> run.json's entry for each of the seeds, whether trained now or before.
 
     Raises:
-      InputError: if the folder cannot be used.
-      DivergedError: on every host, if some seeds diverge; the others are in the folder.
+      InputError: if a folder cannot be used.
+      DivergedError: on every host, if some networks diverge; the others are in the folders.
       UnavailableError: if the state cannot be saved.
       StoppedError: on SIGTERM; the same call resumes.
     """
     host = jax.process_index()
+    where = next(iter(challenges))
     if host > 0:
-        barrier(f"{path} is made")
-    with RunFolder(path, challenge, recipe_name, recipe, options.force, host) as folder:
+        barrier(f"{where} is made")
+    with ExitStack() as stack:
+        folders = {
+            path: stack.enter_context(
+                RunFolder(path, challenge, recipe_name, recipe, options.force, host)
+            )
+            for path, challenge in challenges.items()
+        }
         if host == 0:
-            barrier(f"{path} is made")
-        left = folder.unfinished(seeds)
-        barrier(f"{path} is read")
-        if left != seeds and host == 0:
-            logger.info(f"{path}: {len(seeds) - len(left)} of {len(seeds)} seeds exist")
+            barrier(f"{where} is made")
+        left = {path: folder.unfinished(seeds) for path, folder in folders.items()}
+        barrier(f"{where} is read")
+        for path in folders if host == 0 else ():
+            if left[path] != seeds:
+                logger.info(f"{path}: {len(seeds) - len(left[path])} of {len(seeds)} seeds exist")
         diverged = None
-        if left:
+        if any(left.values()):
             try:
-                _train(folder, challenge, recipe, seeds, left, options)
+                _train(folders, challenges, recipe, seeds, left, options)
             except DivergedError as error:
                 diverged = error
-        barrier(f"{path} is written")
-        missing = folder.finish(seeds)
-        asked = [run for run in folder.runs if run["seed"] in set(seeds)]
-        if host == 0 and asked:
-            first = load_checkpoint(Path(asked[0]["checkpoint"])).params
-            curves = {run["seed"]: folder.curve(run["seed"]) for run in folder.runs}
-            draw_run(path, challenge, first, f"seed {asked[0]['seed']}", curves)
+        barrier(f"{where} is written")
+        entries, missing = {}, []
+        for path, folder in folders.items():
+            missing += folder.finish(seeds)
+            entries[path] = [run for run in folder.runs if run["seed"] in set(seeds)]
+            if host == 0 and entries[path]:
+                _draw(folder, challenges[path], entries[path][0])
         if missing:
             raise diverged or DivergedError(f"on another host, seeds diverged: {missing}")
-        return asked
+        return entries
+
+
+def _draw(folder: RunFolder, challenge: Challenge, entry: Mapping[str, Any]) -> None:
+    params = load_checkpoint(Path(entry["checkpoint"])).params
+    curves = {run["seed"]: folder.curve(run["seed"]) for run in folder.runs}
+    draw_run(folder.path, challenge, params, f"seed {entry['seed']}", curves)
 
 
 def _train(
-    folder: RunFolder,
-    challenge: Challenge,
+    folders: Mapping[Path, RunFolder],
+    challenges: Mapping[Path, Challenge],
     recipe: Recipe,
     seeds: list[int],
-    left: list[int],
+    left: Mapping[Path, list[int]],
     options: Options,
 ) -> None:
-    progress = Progress(challenge.name, recipe.steps, -(-len(left) // jax.process_count()))
-    watchers: list[Watcher] = [folder]
-    if jax.process_index() == 0:
-        watchers.append(progress)
-    if options.tensorboard:
-        from jaxmi.workflows.progress import TensorBoard
-
-        watchers.append(TensorBoard(folder.path / "tensorboard"))
+    paths = [path for path in folders if left[path]]
+    n_left = sum(map(len, left.values()))
+    named = challenges[paths[0]].name if len(folders) == 1 else f"{len(paths)} challenges"
+    unit = "seed" if len(folders) == 1 else "network"
+    progress = Progress(named, recipe.steps, -(-n_left // jax.process_count()), unit)
+    watchers: list[Watcher] = [progress] if jax.process_index() == 0 else []
     with ExitStack() as stack:
         stack.enter_context(progress)
         if options.profile:
-            watchers.append(stack.enter_context(Profile(folder.path / "profile")))
+            watchers.append(stack.enter_context(Profile(paths[0] / "profile")))
+        runs = [
+            Run(
+                challenges[path],
+                left[path],
+                _watchers_of_run(folders[path], options),
+                StateStore(folders[path].state_path),
+            )
+            for path in paths
+        ]
+        n_networks = len(seeds) * len(folders)
+        width = batch_width(runs[0].challenge, recipe, n_networks, options.seeds_per_batch)
         # One result at a time: a thousand networks need not fit in memory.
-        for result in train_seeds(
-            challenge,
+        for index, result in train_runs(
+            runs,
             recipe,
-            left,
-            width=batch_width(challenge, recipe, len(seeds), options.seeds_per_batch),
+            width=width,
             watchers=watchers,
-            store=StateStore(folder.state_path),
             save_every=options.save_every,
             stop=options.stop,
         ):
-            folder.add(result)
+            folders[paths[index]].add(result)
+
+
+def _watchers_of_run(folder: RunFolder, options: Options) -> list[Watcher]:
+    if not options.tensorboard:
+        return [folder]
+    from jaxmi.workflows.progress import TensorBoard
+
+    return [folder, TensorBoard(folder.path / "tensorboard")]

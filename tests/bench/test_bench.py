@@ -111,7 +111,9 @@ def test_the_table_finds_every_figure() -> None:
             "seconds_to_published": {"each": [9.0], "median": 9.0},
         },
         "seeds": {"cost_ratio_16_vs_2": 1.0, "compilations": 1.0},
+        "programs": {"cost_ratio": {"median": 1.0, "low": 0.9, "high": 1.1}},
         "cold_start_seconds": {"median": 9.0, "low": 8.0, "high": 10.0},
+        "warm_start_seconds": {"median": 5.0, "low": 4.0, "high": 6.0},
         "help_seconds": {"median": 0.3, "low": 0.3, "high": 0.3},
         "peak_rss_gb": {"transformer": 0.8, "cnn": 0.9},
     }

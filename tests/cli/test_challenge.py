@@ -4,6 +4,8 @@ import json
 import os
 import random
 import stat
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -72,6 +74,39 @@ def test_nothing_that_is_printed_or_published_tells_the_program(
         assert not any(text.encode() in data for data in published)
 
 
+@pytest.mark.slow
+def test_what_is_kept_of_compilations_is_the_same_for_every_program() -> None:
+    """The cache of compiled programs is keyed by what was compiled: the labels are not in it."""
+    code = (
+        "from dataclasses import replace\n"
+        "from jaxmi.challenges.pairs import PairChallenge\n"
+        "from jaxmi.cli.main import main\n"
+        "from jaxmi.training.recipe import RECIPES\n"
+        "from jaxmi.workflows import pose\n"
+        "recipe = replace(RECIPES['transformer']['fast'], steps=40, eval_every=20)\n"
+        "pose.RECIPES = {'transformer': {'fast': recipe}}\n"
+        "PairChallenge.sealing = replace(PairChallenge.sealing, accuracy=(0.0, 1.0))\n"
+        "main()\n"
+    )
+    kept = []
+    for name in ("one", "two"):
+        environment = {"JAXMI_CACHE_DIR": str(Path(name).resolve()), "JAX_NUM_CPU_DEVICES": "2"}
+        program = (sys.executable, "-c", code)
+        left_out = {"JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"}
+        process = subprocess.run(
+            [*program, "challenge", "new", "--out", f"sealed-{name}"],
+            env={**{k: v for k, v in os.environ.items() if k not in left_out}, **environment},
+            capture_output=True,
+            text=True,
+        )
+        assert process.returncode == 0, process.stderr
+        kept.append({path.name for path in Path(name).rglob("jit_mapped*.compiled")})
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == 2, "the start and the steps"
+    keys = [json.loads(Path(f"sealed-{n}.answer.json").read_text()) for n in ("one", "two")]
+    assert keys[0]["program"] != keys[1]["program"]  # the control
+
+
 def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
     quick, transformer: Challenge
 ) -> None:
@@ -88,13 +123,13 @@ def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
 ) -> None:
     sealing = replace(PairChallenge.sealing, accuracy=(1.1, 1.2))
     monkeypatch.setattr(PairChallenge, "sealing", sealing)
-    seeds, train_seeds = [], pose.train_seeds
+    seeds, train_runs = [], pose.train_runs
 
-    def noted(challenge, recipe, seeds_, **more):
-        seeds.extend(seeds_)
-        return train_seeds(challenge, recipe, seeds_, **more)
+    def noted(runs, recipe, **more):
+        seeds.extend(seed for run in runs for seed in run.seeds)
+        return train_runs(runs, recipe, **more)
 
-    monkeypatch.setattr(pose, "train_seeds", noted)
+    monkeypatch.setattr(pose, "train_runs", noted)
     with pytest.raises(SystemExit) as caught:
         main(["challenge", "new", "--out", "sealed", "--programs", "2"])
     assert caught.value.code == 1

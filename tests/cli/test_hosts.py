@@ -13,6 +13,7 @@ import pytest
 from command import COMMAND, finish, read_until, start
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.workflows.challenges import define, write_challenge
 
 RUN = (
     "regenerate", "transformer", "--out", "run", "--json",
@@ -26,12 +27,14 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start_both(*args: str, program: Sequence[str] = COMMAND):
+def start_both(*args: str, command: Sequence[str] = RUN, program: Sequence[str] = COMMAND):
     """Starts two hosts of one device each, which use gloo between them."""
     coordinator = f"localhost:{free_port()}"
     environment = {"JAX_CPU_COLLECTIVES_IMPLEMENTATION": "gloo", "JAX_NUM_CPU_DEVICES": "1"}
     join = ("--coordinator", coordinator, "--hosts", "2", "--join-timeout", "60", "--host")
-    return [start(*RUN, *args, *join, str(host), program=program, **environment) for host in (0, 1)]
+    return [
+        start(*command, *args, *join, str(host), program=program, **environment) for host in (0, 1)
+    ]
 
 
 @pytest.mark.slow
@@ -74,6 +77,35 @@ def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
     assert [run["seed"] for run in record["runs"]] == [0, 1, 2, 3]
     lines = Path("run/metrics.jsonl").read_text().splitlines()
     assert len(lines) == 4 * 24
+
+
+@pytest.mark.slow
+def test_two_hosts_train_two_challenges_together_stop_and_go_on() -> None:
+    """With one seed each, a batch mixes the challenges, and each host holds the other's state."""
+    for name, text in (("less", "return x < y"), ("sum", "return x + y > 90")):
+        write_challenge(define(text, name=name), Path(name))
+    longer = ("regenerate", "less", "sum", "--set", "steps=240", "eval_every=10", "batch_size=128")
+    first, second = start_both("--out", "run", command=longer)
+    read_until(first, "step 10 of")
+    time.sleep(0.2)
+    second.send_signal(signal.SIGTERM)
+    for process in (first, second):
+        finish(process, code=75)
+    steps = {Path(path).name for path in Path("run").glob("*/state/*/*")}
+    assert len(steps) == 1 and len(list(Path("run").glob("*/state/*/*"))) == 2
+    for process in start_both("--out", "run", command=longer):
+        _, err = finish(process)
+        assert "step 10 of" not in err
+    finish(start(*longer, "--out", "alone", "--cpu-devices", "2"))
+    losses = []
+    for name in ("less", "sum"):
+        have, want = (
+            json.loads((Path(run) / name / "run.json").read_text())["runs"][0]
+            for run in ("run", "alone")
+        )
+        assert have["loss"] == pytest.approx(want["loss"], rel=1e-3)
+        losses.append(want["loss"])
+    assert losses[0] != pytest.approx(losses[1], rel=1e-2)  # the control: they differ
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from jaxmi.errors import InputError
 from jaxmi.training import devices
 from jaxmi.training.loop import make_advance, make_data, make_start
 from jaxmi.training.recipe import RECIPES
-from jaxmi.training.seeds import Trainer, train_seeds
+from jaxmi.training.seeds import Run, Trainer, train_seeds
 
 TRAIN = """
 import json, sys, zlib
@@ -151,7 +151,7 @@ for i in range(16):
     assert rows[i]["b"] == i
 recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1, batch_size=64)
 for width in (8, 16):
-    program = Trainer(load_challenge("transformer"), recipe, width).program
+    program = Trainer([load_challenge("transformer")], recipe, width).program
     assert "num_partitions=8" in program
     assert not re.search(COMMUNICATION, program)
 control = jax.jit(lambda x: x.sum()).lower(placed["b"]).compile().as_text()
@@ -169,9 +169,10 @@ def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated()
 @pytest.mark.slow
 def test_a_step_takes_over_the_memory_of_the_state_before(transformer: Challenge) -> None:
     recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1)
-    trainer = Trainer(transformer, recipe, jax.device_count())
-    state = next(trainer.plan([0], None)).state
-    after = trainer.advance(state, 1)
+    trainer = Trainer([transformer], recipe, jax.device_count())
+    batch = next(trainer.plan([Run(transformer, [0])]))
+    state = batch.state
+    after = trainer.advance(batch, state, 1)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(after))
 

@@ -429,6 +429,8 @@ def _save(runs: Sequence[Run], batch: Batch, step: int, seconds: float, state: R
         seeds = [batch.tasks[row].seed for row in rows]
         own = arrays if one_run else jax.tree.map(lambda leaf, rows=rows: leaf[rows], arrays)
         store.save(seeds, step, seconds * len(rows) / len(batch.tasks), own)
+        if jax.process_count() > 1 and not one_run:
+            store.wait()  # Orbax mixes up two saves in the background between hosts
 
 
 def _results(

@@ -269,9 +269,7 @@ def _choose(
         return find_layout(format_name, name, kind)
     name = FORMATS[format_name].layout if format_name is not None else None
     layouts = [
-        layout
-        for layout in LAYOUTS
-        if name in (None, layout.name) and kind in (None, layout.kind)
+        layout for layout in LAYOUTS if name in (None, layout.name) and kind in (None, layout.kind)
     ]
     return layouts[0] if len(layouts) == 1 else detect(tensors, layouts)
 

@@ -110,8 +110,9 @@ def import_file(
       UnavailableError: if PyTorch is needed and not installed.
     """
     check_vacant(out, force)
-    known = challenge is None or challenge in KINDS
-    named = challenge if known else find_definition(challenge)
+    named = challenge
+    if challenge is not None and challenge not in KINDS:
+        named = find_definition(challenge)
     network = foreign.import_network(file, format_name, named)
     save_checkpoint(out, network.params, network.config, network.metrics, force)
     imported = network.config["imported"]

@@ -99,7 +99,9 @@ def _attend(
     """Return the heads' summed outputs at a position that attends to the positions of some keys."""
     scores = jnp.stack(jnp.broadcast_arrays(*((query * key).sum(axis=-1) for key in keys)), axis=1)
     pattern = jax.nn.softmax(scores / query.shape[-1] ** 0.5, axis=1)
-    z = sum(pattern[:, k, :, None] * value for k, value in enumerate(values))
+    z = pattern[:, 0, :, None] * values[0]
+    for k, value in enumerate(values[1:], start=1):
+        z += pattern[:, k, :, None] * value
     return _joined(z) @ _flat(w_o)
 
 

@@ -247,5 +247,4 @@ def _forms(model: Transformer) -> Mapping[str, Forward]:
         del dropout_key
         return jax.vmap(lambda sequence: model.apply({"params": params}, sequence)[0][-1])(tokens)
 
-    # The fast form computes keys and values once for each token, which holds in one block only.
-    return {"fast": _fast if model.config.n_layers == 1 else readable, "readable": readable}
+    return {"fast": _fast, "readable": readable}

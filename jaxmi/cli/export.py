@@ -70,10 +70,10 @@ class Import(Subcommand):
     """The file's format, as in `jaxmi export --to`. Default: detected from its tensors."""
 
     challenge: Annotated[
-        Literal["transformer", "cnn"] | None,
-        arg(metavar="{transformer,cnn}", help_behavior_hint=""),
+        str | None, arg(metavar="{transformer,cnn}|FOLDER", help_behavior_hint="")
     ] = None
-    """The challenge whose network it is. Default: detected from its tensors."""
+    """The challenge whose network it is: transformer, cnn, or the folder of your own challenge.
+    Default: as `jaxmi export` recorded in the file, else detected from its tensors."""
 
     force: bool = False
     """Replace a checkpoint that exists."""

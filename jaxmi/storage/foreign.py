@@ -4,14 +4,17 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxmi.challenges.registry import origin
+from jaxmi.challenges.definition import Definition
+from jaxmi.challenges.registry import Origin, origin
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
+from jaxmi.programs.language import Kind
 from jaxmi.storage.checkpoints import (
+    DEFINITION,
     FORMAT,
     Checkpoint,
     Contents,
@@ -21,6 +24,7 @@ from jaxmi.storage.checkpoints import (
 )
 from jaxmi.storage.layouts import LAYOUTS, Layout, detect
 from jaxmi.storage.pytorch_file import MAGIC, read_pytorch, write_pytorch
+from jaxmi.types import Params
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of a file that PyTorch before 1.6 saved."""
@@ -46,15 +50,20 @@ FORMATS: Mapping[str, Format] = {
 """The published files, TransformerLens's state dicts, and the published tensors without pickle."""
 
 
-def find_layout(format_name: str, challenge: str) -> Layout:
+def find_layout(format_name: str, challenge: str, kind: Kind | None = None) -> Layout:
     """Return a format's layout of a challenge's network.
+
+    Args:
+      format_name: One of `FORMATS`.
+      challenge: The challenge's name.
+      kind: The challenge's kind; None: that of the published challenge of this name.
 
     Raises:
       InputError: if the format has none.
     """
-    name = FORMATS[format_name].layout
+    name, kind = FORMATS[format_name].layout, kind or origin(challenge).kind
     for layout in LAYOUTS:
-        if (layout.name, layout.challenge) == (name, challenge):
+        if (layout.name, layout.kind) == (name, kind):
             return layout
     raise InputError(f"{format_name} is no format for the network of challenge {challenge!r}")
 
@@ -83,7 +92,7 @@ def export_network(checkpoint: Checkpoint, format_name: str, path: Path) -> None
       UnavailableError: if PyTorch is needed and not installed.
       OSError: if the file cannot be written.
     """
-    layout = find_layout(format_name, checkpoint.challenge)
+    layout = _layout_of(checkpoint, format_name)
     _write(path, layout, layout.write(checkpoint.params), _about(checkpoint))
 
 
@@ -101,7 +110,7 @@ def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path
       InputError: if the format is none for this network.
       OSError: if the file cannot be written.
     """
-    layout = find_layout(format_name, checkpoints[0].challenge)
+    layout = _layout_of(checkpoints[0], format_name)
     stack: dict[str, np.ndarray] = {}
     for i, checkpoint in enumerate(checkpoints):
         for name, array in layout.write(checkpoint.params).items():
@@ -112,14 +121,15 @@ def export_stack(checkpoints: Sequence[Checkpoint], format_name: str, path: Path
 
 
 def import_network(
-    path: Path, format_name: str | None = None, challenge: str | None = None
+    path: Path, format_name: str | None = None, challenge: str | Definition | None = None
 ) -> Checkpoint:
     """Read another tool's file.
 
     Args:
       path: The file.
       format_name: One of `FORMATS`; None detects it.
-      challenge: The challenge's name; None detects it.
+      challenge: A published challenge's name, or the definition of one that a user made; None takes
+        the one in the file's record, or else detects which published challenge it is.
 
     Returns:
       The network. If the file was written by `export_network`, with its configuration and metrics
@@ -129,7 +139,8 @@ def import_network(
 
     Raises:
       InputError: if the file is damaged, or is not of this format or challenge; names the first
-        tensor that does not fit.
+        tensor that does not fit. Also if a challenge is neither named nor recorded, and the sizes
+        are no published network's.
       UnavailableError: if PyTorch is needed and not installed.
     """
     contents, container = _read(path)
@@ -139,8 +150,10 @@ def import_network(
         if contents.about and "stack" in contents.about:
             raise InputError("holds a stack of networks; export a network alone to import it")
         layout = _choose(contents.tensors, format_name, challenge)
-        params = layout.read(contents.tensors)
-        config, metrics = _recorded(contents.about, layout)
+        recorded = _recorded(contents.about)
+        named = challenge or _recorded_challenge(recorded, layout)
+        params = _read_params(layout, contents.tensors, named)
+        config, metrics = _about_network(recorded, layout, named)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     imported = {
@@ -152,39 +165,111 @@ def import_network(
     return Checkpoint(params, {**config, "imported": imported}, metrics)
 
 
+def _layout_of(checkpoint: Checkpoint, format_name: str) -> Layout:
+    return find_layout(format_name, checkpoint.challenge, checkpoint.origin.kind)
+
+
 def _about(checkpoint: Checkpoint) -> dict[str, Any]:
     """Return what a file's record says of a network."""
     return {"config": {"format": FORMAT, **checkpoint.config}, "metrics": checkpoint.metrics}
 
 
-def _recorded(
-    about: Mapping[str, Any] | None, layout: Layout
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return a file's record as a checkpoint's configuration and metrics."""
-    network = {
-        "format": FORMAT,
-        "challenge": layout.challenge,
-        "model": origin(layout.challenge).model_config,
-    }
+class _Recorded(NamedTuple):
+    """What a file's record says of a network."""
+
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    definition: Definition | None
+
+
+def _recorded(about: Mapping[str, Any] | None) -> _Recorded | None:
+    """Return a file's record; None if it has none."""
     if about is None:
-        return network, {}
+        return None
     config, metrics = about.get("config"), about.get("metrics")
     if not isinstance(config, dict) or not isinstance(metrics, dict):
         raise InputError("its record lacks the network's configuration")
+    definition = config.get(DEFINITION)
+    return _Recorded(
+        config, metrics, None if definition is None else Definition.from_json(definition)
+    )
+
+
+def _recorded_challenge(recorded: _Recorded | None, layout: Layout) -> str | Definition | None:
+    """Return the challenge that a record names, if its networks are of the layout's kind.
+
+    If they are not, the tensors are read as the published challenge's, so that either a tensor that
+    does not fit is named, or `_about_network` says that the record is another network's.
+    """
+    if recorded is None:
+        return None
+    definition = recorded.definition
+    fits = definition is not None and definition.kind == layout.kind
+    return definition if fits else layout.published
+
+
+def _read_params(layout: Layout, tensors: Tensors, challenge: str | Definition | None) -> Params:
+    """Return the parameters in a file's tensors.
+
+    Raises:
+      InputError: naming the first tensor that does not fit; or, if no challenge is named, the
+        sizes, unless they are the published ones.
+    """
+    if challenge is not None:
+        return layout.table(_origin(challenge).model.config).read(tensors)
+    found = layout.find_sizes(tensors)
+    params = layout.table(found.config).read(tensors)
+    if differences := found.differences():
+        raise InputError(
+            f"its network has {differences}, and no published challenge's has: name the folder of "
+            "its challenge with --challenge"
+        )
+    return params
+
+
+def _about_network(
+    recorded: _Recorded | None, layout: Layout, challenge: str | Definition | None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a checkpoint's configuration and metrics: as recorded, or those of its challenge."""
+    challenge = challenge or layout.published
+    network = {
+        "format": FORMAT,
+        "challenge": challenge if isinstance(challenge, str) else challenge.name,
+        "model": _origin(challenge).model_config,
+    }
+    definition = None if isinstance(challenge, str) else challenge
+    if recorded is None:
+        own = {} if definition is None else {DEFINITION: definition.to_json()}
+        return {**network, **own}, {}
+    config = recorded.config
     for name, value in network.items():
         if config.get(name) != value:
             raise InputError(f"its record is of a network with {name} = {config.get(name)!r}")
-    return config, metrics
+    if _digest(recorded.definition) != _digest(definition):
+        raise InputError(f"its record is of another challenge named {config['challenge']!r}")
+    return config, recorded.metrics
 
 
-def _choose(tensors: Tensors, format_name: str | None, challenge: str | None) -> Layout:
+def _digest(definition: Definition | None) -> str | None:
+    return None if definition is None else definition.to_json()["sha256"]
+
+
+def _origin(challenge: str | Definition) -> Origin:
+    if isinstance(challenge, str):
+        return origin(challenge)
+    return origin(challenge.name, challenge)
+
+
+def _choose(
+    tensors: Tensors, format_name: str | None, challenge: str | Definition | None
+) -> Layout:
+    kind = None if challenge is None else _origin(challenge).kind
     if format_name is not None and challenge is not None:
-        return find_layout(format_name, challenge)
+        name = challenge if isinstance(challenge, str) else challenge.name
+        return find_layout(format_name, name, kind)
     name = FORMATS[format_name].layout if format_name is not None else None
     layouts = [
-        layout
-        for layout in LAYOUTS
-        if name in (None, layout.name) and challenge in (None, layout.challenge)
+        layout for layout in LAYOUTS if name in (None, layout.name) and kind in (None, layout.kind)
     ]
     return layouts[0] if len(layouts) == 1 else detect(tensors, layouts)
 

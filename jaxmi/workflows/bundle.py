@@ -75,6 +75,12 @@ def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
     for part in parts or [path]:
         for bundle, folder in find_networks(part).items():
             checkpoint = load_labelled(folder)
+            if checkpoint.definition is not None:
+                raise InputError(
+                    f"{folder} is a network of your challenge {checkpoint.challenge!r}; bundles "
+                    f"are for the published challenges {' and '.join(NAMES)}: use another --to, "
+                    "such as casper"
+                )
             networks = bundles.setdefault(bundle, {})
             if checkpoint.challenge in networks:
                 raise InputError(f"{path} holds two networks of {checkpoint.challenge}: {part}")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmi.errors import InputError
+from jaxmi.programs.language import KINDS
 from jaxmi.storage import foreign
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import (
@@ -13,6 +14,7 @@ from jaxmi.storage.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
+from jaxmi.workflows.challenges import find_definition
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import track
 
@@ -96,7 +98,8 @@ def import_file(
       file: A .pt or .safetensors file; nothing in it is run.
       out: The checkpoint folder to make.
       format_name: One of `foreign.FORMATS`; None tells it from the tensors.
-      challenge: The challenge's name; None tells it from the tensors.
+      challenge: A published challenge's name, or the folder of one that a user made; None tells it
+        from the file's record, or else from the tensors.
       force: Replace a checkpoint that exists.
 
     Returns:
@@ -107,7 +110,10 @@ def import_file(
       UnavailableError: if PyTorch is needed and not installed.
     """
     check_vacant(out, force)
-    network = foreign.import_network(file, format_name, challenge)
+    named = challenge
+    if challenge is not None and challenge not in KINDS:
+        named = find_definition(challenge)
+    network = foreign.import_network(file, format_name, named)
     save_checkpoint(out, network.params, network.config, network.metrics, force)
     imported = network.config["imported"]
     return {

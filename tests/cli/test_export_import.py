@@ -7,15 +7,20 @@ import shutil
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import torch
 from reference.torch_cnn import MnistNet
 from reference.torch_transformer import PairTransformer
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
+from storage.test_layouts import same_bits
 
+from jaxmi.challenges.registry import build_challenge
 from jaxmi.cli.main import main
-from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.checkpoints import DEFINITION, Checkpoint, load_checkpoint, save_checkpoint
+from jaxmi.storage.layouts import TRANSFORMER_LENS_4
+from jaxmi.workflows.challenges import define, write_challenge
 
 QUICK = ["--set", "steps=20", "eval_every=10"]
 
@@ -100,6 +105,73 @@ def test_the_documented_way_to_run_a_stack(run, quick_run, checkpoints: Path) ->
         one = PairTransformer()
         one.load_state_dict({name: tensor[i] for name, tensor in variables["stack"].items()})
         torch.testing.assert_close(logits[i], one(inputs)[0], rtol=1e-4, atol=1e-5)
+
+
+SMALL = {"d_model": 64, "n_heads": 4, "d_mlp": 256, "n_layers": 2}
+
+
+@pytest.fixture
+def own_run() -> Checkpoint:
+    """A run of two seeds of a challenge that a user made, in run/; the challenge is own/."""
+    own = define("return x * y % 5 < 2", p=59, network=SMALL)
+    write_challenge(own, Path("own"))
+    challenge = build_challenge(own)
+    config = {"challenge": "own", "model": challenge.model_config, DEFINITION: own.to_json()}
+    Path("run").mkdir()
+    Path("run/run.json").write_text(json.dumps({"finished": True}))
+    for seed in (0, 1):
+        params = challenge.init(jax.random.key(seed))
+        save_checkpoint(Path(f"run/seed-{seed:05d}"), params, {**config, "seed": seed}, {})
+    return load_checkpoint(Path("run/seed-00001"))
+
+
+def test_a_run_of_another_size_goes_there_and_back(run, own_run: Checkpoint) -> None:
+    for to in ("casper", "transformer-lens", "transformer-lens-4", "safetensors"):
+        files = run("export", "run", "--to", to, "--out", to)["files"]
+        found = run("import", files[1], "--out", f"{to}-back")
+        assert found["challenge"] == "own"
+        assert found["layout"] == ("casper" if to == "safetensors" else to)
+        back = load_checkpoint(Path(f"{to}-back"))
+        assert same_bits(back.params, own_run.params)
+        assert back.definition == own_run.definition
+        assert back.config["seed"] == 1
+    run("export", "run", "--to", "transformer-lens", "--stack", "--out", "s.safetensors")
+    stack = load_file("s.safetensors")
+    assert stack["blocks.1.attn.W_Q"].shape == (2, 4, 64, 16)
+    np.testing.assert_array_equal(stack["blocks.1.attn.W_Q"][1], own_run.params["attn_1"]["W_Q"])
+
+
+def test_a_file_of_another_size_needs_its_challenge(run, fails, own_run: Checkpoint) -> None:
+    """Where jaxmi did not write it; what is wrong with the challenge is said."""
+    save_file(TRANSFORMER_LENS_4.write(own_run.params), "f.safetensors")
+    line = fails(2, "import", "f.safetensors", "--out", "net")
+    for part in ("d_vocab = 60", "d_model = 64", "d_mlp = 256", "n_layers = 2", "--challenge"):
+        assert part in line
+    assert "no challenge 'owm'" in fails(
+        2, "import", "f.safetensors", "--challenge", "owm", "--out", "net"
+    )
+    assert not Path("net").exists()
+    assert run("import", "f.safetensors", "--challenge", "own", "--out", "net") == {
+        "challenge": "own",
+        "layout": "transformer-lens-4",
+        "has_checksums": False,
+        "checkpoint": "net",
+    }
+    assert same_bits(load_checkpoint(Path("net")).params, own_run.params)
+    assert run("evaluate", "net") == {**run("evaluate", "run/seed-00001"), "checkpoint": "net"}
+    write_challenge(define("return 0", p=59, network={**SMALL, "n_heads": 8}), Path("other"))
+    run("import", "f.safetensors", "--challenge", "other", "--out", "misread")  # shapes are equal
+    write_challenge(define("return 0", p=58, network=SMALL), Path("third"))
+    line = fails(2, "import", "f.safetensors", "--challenge", "third", "--out", "no")
+    assert "tensor embed.weight is float32[60, 64], expected float32[59, 64]" in line
+
+
+def test_a_bundle_is_for_the_published_challenges(fails, own_run: Checkpoint) -> None:
+    for path in ("run", "run/seed-00001"):
+        line = fails(2, "export", path, "--to", "bundle", "--out", "bundle")
+        assert "a network of your challenge 'own'; bundles are for the published" in line
+        assert "another --to, such as casper" in line
+    assert not Path("bundle").exists()
 
 
 def test_seeds_are_in_numerical_order(run) -> None:

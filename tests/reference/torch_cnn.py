@@ -7,12 +7,12 @@ from torch import nn
 class MnistNet(nn.Module):
     """conv1, ReLU, dropout, pool; conv2, ReLU, dropout, pool; fc1, ReLU; fc2."""
 
-    def __init__(self) -> None:
+    def __init__(self, channels: tuple[int, int] = (8, 16), neurons: int = 200) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 8, 3)
-        self.conv2 = nn.Conv2d(8, 16, 3)
-        self.fc1 = nn.Linear(16 * 5 * 5, 200)
-        self.fc2 = nn.Linear(200, 2)
+        self.conv1 = nn.Conv2d(1, channels[0], 3)
+        self.conv2 = nn.Conv2d(channels[0], channels[1], 3)
+        self.fc1 = nn.Linear(channels[1] * 5 * 5, neurons)
+        self.fc2 = nn.Linear(neurons, 2)
         self.dropout = nn.Dropout(0.2)
         self.pool = nn.MaxPool2d(2, 2)
 

@@ -5,21 +5,30 @@ import time
 from collections import OrderedDict
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference.torch_cnn import MnistNet
-from reference.torch_transformer import PairTransformer
+from reference.torch_transformer import PairTransformer, Sizes
 from safetensors.numpy import load_file, save_file
 from storage.test_layouts import random_params, same_bits
 
 from jaxmi.challenges.registry import NAMES, origin
 from jaxmi.errors import InputError
+from jaxmi.programs.language import PUBLISHED, Kind
 from jaxmi.storage import foreign
-from jaxmi.storage.checkpoints import Checkpoint
-from jaxmi.storage.layouts import CASPER_CNN, CASPER_TRANSFORMER, TRANSFORMER_LENS
+from jaxmi.storage.checkpoints import (
+    DEFINITION,
+    Checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    write_safetensors,
+)
+from jaxmi.storage.layouts import CASPER_CNN, CASPER_TRANSFORMER, LAYOUTS, TRANSFORMER_LENS
+from jaxmi.workflows.challenges import define
 
 CASES = [
     ("casper", "cnn", "f.pt"),
@@ -237,6 +246,138 @@ def test_a_stack_holds_each_network(tmp_path: Path, trained) -> None:
     torch.testing.assert_close(together[1], alone)
     with pytest.raises(InputError, match="stack of networks"):
         foreign.import_network(tmp_path / "f.safetensors")
+
+
+def own_network(kind: Kind, name: str = "own", **network) -> Checkpoint:
+    """A random network of a challenge that a user made."""
+    own = define("return 0", kind=kind, name=name, network=network, **OWN_DOMAINS[kind])
+    made_of = origin(name, own)
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: rng.normal(size=leaf.shape, scale=0.1).astype(np.float32),
+        made_of.param_shapes,
+    )
+    config = {"format": 1, "challenge": name, "model": made_of.model_config}
+    return Checkpoint(params, {**config, DEFINITION: own.to_json(), "seed": 3}, {"a": 0.5})
+
+
+OWN_DOMAINS = {"pairs": {"p": 59}, "image": {}}
+OWN = [
+    ("pairs", {"d_model": 64, "n_heads": 4, "d_mlp": 256}),
+    ("pairs", {"d_model": 64, "n_heads": 4, "d_mlp": 256, "n_layers": 2}),
+    ("pairs", {"d_model": 20, "n_heads": 3, "d_head": 7, "d_mlp": 16, "n_layers": 3}),
+    ("image", {"channels": [3, 5], "neurons": 7}),
+]
+
+
+@pytest.mark.parametrize(("kind", "network"), OWN)
+def test_networks_of_other_sizes_come_back_from_the_file_alone(
+    tmp_path: Path, kind: Kind, network
+) -> None:
+    """Told nothing, told the challenge, in every format; another challenge is refused."""
+    checkpoint = own_network(kind, **network)
+    other = own_network(kind, "another", **network).definition
+    for format_name, challenge, file in CASES:
+        if challenge != PUBLISHED[kind]:
+            continue
+        path = tmp_path / f"{format_name}-{file}"
+        foreign.export_network(checkpoint, format_name, path)
+        for told in ({}, {"format_name": format_name}, {"challenge": checkpoint.definition}):
+            back = foreign.import_network(path, **told)
+            assert same_bits(back.params, checkpoint.params)
+            assert back.metrics == checkpoint.metrics
+            assert {**back.config, "imported": None} == {**checkpoint.config, "imported": None}
+        with pytest.raises(InputError, match="with challenge = 'own'"):
+            foreign.import_network(path, None, other)
+        with pytest.raises(InputError, match=r"tensor .* is .*, expected"):
+            foreign.import_network(path, None, PUBLISHED[kind])
+
+
+@pytest.mark.parametrize(("kind", "network"), OWN)
+def test_without_a_record_the_challenge_must_be_named(tmp_path: Path, kind: Kind, network) -> None:
+    checkpoint = own_network(kind, **network)
+    for layout in LAYOUTS:
+        if layout.kind != kind:
+            continue
+        path = tmp_path / f"{layout.name}.safetensors"
+        save_file(layout.write(checkpoint.params), path)
+        back = foreign.import_network(path, None, checkpoint.definition)
+        assert same_bits(back.params, checkpoint.params)
+        assert back.definition == checkpoint.definition
+        assert back.config["model"] == checkpoint.config["model"]
+        save_checkpoint(tmp_path / f"{layout.name}-network", *vars(back).values())
+        assert same_bits(
+            load_checkpoint(tmp_path / f"{layout.name}-network").params, checkpoint.params
+        )
+        with pytest.raises(InputError) as caught:
+            foreign.import_network(path)
+        message = str(caught.value)
+        assert "--challenge" in message
+        for size in {"pairs": ("d_vocab = 60", "d_mlp = "), "image": ("channels = 3,5",)}[kind]:
+            assert size in message
+        if layout.name == "transformer-lens-4":
+            assert "n_heads * d_head = " in message
+
+
+def test_the_record_must_be_of_the_tensors_sizes(tmp_path: Path) -> None:
+    """And of the same definition as the challenge that is named."""
+    one, two = (own_network("pairs", **network) for _, network in OWN[:2])
+    path = tmp_path / "f.safetensors"
+    for params, config in ((one.params, two.config), (two.params, one.config)):
+        tensors = CASPER_TRANSFORMER.write(params)
+        write_safetensors(path, tensors, {"config": config, "metrics": {}})
+        with pytest.raises(InputError, match=r"tensor blocks\.1\.attn"):
+            foreign.import_network(path)
+    altered = {**one.config, "model": two.config["model"]}
+    tensors = CASPER_TRANSFORMER.write(one.params)
+    write_safetensors(path, tensors, {"config": altered, "metrics": {}})
+    with pytest.raises(InputError, match="record is of a network with model = "):
+        foreign.import_network(path)
+    write_safetensors(path, tensors, {"config": one.config, "metrics": {}})
+    other = define("return 1", p=59, network=OWN[0][1])
+    with pytest.raises(InputError, match="record is of another challenge named 'own'"):
+        foreign.import_network(path, None, other)
+
+
+@pytest.mark.parametrize("network", [OWN[1][1], OWN[2][1]])
+def test_pytorch_gives_the_same_logits_of_two_blocks(tmp_path: Path, network) -> None:
+    """In a network that is written after the published one's description, of these sizes."""
+    checkpoint = own_network("pairs", **network)
+    foreign.export_network(checkpoint, "casper", tmp_path / "f.pt")
+    c = checkpoint.origin.model.config
+    sizes = Sizes(c.d_vocab, c.d_model, c.n_heads, c.d_head, c.d_mlp, c.n_layers)
+    model = PairTransformer(sizes)
+    model.load_state_dict(torch.load(tmp_path / "f.pt")["model"], strict=True)
+    tokens = np.array([[x, y, 59] for x in range(0, 59, 7) for y in range(59)])
+    with torch.no_grad():
+        theirs, sites = model(torch.tensor(tokens))
+    run = jax.vmap(lambda one: checkpoint.origin.model.apply({"params": checkpoint.params}, one))
+    ours, activations = run(tokens)
+    assert sites.keys() <= activations.keys()
+    for name, value in {**sites, "logits": theirs}.items():
+        expected = ours if name == "logits" else activations[name]
+        assert abs(value.detach().numpy() - expected).max() < 1e-5 * abs(expected).max(), name
+
+
+def test_pytorch_gives_the_same_logits_of_another_cnn(tmp_path: Path) -> None:
+    checkpoint = own_network("image", channels=[3, 5], neurons=7)
+    foreign.export_network(checkpoint, "casper", tmp_path / "f.pt")
+    model = MnistNet((3, 5), 7).eval()
+    model.load_state_dict(torch.load(tmp_path / "f.pt"), strict=True)
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    with torch.no_grad():
+        theirs = model(torch.tensor(images[:, None] / 255.0).float())[0].numpy()
+    run = jax.vmap(lambda one: checkpoint.origin.model.apply({"params": checkpoint.params}, one)[0])
+    assert abs(theirs - run(images)).max() < 1e-5 * abs(theirs).max()
+
+
+def test_a_stack_of_other_sizes(tmp_path: Path) -> None:
+    checkpoint = own_network("pairs", **OWN[1][1])
+    foreign.export_stack([checkpoint] * 2, "transformer-lens", tmp_path / "f.safetensors")
+    stack = load_file(tmp_path / "f.safetensors")
+    assert stack["blocks.1.attn.W_Q"].shape == (2, 4, 64, 16)
+    for name, array in TRANSFORMER_LENS.write(checkpoint.params).items():
+        np.testing.assert_array_equal(stack[name][1], array)
 
 
 def test_files_are_the_same_bytes_each_time(tmp_path: Path, trained, monkeypatch) -> None:

@@ -1,6 +1,7 @@
 """Layouts: the published names and shapes, bitwise round trips, agreement with PyTorch."""
 
 import math
+import re
 from pathlib import Path
 
 import jax
@@ -13,11 +14,14 @@ from reference.torch_cnn import MnistNet
 from reference.torch_transformer import PairTransformer
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES, origin
+from jaxmi.challenges.registry import NAMES, origin, param_shapes
+from jaxmi.errors import InputError
+from jaxmi.models.cnn import Cnn, CnnConfig
+from jaxmi.models.transformer import MAX_LAYERS, Transformer, TransformerConfig
 from jaxmi.models.trees import leaves_by_path
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.foreign import export_network
-from jaxmi.storage.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS, Layout
+from jaxmi.storage.layouts import CASPER_CNN, LAYOUTS, TRANSFORMER_LENS, Layout, detect
 from jaxmi.workflows.networks import load_network
 
 PUBLISHED = {
@@ -48,10 +52,15 @@ PUBLISHED = {
 }
 """The published state dicts."""
 
-IDS = [f"{layout.name}-{layout.challenge}" for layout in LAYOUTS]
+IDS = [f"{layout.name}-{layout.published}" for layout in LAYOUTS]
 
 
 def random_params(name: str, seed: int):
+    """Parameters of a published challenge's network; see `draw_params`."""
+    return draw_params(origin(name).param_shapes, seed)
+
+
+def draw_params(shapes, seed: int):
     """A tree of any finite float32: subnormal, negative zero, the largest."""
     rng = np.random.default_rng(seed)
 
@@ -60,7 +69,7 @@ def random_params(name: str, seed: int):
         values = bits.view(np.float32)
         return np.where(np.isfinite(values), values, np.float32(-0.0))
 
-    return jax.tree.map(draw, origin(name).param_shapes)
+    return jax.tree.map(draw, shapes)
 
 
 def same_bits(a, b) -> bool:
@@ -73,7 +82,7 @@ def same_bits(a, b) -> bool:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_casper_layout_has_the_published_names_and_shapes(name: str) -> None:
-    layout = next(one for one in LAYOUTS if (one.name, one.challenge) == ("casper", name))
+    layout = next(one for one in LAYOUTS if (one.name, one.published) == ("casper", name))
     tensors = layout.write(random_params(name, 0))
     assert {key: array.shape for key, array in tensors.items()} == PUBLISHED[name]
     assert {array.dtype for array in tensors.values()} == {np.dtype(np.float32)}
@@ -86,10 +95,10 @@ def test_the_tables_are_of_the_networks_parameters(layout: Layout) -> None:
     """Every parameter once, and axes that multiply to its size."""
     shapes = {
         name: leaf.shape
-        for name, leaf in leaves_by_path(origin(layout.challenge).param_shapes).items()
+        for name, leaf in leaves_by_path(origin(layout.published).param_shapes).items()
     }
-    assert sorted(row.ours for row in layout.rows) == sorted(shapes)
-    for row in layout.rows:
+    assert sorted(row.ours for row in layout.table().rows) == sorted(shapes)
+    for row in layout.table().rows:
         assert math.prod(row.shape) == math.prod(shapes[row.ours]), row.name
 
 
@@ -97,19 +106,86 @@ def test_the_tables_are_of_the_networks_parameters(layout: Layout) -> None:
 @settings(max_examples=20)
 @given(seed=st.integers(0, 2**32))
 def test_reading_inverts_writing_bitwise(layout: Layout, seed: int) -> None:
-    params = random_params(layout.challenge, seed)
+    params = random_params(layout.published, seed)
     tensors = layout.write(params)
     back = layout.read(tensors)
     assert same_bits(back, params)
     assert same_bits(layout.write(back), tensors)
     # The control: rotating one tensor is seen, wherever it happens.
-    name = layout.rows[seed % len(layout.rows)].name
+    name = list(tensors)[seed % len(layout.parameters)]
     assert not same_bits(layout.read({**tensors, name: np.roll(tensors[name], 1)}), params)
+
+
+def models(kind: str) -> st.SearchStrategy:
+    """Networks of any sizes."""
+    size = st.integers(1, 12)
+    if kind == "image":
+        return st.builds(
+            lambda c1, c2, neurons: Cnn(CnnConfig(channels=(c1, c2), neurons=neurons)),
+            *(size, size, size),
+        )
+    sizes = {n: size for n in ("d_vocab", "d_model", "n_heads", "d_head", "d_mlp")}
+    sizes["n_layers"] = st.integers(1, MAX_LAYERS)
+    return st.builds(lambda **given: Transformer(TransformerConfig(**given)), **sizes)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=IDS)
+@settings(max_examples=20)
+@given(data=st.data(), seed=st.integers(0, 2**32))
+def test_networks_of_any_sizes_survive_bitwise(layout: Layout, data, seed: int) -> None:
+    """Also where the sizes are known from the tensors only."""
+    model = data.draw(models(layout.kind))
+    shapes = param_shapes(model, layout.kind)
+    params, table = draw_params(shapes, seed), layout.table(model.config)
+    assert sorted(row.ours for row in table.rows) == sorted(leaves_by_path(shapes))
+    tensors = layout.write(params)
+    assert {row.name: row.shape for row in table.rows}.items() <= {
+        name: array.shape for name, array in tensors.items()
+    }.items()
+    assert same_bits(table.write(params), tensors)
+    assert same_bits(table.read(tensors), params)
+    assert layout.likeness(tensors) == 1
+    found = layout.find_sizes(tensors)
+    if found.heads_known:
+        assert found.config == model.config
+        assert same_bits(layout.read(tensors), params)
+    else:
+        assert layout.name == "transformer-lens-4"
+        with pytest.raises(InputError, match="number of heads"):
+            layout.read(tensors)
+    # The control: a tensor less, and one with an axis too long, are named.
+    name = list(tensors)[seed % len(tensors)]
+    with pytest.raises(InputError, match=f"tensor {re.escape(name)} is missing"):
+        table.read({key: array for key, array in tensors.items() if key != name})
+    longer = np.zeros((*tensors[name].shape, 2), np.float32)
+    with pytest.raises(InputError, match=f"tensor {re.escape(name)}"):
+        table.read({**tensors, name: longer})
+
+
+def test_the_layout_is_told_from_the_tensors_of_other_sizes() -> None:
+    model = Transformer(TransformerConfig(60, 3, 64, 4, 16, 256, 2))
+    params = draw_params(param_shapes(model, "pairs"), 0)
+    for layout in LAYOUTS[1:]:
+        assert detect(layout.write(params), LAYOUTS) is layout
+    params = draw_params(param_shapes(Cnn(CnnConfig((3, 5), 7)), "image"), 0)
+    assert detect(CASPER_CNN.write(params), LAYOUTS) is CASPER_CNN
+
+
+def test_several_blocks_have_transformer_lenses_names() -> None:
+    model = Transformer(TransformerConfig(60, 3, 64, 4, 16, 256, 2))
+    params = draw_params(param_shapes(model, "pairs"), 0)
+    tensors = TRANSFORMER_LENS.write(params)
+    assert len(tensors) == 4 + 2 * 14
+    assert tensors["blocks.1.attn.mask"].shape == (3, 3)
+    assert tensors["blocks.1.attn.b_Q"].shape == (4, 16)
+    assert tensors["unembed.b_U"].shape == (60,)
+    np.testing.assert_array_equal(tensors["blocks.1.attn.W_Q"], params["attn_1"]["W_Q"])
+    np.testing.assert_array_equal(tensors["blocks.0.mlp.W_in"], params["mlp"]["W_in"])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=IDS)
 def test_the_trained_networks_survive_bitwise(layout: Layout, trained) -> None:
-    params = trained[layout.challenge][1]
+    params = trained[layout.published][1]
     assert same_bits(layout.read(layout.write(params)), params)
 
 
@@ -178,7 +254,7 @@ def test_the_documentation_has_the_tables() -> None:
     def cell(shape: tuple[int, ...]) -> str:
         return f"({', '.join(map(str, shape))})"
 
-    casper_cnn, casper, lens, lens_4 = LAYOUTS
+    casper_cnn, casper, lens, lens_4 = (layout.table() for layout in LAYOUTS)
     lines = [
         *(
             f"| `{row.name}` | {cell(row.shape)} | `{row.ours}` | {cell(ours[row.ours])} |"

@@ -61,7 +61,7 @@ class Network:
     """A trained network and the challenge whose inputs it takes."""
 
     challenge: Challenge
-    """Inputs, labels, split; for a sealed network these are not the true labels: see `sealed`."""
+    """Inputs, labels, split; a sealed network's labels are not known, and -1 here: see `sealed`."""
 
     params: Params
     """Nested dictionaries of float32 arrays, as Flax holds them."""
@@ -152,7 +152,7 @@ class Network:
     def _repr_html_(self) -> str:
         rows = {"challenge": self.challenge.title, **self._accuracies()}
         shown = notebook.table(self._name(), rows)
-        if self.challenge.grid is None:
+        if self.challenge.grid is None or self.sealed:
             return shown
         truth, learned = self.challenge.as_table(self.challenge.labels), self.labels()
         figure = figures.label_pair(truth, self.challenge.as_table(learned))
@@ -434,6 +434,9 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
 def explain(network: Network) -> Explanation:
     """Explain a network: the published solution's evidence, with controls.
 
+    Without true labels, as of a sealed challenge's network, `metrics` lacks the accuracies; beside
+    networks of other challenges than the published ones there are no published values.
+
     Raises:
       InputError: if the network does not respond to its input.
     """
@@ -452,7 +455,8 @@ def recover(network: Network) -> Recovery:
     Raises:
       InputError: if the network predicts one label for every input.
     """
-    predictions = recover_workflow.from_network(network.challenge, network.params)
+    known = not network.sealed
+    predictions = recover_workflow.from_network(network.challenge, network.params, known)
     return recover_workflow.search(predictions, repr(network))
 
 

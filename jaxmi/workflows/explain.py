@@ -28,7 +28,7 @@ from jaxmi.report.transformer_page import transformer_page
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
-from jaxmi.workflows.networks import find_networks, load_labelled
+from jaxmi.workflows.networks import find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
 
 REPORT, NUMBERS = "report.html", "figures.json"
@@ -48,7 +48,7 @@ class Explainer:
     """Assembles the report: (explanation, challenge, name, command) -> page."""
 
     table: MetricTable
-    """The metrics."""
+    """The metrics, of a network of the published sizes."""
 
     main: Sequence[Metric]
     """The metrics that are printed, and that the table of seeds has."""
@@ -76,8 +76,11 @@ EXPLAINERS: Mapping[Kind, Explainer] = {
 
 
 def explainer_of_metrics(figures: Mapping[str, Any]) -> Explainer:
-    """Return the explainer that measured some metrics, given them by key."""
-    return next(one for one in EXPLAINERS.values() if all(m.key in figures for m in one.main))
+    """Return the explainer that measured some metrics, given them by key.
+
+    Not every network has every metric: it is the explainer that knows most of them.
+    """
+    return max(EXPLAINERS.values(), key=lambda one: sum(m.key in figures for m in one.main))
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def explain_network(challenge: Challenge, params: Params, name: str, command: st
     numbers = {
         "challenge": challenge.name,
         "figures": {key: _finite(value) for key, value in explanation.metrics.items()},
-        "published": explainer.table.published,
+        "published": {} if challenge.published is None else explainer.table.published,
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": explanation.program,
     }
@@ -127,7 +130,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     before, from the same parameters, is not explained again.
 
     Args:
-      path: A checkpoint, or a run folder.
+      path: A checkpoint, a run folder, or a sealed challenge's folder.
       out: The folder to write.
       force: Replace existing files.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
@@ -140,8 +143,8 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         input.
       UnavailableError: if MNIST is needed and cannot be loaded.
     """
-    folders = find_networks(path)
-    networks = {name: load_labelled(folder) for name, folder in folders.items()}
+    folders = find_networks(network_folder(path))
+    networks = {name: load_published(folder) for name, folder in folders.items()}
     prints = {name: _fingerprint(folder) for name, folder in folders.items()}
     done = {
         name: numbers
@@ -155,7 +158,8 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     challenge = next(iter(networks.values())).load_challenge(data_dir)
     refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
-        command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"
+        given = folders[name] if name else path
+        command = f"jaxmi explain {_quote(given)} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
             report = explain_network(challenge, networks[name].params, label, command)
@@ -208,7 +212,13 @@ def _sum_up(
     """Write a run's table of seeds; return the result, unless a seed could not be explained."""
     explainer = EXPLAINERS[challenge.kind]
     metrics = {name: numbers["figures"] for name, numbers in seeds.items()}
-    table = render_seeds(challenge.title, explainer.table, explainer.main, metrics)
+    table = render_seeds(
+        challenge.title,
+        explainer.table,
+        explainer.main,
+        metrics,
+        beside_published=challenge.published is not None,
+    )
     with atomic_files(out) as temporary:
         (temporary / REPORT).write_text(table, encoding="utf-8")
     if refused:

@@ -64,6 +64,7 @@ CHANCE = TABLE.add("chance", "labels kept by labels drawn at random by their sha
 CONSTANT = TABLE.add("constant_answer", "labels that are of the more frequent class")
 _CONSTANT = Control(CONSTANT, "predicting one class throughout")
 
+
 # Attention from the last position.
 class Head(NamedTuple):
     """The metrics of one head."""
@@ -105,16 +106,12 @@ def _head(head: int, block: int | None) -> Head:
         for token, to in (("x", "x"), ("y", "y"), ("last", "the last token"))
         for statistic, of in (("mean", "mean"), ("std", "standard deviation"))
     }
-    kept = Metric(
-        f"{key}_kept_if_fixed", f"{label}: labels kept with it alone fixed", Unit.SHARE
-    )
+    kept = Metric(f"{key}_kept_if_fixed", f"{label}: labels kept with it alone fixed", Unit.SHARE)
     return Head(str(head) if block is None else f"{block}.{head}", attention, kept)
 
 
 _PUBLISHED_HEADS = tuple(
-    TABLE.include(metric)
-    for head in heads_of(TransformerConfig.n_heads)
-    for metric in head.metrics
+    TABLE.include(metric) for head in heads_of(TransformerConfig.n_heads) for metric in head.metrics
 )
 
 

@@ -76,9 +76,10 @@ def plane(explanation: TransformerExplanation) -> Figure:
 
 def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
     points, boundary = filters.points, filters.boundary
+    size = 3 if len(points) > 5000 else 12
     for label, colour in enumerate(LABEL_COLOURS):
         x, y = points[stream.labels == label].T
-        axes.scatter(x, y, s=3, alpha=0.5, color=colour, linewidths=0, label=f"label {label}")
+        axes.scatter(x, y, s=size, alpha=0.5, color=colour, linewidths=0, label=f"label {label}")
     corner = np.linalg.solve(boundary.normals, boundary.thresholds)
     reach = 2 * np.abs(points).max()
     for i, (name, colour) in enumerate(zip(("alpha", "beta"), SIDE_COLOURS, strict=True)):
@@ -90,7 +91,7 @@ def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
     margin = 0.05 * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
-    axes.legend(fontsize=8, markerscale=3)
+    axes.legend(fontsize=8, markerscale=3 if size == 3 else 1.5)
 
 
 def filters(explanation: TransformerExplanation, challenge: Challenge) -> Figure:

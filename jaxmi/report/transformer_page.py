@@ -208,7 +208,8 @@ def _sides(explanation: TransformerExplanation, published: bool) -> Section:
             ),
         ],
         verdict(value, turned),
-        f"{value:.1%} of labels kept with {'every claim at once' if every_claim != '2' else 'row 2'}; "
+        f"{value:.1%} of labels kept with "
+        f"{'row 2' if every_claim == '2' else 'every claim at once'}; "
         f"turned sides at best {turned:.1%}",
     )
 

@@ -15,12 +15,14 @@ from typing import Any
 import jax
 
 from jaxmi import __version__
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.challenge import Challenge, sizes
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics
-from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn
+from jaxmi.explanation.clue_search import MNIST
+from jaxmi.explanation.cnn_solution import CnnExplanation, collection_of, explain_cnn
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
+from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render, render_seeds
@@ -55,11 +57,17 @@ class Explainer:
 
 
 def control_networks(challenge: Challenge) -> dict[str, Params]:
-    """Return networks of challenge 1's architecture that were not trained on the challenge."""
+    """Return networks of the same architecture that were not trained on the challenge.
+
+    The network that was trained on odd or even has the published sizes and sees MNIST.
+    """
+    untrained = {"untrained": jax.jit(challenge.init)(jax.random.key(0))}
+    if challenge.model_config != sizes(Cnn()) or collection_of(challenge) != MNIST:
+        return untrained
     parity = resources.files("jaxmi").joinpath("controls", "cnn-parity")
     with resources.as_file(parity) as folder:
         trained = load_checkpoint(folder).params
-    return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
+    return {**untrained, "parity": trained}
 
 
 def _explain_cnn(challenge: Challenge, params: Params) -> CnnExplanation:

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int, Int32
 import jaxmi
 from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import NAMES, build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
@@ -312,7 +313,7 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
       UnavailableError: if MNIST cannot be had.
     """
     folder = None if data_dir is None else Path(data_dir)
-    if str(name) not in NAMES and (Path(name) / STATEMENT).is_file():
+    if str(name) not in NAMES and _is_sealed(Path(name)):
         bundle = read_bundle(Path(name))
         return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
     return load_any(name, folder)
@@ -422,7 +423,7 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
     path, folder = Path(path), None if data_dir is None else Path(data_dir)
     if path.is_file():
         return _network(foreign.import_network(path), folder)
-    if (path / STATEMENT).is_file():
+    if _is_sealed(path):
         return _network(read_bundle(path).checkpoint, folder)
     networks = [
         _network(load_checkpoint(checkpoint), folder, checkpoint)
@@ -522,6 +523,11 @@ def export(
     stack = len(networks) > 1 and out.suffix == ".safetensors"
     files = export_workflow.write_networks(loaders, to, out, stack, force, "the network")
     return [out / file for file in files]
+
+
+def _is_sealed(folder: Path) -> bool:
+    """Whether a folder is a sealed challenge; a challenge that a user made has the same file."""
+    return (folder / STATEMENT).is_file() and not is_challenge_folder(folder)
 
 
 def _by_name(networks: Networks) -> dict[str, Network]:

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int, Int32
 import jaxmi
 from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import NAMES, build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
@@ -63,7 +64,7 @@ class Network:
     """A trained network and the challenge whose inputs it takes."""
 
     challenge: Challenge
-    """Inputs, labels, split; for a sealed network these are not the true labels: see `sealed`."""
+    """Inputs, labels, split; a sealed network's labels are not known, and -1 here: see `sealed`."""
 
     params: Params
     """Nested dictionaries of float32 arrays, as Flax holds them."""
@@ -154,7 +155,7 @@ class Network:
     def _repr_html_(self) -> str:
         rows = {"challenge": self.challenge.title, **self._accuracies()}
         shown = notebook.table(self._name(), rows)
-        if self.challenge.grid is None:
+        if self.challenge.grid is None or self.sealed:
             return shown
         truth, learned = self.challenge.as_table(self.challenge.labels), self.labels()
         figure = figures.label_pair(truth, self.challenge.as_table(learned))
@@ -361,7 +362,7 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
       UnavailableError: if MNIST cannot be had.
     """
     folder = None if data_dir is None else Path(data_dir)
-    if str(name) not in NAMES and (Path(name) / STATEMENT).is_file():
+    if str(name) not in NAMES and _is_sealed(Path(name)):
         bundle = read_bundle(Path(name))
         return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
     return load_any(name, folder)
@@ -494,7 +495,7 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
     path, folder = Path(path), None if data_dir is None else Path(data_dir)
     if path.is_file():
         return _network(foreign.import_network(path), folder)
-    if (path / STATEMENT).is_file():
+    if _is_sealed(path):
         return _network(read_bundle(path).checkpoint, folder)
     networks = [
         _network(load_checkpoint(checkpoint), folder, checkpoint)
@@ -505,6 +506,9 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
 
 def explain(network: Network) -> Explanation:
     """Explain a network: the published solution's evidence, with controls.
+
+    Without true labels, as of a sealed challenge's network, `metrics` lacks the accuracies; beside
+    networks of other challenges than the published ones there are no published values.
 
     Raises:
       InputError: if the network does not respond to its input.
@@ -526,7 +530,8 @@ def recover(network: Network) -> Recovery:
       InputError: if the network predicts one label for every input.
     """
     keep_compiled()
-    predictions = recover_workflow.from_network(network.challenge, network.params)
+    known = not network.sealed
+    predictions = recover_workflow.from_network(network.challenge, network.params, known)
     return recover_workflow.search(predictions, repr(network))
 
 
@@ -593,6 +598,11 @@ def export(
     stack = len(networks) > 1 and out.suffix == ".safetensors"
     files = export_workflow.write_networks(loaders, to, out, stack, force, "the network")
     return [out / file for file in files]
+
+
+def _is_sealed(folder: Path) -> bool:
+    """Whether a folder is a sealed challenge; a challenge that a user made has the same file."""
+    return (folder / STATEMENT).is_file() and not is_challenge_folder(folder)
 
 
 def _by_name(networks: Networks) -> dict[str, Network]:

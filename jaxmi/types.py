@@ -19,4 +19,5 @@ Edits = Mapping[str, Callable[[jax.Array], jax.Array]]
 """Interventions: site name -> function from the activation there to its replacement."""
 
 Metrics = dict[str, int | float]
-"""What an explanation measured: key of a metric -> its value, in the metric's unit."""
+"""What an explanation measured: key of a metric -> its value, in the metric's unit. A metric that
+cannot be measured on a network is left out."""

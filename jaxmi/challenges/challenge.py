@@ -150,6 +150,9 @@ class Challenge(ABC):
     definition: Definition | None = None
     """For a challenge that a user made: what it was made from."""
 
+    sealed: bool = False
+    """Whether the labels are secret: then `labels` are -1 throughout, and nothing is published."""
+
     kind: ClassVar[Kind]
     """What the challenge's programs label."""
 
@@ -297,7 +300,18 @@ class Challenge(ABC):
           InputError: if the program cannot label the inputs.
         """
         labels = label(program, self.program_domain)
-        return replace(self, title=title, labels=labels, program=program)
+        return replace(self, title=title, labels=labels, program=program, sealed=False)
+
+    def without_labels(self) -> "Challenge":
+        """Return a sealed challenge: the same inputs, split and network, without labels."""
+        return replace(
+            self,
+            title=f"Sealed challenge: {self.kind}",
+            labels=np.full(len(self.labels), -1, np.int32),
+            published=None,
+            program=None,
+            sealed=True,
+        )
 
     def __repr__(self) -> str:
         """Say what the challenge is, without its arrays."""
@@ -305,12 +319,14 @@ class Challenge(ABC):
 
     def _repr_html_(self) -> str:
         sizes = {f"{name} inputs": f"{len(rows):,}" for name, rows in self.splits.items()}
-        shown = notebook.table(self.title, {**sizes, "label 1": f"{self.labels.mean():.1%}"})
+        label1 = "not known" if self.sealed else f"{self.labels.mean():.1%}"
+        shown = notebook.table(self.title, {**sizes, "label 1": label1})
         return shown if self.program is None else shown + notebook.code(show(self.program))
 
     def _sizes(self) -> str:
         parts = ", ".join(f"{len(rows):,} {name}" for name, rows in self.splits.items())
-        return f"{len(self.inputs):,} inputs ({parts}), {self.labels.mean():.1%} label 1"
+        label1 = "labels not known" if self.sealed else f"{self.labels.mean():.1%} label 1"
+        return f"{len(self.inputs):,} inputs ({parts}), {label1}"
 
 
 def sizes(model: nn.Module) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class Evaluate(DataSubcommand):
     """Recompute a network's accuracies from its weights."""
 
     checkpoint: Positional[Path]
-    """A checkpoint folder."""
+    """A checkpoint folder. Of a sealed challenge's folder the counts that it states are shown."""
 
     def run(self) -> Result:
         """Compare the network's labels with the true ones over the whole domain."""
@@ -65,7 +65,10 @@ class Evaluate(DataSubcommand):
         return evaluate(self.checkpoint, self.data_dir)
 
     def show(self, result: Result) -> None:
-        """Print a table with the published network's accuracies beside."""
-        from jaxmi.cli.table import print_comparison
+        """Print a table with the published network's accuracies beside; or the stated counts."""
+        from jaxmi.cli.table import print_comparison, print_stated
 
+        if "stated" in result:
+            print_stated(result["checkpoint"], result["stated"])
+            return
         print_comparison([{**result, "name": Path(result["checkpoint"]).name}])

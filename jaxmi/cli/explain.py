@@ -18,7 +18,8 @@ class Explain(DataSubcommand):
     """Explain a network: evidence, controls, a report."""
 
     checkpoint: Positional[Path]
-    """A checkpoint folder; or a run folder, to explain every seed and tabulate them."""
+    """A checkpoint folder, or a sealed challenge's; or a run folder, to explain every seed and
+    tabulate them."""
 
     out: Path
     """The folder to write: report.html, figures.json, figures as PNG; for a run, a folder per

@@ -15,13 +15,18 @@ class Recover(DataSubcommand):
     """Recover the labelling program from a network's predictions."""
 
     network: Positional[Path]
-    """A checkpoint folder, or a table of labels (.npz, as `jaxmi predict` writes)."""
+    """A checkpoint folder, a sealed challenge's, or a table of labels (.npz, as `jaxmi predict`
+    writes)."""
 
     out: Path
     """The folder to write: program.txt, recovery.json, recovery.png."""
 
     truth: bool = False
     """Compare with the true labels too, after the search; they play no part in it."""
+
+    challenge: str | None = None
+    """The challenge that a table labels, a name or a folder: it says which inputs were trained on.
+    By default the shape tells."""
 
     explain: bool = False
     """Explain the network too, in OUT/explained."""
@@ -36,7 +41,9 @@ class Recover(DataSubcommand):
         inside = self.out / "explained"
         if self.explain:
             check_explainable(self.network, inside, self.force)
-        result = write_recovery(self.network, self.out, self.truth, self.force, self.data_dir)
+        result = write_recovery(
+            self.network, self.out, self.truth, self.force, self.data_dir, self.challenge
+        )
         if not self.explain:
             return result
         from jaxmi.workflows.explain import write_explanations

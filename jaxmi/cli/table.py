@@ -56,5 +56,28 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
             )
 
 
+def print_stated(name: str, stated: Mapping[str, Mapping[str, Any]]) -> None:
+    """Print how often a sealed challenge's network is right, as its folder states it.
+
+    Args:
+      name: The challenge's folder, or its network's.
+      stated: Split, or "domain" -> "right", "inputs" and "share".
+    """
+    table = Table(title=f"{name}: stated, not recomputed", title_justify="left")
+    for heading in ("inputs", "the network is right on", "share"):
+        table.add_column(heading, justify="left" if heading == "inputs" else "right")
+    for split, count in stated.items():
+        right = f"{count['right']:,} of {count['inputs']:,}"
+        table.add_row(split, right, _percent(count["share"]))
+    console = Console()
+    console.print(table)
+    console.print(
+        "The true labels are sealed. Whoever posed the challenge states these counts; they can be "
+        "checked once its key is published: `jaxmi challenge reveal`.",
+        style="dim",
+        highlight=False,
+    )
+
+
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{share:.2%}"

@@ -21,6 +21,9 @@ from jaxmi.explanation.directions import pca
 from jaxmi.programs.bands import Band, best_band
 from jaxmi.programs.published_labels import l1_distances
 
+MNIST = "MNIST"
+"""What the published challenge's images are called."""
+
 RIDGE = 10.0
 """Penalty of the regression on pixels in 0..1, for the sum of squares over images."""
 
@@ -122,6 +125,8 @@ class ClueFit(NamedTuple):
     baseline: Ranking | None
     """The images, ranked by the second moments of the network's labels alone; None if the network
     predicts one class throughout."""
+    collection: str = MNIST
+    """What the images are called."""
 
     @property
     def band(self) -> Band:
@@ -140,7 +145,7 @@ class ClueFit(NamedTuple):
         }[tuple(np.isfinite(self.band[:2]).tolist())]
         return (
             "def label(image):  # whole numbers 0..255, signed\n"
-            f"    clue = mnist_train[{self.clue}]\n"
+            f"    clue = {'mnist_train' if self.collection == MNIST else 'images'}[{self.clue}]\n"
             f"    d = {COMPARISONS[self.comparison].code}\n"
             f"    return 0 if {inside} else 1"
         )
@@ -148,7 +153,9 @@ class ClueFit(NamedTuple):
     @property
     def sentence(self) -> str:
         """The fitted labelling program in a sentence."""
-        score = f"{COMPARISONS[self.comparison].phrase} MNIST training image {self.clue}"
+        score = (
+            f"{COMPARISONS[self.comparison].phrase} {self.collection} training image {self.clue}"
+        )
         below, above = np.isfinite(self.band.low), np.isfinite(self.band.high)
         if below and above:
             return f"Label 0 if {score} is medium, label 1 if it is small or large."
@@ -163,6 +170,7 @@ def fit_clue(
     moments: PixelMoments,
     activations: Float[np.ndarray, "n d"],
     labels: Int[np.ndarray, "n"],
+    collection: str = MNIST,
 ) -> ClueFit:
     """Fit template, clue, comparison and band to a network's neurons and labels on the images.
 
@@ -171,6 +179,7 @@ def fit_clue(
       moments: `pixel_moments` of the images.
       activations: The neurons' activations on the images.
       labels: The network's labels of the images.
+      collection: What the images are called.
 
     Raises:
       InputError: if the activations are the same on all images.
@@ -189,6 +198,7 @@ def fit_clue(
         bands=bands,
         comparison=max(bands, key=lambda name: bands[name].agreement),
         baseline=baseline,
+        collection=collection,
     )
 
 

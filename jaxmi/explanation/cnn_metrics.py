@@ -1,4 +1,4 @@
-"""Every metric of challenge 1's explanation: add a metric here, measure it in cnn_solution.
+"""Every metric of a CNN's explanation: add a metric here, measure it in cnn_solution.
 
 Published values are those of the published network. They are the published solution's own
 (Heimersheim and Hobbhahn, 2023), except for the L1 band, the arm-wise scrub, the random groups and
@@ -12,7 +12,7 @@ SOLUTION = ClueSolution()
 """Its noises are those of the scrubs in the table."""
 
 OTHER_ONES = 30
-"""Number of other images of the clue's digit that are tried as the clue."""
+"""Number of other images of the clue's digit that are tried as the clue, if there are as many."""
 
 RANDOM_GROUPS = 30
 """Number of random partitions of the neurons that the true groups are compared with."""
@@ -38,7 +38,7 @@ CONTROL_NETWORKS = {
 
 TABLE = MetricTable()
 
-_BEST_OTHER = f"best of {OTHER_ONES} other 1s"
+_BEST_OTHER = f"best of {OTHER_ONES} images of its digit"
 _RANDOM_MEAN = f"{RANDOM_GROUPS} random partitions, mean"
 
 # Class shares.
@@ -49,10 +49,11 @@ _BY_CHANCE = Control(CHANCE, "labels drawn by their shares")
 # Bands on a feature: label 0 within, 1 outside.
 OTHER_ONES_BAND_MEAN = TABLE.add(
     "control_other_ones_band_agreement_mean",
-    f"band on the similarity to other 1s, mean of {OTHER_ONES}",
+    f"band on the similarity to images of its digit, mean of {OTHER_ONES}",
 )
 OTHER_ONES_BAND_MAX = TABLE.add(
-    "control_other_ones_band_agreement_max", f"band on the similarity to other 1s, {_BEST_OTHER}"
+    "control_other_ones_band_agreement_max",
+    f"band on the similarity to images of its digit, {_BEST_OTHER}",
 )
 BRIGHTNESS_BAND = TABLE.add("control_brightness_band_agreement", "band on the brightness")
 PERMUTED_BAND = TABLE.add(
@@ -159,10 +160,10 @@ SPECIFICITY = TABLE.add(
 # The published scrub: one donor for all detectors.
 OTHER_ONES_SCRUB_MEAN = TABLE.add(
     "control_other_ones_scrub_mean",
-    f"scrub by the similarity to other 1s, mean of {OTHER_ONES}",
+    f"scrub by the similarity to images of its digit, mean of {OTHER_ONES}",
 )
 OTHER_ONES_SCRUB_MAX = TABLE.add(
-    "control_other_ones_scrub_max", f"scrub by the similarity to other 1s, {_BEST_OTHER}"
+    "control_other_ones_scrub_max", f"scrub by the similarity to images of its digit, {_BEST_OTHER}"
 )
 BRIGHTNESS_SCRUB = TABLE.add("control_brightness_scrub", "scrub by the brightness")
 PERMUTED_SCRUB = TABLE.add("control_permuted_scrub", "scrub by the similarity, randomly permuted")
@@ -172,7 +173,9 @@ SCRUBS = {
         f"scrub_{noise:g}",
         f"scrub, donor's similarity off by {100 * noise:g} % of the range",
         published=_PUBLISHED_SCRUBS[noise],
-        control=Control(OTHER_ONES_SCRUB_MAX, f"similarity to {OTHER_ONES} other 1s, best")
+        control=Control(
+            OTHER_ONES_SCRUB_MAX, f"similarity to {OTHER_ONES} images of its digit, best"
+        )
         if noise == SOLUTION.control_noise
         else None,
     )

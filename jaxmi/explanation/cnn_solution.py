@@ -1,4 +1,4 @@
-"""Explain a CNN of challenge 1: the published solution's experiments, with the controls it lacked.
+"""Explain a CNN: the experiments of challenge 1's published solution, with the controls it lacked.
 
 `explain_cnn` observes the network's neurons once, runs every experiment on them, and returns the
 metrics of `cnn_metrics.TABLE` with the arrays that figures need.
@@ -6,6 +6,7 @@ metrics of `cnn_metrics.TABLE` with the arrays that figures need.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -15,6 +16,7 @@ from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics as table
 from jaxmi.explanation.clue_search import (
+    MNIST,
     ClueFit,
     PixelMoments,
     Ranking,
@@ -43,8 +45,10 @@ from jaxmi.explanation.cnn_detectors import (
 from jaxmi.explanation.directions import logit_difference_direction
 from jaxmi.explanation.edits import at, patch
 from jaxmi.explanation.features import visualise
+from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import DonorRule, chance_level, difference, near
+from jaxmi.programs import language as lang
 from jaxmi.programs.bands import best_band
 from jaxmi.types import Metrics, Params
 
@@ -53,6 +57,20 @@ DRAWS = 5
 
 OTHER_NETWORK_GROUPS = 5
 """Number of random partitions of the neurons of each control network."""
+
+MAX_DRAWN = 400
+"""Images are found that drive so many neurons, the first ones."""
+
+
+class Clue(NamedTuple):
+    """The image that the others are compared with."""
+
+    image: int
+    """Its index among the training images."""
+    known: bool
+    """Whether the challenge's program names it; else it is the one that was fitted."""
+    applies: bool
+    """False if the challenge's program is known, and is no band of a distance to one image."""
 
 
 @dataclass(frozen=True)
@@ -70,15 +88,18 @@ class CnnExplanation:
     random_armwise: Float[np.ndarray, "draws"]
     """Labels kept by the arm-wise scrub, for each random partition of the neurons."""
     clue_fit: ClueFit
+    about: Clue
     clue: UInt8[np.ndarray, "h w"]
     neuron_images: Float[np.ndarray, "d h w"]
-    """For each neuron, an image that drives it."""
+    """For each neuron, or the first `MAX_DRAWN` of them, an image that drives it."""
     direction_images: Float[np.ndarray, "3 h w"]
     """Images that drive the left arm, the right arm, and logit 1 - logit 0."""
 
     @property
-    def program(self) -> str:
-        """The labelling program that was fitted to the network, in Python."""
+    def program(self) -> str | None:
+        """The labelling program that was fitted to the network, in Python; None if none applies."""
+        if not self.about.applies:
+            return None
         return f"# {self.clue_fit.sentence}\n{self.clue_fit.program}"
 
 
@@ -87,24 +108,27 @@ def explain_cnn(
     params: Params,
     control_networks: Mapping[str, Params],
 ) -> CnnExplanation:
-    """Explain a network of challenge 1.
+    """Explain a CNN.
+
+    The clue is the image that the challenge's program names, if its labels are a band of a distance
+    to one image; else it is the image that is fitted to the network.
 
     Args:
-      challenge: Challenge 1.
+      challenge: A challenge on images.
       params: The network's parameters.
       control_networks: Key of `cnn_metrics.CONTROL_NETWORKS` -> parameters of a network that was
         not trained on the challenge.
 
     Raises:
-      InputError: if the network's neurons do not respond to its input.
+      InputError: if the network's neurons do not respond to its input, or there is only one.
     """
+    if challenge.model_config["neurons"] < 2:
+        raise InputError("the network has one hidden neuron: there are no groups to tell apart")
     solution = challenge.solution
     assert isinstance(solution, ClueSolution)
     images, digits = challenge.inputs[: solution.images], challenge.digits
     assert digits is not None
-    clue = images[solution.clue_index]
     moments = pixel_moments(images)
-    scores = similarity(images, clue)
     network = Network(challenge.model, params)
     neurons = observe(network, images)
     if np.ptp(neurons.activations, axis=0).max() == 0:
@@ -112,6 +136,12 @@ def explain_cnn(
             "the network's neurons have the same activations on every image: there is nothing to "
             "explain"
         )
+    clue_fit = fit_clue(
+        images, moments, neurons.activations, neurons.labels, collection_of(challenge)
+    )
+    about = find_about(challenge, clue_fit)
+    clue = images[about.image]
+    scores = similarity(images, clue)
     detectors = find_detectors(neurons, scores, solution)
     groups = detectors.groups
     halves = halve(scores, best_band(scores, neurons.labels))
@@ -119,7 +149,6 @@ def explain_cnn(
     armwise, random_armwise = _armwise(
         neurons, groups, halves, near(scores, solution.control_noise)
     )
-    clue_fit = fit_clue(images, moments, neurons.activations, neurons.labels)
     metrics = {
         **_structure(neurons, detectors),
         **_bands(neurons, images, clue),
@@ -128,13 +157,13 @@ def explain_cnn(
         **_minima(neurons, groups, halves),
         **_scrubs(neurons, groups, scores, solution),
         **armwise,
-        **_fit(clue_fit, clue, solution),
-        **_other_features(neurons, groups, scores, images, digits, solution),
-        **_next_image(neurons, groups, clue_fit.ranking, images, solution),
+        **_fit(clue_fit, clue, about),
+        **_other_features(neurons, groups, scores, images, digits, about, solution),
+        **_next_image(neurons, groups, clue_fit.ranking, images, about, solution),
     }
     for name, control in control_networks.items():
         other = Network(challenge.model, control)
-        metrics |= _other_network(name, other, images, moments, scores, solution)
+        metrics |= _other_network(name, other, images, moments, scores, about, solution)
     towards_1 = logit_difference_direction(
         lambda activations: network.run(clue, at(SITE, patch(activations)))[0],
         neurons.activations[:100],
@@ -144,9 +173,49 @@ def explain_cnn(
         network, detectors, towards_1, (images.shape[1], images.shape[2])
     )
     return CnnExplanation(
-        metrics, neurons, scores, detectors, differences, random_armwise, clue_fit, clue,
-        neuron_images, direction_images,
+        metrics, neurons, scores, detectors, differences, random_armwise, clue_fit, about,
+        clue, neuron_images, direction_images,
     )  # fmt: skip
+
+
+def known_clue(challenge: Challenge) -> int | None:
+    """Return the clue of a challenge whose program labels 0 in a band of a distance to one image.
+
+    Returns:
+      The image's index; None if the program is another one, or not known.
+    """
+    if challenge.sealed or challenge.program is None:
+        return None
+    named = {
+        node.arguments[0].value
+        for node in lang.walk(challenge.program)
+        if isinstance(node, lang.Call)
+        and node.function == lang.TEMPLATE
+        and isinstance(node.arguments[0], lang.Number)
+    }
+    if len(named) != 1:
+        return None
+    index = int(named.pop())
+    for comparison in ("l1", "l2"):
+        scores = compare(challenge.inputs, challenge.inputs[index], comparison)
+        if best_band(scores, challenge.labels).agreement == 1:
+            return index
+    return None
+
+
+def find_about(challenge: Challenge, fit: ClueFit) -> Clue:
+    """Return the clue: the program's, or if there is none or it is not known, the fitted one."""
+    index = known_clue(challenge)
+    if index is not None:
+        return Clue(index, known=True, applies=True)
+    return Clue(fit.clue, known=False, applies=challenge.program is None)
+
+
+def collection_of(challenge: Challenge) -> str:
+    """Return what the challenge's images are called."""
+    domain = {} if challenge.definition is None else challenge.definition.domain
+    data = str(domain.get("data", "mnist"))
+    return MNIST if data == "mnist" else data
 
 
 def _structure(neurons: Neurons, detectors: Detectors) -> Metrics:
@@ -256,26 +325,28 @@ def _armwise(
     return metrics, random
 
 
-def _fit(fit: ClueFit, clue: np.ndarray, solution: ClueSolution) -> Metrics:
-    """Compare the fitted clue with the network's labels, and with the clue of the hint."""
+def _fit(fit: ClueFit, clue: np.ndarray, about: Clue) -> Metrics:
+    """Compare the fitted clue with the network's labels, and with the true clue if it is known."""
     order, correlation = fit.ranking
     pixels = np.corrcoef(fit.template.reshape(-1), clue.reshape(-1))
     first, second = correlation[order[:2]]
-    metrics = {
+    metrics: Metrics = {
         table.FIT_CLUE_INDEX.key: fit.clue,
         table.FIT_CLUE_CORRELATION.key: float(first),
         table.FIT_CLUE_LEAD.key: float(first - second),
-        table.FIT_CLUE_RANK.key: fit.ranking.rank_of(solution.clue_index),
-        table.FIT_TEMPLATE_CORRELATION.key: float(pixels[0, 1]),
         table.FIT_TEMPLATE_BAND.key: fit.template_band.agreement,
         table.FIT_BAND.key: fit.band.agreement,
         table.FIT_BAND_LOW.key: fit.band.low,
         table.FIT_BAND_HIGH.key: fit.band.high,
     }
     metrics |= {table.FIT_BANDS[name].key: band.agreement for name, band in fit.bands.items()}
+    if about.known:
+        metrics[table.FIT_CLUE_RANK.key] = fit.ranking.rank_of(about.image)
+        metrics[table.FIT_TEMPLATE_CORRELATION.key] = float(pixels[0, 1])
     if fit.baseline is not None:
         metrics[table.BASELINE_CLUE_INDEX.key] = int(fit.baseline.order[0])
-        metrics[table.BASELINE_CLUE_RANK.key] = fit.baseline.rank_of(solution.clue_index)
+        if about.known:
+            metrics[table.BASELINE_CLUE_RANK.key] = fit.baseline.rank_of(about.image)
     return metrics
 
 
@@ -285,13 +356,16 @@ def _other_features(
     scores: np.ndarray,
     images: np.ndarray,
     digits: np.ndarray,
+    about: Clue,
     solution: ClueSolution,
 ) -> Metrics:
     """Fit the band and run the scrub with other features in the similarity's place."""
     rng = np.random.default_rng(0)
-    same_digit = np.flatnonzero(digits[: len(images)] == digits[solution.clue_index])
-    candidates = np.setdiff1d(same_digit, [solution.clue_index])
-    others = rng.choice(candidates, table.OTHER_ONES, replace=False)
+    same_digit = np.flatnonzero(digits[: len(images)] == digits[about.image])
+    candidates = np.setdiff1d(same_digit, [about.image])
+    if not len(candidates):
+        candidates = np.setdiff1d(np.arange(len(images)), [about.image])
+    others = rng.choice(candidates, min(table.OTHER_ONES, len(candidates)), replace=False)
 
     def band(feature: np.ndarray) -> float:
         return best_band(feature, neurons.labels).agreement
@@ -323,13 +397,14 @@ def _next_image(
     groups: Groups,
     ranking: Ranking,
     images: np.ndarray,
+    about: Clue,
     solution: ClueSolution,
 ) -> Metrics:
     """Fit the band and run the scrub with the image that fits the template best after the clue.
 
     This is the strictest control by features: it separates this clue from images like it.
     """
-    image = next(int(i) for i in ranking.order if i != solution.clue_index)
+    image = next(int(i) for i in ranking.order if i != about.image)
     scores = similarity(images, images[image])
     outcome = scrub_near(neurons, groups.both, scores, solution.control_noise, 1)
     return {
@@ -345,6 +420,7 @@ def _other_network(
     images: np.ndarray,
     moments: PixelMoments,
     scores: np.ndarray,
+    about: Clue,
     solution: ClueSolution,
 ) -> Metrics:
     """Run the same pipeline on a network that was not trained on the challenge."""
@@ -357,11 +433,10 @@ def _other_network(
     def armwise(groups: Groups) -> float:
         return scrub_armwise(neurons, groups, halves, 1, relevant).kept
 
-    _, ranking = find_clue(moments, neurons.activations)
     kept = kept_by_half(neurons, groups, halves)
     scrub = scrub_near(neurons, groups.both, scores, solution.control_noise, 1)
     random = [armwise(groups.shuffled(seed)) for seed in range(OTHER_NETWORK_GROUPS)]
-    values = {
+    values: dict[Metric, int | float] = {
         table.SIMILARITY_BAND: band.agreement,
         table.CONTROL_SCRUB: scrub.kept,
         table.ARMWISE.kept: armwise(groups),
@@ -369,8 +444,10 @@ def _other_network(
         table.ARMWISE_RANDOM_MEAN: float(np.mean(random)),
         table.KEPT_WITHOUT_OTHER: min(kept.without_other),
         table.SPECIFICITY: kept.specificity,
-        table.FIT_CLUE_RANK: ranking.rank_of(solution.clue_index),
     }
+    if about.known:
+        ranking = find_clue(moments, neurons.activations)[1]
+        values[table.FIT_CLUE_RANK] = ranking.rank_of(about.image)
     return {table.ON_CONTROL_NETWORK[name, metric].key: value for metric, value in values.items()}
 
 
@@ -379,10 +456,10 @@ def _visualise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find images that drive each neuron, and images that drive the arms and the logit difference.
 
-    The objectives are activations before the ReLU: after it, a neuron that does not fire at the
-    start has no gradient.
+    There are at most `MAX_DRAWN` images of neurons. The objectives are activations before the ReLU:
+    after it, a neuron that does not fire at the start has no gradient.
     """
     arms = detectors.arms.directions @ detectors.plane.components[:2]
-    objectives = np.stack([*np.eye(len(towards_1)), *arms, towards_1])
+    objectives = np.stack([*np.eye(len(towards_1))[:MAX_DRAWN], *arms, towards_1])
     images, _ = visualise(network, "fc1.pre", objectives, shape, jax.random.key(0))
     return images[:-3], images[-3:]

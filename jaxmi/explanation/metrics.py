@@ -77,6 +77,8 @@ class Metric:
     published: int | float | None = None
     """Its value on the published network, if there is one."""
     control: Control | None = None
+    needs_truth: bool = False
+    """Whether it compares with the true labels; without these a network does not have it."""
 
     @property
     def is_control(self) -> bool:
@@ -84,8 +86,13 @@ class Metric:
         return self.key.startswith("control_")
 
     def format(self, metrics: Mapping[str, int | float | None]) -> str:
-        """Write this metric's value, out of those of one network; "-" if it is not there."""
-        return self.unit.format(metrics.get(self.key))
+        """Write this metric's value, out of those of one network.
+
+        Returns:
+          "-" if the network does not have it, "not known" if that takes the true labels.
+        """
+        value = metrics.get(self.key)
+        return "not known" if self.needs_truth and value is None else self.unit.format(value)
 
     def format_published(self) -> str:
         """Write the published value, with as many digits as were published."""
@@ -122,16 +129,25 @@ class MetricTable(Mapping[str, Metric]):
         unit: Unit = Unit.SHARE,
         published: int | float | None = None,
         control: Control | None = None,
+        needs_truth: bool = False,
     ) -> Metric:
         """Add a metric and return it.
 
         Raises:
           ValueError: if the table has the key already.
         """
-        if key in self._metrics:
-            raise ValueError(f"the table has two metrics with the key {key!r}")
-        self._metrics[key] = Metric(key, label, unit, published, control)
-        return self._metrics[key]
+        return self.include(Metric(key, label, unit, published, control, needs_truth))
+
+    def include(self, metric: Metric) -> Metric:
+        """Add a metric that was made elsewhere, and return it.
+
+        Raises:
+          ValueError: if the table has the key already.
+        """
+        if metric.key in self._metrics:
+            raise ValueError(f"the table has two metrics with the key {metric.key!r}")
+        self._metrics[metric.key] = metric
+        return metric
 
     def add_scrub(
         self,

@@ -1,9 +1,13 @@
-"""Two filters in a plane of challenge 2's residual stream, and the controls that they can fail.
+"""Two filters in a plane of a transformer's residual stream, and the controls that they can fail.
 
 The published solution (Heimersheim and Hobbhahn, 2023) runs the network as it is ("full"), and with
-every head's attention at the last position set to its mean ("fixed"). In either run the residual
-stream before the MLP, at the last position, is projected onto a plane. Two half-planes, the filters
-alpha and beta, are fit so that a pair lies in both where the network's label is 1.
+every head's attention set to its mean ("fixed"). In either run the residual stream before the MLP,
+at the last position, is projected onto a plane. Two half-planes, the filters alpha and beta, are
+fit so that a pair lies in both where the network's label is 1.
+
+The published network has one block. In a network of several, the stream is that before the last
+block's MLP, and attention is fixed in every block: what is before the plane may still be computed
+by the MLPs of the blocks before.
 """
 
 from dataclasses import dataclass
@@ -19,15 +23,16 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.errors import InputError
 from jaxmi.explanation.directions import Pca, linear_probe, pca
-from jaxmi.explanation.edits import at, patch
+from jaxmi.explanation.edits import at, compose, patch
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import difference
 from jaxmi.models.sites import Sites
-from jaxmi.models.transformer import Mlp, Transformer, TransformerConfig, sites
+from jaxmi.models.transformer import Mlp, Transformer, TransformerConfig, part_name, sites
 from jaxmi.types import Array, Params
 
 PATTERN = "blocks.0.attn.hook_pattern"
 RESID_MID = "blocks.0.hook_resid_mid"
+"""Sites of a network of one block; `patterns_of` and `resid_mid_of` name another network's."""
 LAST = -1
 """The position whose logits are the prediction."""
 
@@ -59,8 +64,18 @@ class Stream:
         return self.logits.argmax(axis=-1)
 
 
+def patterns_of(n_layers: int) -> list[str]:
+    """Return the sites of the attention patterns of a network's blocks."""
+    return [f"blocks.{block}.attn.hook_pattern" for block in range(n_layers)]
+
+
+def resid_mid_of(n_layers: int) -> str:
+    """Return the site of the residual stream that is explained: before the last block's MLP."""
+    return f"blocks.{n_layers - 1}.hook_resid_mid"
+
+
 class Attention(NamedTuple):
-    """A network's attention from the last position, over the domain."""
+    """A network's attention from the last position, over the domain; heads block after block."""
 
     mean: Float[np.ndarray, "head key"]
     """Each head's mean pattern: to x, to y, to the last token."""
@@ -71,7 +86,7 @@ class Attention(NamedTuple):
 
 
 class ReadOut:
-    """The MLP and the unembedding: the residual stream before the MLP to the two logits."""
+    """The last block's MLP and the unembedding: from the stream before that to two logits."""
 
     def __init__(self, network: Network, bias: float = 0.0) -> None:
         """Read out from a network; `bias` is subtracted from logit 1."""
@@ -99,22 +114,33 @@ def _read_out(
     resid_mid = resid_mid.astype(jnp.float32)
     with jax.default_matmul_precision("float32"):
         # The MLP acts on each row separately, so rows may be inputs instead of positions.
-        mlp_out: Any = Mlp(config, 0).apply(
-            {"params": params["mlp"]}, resid_mid, Sites(sites(), None)
+        last = config.n_layers - 1
+        mlp_out: Any = Mlp(config, last).apply(
+            {"params": params[part_name("mlp", last)]},
+            resid_mid,
+            Sites(sites(config.n_layers), None),
         )
         unembed = params["W_U"][:, :2]
         return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
 
 
-def _resid_mid_from_pattern(network: Network, example: tuple[Array, Array]) -> jax.Array:
-    tokens, pattern = example
-    return network.run(tokens, at(PATTERN, patch(pattern)))[1][RESID_MID][LAST]
+def _n_layers(network: Network) -> int:
+    assert isinstance(network.model, Transformer)
+    return network.model.config.n_layers
+
+
+def _resid_mid_from_patterns(
+    network: Network, example: tuple[Array, dict[str, Array]]
+) -> jax.Array:
+    tokens, patterns = example
+    edits = compose(*(at(site, patch(pattern)) for site, pattern in patterns.items()))
+    return network.run(tokens, edits)[1][resid_mid_of(_n_layers(network))][LAST]
 
 
 def run_both_ways(
     network: Network, inputs: Int[np.ndarray, "n 3"], balance: bool = False
 ) -> tuple[Stream, Stream, ReadOut, Attention]:
-    """Run a network as it is, and with its attention fixed.
+    """Run a network as it is, and with its attention fixed in every block.
 
     Args:
       network: The network.
@@ -125,34 +151,45 @@ def run_both_ways(
     Returns:
       The full run, the fixed run, the read-out of both, and the attention.
     """
-    activations = network.read(inputs, [PATTERN, RESID_MID])
-    patterns, resid_mid = activations[PATTERN], activations[RESID_MID][:, LAST]
+    sites_of_patterns = patterns_of(_n_layers(network))
+    site = resid_mid_of(_n_layers(network))
+    activations = network.read(inputs, [*sites_of_patterns, site])
+    patterns = {name: activations[name] for name in sites_of_patterns}
+    resid_mid = activations[site][:, LAST]
     read_out = ReadOut(network)
     if balance:
         read_out = ReadOut(network, float(np.median(difference(read_out(resid_mid)))))
     full = Stream(resid_mid, read_out(resid_mid))
     kept = []
-    means = patterns.mean(axis=0)[:, LAST]
-    for head in range(len(means)):
-        fixed_mid = _with_pattern(network, inputs, patterns, means, [head])
-        kept.append((read_out(fixed_mid).argmax(axis=-1) == full.labels).mean())
-    fixed_mid = _with_pattern(network, inputs, patterns, means, slice(None))
-    last = patterns[:, :, LAST]
+    for name, pattern in patterns.items():
+        for head in range(pattern.shape[1]):
+            # Blocks after this one compute their attention anew.
+            fixed_mid = _with_patterns(network, inputs, {name: _fixed(pattern, [head])})
+            kept.append((read_out(fixed_mid).argmax(axis=-1) == full.labels).mean())
+    fixed = {name: _fixed(pattern, slice(None)) for name, pattern in patterns.items()}
+    fixed_mid = _with_patterns(network, inputs, fixed)
+    last = np.concatenate([pattern[:, :, LAST] for pattern in patterns.values()], axis=1)
     attention = Attention(last.mean(axis=0), last.std(axis=0), np.array(kept))
     return full, Stream(fixed_mid, read_out(fixed_mid)), read_out, attention
 
 
-def _with_pattern(
-    network: Network,
-    inputs: np.ndarray,
-    patterns: np.ndarray,
-    means: np.ndarray,
-    heads: list[int] | slice,
+def _fixed(
+    pattern: Float[np.ndarray, "n head query key"], heads: list[int] | slice
+) -> Float[np.ndarray, "n head query key"]:
+    """Return patterns with some heads' attention at its mean over inputs, from every position.
+
+    In a network of one block only the last position's attention reaches the prediction.
+    """
+    fixed = pattern.copy()
+    fixed[:, heads] = pattern.mean(axis=0)[heads]
+    return fixed
+
+
+def _with_patterns(
+    network: Network, inputs: np.ndarray, patterns: dict[str, np.ndarray]
 ) -> np.ndarray:
-    """Return the residual stream at the last position with some heads' attention at its mean."""
-    fixed = patterns.copy()
-    fixed[:, heads, LAST] = means[heads]
-    return network.map(_resid_mid_from_pattern, (inputs, fixed))
+    """Return the residual stream that is explained, with other attention patterns."""
+    return network.map(_resid_mid_from_patterns, (inputs, patterns))
 
 
 class AndBoundary(NamedTuple):
@@ -214,7 +251,7 @@ def random_plane(basis: Pca, rng: np.random.Generator, leading: int | None = Non
       leading: Draw within this many leading components, so that the plane has a share of the
         variance; None draws within all components.
     """
-    k = len(basis.components) if leading is None else leading
+    k = len(basis.components) if leading is None else min(leading, len(basis.components))
     rotation = np.linalg.qr(rng.normal(size=(k, k)))[0]
     return basis._replace(
         components=np.concatenate([rotation @ basis.components[:k], basis.components[k:]])

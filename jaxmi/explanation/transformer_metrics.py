@@ -1,8 +1,13 @@
-"""Every metric of challenge 2's explanation: add a metric here, measure it in transformer_solution.
+"""Every metric of a transformer's explanation: add one here, measure it in transformer_solution.
+
+`TABLE` is that of the published network's sizes; `table_for` gives another network's.
 
 The published percentages are drawn into pictures and quoted nowhere, so no metric has a published
 value.
 """
+
+from functools import cache
+from typing import NamedTuple
 
 from jaxmi.explanation.metrics import Control, Metric, MetricTable, ScrubMetrics, Unit
 from jaxmi.models.transformer import TransformerConfig
@@ -52,31 +57,74 @@ def _row_key(row: str) -> str:
 
 
 # Predictions.
-ACCURACY = TABLE.add("accuracy", "true labels, attention as it is")
-FIXED_ACCURACY = TABLE.add("fixed_accuracy", "true labels, attention fixed")
+ACCURACY = TABLE.add("accuracy", "true labels, attention as it is", needs_truth=True)
+FIXED_ACCURACY = TABLE.add("fixed_accuracy", "true labels, attention fixed", needs_truth=True)
 LABEL1_SHARE = TABLE.add("label1_share", "labels that are 1")
 CHANCE = TABLE.add("chance", "labels kept by labels drawn at random by their shares")
 CONSTANT = TABLE.add("constant_answer", "labels that are of the more frequent class")
 _CONSTANT = Control(CONSTANT, "predicting one class throughout")
 
-# Attention from the last position.
-ATTENTION = {
-    (head, key, statistic): TABLE.add(
-        f"attention_head{head}_{key}_{statistic}", f"head {head}: attention to {key_label}, {label}"
-    )
-    for head in range(TransformerConfig().n_heads)
-    for key, key_label in (("x", "x"), ("y", "y"), ("last", "the last token"))
-    for statistic, label in (("mean", "mean"), ("std", "standard deviation"))
-}
-"""(Head, "x", "y" or "last", "mean" or "std") -> the attention to that token."""
 
-KEPT_IF_FIXED = [
-    TABLE.add(
-        f"attention_head{head}_kept_if_fixed", f"head {head}: labels kept with it alone fixed"
+# Attention from the last position.
+class Head(NamedTuple):
+    """The metrics of one head."""
+
+    name: str
+    """Its number; with several blocks the block's before it, as in "1.0"."""
+    attention: dict[tuple[str, str], Metric]
+    """("x", "y" or "last", "mean" or "std") -> the attention to that token."""
+    kept_if_fixed: Metric
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """All of them."""
+        return (*self.attention.values(), self.kept_if_fixed)
+
+
+@cache
+def heads_of(n_heads: int, n_layers: int = 1) -> tuple[Head, ...]:
+    """Return the metrics of a network's heads, block after block.
+
+    Args:
+      n_heads: The number of heads of each block.
+      n_layers: The number of blocks; keys name the block if there are several.
+    """
+    return tuple(
+        _head(head, None if n_layers == 1 else block)
+        for block in range(n_layers)
+        for head in range(n_heads)
     )
-    for head in range(TransformerConfig().n_heads)
-]
-"""For each head."""
+
+
+def _head(head: int, block: int | None) -> Head:
+    key = f"attention_head{head}" if block is None else f"attention_block{block}_head{head}"
+    label = f"head {head}" if block is None else f"block {block}, head {head}"
+    attention = {
+        (token, statistic): Metric(
+            f"{key}_{token}_{statistic}", f"{label}: attention to {to}, {of}", Unit.SHARE
+        )
+        for token, to in (("x", "x"), ("y", "y"), ("last", "the last token"))
+        for statistic, of in (("mean", "mean"), ("std", "standard deviation"))
+    }
+    kept = Metric(f"{key}_kept_if_fixed", f"{label}: labels kept with it alone fixed", Unit.SHARE)
+    return Head(str(head) if block is None else f"{block}.{head}", attention, kept)
+
+
+_PUBLISHED_HEADS = tuple(
+    TABLE.include(metric) for head in heads_of(TransformerConfig.n_heads) for metric in head.metrics
+)
+
+
+def table_for(n_heads: int, n_layers: int = 1) -> MetricTable:
+    """Return the metrics of a network of other sizes: those of its own heads, and all others."""
+    table = MetricTable()
+    for metric in TABLE.values():
+        if metric not in _PUBLISHED_HEADS:
+            table.include(metric)
+    for head in heads_of(n_heads, n_layers):
+        for metric in head.metrics:
+            table.include(metric)
+    return table
 
 
 # Controls: other planes of the residual stream, and other sides in the same plane.

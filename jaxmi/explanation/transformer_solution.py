@@ -1,4 +1,4 @@
-"""Explain a transformer of challenge 2: the published solution's experiments, with controls.
+"""Explain a transformer: the experiments of challenge 2's published solution, with controls.
 
 `explain_transformer` runs the network as it is and with its attention fixed, fits two filters to
 each run, and scrubs what they claim, row by row of the published scrubbing table (Heimersheim and
@@ -68,15 +68,20 @@ class TransformerExplanation:
 
 
 def explain_transformer(challenge: Challenge, params: Params) -> TransformerExplanation:
-    """Explain a network of challenge 2.
+    """Explain a transformer.
 
     Args:
-      challenge: Challenge 2.
+      challenge: A challenge on pairs. If it is sealed, nothing is compared with true labels.
       params: The network's parameters.
 
     Raises:
-      InputError: if the network's residual stream does not respond to its input.
+      InputError: if the network's residual stream does not respond to its input, or has one
+        dimension.
     """
+    if challenge.model_config["d_model"] < 2:
+        raise InputError(
+            "the network's residual stream has one dimension: it has no plane to explain"
+        )
     network = Network(challenge.model, params, chunk=400)
     full, fixed, read_out, attention = run_both_ways(network, challenge.inputs)
     streams = {"full": full, "fixed": fixed}
@@ -87,7 +92,7 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
                 f"({table.RUNS[run]}): there is nothing to explain"
             )
     filters = {run: find_filters(stream) for run, stream in streams.items()}
-    metrics = _predictions(full, fixed, challenge) | _attention(attention)
+    metrics = _predictions(full, fixed, challenge) | _attention(attention, challenge)
     for run in table.RUNS:
         metrics |= _plane(run, streams[run], filters[run])
         metrics |= _rows(run, streams[run], filters[run], read_out, full)
@@ -104,7 +109,9 @@ def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
 
     1: only the plane matters (1*: the plane and the third component). 2: only whether alpha is
     passed matters, and likewise beta. 3a: alpha does not matter where beta fails; 3b: beta does not
-    matter where alpha fails. A row with + makes its claims one after the other.
+    matter where alpha fails. A row with + makes its claims one after the other. A stream of two
+    dimensions has nothing but the plane, and a stream of three no fourth: rows that exchange what
+    is not there are left out.
     """
     alpha, beta = filters.passed.T
     n, others = len(alpha), np.arange(2, len(filters.basis.components))
@@ -114,13 +121,13 @@ def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
         fails = scrubbed[SITE][:, 0] <= filters.boundary.thresholds[0]
         return within(fails)(rng, scrubbed)
 
-    row_1 = [Claim(SITE, anyone(n), others)]
+    row_1 = [Claim(SITE, anyone(n), others)] if len(others) else []
     row_2 = [Claim(SITE, same(alpha), [0]), Claim(SITE, same(beta), [1])]
     row_3a = [Claim(SITE, within(~beta), [0])]
     row_3b = [Claim(SITE, where_alpha_fails, [1])]
-    return {
+    rows = {
         "1": row_1,
-        "1*": [Claim(SITE, anyone(n), others[1:])],
+        "1*": [Claim(SITE, anyone(n), others[1:])] if len(others) > 1 else [],
         "2": row_2,
         "3a": row_3a,
         "3b": row_3b,
@@ -131,6 +138,8 @@ def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
         "1+2+3b": row_1 + row_2 + row_3b,
         "1+2+3a+3b": row_1 + row_2 + row_3a + row_3b,
     }
+    left_out = {row for row in rows if row.startswith("1") and not rows[row.split("+")[0]]}
+    return {row: claims for row, claims in rows.items() if row not in left_out}
 
 
 def scrub_filters(
@@ -161,24 +170,29 @@ def scrub_filters(
 
 
 def _predictions(full: Stream, fixed: Stream, challenge: Challenge) -> Metrics:
-    """Measure accuracies and class shares."""
+    """Measure accuracies, if the true labels are known, and class shares."""
+    accuracies = {
+        metric.key: float((stream.labels == challenge.labels).mean())
+        for metric, stream in ((table.ACCURACY, full), (table.FIXED_ACCURACY, fixed))
+    }
     return {
-        table.ACCURACY.key: float((full.labels == challenge.labels).mean()),
-        table.FIXED_ACCURACY.key: float((fixed.labels == challenge.labels).mean()),
+        **({} if challenge.sealed else accuracies),
         table.LABEL1_SHARE.key: float(full.labels.mean()),
         table.CHANCE.key: chance_level(full.labels),
         table.CONSTANT.key: float(max(full.labels.mean(), 1 - full.labels.mean())),
     }
 
 
-def _attention(attention: Attention) -> Metrics:
+def _attention(attention: Attention, challenge: Challenge) -> Metrics:
     """Measure each head's attention, and the labels kept if that head alone is fixed."""
+    sizes = challenge.model_config
+    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1))
     metrics: Metrics = {}
-    for head, (mean, std, kept) in enumerate(zip(*attention, strict=True)):
+    for head, mean, std, kept in zip(heads, *attention, strict=True):
         for position, token in enumerate(("x", "y", "last")):
-            metrics[table.ATTENTION[head, token, "mean"].key] = float(mean[position])
-            metrics[table.ATTENTION[head, token, "std"].key] = float(std[position])
-        metrics[table.KEPT_IF_FIXED[head].key] = float(kept)
+            metrics[head.attention[token, "mean"].key] = float(mean[position])
+            metrics[head.attention[token, "std"].key] = float(std[position])
+        metrics[head.kept_if_fixed.key] = float(kept)
     return metrics
 
 
@@ -230,13 +244,19 @@ def _mlp(
 
 
 def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Metrics:
-    """Fit the filters and scrub row 1 in planes that were not chosen by variance."""
+    """Fit the filters and scrub row 1 in planes that were not chosen by variance.
+
+    A stream of two dimensions has no other plane, and a stream of three no other two components.
+    """
     metrics: Metrics = {}
-    for plane, choose in (
-        ("random_plane", random_plane),
-        ("leading_plane", partial(random_plane, leading=table.LEADING)),
-        ("random_dims", random_components),
+    dimensions = len(filters.basis.components)
+    for plane, choose, least in (
+        ("random_plane", random_plane, 3),
+        ("leading_plane", partial(random_plane, leading=table.LEADING), 3),
+        ("random_dims", random_components, 4),
     ):
+        if dimensions < least:
+            continue
         agreements, kept = [], []
         for seed in range(table.CONTROL_DRAWS):
             other = find_filters(full, choose(filters.basis, np.random.default_rng(seed)))
@@ -254,7 +274,7 @@ def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Metric
 def _side_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Metrics:
     """Scrub the rows about sides with other sides in the same plane."""
     metrics: Metrics = {}
-    for row in table.TURNED_ROWS:
+    for row in (row for row in table.TURNED_ROWS if row in hypotheses(filters)):
         kept = []
         for seed in range(table.CONTROL_DRAWS):
             other = wrong_sides(filters, np.random.default_rng(seed))
@@ -276,7 +296,7 @@ def _untrained(challenge: Challenge) -> Metrics:
         table.BASELINE["fixed"]: float((fixed.labels == full.labels).mean()),
         table.FILTERS_AGREEMENT["full"]: filters.boundary.agreement,
     }
-    for row in ("1", "1+2"):
+    for row in (row for row in ("1", "1+2") if row in rows):
         outcome = scrub_filters(full, filters, rows[row], read_out, full.logits, 1)
         values[table.SCRUBS[row]["full"].kept] = outcome.kept
     return {table.ON_UNTRAINED[metric].key: value for metric, value in values.items()}

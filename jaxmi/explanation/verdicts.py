@@ -8,6 +8,9 @@ MARGIN = 0.05
 
 HOLDS, IN_PART, NOT_SHOWN = "holds", "in part", "not shown"
 
+NOT_SUPPORTED = "not supported"
+"""The verdict on a claim that cannot apply: it is about something that the challenge lacks."""
+
 
 def verdict(value: float, control: float) -> str:
     """Return whether a share of labels supports a claim.

@@ -19,7 +19,7 @@ POINTS = 6000
 """Number of images in a scatter plot."""
 
 
-def plane(explanation: CnnExplanation, clue_index: int) -> Figure:
+def plane(explanation: CnnExplanation) -> Figure:
     """Draw the images in the plane of the first two principal components, and the two arms."""
     figure = Figure(figsize=(7.2, 5.4), layout="constrained")
     axes = figure.subplots()
@@ -41,12 +41,17 @@ def plane(explanation: CnnExplanation, clue_index: int) -> Figure:
         )
     axes.axvline(explanation.detectors.arms.split, color=GREY, linewidth=0.8, linestyle=":")
     axes.scatter(
-        *points[clue_index], marker="*", s=160, color=CLUE, edgecolor="white", label="clue"
+        *points[explanation.about.image],
+        marker="*",
+        s=160,
+        color=CLUE,
+        edgecolor="white",
+        label=_clue_name(explanation),
     )
     shares = explanation.detectors.plane.variance_shares
     axes.set_xlabel(f"first principal component ({shares[0]:.1%} of the variance)")
     axes.set_ylabel(f"second ({shares[1]:.1%})")
-    n_neurons = len(explanation.neuron_images)
+    n_neurons = explanation.neurons.activations.shape[1]
     axes.set_title(f"{n_neurons} neurons on {len(points):,} images ({len(shown):,} shown)")
     axes.legend(markerscale=1.5)
     return figure
@@ -70,8 +75,8 @@ def bands(explanation: CnnExplanation) -> Figure:
         {
             "similarity to the clue": table.SIMILARITY_BAND,
             "L1 distance to the clue": table.L1_BAND,
-            f"other 1s, the best of {table.OTHER_ONES}": table.OTHER_ONES_BAND_MAX,
-            f"other 1s, mean of {table.OTHER_ONES}": table.OTHER_ONES_BAND_MEAN,
+            f"the same digit, best of {table.OTHER_ONES}": table.OTHER_ONES_BAND_MAX,
+            f"the same digit, mean of {table.OTHER_ONES}": table.OTHER_ONES_BAND_MEAN,
             "brightness": table.BRIGHTNESS_BAND,
             "similarity, permuted": table.PERMUTED_BAND,
         },
@@ -92,8 +97,9 @@ def neurons(explanation: CnnExplanation) -> Figure:
         (groups.clue, CLUE),
         (explanation.neurons.dead, GREY),
     ):
-        order += np.flatnonzero(group).tolist()
-        colours += [colour] * int(group.sum())
+        drawn = np.flatnonzero(group[: len(explanation.neuron_images)]).tolist()
+        order += drawn
+        colours += [colour] * len(drawn)
     columns, height, width = 20, 34, 31  # a tile holds 28 x 28 pixels, a number and a margin
     rows = -(-len(order) // columns)
     sheet = np.zeros((rows * height, columns * width))
@@ -115,9 +121,9 @@ def directions(explanation: CnnExplanation) -> Figure:
     figure = Figure(figsize=(11, 2.6), layout="constrained")
     left, right, towards_1 = explanation.direction_images
     panels = (
-        ("the clue's inverse", 1 - explanation.clue / 255),
+        (f"{_clue_name(explanation)}'s inverse", 1 - explanation.clue / 255),
         ("drives the left arm", left),
-        ("the clue", explanation.clue / 255),
+        (_clue_name(explanation), explanation.clue / 255),
         ("drives the right arm", right),
         ("drives logit 1 - logit 0", towards_1),
     )
@@ -129,8 +135,13 @@ def directions(explanation: CnnExplanation) -> Figure:
     return figure
 
 
-def ablations(explanation: CnnExplanation) -> Figure:
-    """Draw logit differences with detectors at zero, and labels kept with them at the minimum."""
+def ablations(explanation: CnnExplanation, published: bool) -> Figure:
+    """Draw logit differences with detectors at zero, and labels kept with them at the minimum.
+
+    Args:
+      explanation: The network's explanation.
+      published: Draw the published values too.
+    """
     figure = Figure(figsize=(12, 4), layout="constrained")
     left, *halves = figure.subplots(1, 3)
     low, high = np.percentile(explanation.differences["clean"], [0.5, 99.5])
@@ -158,18 +169,20 @@ def ablations(explanation: CnnExplanation) -> Figure:
             {label: table.AT_MINIMUM[half, group] for group, label in groups.items()},
             chance=explanation.metrics[table.CLASS_0[half].key],
             chance_name="predicting 0 throughout",
+            beside_published=published,
         )
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("labels kept, detectors at their minimum, %")
     return figure
 
 
-def scrubs(explanation: CnnExplanation, noises: Sequence[float]) -> Figure:
+def scrubs(explanation: CnnExplanation, noises: Sequence[float], beside_published: bool) -> Figure:
     """Draw the published scrub, and the arm-wise scrub against random partitions of the neurons.
 
     Args:
       explanation: The network's explanation.
       noises: The noises of the published scrub, as shares of the similarity's range.
+      beside_published: Draw the published values too.
     """
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -179,10 +192,13 @@ def scrubs(explanation: CnnExplanation, noises: Sequence[float]) -> Figure:
     left.errorbar(noises, kept, std, marker="o", color=LABEL_COLOURS[1], label="this network")
     published = {noise: table.SCRUBS[noise].kept.published for noise in noises}
     shown = {noise: 100 * share for noise, share in published.items() if share is not None}
-    left.plot(list(shown), list(shown.values()), "x", color=PUBLISHED, label="published network")
+    if beside_published:
+        left.plot(
+            list(shown), list(shown.values()), "x", color=PUBLISHED, label="published network"
+        )
     for metric, name, style in (
         (table.SCRUB_RANDOM.kept, "any image as donor", "--"),
-        (table.OTHER_ONES_SCRUB_MAX, "similarity to other 1s, best", ":"),
+        (table.OTHER_ONES_SCRUB_MAX, "similarity to the same digit, best", ":"),
     ):
         value = 100 * metrics[metric.key]
         left.axhline(value, color=GREY, linestyle=style, linewidth=1, label=name)
@@ -222,6 +238,10 @@ def clue(explanation: CnnExplanation, images: np.ndarray) -> Figure:
     return figure
 
 
+def _clue_name(explanation: CnnExplanation) -> str:
+    return "the clue" if explanation.about.known else "the fitted image"
+
+
 def _bars(
     axes: Axes,
     explanation: CnnExplanation,
@@ -229,8 +249,9 @@ def _bars(
     chance: float,
     chance_name: str,
     controls_from: int | None = None,
+    beside_published: bool = False,
 ) -> None:
-    """Draw shares as horizontal bars, the first on top; crosses are published values.
+    """Draw shares as horizontal bars, the first on top.
 
     Args:
       axes: Where to draw.
@@ -238,8 +259,8 @@ def _bars(
       bars: Label -> the metric that the bar shows.
       chance: A share to mark by a line.
       chance_name: The line's label.
-      controls_from: Index of the first control, if some bars are controls. Controls are grey; no
-        published values are drawn then.
+      controls_from: Index of the first control, if some bars are controls. Controls are grey.
+      beside_published: Draw published values as crosses.
     """
     last = len(bars) if controls_from is None else controls_from
     colours = [LABEL_COLOURS[1] if i < last else GREY for i in range(len(bars))]
@@ -248,7 +269,7 @@ def _bars(
     axes.barh(places, values, color=colours)
     for place, value in enumerate(values):
         axes.text(1.5, place, f"{value:.1f}", color="white", fontsize=8, va="center")
-    if controls_from is None:
+    if beside_published:
         published = [100 * (metric.published or np.nan) for metric in bars.values()]
         axes.plot(published, places, "x", color=PUBLISHED, label="published")
     axes.axvline(100 * chance, color="black", linestyle=":", linewidth=1, label=chance_name)

@@ -17,6 +17,9 @@ from jaxmi.report import templates
 DPI = 110
 """Resolution of figures, in pixels per inch."""
 
+PUBLISHED_CLAIM = "The published claim, tested below."
+"""The sentence before the claim, for networks of the published challenges."""
+
 
 @dataclass(frozen=True)
 class Section:
@@ -52,7 +55,7 @@ class Page:
     title: str
     subtitle: str
     claim: str
-    """The published claim about the network."""
+    """The claim that is tested."""
     sections: Sequence[Section]
     not_shown: str
     """What the evidence does not show; paragraphs."""
@@ -60,11 +63,17 @@ class Page:
     """The command that made the page."""
     metrics: Mapping[str, int | float]
     """Key -> the network's value, for every metric."""
+    claim_title: str = PUBLISHED_CLAIM
+    """What the claim is, in a sentence before it."""
+    beside_published: bool = True
+    """Whether published values are of this network's challenge, and stand beside its own."""
 
     @property
     def has_published(self) -> bool:
-        """Whether any metric on the page has a published value."""
-        return any(m.published is not None for section in self.sections for m in section.metrics)
+        """Whether any metric on the page has a published value beside it."""
+        return self.beside_published and any(
+            m.published is not None for section in self.sections for m in section.metrics
+        )
 
 
 def render(page: Page) -> str:
@@ -78,6 +87,7 @@ def render_seeds(
     table: MetricTable,
     main: Sequence[Metric],
     seeds: Mapping[str, Mapping[str, int | float | None]],
+    beside_published: bool = True,
 ) -> str:
     """Render the table of a run's seeds as HTML: a row per seed, linked to the seed's own report.
 
@@ -86,13 +96,14 @@ def render_seeds(
       table: The challenge's metrics.
       main: The metrics to show, a column each.
       seeds: Name of a seed's folder -> key of a metric -> value.
+      beside_published: Whether the published values have a row.
     """
     typical = table.summarise(list(seeds.values()))
     return templates.render(
         "seeds.html.jinja",
         title=f"{title}: {len(seeds)} seeds explained",
         columns=[metric.label for metric in main],
-        published=[metric.format_published() for metric in main],
+        published=[metric.format_published() for metric in main] if beside_published else [],
         typical=[metric.format(typical) for metric in main],
         seeds={name: [m.format(metrics) for m in main] for name, metrics in seeds.items()},
     )

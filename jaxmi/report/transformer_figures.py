@@ -1,5 +1,7 @@
 """Figures of a transformer's explanation; only what a drawing needs is computed here."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,8 +20,13 @@ SIDE_COLOURS = ("#d1352b", "#4f9a57")
 """Alpha's side, beta's."""
 
 
-def attention(explanation: TransformerExplanation) -> Figure:
-    """Draw each head's pattern at the last position, and how much it varies over inputs."""
+def attention(explanation: TransformerExplanation, names: Sequence[str]) -> Figure:
+    """Draw each head's pattern at the last position, and how much it varies over inputs.
+
+    Args:
+      explanation: The network's explanation.
+      names: Each head's name.
+    """
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     heads = np.arange(len(explanation.attention.mean))
@@ -35,16 +42,19 @@ def attention(explanation: TransformerExplanation) -> Figure:
             label=f"to {key}",
             error_kw={"linewidth": 1},
         )
-    left.set_xticks(heads)
-    left.set_xlabel("head")
+    several = any("." in name for name in names)
+    turned = 90 if len(names) > 16 else 0
+    left.set_xticks(heads, names, rotation=turned)
+    left.set_xlabel("block.head" if several else "head")
     left.set_ylabel("attention")
     left.set_title("mean over all pairs, with standard deviation", fontsize=10)
     left.legend(fontsize=8)
     lost = 100 * (1 - explanation.attention.kept_if_fixed)
     bars = right.bar(heads, lost, color=RUN_COLOURS["full"])
-    right.bar_label(bars, fmt="%.1f", fontsize=8)
-    right.set_xticks(heads)
-    right.set_xlabel("head")
+    if len(names) <= 16:
+        right.bar_label(bars, fmt="%.1f", fontsize=8)
+    right.set_xticks(heads, names, rotation=turned)
+    right.set_xlabel("block.head" if several else "head")
     right.set_ylabel("labels changed, %")
     right.set_title("if this head alone is fixed to its mean", fontsize=10)
     return figure
@@ -66,9 +76,10 @@ def plane(explanation: TransformerExplanation) -> Figure:
 
 def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
     points, boundary = filters.points, filters.boundary
+    size = 3 if len(points) > 5000 else 12
     for label, colour in enumerate(LABEL_COLOURS):
         x, y = points[stream.labels == label].T
-        axes.scatter(x, y, s=3, alpha=0.5, color=colour, linewidths=0, label=f"label {label}")
+        axes.scatter(x, y, s=size, alpha=0.5, color=colour, linewidths=0, label=f"label {label}")
     corner = np.linalg.solve(boundary.normals, boundary.thresholds)
     reach = 2 * np.abs(points).max()
     for i, (name, colour) in enumerate(zip(("alpha", "beta"), SIDE_COLOURS, strict=True)):
@@ -80,13 +91,17 @@ def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
     margin = 0.05 * (high - low)
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
-    axes.legend(fontsize=8, markerscale=3)
+    axes.legend(fontsize=8, markerscale=3 if size == 3 else 1.5)
 
 
 def filters(explanation: TransformerExplanation, challenge: Challenge) -> Figure:
-    """Draw both filters over the domain, their AND, the network's labels, and the true labels."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
-    panels = figure.subplots(2, 5, sharex=True, sharey=True)
+    """Draw both filters over the domain, their AND, the network's labels, and the true labels.
+
+    True labels that are sealed are left out.
+    """
+    true = {} if challenge.sealed else {"ground truth": challenge.labels}
+    figure = Figure(figsize=(13 - 2.6 * challenge.sealed, 6), layout="constrained")
+    panels = figure.subplots(2, 4 + len(true), sharex=True, sharey=True)
     for row, run in zip(panels, table.RUNS, strict=True):
         filters = explanation.filters[run]
         strengths = filters.points @ filters.boundary.normals.T - filters.boundary.thresholds
@@ -95,16 +110,12 @@ def filters(explanation: TransformerExplanation, challenge: Challenge) -> Figure
             grid = challenge.as_table(strength)
             axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
             axes.set_title(f"{name} (passed where blue)", fontsize=9)
-        for axes, name, labels in zip(
-            row[2:],
-            ("alpha AND beta", "the network", "ground truth"),
-            (
-                np.asarray(filters.passed.all(axis=1)),
-                explanation.streams[run].labels,
-                challenge.labels,
-            ),
-            strict=True,
-        ):
+        maps = {
+            "alpha AND beta": np.asarray(filters.passed.all(axis=1)),
+            "the network": explanation.streams[run].labels,
+            **true,
+        }
+        for axes, (name, labels) in zip(row[2:], maps.items(), strict=True):
             grid = challenge.as_table(labels)
             axes.imshow(grid, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
             axes.set_title(name, fontsize=9)
@@ -121,6 +132,7 @@ def scrubs(explanation: TransformerExplanation) -> Figure:
     bars = {"baseline": table.BASELINE, "goal": table.GOAL} | {
         row: {run: scrub.kept for run, scrub in scrubs.items()}
         for row, scrubs in table.SCRUBS.items()
+        if scrubs["full"].kept.key in explanation.metrics
     }
     places = np.arange(len(bars))
     for shift, run in zip((-0.2, 0.2), table.RUNS, strict=True):
@@ -129,8 +141,10 @@ def scrubs(explanation: TransformerExplanation) -> Figure:
             places + shift, values, 0.38, color=RUN_COLOURS[run], label=table.RUNS[run]
         )
         axes.bar_label(drawn, fmt="%.0f", fontsize=8)
+    last_turned = "1+2+3a+3b" if "1+2+3a+3b" in bars else "2"
+    turned = "the last row" if last_turned != "2" else "row 2"
     for metric, name, style in (
-        (table.TURNED_MEAN["1+2+3a+3b"], "the last row, sides turned", "--"),
+        (table.TURNED_MEAN[last_turned], f"{turned}, sides turned", "--"),
         (table.CHANCE, "labels drawn by their shares", ":"),
     ):
         value = 100 * explanation.metrics[metric.key]

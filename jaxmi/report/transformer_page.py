@@ -5,19 +5,23 @@ from collections.abc import Mapping
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explanation import transformer_metrics as table
 from jaxmi.explanation.metrics import Metric
+from jaxmi.explanation.transformer_evidence import resid_mid_of
 from jaxmi.explanation.transformer_solution import TransformerExplanation
+from jaxmi.explanation.verdicts import NOT_SHOWN as NO_EVIDENCE
 from jaxmi.explanation.verdicts import verdict
 from jaxmi.report import transformer_figures as draw
-from jaxmi.report.page import Page, Section, png
+from jaxmi.report.page import PUBLISHED_CLAIM, Page, Section, png
 
 CLAIM = """The embeddings do the work. Attention hardly varies; it adds one vector for x and one
 vector for y to the last position's residual stream. Two directions of the sum, the filters alpha
 and beta, decide: the label is 1 where both exceed a threshold. The MLP turns this AND into
 logits."""
 
+CLAIM_TITLE = "What was published about challenge 2's network, tested on this network."
+"""Before the claim, on pages of other challenges."""
+
 NOT_SHOWN = """Which program the filters implement. They are tables over x and y. That they agree
-with the labels is no evidence for any term of the program, such as x squared, and the published
-solution did not find the program.
+with the labels is no evidence for any term of a program{example}.
 
 That the network itself uses this plane. It is the plane of most variance, and the two sides were
 fit to the network's labels; a fit with four numbers can agree with many labels by itself. The rows
@@ -25,39 +29,77 @@ of scrubbing are the test; random planes and turned sides are their controls.
 
 What the other positions do. Nothing is read there."""
 
+NO_OTHER_PLANE = "the residual stream has two dimensions, so there is no other plane as a control"
+
+ABOUT_PUBLISHED = {
+    True: """ (the published code takes the fixed run's threshold for the last row of the full
+        run). The published percentages are drawn into pictures only, so none are shown here""",
+    False: "",
+}
+"""What the section on the rows of scrubbing says about the published network."""
+
+EXAMPLE = ", such as x squared, and the published solution did not find the program"
+"""What `NOT_SHOWN` adds about challenge 2."""
+
+BLOCKS = ("", "One block", "Two blocks", "Three blocks", "Four blocks")
+
 
 def transformer_page(
     explanation: TransformerExplanation, challenge: Challenge, name: str, command: str
 ) -> Page:
-    """Assemble the report on a network of challenge 2, and draw its figures.
+    """Assemble the report on a transformer, and draw its figures.
 
     Args:
       explanation: The network's explanation.
-      challenge: Challenge 2.
+      challenge: The challenge that it was trained on.
       name: What to call the network.
       command: The command that makes the report.
     """
     metrics, sizes = explanation.metrics, challenge.model_config
+    n_layers = sizes.get("n_layers", 1)
+    published = challenge.published is not None
+    if challenge.sealed:
+        accuracy = f"""How many of the {len(challenge.labels):,} true labels the network predicts is
+            not known here, for they are sealed; it predicts label 1"""
+    else:
+        accuracy = f"""The network predicts the true label of {metrics[table.ACCURACY.key]:.2%} of
+            all {len(challenge.labels):,} pairs, and label 1"""
+    not_shown = NOT_SHOWN.format(example=EXAMPLE if published else "")
+    if n_layers > 1:
+        not_shown += f"""\n\nWhat block {n_layers - 2} and those before it compute. Only the last
+            block's MLP is taken apart from what it reads."""
     return Page(
         title=f"{challenge.title}: an explanation of {name}",
-        subtitle=f"""One block, no LayerNorm, width {sizes["d_model"]}, {sizes["n_heads"]} heads of
-            {sizes["d_head"]}, {sizes["d_mlp"]:,} ReLU neurons. The network predicts the true label
-            of {metrics[table.ACCURACY.key]:.2%} of all {len(challenge.labels):,} pairs, and label 1
-            for {metrics[table.LABEL1_SHARE.key]:.1%} of them. Everything below is about the
-            network's own labels: logit 1 against logit 0 at the last position.""",
-        claim=CLAIM,
+        subtitle=f"""{BLOCKS[n_layers]}, no LayerNorm, width {sizes["d_model"]}, {sizes["n_heads"]}
+            head{"s" if sizes["n_heads"] > 1 else ""} of {sizes["d_head"]}, {sizes["d_mlp"]:,} ReLU
+            neurons{" each" if n_layers > 1 else ""}. {accuracy} for
+            {metrics[table.LABEL1_SHARE.key]:.1%} of them. Everything below is about the network's
+            own labels: logit 1 against logit 0 at the last position.""",
+        claim=CLAIM + _about_blocks(n_layers),
         sections=(
-            _attention(explanation),
+            _attention(explanation, challenge),
             _filters(explanation, challenge),
             _plane(explanation),
-            _sides(explanation),
-            _mlp(explanation),
+            _sides(explanation, published),
+            _mlp(explanation, n_layers),
             _untrained(),
         ),
-        not_shown=NOT_SHOWN,
+        not_shown=not_shown,
         command=command,
         metrics=metrics,
+        claim_title=PUBLISHED_CLAIM if published else CLAIM_TITLE,
+        beside_published=published,
     )
+
+
+def _about_blocks(n_layers: int) -> str:
+    """Say what the claim, which was made of one block, means in a network of several."""
+    if n_layers == 1:
+        return ""
+    return f""" That network has one block. In this one, of {n_layers} blocks, the residual stream
+        is that before the last block's MLP ({resid_mid_of(n_layers)}), the MLP is the last block's,
+        and attention is fixed in every block; the MLPs of the blocks before may do part of the
+        work."""
 
 
 def _in_both(*metrics: Mapping[str, Metric]) -> list[Metric]:
@@ -70,25 +112,27 @@ def _elsewhere(by_plane: Mapping[str, Metric]) -> list[Metric]:
     return [by_plane[plane] for plane in ("random_plane", "random_dims")]
 
 
-def _attention(explanation: TransformerExplanation) -> Section:
+def _attention(explanation: TransformerExplanation, challenge: Challenge) -> Section:
+    sizes = challenge.model_config
+    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1))
     kept, constant = (
         explanation.metrics[metric.key] for metric in (table.BASELINE["fixed"], table.CONSTANT)
     )
     return Section(
         "The labels survive fixed attention",
-        """Every head's pattern at the last position is set to its mean over all pairs. If attention
-        only added up embeddings, the labels would be kept. That they are kept is no evidence of a
-        mechanism: see the untrained network below. That they are not kept is evidence against
-        one.""",
-        png(attention=draw.attention(explanation)),
+        """Every head's pattern is set to its mean over all pairs. If attention only added up
+        embeddings, the labels would be kept. That they are kept is no evidence of a mechanism: see
+        the untrained network below. That they are not kept is evidence against one. The figure
+        shows attention from the last position.""",
+        png(attention=draw.attention(explanation, [head.name for head in heads])),
         (
             table.BASELINE["fixed"],
             table.ACCURACY,
             table.FIXED_ACCURACY,
             *(
                 metric
-                for head in range(len(explanation.attention.mean))
-                for metric in (table.ATTENTION[head, "x", "std"], table.KEPT_IF_FIXED[head])
+                for head in heads
+                for metric in (head.attention["x", "std"], head.kept_if_fixed)
             ),
         ),
         verdict(kept, constant),
@@ -98,7 +142,7 @@ def _attention(explanation: TransformerExplanation) -> Section:
 
 def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Section:
     value = explanation.metrics[table.FILTERS_AGREEMENT["full"].key]
-    random = explanation.metrics[table.PLANE_AGREEMENT_MAX["leading_plane"].key]
+    random = explanation.metrics.get(table.PLANE_AGREEMENT_MAX["leading_plane"].key)
     return Section(
         "Two straight sides in a plane give the label",
         """The residual stream before the MLP at the last position, on its first two principal
@@ -111,14 +155,22 @@ def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Secti
             *_elsewhere(table.PLANE_AGREEMENT_MEAN),
             *_in_both(table.ALPHA_SHARE, table.BETA_SHARE, *table.VARIANCES, table.PROBE),
         ),
-        verdict(value, random),
-        f"{value:.1%} of labels; {table.IN_LEADING} {random:.1%}",
+        NO_EVIDENCE if random is None else verdict(value, random),
+        f"{value:.1%} of labels; "
+        + (NO_OTHER_PLANE if random is None else f"{table.IN_LEADING} {random:.1%}"),
     )
 
 
 def _plane(explanation: TransformerExplanation) -> Section:
-    value = explanation.metrics[table.SCRUBS["1"]["full"].kept.key]
-    random = explanation.metrics[table.PLANE_SCRUB_MAX["leading_plane"].key]
+    value = explanation.metrics.get(table.SCRUBS["1"]["full"].kept.key)
+    random = explanation.metrics.get(table.PLANE_SCRUB_MAX["leading_plane"].key)
+    if value is None or random is None:
+        return Section(
+            "Nothing but the plane matters",
+            "Nothing is tested here: the residual stream has no dimension outside the plane.",
+            verdict=NO_EVIDENCE,
+            reason=NO_OTHER_PLANE,
+        )
     return Section(
         "Nothing but the plane matters",
         "Causal scrubbing: all other dimensions of the residual stream come from another pair.",
@@ -132,18 +184,19 @@ def _plane(explanation: TransformerExplanation) -> Section:
     )
 
 
-def _sides(explanation: TransformerExplanation) -> Section:
+def _sides(explanation: TransformerExplanation, published: bool) -> Section:
     every_claim = "1+2+3a+3b"
+    if table.SCRUBS[every_claim]["full"].kept.key not in explanation.metrics:
+        every_claim = "2"  # there is nothing but the plane
     value = explanation.metrics[table.SCRUBS[every_claim]["full"].kept.key]
     turned = explanation.metrics[table.TURNED_MAX[every_claim].key]
     return Section(
         "Of the plane, only which sides are passed matters",
         f"""Every row of the published table, compared with the labels of the full network. In each
         row, coordinates come from other pairs that the claim calls equal; rows with + make their
-        claims one after the other. Each run has its own thresholds (the published code takes the
-        fixed run's threshold for the last row of the full run). The published percentages are drawn
-        into pictures only, so none are shown here. The control turns both sides by a random angle
-        in the same plane, {table.CONTROL_DRAWS} times.""",
+        claims one after the other. Each run has its own thresholds{ABOUT_PUBLISHED[published]}. The
+        control turns both sides by a random angle in the same plane, {table.CONTROL_DRAWS}
+        times.""",
         png(scrubs=draw.scrubs(explanation)),
         [
             *_in_both(table.BASELINE, table.GOAL),
@@ -155,13 +208,15 @@ def _sides(explanation: TransformerExplanation) -> Section:
             ),
         ],
         verdict(value, turned),
-        f"{value:.1%} of labels kept with every claim at once; turned sides at best {turned:.1%}",
+        f"{value:.1%} of labels kept with "
+        f"{'row 2' if every_claim == '2' else 'every claim at once'}; "
+        f"turned sides at best {turned:.1%}",
     )
 
 
-def _mlp(explanation: TransformerExplanation) -> Section:
+def _mlp(explanation: TransformerExplanation, n_layers: int) -> Section:
     return Section(
-        "What the MLP adds",
+        "What the MLP adds" if n_layers == 1 else "What the last block's MLP adds",
         """The logit difference is a sum of two parts: the direct contribution of the residual
         stream before the MLP, and the contribution of the MLP. The figure shows their means over
         the four quadrants that the filters make. Without the MLP's contribution for the pair, the

@@ -90,8 +90,10 @@ class Checkpoint:
         """
         definition = self.definition
         if definition is None:
-            return load_challenge(self.challenge, data_dir)
-        return build_challenge(definition, data_dir)
+            challenge = load_challenge(self.challenge, data_dir)
+        else:
+            challenge = build_challenge(definition, data_dir)
+        return challenge.without_labels() if self.sealed else challenge
 
     @property
     def sealed(self) -> str | None:

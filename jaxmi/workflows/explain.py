@@ -15,12 +15,14 @@ from typing import Any
 import jax
 
 from jaxmi import __version__
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.challenge import Challenge, sizes
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics
-from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn
+from jaxmi.explanation.clue_search import MNIST
+from jaxmi.explanation.cnn_solution import CnnExplanation, collection_of, explain_cnn
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
+from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render, render_seeds
@@ -28,7 +30,7 @@ from jaxmi.report.transformer_page import transformer_page
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
-from jaxmi.workflows.networks import find_networks, load_labelled
+from jaxmi.workflows.networks import find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
 
 REPORT, NUMBERS = "report.html", "figures.json"
@@ -48,18 +50,24 @@ class Explainer:
     """Assembles the report: (explanation, challenge, name, command) -> page."""
 
     table: MetricTable
-    """The metrics."""
+    """The metrics, of a network of the published sizes."""
 
     main: Sequence[Metric]
     """The metrics that are printed, and that the table of seeds has."""
 
 
 def control_networks(challenge: Challenge) -> dict[str, Params]:
-    """Return networks of challenge 1's architecture that were not trained on the challenge."""
+    """Return networks of the same architecture that were not trained on the challenge.
+
+    The network that was trained on odd or even has the published sizes and sees MNIST.
+    """
+    untrained = {"untrained": jax.jit(challenge.init)(jax.random.key(0))}
+    if challenge.model_config != sizes(Cnn()) or collection_of(challenge) != MNIST:
+        return untrained
     parity = resources.files("jaxmi").joinpath("controls", "cnn-parity")
     with resources.as_file(parity) as folder:
         trained = load_checkpoint(folder).params
-    return {"untrained": jax.jit(challenge.init)(jax.random.key(0)), "parity": trained}
+    return {**untrained, "parity": trained}
 
 
 def _explain_cnn(challenge: Challenge, params: Params) -> CnnExplanation:
@@ -76,8 +84,11 @@ EXPLAINERS: Mapping[Kind, Explainer] = {
 
 
 def explainer_of_metrics(figures: Mapping[str, Any]) -> Explainer:
-    """Return the explainer that measured some metrics, given them by key."""
-    return next(one for one in EXPLAINERS.values() if all(m.key in figures for m in one.main))
+    """Return the explainer that measured some metrics, given them by key.
+
+    Not every network has every metric: it is the explainer that knows most of them.
+    """
+    return max(EXPLAINERS.values(), key=lambda one: sum(m.key in figures for m in one.main))
 
 
 @dataclass(frozen=True)
@@ -113,7 +124,7 @@ def explain_network(challenge: Challenge, params: Params, name: str, command: st
     numbers = {
         "challenge": challenge.name,
         "figures": {key: _finite(value) for key, value in explanation.metrics.items()},
-        "published": explainer.table.published,
+        "published": {} if challenge.published is None else explainer.table.published,
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": explanation.program,
     }
@@ -127,7 +138,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     before, from the same parameters, is not explained again.
 
     Args:
-      path: A checkpoint, or a run folder.
+      path: A checkpoint, a run folder, or a sealed challenge's folder.
       out: The folder to write.
       force: Replace existing files.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
@@ -140,8 +151,8 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         input.
       UnavailableError: if MNIST is needed and cannot be loaded.
     """
-    folders = find_networks(path)
-    networks = {name: load_labelled(folder) for name, folder in folders.items()}
+    folders = find_networks(network_folder(path))
+    networks = {name: load_published(folder) for name, folder in folders.items()}
     prints = {name: _fingerprint(folder) for name, folder in folders.items()}
     done = {
         name: numbers
@@ -155,7 +166,8 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     challenge = next(iter(networks.values())).load_challenge(data_dir)
     refused: dict[str, InputError] = {}
     for name in track(missing, len(missing)):
-        command = f"jaxmi explain {_quote(folders[name])} --out {_quote(out / name)}"
+        given = folders[name] if name else path
+        command = f"jaxmi explain {_quote(given)} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
             report = explain_network(challenge, networks[name].params, label, command)
@@ -208,7 +220,13 @@ def _sum_up(
     """Write a run's table of seeds; return the result, unless a seed could not be explained."""
     explainer = EXPLAINERS[challenge.kind]
     metrics = {name: numbers["figures"] for name, numbers in seeds.items()}
-    table = render_seeds(challenge.title, explainer.table, explainer.main, metrics)
+    table = render_seeds(
+        challenge.title,
+        explainer.table,
+        explainer.main,
+        metrics,
+        beside_published=challenge.published is not None,
+    )
     with atomic_files(out) as temporary:
         (temporary / REPORT).write_text(table, encoding="utf-8")
     if refused:

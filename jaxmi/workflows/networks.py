@@ -8,8 +8,11 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
+from jaxmi.sealed import NETWORK, STATEMENT
+from jaxmi.sealed.read import Bundle, read_bundle
 from jaxmi.storage.archive import check_archive, write_archive
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json
+from jaxmi.storage.checksums import SUMS
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import load_any
 
@@ -55,6 +58,20 @@ def load_published(path: Path) -> Checkpoint:
             f"{checkpoint.variant}"
         )
     return checkpoint
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a path is a sealed challenge's folder."""
+    return (path / STATEMENT).is_file() and (path / SUMS).is_file()
+
+
+def network_folder(path: Path) -> Path:
+    """Return the folder of a sealed challenge's network, or any other path as it is.
+
+    Raises:
+      InputError: if it is a sealed challenge of which a file was altered.
+    """
+    return read_bundle(path).path / NETWORK if is_bundle(path) else path
 
 
 def find_networks(path: Path) -> dict[str, Path]:
@@ -132,16 +149,49 @@ def write_predictions(path: Path, out: Path, force: bool, data_dir: Path | None)
 
 
 def evaluate(path: Path, data_dir: Path | None) -> dict[str, Any]:
-    """Recompute a network's accuracies from its weights.
+    """Recompute a network's accuracies from its weights; a sealed one's are those that are stated.
+
+    Args:
+      path: A checkpoint, or a sealed challenge's folder.
+      data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
-      What `jaxmi evaluate --json` prints.
+      What `jaxmi evaluate --json` prints. Of a sealed challenge's network the accuracies are None,
+      and "stated" has for each split and the "domain" the numbers that its folder states: "right",
+      "inputs" and "share".
 
     Raises:
-      InputError: if the checkpoint cannot be used, or its true labels are not known.
+      InputError: if the checkpoint cannot be used, or is a sealed challenge's outside of its
+        folder.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    checkpoint = load_labelled(path)
+    checkpoint = load_published(network_folder(path))
+    if checkpoint.sealed:
+        return _stated(_bundle_of(path), path)
     challenge = checkpoint.load_challenge(data_dir)
     metrics = challenge.metrics(challenge.predict(checkpoint.params))
     return {"challenge": challenge.name, "checkpoint": str(path), **metrics}
+
+
+def _bundle_of(path: Path) -> Bundle:
+    for folder in (path, path.resolve().parent):
+        if is_bundle(folder):
+            return read_bundle(folder)
+    raise InputError(
+        f"{path} is a sealed challenge's network outside of its folder, which states how often the "
+        "network is right; name that folder"
+    )
+
+
+def _stated(bundle: Bundle, path: Path) -> dict[str, Any]:
+    unknown = {f"{name}_accuracy": None for name in bundle.sizes}
+    return {
+        "challenge": bundle.challenge_name,
+        "checkpoint": str(path),
+        **unknown,
+        "casper_figure": None,
+        "stated": {
+            name: {"right": bundle.counts[name], "inputs": n, "share": bundle.counts[name] / n}
+            for name, n in bundle.sizes.items()
+        },
+    }

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES, load_challenge, registered
+from jaxmi.challenges.definition import Definition, pack
+from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
 from jaxmi.programs.domain import Domain
@@ -19,12 +20,14 @@ from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import Recovery, recover
 from jaxmi.report.scores import difference_figure
 from jaxmi.sealed.read import read_bundle
+from jaxmi.storage.archive import read_archive
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import load_any
 from jaxmi.workflows.explain import NUMBERS, REPORT
 from jaxmi.workflows.label_tables import LABELS, read_label_table
-from jaxmi.workflows.networks import load_labelled, load_published
+from jaxmi.workflows.networks import is_bundle, load_published, network_folder
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +63,15 @@ class Predictions:
         return gather_evidence(self.labels, self.margins, self.splits)
 
 
-def read_predictions(path: Path, data_dir: Path | None) -> Predictions:
+def read_predictions(
+    path: Path, data_dir: Path | None, challenge: str | None = None
+) -> Predictions:
     """Run a network over its domain, or read a table of labels.
+
+    Args:
+      path: A checkpoint, a sealed challenge's folder, or a table (.npz).
+      data_dir: A folder with the images, for images; None looks in the cache, then downloads.
+      challenge: The challenge that a table labels, a name or a folder; None goes by its shape.
 
     Raises:
       InputError: if it cannot be used.
@@ -70,8 +80,12 @@ def read_predictions(path: Path, data_dir: Path | None) -> Predictions:
     if (path / "run.json").is_file():
         raise InputError(f"{path} is a run of many networks: name one, such as {path}/seed-00000")
     if path.suffix == ".npz" and path.is_file():
-        return _from_table(path, data_dir)
-    return from_checkpoint(load_published(path), data_dir)
+        return _from_table(path, data_dir, challenge)
+    if challenge is not None:
+        raise InputError(
+            f"--challenge {challenge}: {path} is no table (.npz); a network names its own challenge"
+        )
+    return from_checkpoint(load_published(network_folder(path)), data_dir)
 
 
 def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Predictions:
@@ -118,13 +132,12 @@ def search(predictions: Predictions, source: str) -> Recovery:
     return recover(predictions.domain, predictions.evidence)
 
 
-def _from_table(path: Path, data_dir: Path | None) -> Predictions:
-    names = {shape: name for name in NAMES for shape in registered(name).label_tables}
-    shapes = {shape: registered(name).label_tables[shape] for shape, name in names.items()}
+def _from_table(path: Path, data_dir: Path | None, name: str | None) -> Predictions:
+    challenge, shapes, split_known = _labelled_by(path, data_dir, name)
     table = read_label_table(path, shapes, (MODEL_LABELS, LABELS))
     arrays, rows = table.arrays, table.rows
-    challenge = load_challenge(names[table.shape], data_dir)
-    truth = challenge.labels[rows]
+    known = split_known and not challenge.sealed
+    truth = challenge.labels[rows] if known else None
     if MODEL_LABELS in arrays and LABELS in arrays and arrays[LABELS].shape == table.shape:
         truth = (arrays[LABELS] == 1).reshape(-1).astype(np.int32)
     margins = None
@@ -136,6 +149,12 @@ def _from_table(path: Path, data_dir: Path | None) -> Predictions:
             raise InputError(f"{path}: `{LOGITS}` has numbers that are not finite")
         margins = _margins(logits.reshape(-1, logits.shape[-1]))
     splits = _split_numbers(challenge)[rows]
+    if not split_known and IS_TRAIN not in arrays:
+        splits = np.zeros_like(splits)
+        logger.info(
+            f"{path} is of pairs below {challenge.p}; which of them were trained on is not known: "
+            f"name its challenge with --challenge, or give `{IS_TRAIN}` in the table"
+        )
     if IS_TRAIN in arrays:
         if arrays[IS_TRAIN].shape != table.shape or arrays[IS_TRAIN].dtype != bool:
             raise InputError(
@@ -144,6 +163,36 @@ def _from_table(path: Path, data_dir: Path | None) -> Predictions:
             )
         splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
     return Predictions(challenge, rows, table.labels == 1, margins, splits, truth)
+
+
+def _labelled_by(
+    path: Path, data_dir: Path | None, name: str | None
+) -> tuple[Challenge, Mapping[tuple[int, ...], slice], bool]:
+    """Return the challenge that a table labels, the tables' shapes, and if its split is known.
+
+    Without a challenge, the shape tells the published ones apart; another square table is of pairs,
+    of which neither the true labels nor the split are known.
+    """
+    if name is not None:
+        folder = Path(name)
+        sealed = name not in NAMES and is_bundle(folder)
+        challenge = (
+            read_bundle(folder).checkpoint.load_challenge(data_dir)
+            if sealed
+            else load_any(name, data_dir)
+        )
+        return challenge, challenge.program_domain.table_shapes, True
+    names = {shape: name for name in NAMES for shape in registered(name).label_tables}
+    shapes = {shape: registered(name).label_tables[shape] for shape, name in names.items()}
+    arrays = read_archive(path)
+    shape = next((arrays[key].shape for key in (MODEL_LABELS, LABELS) if key in arrays), ())
+    if shape in names or len(shape) != 2 or len(set(shape)) > 1:
+        # Who reads a table of no known shape says so.
+        return load_challenge(names.get(shape, NAMES[0]), data_dir), shapes, True
+    p = max(shape)
+    unknown = Definition("pairs", None, labels=pack(np.zeros(p * p, bool)), domain={"p": p})
+    challenge = build_challenge(unknown)
+    return challenge, challenge.program_domain.table_shapes, False
 
 
 def _split_numbers(challenge: Challenge) -> Int[np.ndarray, "n"]:
@@ -161,16 +210,22 @@ PROGRAM, RECOVERY, MAP = "program.txt", "recovery.json", "recovery.png"
 
 
 def write_recovery(
-    path: Path, out: Path, truth: bool, force: bool, data_dir: Path | None
+    path: Path,
+    out: Path,
+    truth: bool,
+    force: bool,
+    data_dir: Path | None,
+    challenge: str | None = None,
 ) -> dict[str, Any]:
     """Recover a network's program and write it to a folder.
 
     Args:
-      path: A checkpoint, or a table of labels.
+      path: A checkpoint, a sealed challenge's folder, or a table of labels.
       out: The folder to write to.
       truth: Compare with the true labels, after the search.
       force: Replace files that exist.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
+      challenge: As in `read_predictions`.
 
     Returns:
       What `jaxmi recover --json` prints.
@@ -180,11 +235,14 @@ def write_recovery(
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_files(out, (PROGRAM, RECOVERY, MAP), force)
-    predictions = read_predictions(path, data_dir)
+    predictions = read_predictions(path, data_dir, challenge)
     if truth and predictions.truth is None:
-        raise InputError(
-            f"--truth: {path} is a sealed challenge's network, whose true labels are not known"
+        reason = (
+            "is a sealed challenge's network, whose true labels are not known"
+            if predictions.challenge.sealed
+            else "names no challenge whose true labels are known; name one with --challenge"
         )
+        raise InputError(f"--truth: {path} {reason}")
     recovery = search(predictions, str(path))
     result = {"network": str(path), "challenge": predictions.challenge.name, **recovery.to_json()}
     if truth and predictions.truth is not None:
@@ -197,11 +255,11 @@ def check_explainable(path: Path, out: Path, force: bool) -> None:
     """Check that a network can be explained, and the report written, before the search.
 
     Raises:
-      InputError: if it is a table or a sealed network, or a report exists.
+      InputError: if it is a table, or a report exists.
     """
     if path.suffix == ".npz":
         raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
-    load_labelled(path)
+    load_published(network_folder(path))
     check_files(out, (REPORT, NUMBERS), force)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, P, PairDomain
@@ -267,8 +268,9 @@ def _score(
 
 def _network(against: Against) -> str | None:
     """Return the folder of the network that is judged, if there is one."""
-    if against.challenge not in KINDS:
-        return str(Path(against.challenge) / NETWORK)
+    folder = Path(against.challenge)
+    if against.challenge not in KINDS and not is_challenge_folder(folder):
+        return str(folder / NETWORK)
     return None if against.checkpoint is None else str(against.checkpoint)
 
 

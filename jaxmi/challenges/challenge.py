@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Sealing:
-    """Numbers and words with which a kind of challenge is posed under seal."""
+    """How a kind of challenge is posed under seal."""
 
     accuracy: tuple[float, float]
     """Bounds on the network's accuracy on the test split: good and not perfect, like the published
@@ -80,20 +80,28 @@ class Sealing:
     foreign_files: Mapping[str, str]
     """File of the bundle -> the foreign format that holds the network there."""
 
-    inputs: str
-    """The domain, in the bundle's README."""
-
-    train: str
-    """The training split, in the README."""
-
-    test: str
-    """The test split, in the README."""
-
-    task: str
-    """The inputs and the network, as lines of the README in Markdown; {p} stands for `p`."""
-
     example: str
     """A program of this kind, to show the language."""
+
+
+class SealingWords(NamedTuple):
+    """What a bundle's README says of a challenge."""
+
+    inputs: str
+    """The domain."""
+
+    train: str
+    """The training split."""
+
+    test: str
+    """The test split."""
+
+    task: str
+    """The inputs and the network, as lines of Markdown."""
+
+
+SECRET = -1
+"""The label of every input of a sealed challenge."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,6 +171,11 @@ class Challenge(ABC):
     @abstractmethod
     def program_domain(self) -> Domain:
         """The inputs as programs take them, in the same order."""
+
+    @property
+    @abstractmethod
+    def sealing_words(self) -> SealingWords:
+        """Inputs, split and network in words, for the README of a sealed challenge."""
 
     @abstractmethod
     def as_input(self, value: Any) -> np.ndarray:
@@ -307,7 +320,7 @@ class Challenge(ABC):
         return replace(
             self,
             title=f"Sealed challenge: {self.kind}",
-            labels=np.full(len(self.labels), -1, np.int32),
+            labels=np.full(len(self.labels), SECRET, np.int32),
             published=None,
             program=None,
             sealed=True,

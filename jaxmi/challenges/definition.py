@@ -52,7 +52,7 @@ class Definition:
     """What the challenge labels."""
 
     program: lang.Program | None
-    """The labelling program; None if `labels` holds a table."""
+    """The labelling program; None if `labels` holds a table, or the labels are secret."""
 
     labels: str | None = None
     """Labels of the whole domain from elsewhere, 0 or 1, as `pack` returns them."""
@@ -82,8 +82,8 @@ class Definition:
         """
         if self.kind not in lang.SIGNATURES:
             raise InputError(f"kind {self.kind!r}: expected one of {', '.join(lang.SIGNATURES)}")
-        if (self.program is None) == (self.labels is None):
-            raise InputError("a challenge has a program or a table of labels, not both or neither")
+        if self.program is not None and self.labels is not None:
+            raise InputError("a challenge has a program or a table of labels, not both")
         if self.program is not None and self.program.kind != self.kind:
             raise InputError(
                 f"the program is of kind {self.program.kind!r}, expected {self.kind!r}"
@@ -110,12 +110,17 @@ class Definition:
             "split": dict(self.split),
             "network": dict(self.network),
         }
-        if self.program is None:
+        if self.labels is not None:
             content["labels"] = self.labels
-        else:
+        if self.program is not None:
             content["program"] = show(self.program)
             content["program_sha256"] = hashlib.sha256(show(self.program).encode()).hexdigest()
         return {**content, "sha256": _digest(content)}
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the labels are secret: there is neither a program nor a table."""
+        return self.program is None and self.labels is None
 
     @classmethod
     def from_json(cls, value: Any) -> "Definition":

@@ -15,6 +15,7 @@ from jaxmi.challenges.challenge import (
     Forward,
     Published,
     Sealing,
+    SealingWords,
 )
 from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.mnist import Mnist, load_idx_folder, load_mnist
@@ -55,18 +56,32 @@ class ImageChallenge(Challenge):
     sealing: ClassVar[Sealing] = Sealing(
         accuracy=(0.93, 0.985),
         foreign_files={"network.pt": "casper"},
-        inputs="MNIST's 70,000 images",
-        train="the first 50,000",
-        test="the 10,000 test images",
-        task=(
-            "- Inputs: MNIST's images in canonical order, the training images before the test "
-            "images.\n"
-            "- Network: the CNN of Casper's first challenge: Conv2d(1, 8, 3), ReLU, MaxPool2d(2), "
-            "Conv2d(8, 16, 3), ReLU, MaxPool2d(2),\n"
-            "  flatten, Linear(400, 200), ReLU, Linear(200, 2). It sees pixels divided by 255."
-        ),
         example="return 24772 <= l1(image, template(6)) < 34270",
     )
+
+    @property
+    def sealing_words(self) -> SealingWords:
+        """The images, the split and the CNN, in words."""
+        assert isinstance(self.model, Cnn)
+        (c1, c2), neurons = self.model.config.channels, self.model.config.neurons
+        domain = {} if self.definition is None else self.definition.domain
+        data = "MNIST" if domain.get("data", "mnist") == "mnist" else domain["data"]
+        whose = "a CNN like that" if self.definition else "the CNN"
+        first = (self.splits["train"] == np.arange(len(self.splits["train"]))).all()
+        n_train = f"{len(self.splits['train']):,}"
+        return SealingWords(
+            inputs=f"{data}'s {len(self.inputs):,} images",
+            train=f"the first {n_train}" if first else f"{n_train} of them",
+            test=f"the {len(self.splits['test']):,} test images",
+            task=(
+                f"- Inputs: {data}'s images in canonical order, the training images before the "
+                "test images.\n"
+                f"- Network: {whose} of Casper's first challenge: Conv2d(1, {c1}, 3), ReLU, "
+                f"MaxPool2d(2), Conv2d({c1}, {c2}, 3), ReLU, MaxPool2d(2),\n"
+                f"  flatten, Linear({25 * c2}, {neurons}), ReLU, Linear({neurons}, 2). It sees "
+                "pixels divided by 255."
+            ),
+        )
 
     @property
     def program_domain(self) -> ImageDomain:
@@ -137,6 +152,8 @@ def build_images(definition: Definition, data_dir: Path | None = None) -> ImageC
     n = len(mnist.images)
     if definition.program is not None:
         labels = label(definition.program, ImageDomain(mnist.images, mnist.images[: mnist.n_train]))
+    elif definition.sealed:
+        labels = np.full(n, SECRET, np.int32)
     else:
         labels = unpack(definition.labels, n, "labels").astype(np.int32)
     return _image_challenge(
@@ -149,6 +166,7 @@ def build_images(definition: Definition, data_dir: Path | None = None) -> ImageC
         published=None,
         program=definition.program,
         definition=definition,
+        sealed=definition.sealed,
     )
 
 

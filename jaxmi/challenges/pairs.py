@@ -10,11 +10,13 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxmi.challenges.challenge import (
+    SECRET,
     Challenge,
     FilterSolution,
     Forward,
     Published,
     Sealing,
+    SealingWords,
 )
 from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.pairs import all_pairs, is_train_table, split_indices, to_tokens
@@ -54,20 +56,32 @@ class PairChallenge(Challenge):
     sealing: ClassVar[Sealing] = Sealing(
         accuracy=(0.95, 0.995),
         foreign_files={"network.pt": "casper", "transformer_lens.pt": "transformer-lens"},
-        inputs="12,769 pairs of numbers",
-        train="one half of them",
-        test="the other half",
-        task=(
-            "- Inputs: all pairs (x, y) of whole numbers with 0 <= x, y < {p}, as token sequences "
-            "[x, y, {p}].\n"
-            "- Network: the transformer of Casper's second challenge: one block, width 128, 8 "
-            "heads of 16, causal mask, scores divided\n"
-            "  by 4, 1,024 ReLU neurons with biases, no other bias, no layer norm. It predicts the "
-            "token, 0 or 1, that has the\n"
-            "  largest logit at the last position."
-        ),
         example="z = 0\nif x ** 2 < 200 * sqrt(y):\n    z += 3\nreturn z >= 0",
     )
+
+    @property
+    def sealing_words(self) -> SealingWords:
+        """The pairs, the split and the transformer, in words."""
+        assert isinstance(self.model, Transformer)
+        c, p, n_train = self.model.config, self.p, len(self.splits["train"])
+        half = n_train == len(self.inputs) // 2
+        blocks = "one block" if c.n_layers == 1 else f"{c.n_layers} blocks"
+        each = "" if c.n_layers == 1 else " a block"
+        whose = "a transformer like that" if self.definition else "the transformer"
+        return SealingWords(
+            inputs=f"{len(self.inputs):,} pairs of numbers",
+            train="one half of them" if half else f"{n_train:,} of them",
+            test="the other half" if half else "the others",
+            task=(
+                f"- Inputs: all pairs (x, y) of whole numbers with 0 <= x, y < {p}, as token "
+                f"sequences [x, y, {p}].\n"
+                f"- Network: {whose} of Casper's second challenge: {blocks}, width {c.d_model}, "
+                f"{c.n_heads} heads of {c.d_head}, causal mask, scores divided\n"
+                f"  by {c.d_head**0.5:.4g}, {c.d_mlp:,} ReLU neurons{each} with biases, no other "
+                "bias, no layer norm. It predicts the token, 0 or 1, that has the\n"
+                "  largest logit at the last position."
+            ),
+        )
 
     @property
     def p(self) -> int:
@@ -147,6 +161,8 @@ def build_pairs(definition: Definition) -> PairChallenge:
     model, p = pair_model(definition), _p(definition)
     if definition.program is not None:
         labels = label(definition.program, PairDomain(p))
+    elif definition.sealed:
+        labels = np.full(p * p, SECRET, np.int32)
     else:
         labels = unpack(definition.labels, p * p, "labels").astype(np.int32)
     return _pair_challenge(
@@ -158,6 +174,7 @@ def build_pairs(definition: Definition) -> PairChallenge:
         published=None,
         program=definition.program,
         definition=definition,
+        sealed=definition.sealed,
     )
 
 

@@ -199,16 +199,39 @@ class ChallengeNew(DataSubcommand):
     programs: int = 20
     """Maximum number of programs to try before a network learns one well but not perfectly."""
 
+    p: OptionalNumber = None
+    """How many values x and y take, from 5; pairs only. Default: 113."""
+
+    train_share: OptionalShare = None
+    """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
+    pairs, all images."""
+
+    network: Sizes = ()
+    """Sizes of the network, as of `jaxmi challenge make`: `d_model=64 n_heads=4`."""
+
     def run(self) -> Result:
         """Draw a program, train on it, seal it."""
         if self.programs < 1:
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
             raise InputError(f"--out {self.out} has no name: name a folder to make")
+        from jaxmi.programs.domain import P
+        from jaxmi.workflows.challenges import define
         from jaxmi.workflows.pose import pose
 
         answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
-        return pose(self.kind, self.out, answer, self.programs, self.data_dir)
+        own = self.p is not None or self.train_share is not None or bool(self.network)
+        definition = define(
+            None,
+            kind=self.kind,
+            name="sealed",
+            p=P if self.p is None else self.p,
+            train_share=self.train_share,
+            network=parse_sizes(self.network),
+        )
+        return pose(
+            self.kind, self.out, answer, self.programs, self.data_dir, definition if own else None
+        )
 
     def show(self, result: Result) -> None:
         """Print what to publish and what to keep."""

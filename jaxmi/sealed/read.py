@@ -13,7 +13,7 @@ from jaxmi.challenges.registry import KINDS
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.models.trees import leaves_by_path
-from jaxmi.programs.language import PUBLISHED, Kind
+from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.sealed.write import DOMAIN, FORMAT, MODEL_LABELS, README
@@ -52,11 +52,6 @@ class Bundle:
     fingerprint: str
     """The SHA-256 of the checksums, which stands for every byte of the bundle."""
 
-    @property
-    def challenge_name(self) -> str:
-        """The challenge that has the same inputs and network."""
-        return PUBLISHED[self.kind]
-
 
 def read_bundle(path: Path) -> Bundle:
     """Read a sealed challenge and check that no file was altered, added or removed.
@@ -77,7 +72,7 @@ def read_bundle(path: Path) -> Bundle:
         kind, commitment = statement["kind"], str(statement["commitment"])
         counts, sizes = dict(statement["network_is_right_on"]), dict(statement["sizes"])
         checkpoint = load_checkpoint(path / NETWORK)
-        if checkpoint.challenge != PUBLISHED[kind] or checkpoint.config["sealed"] != commitment:
+        if checkpoint.origin.kind != kind or checkpoint.config["sealed"] != commitment:
             raise InputError(f"{path}: {NETWORK} belongs to another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
             raise InputError(f"{path}: {STATEMENT} has counts that exceed the sizes")

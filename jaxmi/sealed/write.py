@@ -13,7 +13,12 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import SCHEME, Key
 from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.storage.checkpoints import Checkpoint, write_checkpoint, write_json
+from jaxmi.storage.checkpoints import (
+    Checkpoint,
+    definition_of,
+    write_checkpoint,
+    write_json,
+)
 from jaxmi.storage.checksums import SUMS, checksums, fingerprint
 from jaxmi.storage.foreign import export_network
 from jaxmi.types import Params
@@ -31,7 +36,7 @@ def write_bundle(
 
     Args:
       folder: An empty folder.
-      challenge: The challenge, with the program's labels.
+      challenge: The challenge, with the program's labels; its definition, if it has one, without.
       params: The network that was trained on these labels.
       key: The program and its salt; only the commitment is written.
       recipe: The recipe of the training, as JSON types; the seed is not written.
@@ -48,6 +53,7 @@ def write_bundle(
         "recipe": recipe,
         "sealed": key.commitment,
         "jaxmi_version": jaxmi.__version__,
+        **definition_of(challenge),
     }
     metrics = {f"{name}_accuracy": counts[name] / size for name, size in sizes.items()}
     checkpoint = Checkpoint(params, config, metrics)
@@ -69,6 +75,7 @@ def write_bundle(
             "sizes": sizes,
             "network_is_right_on": counts,
             "jaxmi_version": jaxmi.__version__,
+            **_domain(challenge),
         },
     )
     (folder / README).write_text(_readme(challenge, counts, key.commitment))
@@ -79,8 +86,14 @@ def write_bundle(
     return fingerprint(folder)
 
 
+def _domain(challenge: Challenge) -> dict[str, Any]:
+    """Return the statement's key for another domain than the published challenge's."""
+    definition = challenge.definition
+    return {} if definition is None else {"domain": dict(definition.domain)}
+
+
 def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) -> str:
-    sizes, sealing = challenge.split_sizes(), challenge.sealing
+    sizes, sealing, words = challenge.split_sizes(), challenge.sealing, challenge.sealing_words
     splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(
         "sealed.md.jinja",
@@ -92,10 +105,10 @@ def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) ->
         lists_inputs="inputs" in challenge.domain_tables(),
         commitment=commitment,
         scheme=SCHEME,
-        inputs=sealing.inputs,
-        trained_on=sealing.train,
-        test_name=sealing.test,
-        task=sealing.task.format(p=challenge.p),
+        inputs=words.inputs,
+        trained_on=words.train,
+        test_name=words.test,
+        task=words.task,
         foreign_files={name: _LAYOUTS[layout] for name, layout in sealing.foreign_files.items()},
         example=sealing.example,
     )

@@ -59,7 +59,10 @@ def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
 
     if str(name) in KINDS:
         return load_challenge(str(name), data_dir)
-    return build_challenge(find_definition(name), data_dir)
+    definition = find_definition(name)
+    if definition.sealed:
+        raise InputError(f"{name} has neither a program nor labels")
+    return build_challenge(definition, data_dir)
 
 
 def find_definition(name: str | Path) -> Definition:
@@ -82,7 +85,7 @@ def find_definition(name: str | Path) -> Definition:
 
 
 def define(
-    source: str | Program | Path | np.ndarray,
+    source: str | Program | Path | np.ndarray | None,
     *,
     kind: Kind | None = None,
     name: str = "own",
@@ -98,7 +101,7 @@ def define(
 
     Args:
       source: A program or its text; labels of the whole domain, 0 or 1; or a file with either: a
-        program (.txt, .py) or a table of labels (.npz).
+        program (.txt, .py) or a table of labels (.npz). None: a challenge to be sealed.
       kind: What is labelled, "pairs" or "image"; None: the program's kind, which a text shows by
         the names `image` and `template`; "image" if `data` is given; else "pairs".
       name: The name in files and messages.
@@ -278,7 +281,7 @@ def fairness(challenge: "Challenge") -> list[dict[str, Any]]:
     return measured
 
 
-def _kind(source: str | Program | Path | np.ndarray, data: Path | None) -> Kind:
+def _kind(source: str | Program | Path | np.ndarray | None, data: Path | None) -> Kind:
     if isinstance(source, Program):
         return source.kind
     if isinstance(source, Path) and source.suffix != ".npz":
@@ -317,11 +320,11 @@ def _shapes(kind: Kind, domain: Mapping[str, Any]) -> dict[tuple[int, ...], slic
 
 
 def _labels(
-    source: str | Program | Path | np.ndarray,
+    source: str | Program | Path | np.ndarray | None,
     kind: Kind,
     shapes: Mapping[tuple[int, ...], slice],
 ) -> dict[str, Any]:
-    if isinstance(source, Program):
+    if source is None or isinstance(source, Program):
         return {"program": source}
     if isinstance(source, str):
         return {"program": parse(source, kind)}

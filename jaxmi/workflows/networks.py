@@ -186,7 +186,7 @@ def _bundle_of(path: Path) -> Bundle:
 def _stated(bundle: Bundle, path: Path) -> dict[str, Any]:
     unknown = {f"{name}_accuracy": None for name in bundle.sizes}
     return {
-        "challenge": bundle.challenge_name,
+        "challenge": bundle.checkpoint.challenge,
         "checkpoint": str(path),
         **unknown,
         "casper_figure": None,

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.definition import Definition
+from jaxmi.challenges.registry import build_challenge, load_challenge
 from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
 from jaxmi.programs.domain import Domain, ImageDomain
@@ -24,7 +25,7 @@ from jaxmi.programs.language import PUBLISHED, Kind
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.storage.pytorch_file import import_torch
-from jaxmi.training.recipe import RECIPES
+from jaxmi.training.recipe import recipes_for
 from jaxmi.training.seeds import Run, SeedResult, train_runs
 from jaxmi.types import Params
 from jaxmi.workflows.machine import prepare_devices
@@ -40,7 +41,12 @@ DRAWN_ON = 10_000
 
 
 def pose(
-    kind: Kind, out: Path, key_path: Path, programs: int, data_dir: Path | None
+    kind: Kind,
+    out: Path,
+    key_path: Path,
+    programs: int,
+    data_dir: Path | None,
+    definition: Definition | None = None,
 ) -> dict[str, Any]:
     """Draw programs until a network's test accuracy is in bounds; write the bundle and its key.
 
@@ -54,6 +60,7 @@ def pose(
       key_path: The file to write the key to, outside of the folder, readable by its owner only.
       programs: How many programs to try at most.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
+      definition: Domain, split and network, without labels; None: as published.
 
     Returns:
       What `jaxmi challenge new --json` prints, which does not reveal the program.
@@ -66,7 +73,10 @@ def pose(
     _check_paths(out, key_path)
     import_torch()  # the bundle needs it: fail before the training
     prepare_devices(None, programs)
-    base = load_challenge(PUBLISHED[kind], data_dir)
+    if definition is None:
+        base = load_challenge(PUBLISHED[kind], data_dir)
+    else:
+        base = build_challenge(definition, data_dir)
     low, high = base.sealing.accuracy
     for tried in range(0, programs, jax.device_count()):
         n_drawn = min(jax.device_count(), programs - tried)
@@ -130,9 +140,8 @@ def drawing_domain(base: Challenge) -> tuple[Domain, np.ndarray | None]:
 
 def _train(challenges: list[Challenge]) -> list[SeedResult | None]:
     """Train a network on each challenge; None stands for one that diverged."""
-    name = challenges[0].name
-    recipe = RECIPES[name]["fast"]
-    progress = Progress(f"sealed {name}", recipe.steps, len(challenges), unit=None)
+    recipe = recipes_for(challenges[0])["fast"]
+    progress = Progress("sealed challenge", recipe.steps, len(challenges), unit=None)
     runs = [Run(challenge, [secrets.randbelow(2**32)]) for challenge in challenges]
     results: dict[int, SeedResult] = {}
     with progress, suppress(DivergedError):
@@ -149,7 +158,7 @@ def _test_accuracy(challenge: Challenge, params: Params) -> float:
 
 def _write(out: Path, key_path: Path, challenge: Challenge, trained: SeedResult, key: Key) -> str:
     """Write the bundle and its key, or neither."""
-    recipe = {"name": "fast", **asdict(RECIPES[challenge.name]["fast"])}
+    recipe = {"name": "fast", **asdict(recipes_for(challenge)["fast"])}
     with private_file(key_path) as descriptor, atomic_folder(out) as folder:
         fingerprint = write_bundle(folder, challenge, trained.params, key, recipe)
         content = {

@@ -139,7 +139,6 @@ def test_sizes_that_cannot_be_are_named(changes: dict, message: str) -> None:
         ({"title": "two\nlines"}, "one line"),
         ({"kind": "image"}, "the program is of kind 'pairs', expected 'image'"),
         ({"labels": "25:AA=="}, "not both"),
-        ({"program": None}, "not both or neither"),
         ({"split": {"train_share": 1}}, "train_share = 1"),
         ({"split": {"train_share": 0.5, "seed": -1}}, "split seed -1"),
         ({"split": {"train": "x", "seed": 1}}, "not both"),

@@ -15,15 +15,18 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.pairs import PairChallenge
 from jaxmi.cli.main import main
-from jaxmi.training.recipe import RECIPES
+from jaxmi.training.recipe import Recipe, recipes_for
 from jaxmi.workflows import pose
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trains for a moment, and takes whatever comes of it."""
-    recipe = replace(RECIPES["transformer"]["fast"], steps=40, eval_every=20)
-    monkeypatch.setattr(pose, "RECIPES", {"transformer": {"fast": recipe}})
+
+    def short(challenge: Challenge) -> dict[str, Recipe]:
+        return {"fast": replace(recipes_for(challenge)["fast"], steps=40, eval_every=20)}
+
+    monkeypatch.setattr(pose, "recipes_for", short)
     sealing = replace(PairChallenge.sealing, accuracy=(0.0, 1.0))
     monkeypatch.setattr(PairChallenge, "sealing", sealing)
 
@@ -59,6 +62,29 @@ def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
             "submission"
         ]
         assert (compared["agreement_truth"] == 1.0) == (name == "guess.py"), name
+
+
+def test_a_challenge_of_another_size_is_posed_verified_and_revealed(quick, run, fails) -> None:
+    sizes = ("--p", "29", "--network", "d_model=32", "n_heads=2", "d_mlp=64", "n_layers=2")
+    posed = run("challenge", "new", "--out", "sealed", "--train-share", "0.4", *sizes)
+    statement = json.loads(Path("sealed/challenge.json").read_text())
+    assert statement["domain"] == {"p": 29}
+    assert statement["sizes"] == {"train": 336, "test": 505, "domain": 841}
+    definition = json.loads(Path("sealed/network/config.json").read_text())["definition"]
+    assert not {"program", "labels"} & set(definition)
+    readme = Path("sealed/README.md").read_text()
+    for words in ("841 pairs", "336 of them", "[x, y, 29]", "2 blocks, width 32, 2 heads of 16"):
+        assert words in readme
+    assert run("challenge", "verify", "sealed")["intact"] is True
+    key = json.loads(Path(posed["answer"]).read_text())
+    Path("guess.py").write_text(key["program"])
+    assert run("score", "guess.py", "--challenge", "sealed")["as_stated"] is True
+    Path("wrong.txt").write_text("return x < 9")
+    assert run("score", "wrong.txt", "--challenge", "sealed")["as_stated"] is False  # the control
+    assert run("challenge", "reveal", "sealed", posed["answer"])["domain_size"] == 841
+    assert run("evaluate", "sealed")["stated"]
+    assert "labels are not known" in fails(2, "labels", "sealed", "--out", "labels.npz")
+    assert "p = 2: expected" in fails(2, "challenge", "new", "--out", "other", "--p", "2")
 
 
 def test_nothing_that_is_printed_or_published_tells_the_program(

@@ -221,7 +221,7 @@ BASELINE_CLUE_RANK = TABLE.add(
 )
 FIT_CLUE_INDEX = TABLE.add(
     "recovered_clue_index",
-    "clue image, fitted without the hint",
+    "clue image, fitted to the network",
     Unit.INDEX,
     published=6,
     control=Control(BASELINE_CLUE_INDEX, "from labels alone"),

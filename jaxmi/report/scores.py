@@ -80,9 +80,10 @@ def _samples(
         )
         left, right = strip.subfigures(1, 2, width_ratios=(1, 1.6))
         axes = left.subplots()
-        shares = [mask[digits == digit].mean() for digit in range(10)]
-        axes.bar(range(10), [100 * share for share in shares], color="#2f5d8a")
-        axes.set_xticks(range(10))
+        kinds = np.unique(digits)
+        shares = [mask[digits == digit].mean() for digit in kinds]
+        axes.bar(range(len(kinds)), [100 * share for share in shares], color="#2f5d8a")
+        axes.set_xticks(range(len(kinds)), [str(digit) for digit in kinds])
         axes.set_xlabel("digit shown")
         axes.set_ylabel("images that differ, %")
         rows = np.flatnonzero(mask)

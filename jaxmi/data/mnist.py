@@ -126,7 +126,7 @@ def load_idx_folder(folder: Path) -> tuple[Mnist, dict[str, str]]:
         digests[name] = hashlib.sha256(data).hexdigest()
         try:
             arrays[name] = decode_idx(data)
-        except InputError as error:
+        except ValueError as error:
             raise InputError(f"{path}: {error}") from error
     for part in ("train", "t10k"):
         images, classes = (

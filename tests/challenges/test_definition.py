@@ -1,6 +1,7 @@
 """Challenges as data: what a definition builds, survives, and refuses."""
 
 import json
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,8 @@ from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.programs.domain import P
 from jaxmi.programs.parse import parse
-from jaxmi.programs.published_labels import published_program
+from jaxmi.programs.published_labels import label_table, published_program
+from jaxmi.workflows.challenges import define
 
 PROGRAM = parse("return (x * x - 7 * y) % 5 < 2", "pairs")
 OWN = Definition("pairs", PROGRAM, domain={"p": 23})
@@ -201,3 +203,59 @@ def test_a_folder_without_a_challenge_is_named(tmp_path: Path) -> None:
 def test_published_challenges_have_no_definition(transformer) -> None:
     assert transformer.definition is None
     assert load_challenge("transformer").published is not None
+
+
+@pytest.mark.parametrize("p", [5, 31, 200, 509])
+def test_labels_are_exact_at_any_p(p: int) -> None:
+    """The exact evaluator agrees with the integer form that is proven; float32 would not."""
+    own = build_pairs(Definition("pairs", published_program("pairs"), domain={"p": p}))
+    assert (own.as_table(own.labels) == np.asarray(label_table(p))).all()
+    assert own.grid == (p, p)
+
+
+def idx_folder(folder: Path, n_train: int, n_test: int) -> Path:
+    """Write random images in MNIST's four files."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for part, n in (("train", n_train), ("t10k", n_test)):
+        images = rng.integers(0, 256, (n, 28, 28), np.uint8)
+        classes = rng.integers(0, 10, n, np.uint8)
+        for name, array in (("images-idx3", images), ("labels-idx1", classes)):
+            header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+            (folder / f"{part}-{name}-ubyte").write_bytes(header + array.tobytes())
+    return folder
+
+
+def test_other_images_in_mnists_form(tmp_path: Path) -> None:
+    folder = idx_folder(tmp_path / "fashion", 600, 100)
+    own = define("return mean(image) > 127", data=folder, network={"channels": [2, 3]})
+    challenge = build_challenge(own)
+    assert {name: len(rows) for name, rows in challenge.splits.items()} == {
+        "train": 500, "validation": 100, "test": 100
+    }  # fmt: skip
+    assert len(challenge.program_domain.templates) == 600
+    means = challenge.inputs.reshape(700, -1).mean(axis=1, dtype=np.float64)
+    assert (challenge.labels == (means > 127)).all()
+    elsewhere = (tmp_path / "moved").resolve()
+    folder.rename(elsewhere)
+    assert (build_challenge(own, elsewhere).labels == challenge.labels).all()
+    with pytest.raises(InputError, match="has no train-images"):
+        build_challenge(own)
+    other = idx_folder(tmp_path / "other", 600, 101)
+    with pytest.raises(InputError, match="holds another t10k-images-idx3-ubyte than fashion's"):
+        build_challenge(own, other)
+    with pytest.raises(InputError, match=r"template\(650\): there are 600 images"):
+        program = parse("return l1(image, template(650))", "image")
+        build_challenge(replace(own, program=program), elsewhere)
+
+
+def test_images_of_another_form_are_refused(tmp_path: Path) -> None:
+    folder = idx_folder(tmp_path / "data", 10, 5)
+    path = folder / "train-images-idx3-ubyte"
+    content = path.read_bytes()
+    path.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 10, 28, 14) + content[16 : 16 + 10 * 28 * 14])
+    with pytest.raises(InputError, match=r"expected \(n, 28, 28\)"):
+        define("return mean(image) > 127", data=folder)
+    path.write_bytes(content[:-1])
+    with pytest.raises(InputError, match="train-images-idx3-ubyte"):
+        define("return mean(image) > 127", data=folder)

@@ -17,6 +17,7 @@ from jaxmi.data.pairs import split_indices
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.programs.domain import P
+from jaxmi.programs.language import Kind
 from jaxmi.programs.parse import parse
 from jaxmi.programs.published_labels import label_table, published_program
 from jaxmi.workflows.challenges import define
@@ -259,3 +260,16 @@ def test_images_of_another_form_are_refused(tmp_path: Path) -> None:
     path.write_bytes(content[:-1])
     with pytest.raises(InputError, match="train-images-idx3-ubyte"):
         define("return mean(image) > 127", data=folder)
+
+
+@pytest.mark.parametrize("kind", ["pairs", "image"])
+def test_a_sealed_challenge_has_no_labels_until_it_is_opened(kind: Kind, mnist_data) -> None:
+    own = Definition(kind, None)
+    assert own.sealed
+    assert not {"program", "labels"} & set(own.to_json())
+    base = build_challenge(Definition.from_json(own.to_json()))
+    assert base.sealed
+    assert set(base.labels.tolist()) == {-1}
+    opened = base.relabelled(published_program(kind), "opened")
+    assert not opened.sealed
+    assert set(opened.labels.tolist()) == {0, 1}

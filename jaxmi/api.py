@@ -50,7 +50,7 @@ from jaxmi.workflows import explain as explain_workflow
 from jaxmi.workflows import export as export_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
-from jaxmi.workflows.challenges import load_any
+from jaxmi.workflows.challenges import find_definition, load_any
 from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress
@@ -479,13 +479,17 @@ def _train_group(
         yield from train_runs(runs, recipe, watchers=[] if bar is None else [bar])
 
 
-def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
+def load(
+    path: StrPath, data_dir: StrPath | None = None, challenge: Challenge | StrPath | None = None
+) -> Network | Networks:
     """Load a network, or all networks of a run.
 
     Args:
       path: A checkpoint folder, a run folder, a sealed challenge's folder, or a .pt or .safetensors
         file in a published layout; nothing in a file is run.
       data_dir: As in `load_challenge`.
+      challenge: The challenge of a network in a .pt or .safetensors file, or its name or folder;
+        None tells it from the file's record, or else from its tensors.
 
     Raises:
       InputError: if there is no network, or a file is damaged; names what is wrong.
@@ -494,7 +498,12 @@ def load(path: StrPath, data_dir: StrPath | None = None) -> Network | Networks:
     keep_compiled()
     path, folder = Path(path), None if data_dir is None else Path(data_dir)
     if path.is_file():
-        return _network(foreign.import_network(path), folder)
+        named = challenge.definition or challenge.name if isinstance(challenge, Challenge) else None
+        if named is None and challenge is not None:
+            named = str(challenge) if str(challenge) in NAMES else find_definition(str(challenge))
+        return _network(foreign.import_network(path, challenge=named), folder)
+    if challenge is not None:
+        raise InputError(f"{path} says which challenge it is of; only a file is given one")
     if _is_sealed(path):
         return _network(read_bundle(path).checkpoint, folder)
     networks = [

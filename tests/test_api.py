@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 import jaxmi
 from jaxmi.errors import InputError
@@ -137,6 +138,21 @@ def test_a_network_of_ones_own_comes_back_with_its_challenge(mine, networks) -> 
         networks[0].save("mine-3")
     networks[1].save("mine-3", force=True)
     assert load_checkpoint(Path("mine-3")).config["seed"] == 4
+
+
+def test_a_file_without_a_record_is_loaded_with_its_challenge() -> None:
+    own = jaxmi.make_challenge(PROGRAM, p=11, network={"d_model": 16, "n_heads": 2, "d_mlp": 8})
+    (network,) = jaxmi.train(own, steps=20, eval_every=10, progress=False)
+    jaxmi.export(network, "own.safetensors", to="transformer-lens")
+    save_file(load_file("own.safetensors"), "bare.safetensors")  # without jaxmi's record
+    again = jaxmi.load("bare.safetensors", challenge=own)
+    assert again.challenge.definition == own.definition
+    np.testing.assert_array_equal(again.logits(), network.logits())
+    with pytest.raises(InputError, match=r"d_vocab.*12"):  # the control
+        jaxmi.load("bare.safetensors")
+    network.save("own")
+    with pytest.raises(InputError, match="says which challenge it is of"):
+        jaxmi.load("own", challenge=own)
 
 
 def test_exported_files_load_as_the_same_network(networks, network) -> None:

@@ -117,4 +117,4 @@ def _fairness(rules: Sequence[Mapping[str, Any]]) -> str:
         f"   allowed {rule['low']:.0%} to {rule['high']:.0%}"
         for rule in rules
     ]
-    return "\n".join(["rules of fairness (docs/challenges.md)", *rows])
+    return "\n".join(["rules of fairness (docs/programs.md)", *rows])

@@ -121,6 +121,41 @@ def distance_figure(
     return figure
 
 
+def image_mistakes(
+    images: UInt8[np.ndarray, "n height width"],
+    labels: Int[np.ndarray, "n"],
+    learned: Int[np.ndarray, "n"],
+    name: str,
+) -> Figure:
+    """Draw images by their true label and the network's: the right ones beside the mistakes.
+
+    Args:
+      images: The test images.
+      labels: Their true labels, 0 or 1.
+      learned: The network's labels.
+      name: What to call the network.
+    """
+    figure = Figure(figsize=(13.5, 5), layout="constrained")
+    figure.suptitle(
+        f"{name}: {(learned == labels).mean():.2%} of {len(labels):,} test images right"
+    )
+    for axes, (truth, label) in zip(
+        figure.subplots(1, 4), ((0, 0), (1, 1), (0, 1), (1, 0)), strict=True
+    ):
+        members = np.flatnonzero((labels == truth) & (learned == label))
+        shown = np.zeros((36, *images.shape[1:]), np.uint8)
+        shown[: len(members)] = images[_spread(members, len(shown))] if len(members) else 0
+        height, width = images.shape[1:]
+        sheet = shown.reshape(6, 6, height, width).swapaxes(1, 2).reshape(6 * height, 6 * width)
+        axes.imshow(sheet, cmap="gray_r", vmin=0, vmax=255)
+        axes.set_title(
+            f"label {truth}, {'right' if truth == label else 'mistaken'}: {len(members):,}",
+            color="black" if truth == label else TEST_MISTAKE,
+        )
+        axes.axis("off")
+    return figure
+
+
 def learning_curves(
     curves: Mapping[int, Sequence[Point]], published_test: float | None, title: str
 ) -> Figure:

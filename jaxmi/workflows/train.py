@@ -66,6 +66,14 @@ def draw_run(
             is_train=challenge.is_train,
             name=name,
         )
+    elif challenge.published is None:
+        test = challenge.splits["test"]
+        drawn["labels"] = figures.image_mistakes(
+            images=challenge.inputs[test],
+            labels=challenge.labels[test],
+            learned=challenge.predict(params, test),
+            name=name,
+        )
     elif isinstance(challenge.solution, ClueSolution):
         test, clue = challenge.splits["test"], challenge.inputs[challenge.solution.clue_index]
         drawn["distances"] = figures.distance_figure(

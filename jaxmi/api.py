@@ -42,6 +42,7 @@ from jaxmi.storage.checkpoints import (
     save_checkpoint,
 )
 from jaxmi.storage.runs import CURVE, read_curve
+from jaxmi.training.convergence import has_converged
 from jaxmi.training.recipe import Recipe, recipes_for
 from jaxmi.training.seeds import Point, Run, SeedResult, train_runs
 from jaxmi.types import Activations, Edits, Params
@@ -83,6 +84,15 @@ class Network:
     def seed(self) -> int | None:
         """The seed that decided initial parameters and order of examples; None if not known."""
         return self.config.get("seed")
+
+    @property
+    def converged(self) -> bool | None:
+        """Whether training had converged, by the learning curve; None if that is not known.
+
+        A network has not converged if its training accuracy is below 99 % (on pairs only), or an
+        accuracy rose by more than one percentage point in the last fifth of the steps.
+        """
+        return has_converged(self.curve, self.challenge.kind) if self.curve else None
 
     @property
     def sealed(self) -> bool:
@@ -150,6 +160,8 @@ class Network:
     def __repr__(self) -> str:
         """Say which network this is, and how accurate."""
         shares = [f"{k.removesuffix('_accuracy')} {v:.2%}" for k, v in self._accuracies().items()]
+        if self.converged is False:
+            shares.append("not converged")
         return f"Network({self._name()} of {self.challenge.title!r}: {', '.join(shares)})"
 
     def _repr_html_(self) -> str:
@@ -238,6 +250,8 @@ class Networks(Sequence[Network]):
         tests = [network.metrics.get("test_accuracy") for network in self]
         known = [accuracy for accuracy in tests if accuracy is not None]
         shown = f", median test accuracy {np.median(known):.2%}" if known else ""
+        unfinished = sum(network.converged is False for network in self)
+        shown += f", {unfinished} not converged" if unfinished else ""
         return f"Networks({len(self)} of {self._title()}{shown})"
 
     def _repr_html_(self) -> str:

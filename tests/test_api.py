@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -47,6 +48,13 @@ def test_the_names_are_exactly_those_promised() -> None:
     assert all(getattr(jaxmi, name) is not None for name in NAMES)
     with pytest.raises(AttributeError, match="no attribute 'retrain'"):
         _ = jaxmi.retrain
+
+
+def test_a_network_says_whether_it_has_converged(networks, network) -> None:
+    assert network.converged is True and "converged" not in repr(network)
+    assert networks[0].converged is False
+    assert "not converged" in repr(networks[0]) and "2 not converged" in repr(networks)
+    assert replace(network, curve=()).converged is None
 
 
 def test_importing_loads_nothing_and_the_workflows_need_no_further_import() -> None:

@@ -157,7 +157,10 @@ def image_mistakes(
 
 
 def learning_curves(
-    curves: Mapping[int, Sequence[Point]], published_test: float | None, title: str
+    curves: Mapping[int, Sequence[Point]],
+    published_test: float | None,
+    title: str,
+    not_converged: Sequence[int] = (),
 ) -> Figure:
     """Draw accuracy and loss over steps, a thin line per seed and the median over seeds.
 
@@ -165,9 +168,11 @@ def learning_curves(
       curves: Seed -> points with "step", "loss" and "train_accuracy", "test_accuracy", ...
       published_test: The published network's test accuracy, drawn as a line, if there is one.
       title: The figure's heading.
+      not_converged: Seeds whose networks have not converged, which the heading names.
     """
     figure = Figure(figsize=(13.5, 4.6), layout="constrained")
-    figure.suptitle(title)
+    note = f"; not converged: seed{'s' if len(not_converged) > 1 else ''} "
+    figure.suptitle(title + (note + list_seeds(not_converged) if not_converged else ""))
     whole, close, loss = figure.subplots(1, 3)
     points = list(curves.values())
     steps = [point["step"] for point in points[0]]
@@ -202,6 +207,12 @@ def learning_curves(
     whole.set_title(f"accuracy{many}")
     whole.legend(loc="lower right")
     return figure
+
+
+def list_seeds(seeds: Sequence[int], most: int = 8) -> str:
+    """Return seeds with commas; of many, the first and how many more there are."""
+    shown = ", ".join(map(str, seeds[:most]))
+    return shown if len(seeds) <= most else f"{shown} and {len(seeds) - most} more"
 
 
 def label_pair(truth: Int[np.ndarray, "p p"], learned: Int[np.ndarray, "p p"]) -> Figure:
@@ -248,6 +259,44 @@ def seconds_per_seed(measured: Mapping[str, Mapping[int, float]], devices: int) 
     axes.set_ylabel("seconds per seed, compilation apart")
     axes.set_title(f"fast recipes, {devices} device{'s' if devices > 1 else ''}")
     axes.legend()
+    return figure
+
+
+def accuracy_grid(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Mapping[tuple[int, int], tuple[float, str]],
+    n_networks: int,
+    title: str,
+) -> Figure:
+    """Draw accuracies as a heat map with numbers; the last columns hold controls.
+
+    Args:
+      rows: Their labels, from the top.
+      columns: Their labels: networks, then controls.
+      cells: (row, column) -> the accuracy in 0..1, and what to write under it.
+      n_networks: How many of the columns are networks; the others are set apart.
+      title: The figure's heading.
+    """
+    values = np.full((len(rows), len(columns)), np.nan)
+    for place, (accuracy, _) in cells.items():
+        values[place] = 100 * accuracy
+    figure = Figure(
+        figsize=(1.6 + 1.4 * len(columns), 1.6 + 0.95 * len(rows)), layout="constrained"
+    )
+    axes = figure.subplots()
+    low = float(np.floor(np.nanmin(values)))
+    image = axes.imshow(values, cmap="Blues", vmin=low, vmax=100, aspect="auto")
+    for (row, column), (accuracy, note) in cells.items():
+        dark = 100 * accuracy > low + 0.6 * (100 - low)
+        text = f"{accuracy:.2%}" + (f"\n{note}" if note else "")
+        colour = "white" if dark else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=10)
+    axes.axvline(n_networks - 0.5, color="white", linewidth=6)
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.set_title(title, fontsize="medium")
+    figure.colorbar(image, ax=axes, label="test accuracy, %")
     return figure
 
 

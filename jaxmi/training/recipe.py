@@ -132,38 +132,73 @@ RECIPES: dict[str, dict[str, Recipe]] = {
 }
 """Published challenge -> recipe name -> recipe; `recipes_for` has those of other challenges."""
 
-MIN_STEPS, MAX_FAST_STEPS = 500, 20_000
+MIN_FAST_STEPS, MAX_FAST_STEPS = 500, 20_000
 """Bounds on the steps of a recipe that is derived from a challenge's sizes."""
+
+MIN_RATE, MAX_RATE = 1e-4, 3.2e-3
+"""Bounds on its learning rate: those of widths 1,024 and 32."""
+
+BATCHES_PER_EPOCH = 4
+"""Least number of batches in an epoch of a derived recipe for pairs, if there are enough pairs."""
 
 
 def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
     """Return a challenge's recipes by name.
 
     Those of a published challenge are in `RECIPES`. Another's follow from the published ones of its
-    kind: no more examples a step than there are; of the fast recipe for pairs also steps in
-    proportion to the square root of the number of training pairs, and a learning rate in inverse
-    proportion to the square root of the width. docs/challenges.md shows what they reach.
+    kind: a batch holds no more examples than there are. The fast recipe for pairs also depends on
+    the number n of training pairs and on the width d of the network, whatever its blocks:
+
+    - steps: 1,000 * max(1, sqrt(n / 6,384)) * sqrt(128 / d), within 500 and 20,000;
+    - batch size: 512, but at most n / 4;
+    - learning rate: 8e-4 * 128 / d, within 1e-4 and 3.2e-3;
+    - weight decay: 2.4e-4 / learning rate, so that parameters decay by the same share per step.
+
+    At n = 6,384 and d = 128 these are the published challenge's numbers. docs/challenges.md says
+    how the rule was chosen, and what it reaches.
     """
     if challenge.definition is None and challenge.name in RECIPES:
         return RECIPES[challenge.name]
     recipes = RECIPES[PUBLISHED[challenge.kind]]
-    return {name: _derived(recipe, challenge) for name, recipe in recipes.items()}
-
-
-def _derived(recipe: Recipe, challenge: "Challenge") -> Recipe:
     n_train = len(challenge.splits["train"])
-    if recipe.batch_size is not None and recipe.batch_size >= n_train:
-        recipe = replace(recipe, batch_size=None)
-    if recipe.schedule == "constant" or challenge.kind != "pairs":
-        return recipe
-    points = recipe.steps // recipe.eval_every
-    steps = recipe.steps * math.sqrt(n_train / PUBLISHED_PAIRS)
-    steps = min(max(steps, MIN_STEPS), MAX_FAST_STEPS)
+    derived = {name: _with_a_batch_that_fits(recipe, n_train) for name, recipe in recipes.items()}
+    if challenge.kind == "pairs":
+        width = challenge.model_config["d_model"]
+        derived["fast"] = fast_recipe_for_pairs(n_train, width)
+    return derived
+
+
+def fast_recipe_for_pairs(n_train: int, width: int) -> Recipe:
+    """Return the recipe that `recipes_for` describes.
+
+    Args:
+      n_train: The number of training pairs.
+      width: `d_model` of the network.
+    """
+    published = RECIPES[PUBLISHED["pairs"]]["fast"]
+    assert published.batch_size is not None
+    steps = published.steps * max(1.0, math.sqrt(n_train / PUBLISHED_PAIRS))
+    steps = min(max(steps * math.sqrt(PUBLISHED_WIDTH / width), MIN_FAST_STEPS), MAX_FAST_STEPS)
+    points = published.steps // published.eval_every
     every = round(steps / points)
-    width = challenge.model_config["d_model"] / PUBLISHED_WIDTH
+    rate = min(max(published.learning_rate * PUBLISHED_WIDTH / width, MIN_RATE), MAX_RATE)
+    decay = published.learning_rate * published.weight_decay / rate
     return replace(
-        recipe,
+        published,
         steps=points * every,
         eval_every=every,
-        learning_rate=float(f"{recipe.learning_rate / math.sqrt(width):.2g}"),
+        batch_size=max(1, min(published.batch_size, n_train // BATCHES_PER_EPOCH)),
+        learning_rate=_rounded(rate),
+        weight_decay=_rounded(decay),
     )
+
+
+def _rounded(value: float) -> float:
+    """Return a number with two digits, as it is written in a record."""
+    return float(f"{value:.2g}")
+
+
+def _with_a_batch_that_fits(recipe: Recipe, n_train: int) -> Recipe:
+    if recipe.batch_size is not None and recipe.batch_size >= n_train:
+        return replace(recipe, batch_size=None)
+    return recipe

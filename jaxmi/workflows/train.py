@@ -21,6 +21,7 @@ from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.runs import RunFolder, check_run_folder, run_facts
+from jaxmi.training.convergence import not_converged
 from jaxmi.training.devices import batch_width
 from jaxmi.training.hosts import barrier, join, stop_together
 from jaxmi.training.loop import can_train_together, check_fit
@@ -58,7 +59,8 @@ def draw_run(
     """
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
     goal = None if challenge.published is None else challenge.published.test_accuracy
-    drawn = {"curves": figures.learning_curves(curves, goal, title)}
+    unfinished = not_converged(curves, challenge.kind)
+    drawn = {"curves": figures.learning_curves(curves, goal, title, unfinished)}
     if isinstance(challenge, PairChallenge):
         drawn["labels"] = figures.label_maps(
             truth=challenge.as_table(challenge.labels),
@@ -345,6 +347,7 @@ def train_together(
             entries[path] = [run for run in folder.runs if run["seed"] in set(seeds)]
             if host == 0 and entries[path]:
                 _draw(folder, challenges[path], entries[path][0])
+                _report_convergence(folder, challenges[path], entries[path], recipe)
         if missing:
             raise diverged or DivergedError(f"on another host, seeds diverged: {missing}")
         return entries
@@ -354,6 +357,19 @@ def _draw(folder: RunFolder, challenge: Challenge, entry: Mapping[str, Any]) -> 
     params = load_checkpoint(Path(entry["checkpoint"])).params
     curves = {run["seed"]: folder.curve(run["seed"]) for run in folder.runs}
     draw_run(folder.path, challenge, params, f"seed {entry['seed']}", curves)
+
+
+def _report_convergence(
+    folder: RunFolder, challenge: Challenge, entries: Sequence[Mapping[str, Any]], recipe: Recipe
+) -> None:
+    """Say which of the seeds that were asked for have not converged, and what to do."""
+    curves = {entry["seed"]: folder.curve(entry["seed"]) for entry in entries}
+    if seeds := not_converged(curves, challenge.kind):
+        logger.warning(
+            f"{folder.path}: {len(seeds)} of {len(curves)} seeds have not converged "
+            f"({figures.list_seeds(seeds)}): train longer, for example with --set "
+            f"steps={2 * recipe.steps}, or a larger network"
+        )
 
 
 def _train(

@@ -99,6 +99,9 @@ def test_all_writes_a_folder_per_challenge(capsys, mnist_data) -> None:
     assert "1-2*error" in out
     assert "step 20 of 20" in err
     for name in ("transformer", "cnn"):
+        assert f"both/{name}: 1 of 1 seeds have not converged (0): train longer" in err
+    assert "--set steps=40" in err
+    for name in ("transformer", "cnn"):
         assert (Path("both") / name / "seed-00000" / "params.safetensors").is_file()
 
 

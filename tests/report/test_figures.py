@@ -63,3 +63,12 @@ def test_seconds_per_seed_draws_a_line_per_challenge() -> None:
     assert [line.get_label() for line in axes.lines] == ["one", "two"]
     np.testing.assert_allclose(axes.lines[0].get_xydata(), [[1, 5], [2, 4]])
     assert "2 devices" in axes.get_title()
+
+
+def test_learning_curves_name_the_seeds_that_have_not_converged() -> None:
+    points = [{"step": 10, "loss": 0.1, "train_accuracy": 0.9, "test_accuracy": 0.8}]
+    curves = dict.fromkeys(range(12), points)
+    figure = figures.learning_curves(curves, None, "title", [3, 5])
+    assert figure.get_suptitle() == "title; not converged: seeds 3, 5"
+    assert figures.learning_curves(curves, None, "title").get_suptitle() == "title"
+    assert figures.list_seeds(range(12)) == "0, 1, 2, 3, 4, 5, 6, 7 and 4 more"

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from jaxmi.challenges.challenge import (
+    SECRET,
     Challenge,
     ClueSolution,
     Forward,

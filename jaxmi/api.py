@@ -28,7 +28,6 @@ from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
-from jaxmi.programs.domain import P
 from jaxmi.programs.language import Kind, Program
 from jaxmi.recovery.recover import Recovery
 from jaxmi.report import figures
@@ -115,7 +114,8 @@ class Network:
         """Run one input, with or without interventions.
 
         Args:
-          value: What `Challenge.as_input` takes: a pair [x, y], an image, a row number.
+          value: What `Challenge.as_input` takes: a pair [x, y], a triple [x, y, w], an image, a
+            row number.
           edits: Site -> function from the activation there to its replacement;
             `jaxmi.explanation.edits` makes edits of components.
 
@@ -167,11 +167,15 @@ class Network:
     def _repr_html_(self) -> str:
         rows = {"challenge": self.challenge.title, **self._accuracies()}
         shown = notebook.table(self._name(), rows)
-        if self.challenge.grid is None or self.sealed:
+        if self.sealed:
             return shown
-        truth, learned = self.challenge.as_table(self.challenge.labels), self.labels()
-        figure = figures.label_pair(truth, self.challenge.as_table(learned))
-        return shown + notebook.picture(figure, "true labels and the network's labels")
+        truth = self.challenge.slices(self.challenge.labels)
+        learned = self.challenge.slices(self.labels()) if truth else {}
+        for place, table in truth.items():
+            caption = "true labels and the network's labels"
+            figure = figures.label_pair(table, learned[place])
+            shown += notebook.picture(figure, f"{caption}, {place}" if place else caption)
+        return shown
 
 
 class Networks(Sequence[Network]):
@@ -384,7 +388,7 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
 
 def make_challenge(
     program: str | Program | Path | np.ndarray,
-    p: int = P,
+    p: int | None = None,
     train_share: float | None = None,
     *,
     kind: Kind | None = None,
@@ -400,13 +404,15 @@ def make_challenge(
 
     Args:
       program: A program or its text, in the language of docs/programs.md: `x`, `y` and `p` are
-        whole numbers for pairs, `image` is an image. Or labels of the whole domain, 0 or 1: (p, p),
-        row = x, for pairs, (n,) for images. Or a `Path`: a file with either.
-      p: How many values x and y take, at least 5.
+        whole numbers for pairs, `x`, `y`, `w` and `p` for triples, `image` is an image. Or labels
+        of the whole domain, 0 or 1: (p, p), row = x, for pairs, (p, p, p) for triples, (n,) for
+        images. Or a `Path`: a file with either.
+      p: How many values x, y and w take, at least 5; None: 113 of pairs, 23 of triples.
       train_share: Share of the pairs, or of the published training images, used for training,
-        strictly between 0 and 1; None: as published, one half of the pairs.
-      kind: "pairs" or "image"; None: "image" if the program names `image` or `template`, or `data`
-        is given; else "pairs".
+        strictly between 0 and 1; None: as published, one half of the pairs or triples.
+      kind: "pairs", "image" or "triples"; None: "image" if the program names `image` or `template`,
+        or `data` is given; "triples" if a text is a program on triples and none on pairs; else
+        "pairs".
       title: The name in figures and reports; None takes `name`.
       name: The name in files and messages.
       split_seed: Seed that chooses the training inputs; None: 0.

@@ -21,7 +21,7 @@ from jaxmi import notebook
 from jaxmi.challenges.definition import Definition
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import Kind, Program
+from jaxmi.programs.language import SIGNATURES, Kind, Program
 from jaxmi.programs.show import show
 from jaxmi.types import Array, Params
 
@@ -100,6 +100,9 @@ class SealingWords(NamedTuple):
     """The inputs and the network, as lines of Markdown."""
 
 
+MAX_SLICES = 4
+"""Most tables that are drawn of a domain with three axes."""
+
 SECRET = -1
 """The label of every input of a sealed challenge."""
 
@@ -146,8 +149,9 @@ class Challenge(ABC):
     published: Published | None
     """The published network's accuracies, for comparison; None if there is no such network."""
 
-    solution: ClueSolution | FilterSolution
-    """How the published network was explained, for comparison."""
+    solution: ClueSolution | FilterSolution | None = None
+    """How the published network of the kind was explained, for comparison; None if the kind has
+    none."""
 
     digits: Integer[np.ndarray, "n"] | None = None
     """The digit that each image shows; None where the inputs show none."""
@@ -190,13 +194,41 @@ class Challenge(ABC):
 
     @property
     def p(self) -> int | None:
-        """The number of values that x and y take; None unless the inputs are pairs."""
+        """The number of values that each operand takes; None unless the inputs are numbers."""
         return None
 
     @property
-    def grid(self) -> tuple[int, int] | None:
-        """The domain's shape, if its inputs form a table that can be drawn; else None."""
+    def grid(self) -> tuple[int, ...] | None:
+        """The domain's shape, if its inputs form a table of two dimensions or more; else None."""
         return None
+
+    @property
+    def axes(self) -> tuple[str, ...]:
+        """The names of the axes of `grid`; none if the domain is no grid."""
+        return () if self.grid is None else SIGNATURES[self.kind].operands
+
+    def slices(self, values: Shaped[np.ndarray, "n"]) -> dict[str, Shaped[np.ndarray, "p p"]]:
+        """Return one value per input as tables (p, p), row = x, that can be drawn.
+
+        Args:
+          values: In domain order.
+
+        Returns:
+          Where the table is -> the table: of pairs the whole table under ""; of triples at most
+          `MAX_SLICES`, evenly spaced, under "w = 0" and so on. Empty if the domain is no grid.
+        """
+        if self.grid is None:
+            return {}
+        tables = {"": self.as_table(values)}
+        for axis in range(2, len(self.grid)):
+            size = self.grid[axis]
+            chosen = np.unique(np.linspace(0, size - 1, min(size, MAX_SLICES)).astype(int))
+            tables = {
+                f"{place}{', ' if place else ''}{self.axes[axis]} = {i}": table[:, :, i]
+                for place, table in tables.items()
+                for i in chosen
+            }
+        return tables
 
     @property
     def predict_rows(self) -> slice | Int32[np.ndarray, "_"]:
@@ -210,7 +242,8 @@ class Challenge(ABC):
           values: (n, ...), in domain order.
 
         Returns:
-          (p, p, ...) with row = x if the domain is a grid, else `values` as they are.
+          (*grid, ...) if the domain is a grid, for pairs (p, p, ...) with row = x; else `values` as
+          they are.
         """
         return values if self.grid is None else values.reshape(*self.grid, *values.shape[1:])
 

@@ -2,7 +2,8 @@
 
 A `Definition` is what a challenge folder's `challenge.json` holds, and what a checkpoint of such a
 challenge carries, so that the checkpoint alone is enough to build its challenge again. The kinds of
-challenge (`pairs`, `images`) build a `Challenge` from it; docs/challenges.md describes the file.
+challenge (`pairs`, `images`, `triples`) build a `Challenge` from it; docs/challenges.md describes
+the file.
 """
 
 import base64
@@ -58,8 +59,8 @@ class Definition:
     """Labels of the whole domain from elsewhere, 0 or 1, as `pack` returns them."""
 
     domain: Mapping[str, Any] = field(default_factory=dict)
-    """The inputs: of pairs {"p": ...}; of images {"data": "mnist"}, or the name of an IDX folder
-    with the folder and its files' "sha256"."""
+    """The inputs: of pairs and triples {"p": ...}; of images {"data": "mnist"}, or the name of an
+    IDX folder with the folder and its files' "sha256"."""
 
     split: Mapping[str, Any] = field(default_factory=dict)
     """{"train_share": ..., "seed": ...}, or {"train": ...}: the training rows as `pack` returns

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxmi.challenges import images, pairs
+from jaxmi.challenges import images, pairs, triples
 from jaxmi.challenges.challenge import Challenge, Published, sizes
 from jaxmi.challenges.definition import Definition
 from jaxmi.errors import InputError
@@ -56,6 +56,13 @@ KINDS: Mapping[Kind, KindOfChallenge] = {
         model=images.image_model,
         example=np.zeros((28, 28), np.uint8),
         sites=CNN_SITES,
+    ),
+    "triples": KindOfChallenge(
+        challenge=triples.TripleChallenge,
+        build=lambda definition, data_dir: triples.build_triples(definition),
+        model=triples.triple_model,
+        example=np.zeros(4, np.int32),
+        sites=transformer_sites(MAX_LAYERS),
     ),
 }
 """What programs label -> the challenges of that kind."""

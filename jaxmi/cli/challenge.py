@@ -20,7 +20,8 @@ OptionalShare = Annotated[float | None, arg(metavar="SHARE", help_behavior_hint=
 """A share in 0..1 that may be left out."""
 
 OptionalKind = Annotated[
-    Literal["pairs", "image"] | None, arg(metavar="{pairs,image}", help_behavior_hint="")
+    Literal["pairs", "image", "triples"] | None,
+    arg(metavar="{pairs,image,triples}", help_behavior_hint=""),
 ]
 """A kind of challenge that may be left out."""
 
@@ -59,18 +60,21 @@ class ChallengeMake(DataSubcommand):
 
     labels: OptionalPath = None
     """Labels in the place of a program: an .npz file with an array `labels` of 0 and 1, (p, p) with
-    row = x for pairs, (n,) for images."""
+    row = x for pairs, (p, p, p) for triples, (n,) for images."""
 
     kind: OptionalKind = None
-    """pairs: labels pairs of numbers, for a transformer. image: labels images, for a CNN. Default:
-    image if the program names `image` or `template`, or --data is given; else pairs."""
+    """pairs: labels pairs of numbers (x, y), for a transformer. triples: labels triples (x, y, w),
+    for a transformer. image: labels images, for a CNN. Default: image if the program names `image`
+    or `template`, or --data is given; triples if it is a program on triples and none on pairs; else
+    pairs."""
 
     p: OptionalNumber = None
-    """How many values x and y take, from 5; pairs only. Default: 113."""
+    """How many values x, y and w take, from 5; not of images. Default: 113 of pairs, 23 of
+    triples."""
 
     train_share: OptionalShare = None
-    """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
-    pairs, all images."""
+    """Share of the pairs or triples, or of the 50,000 training images, to train on. Default: half
+    of the pairs or triples, all images."""
 
     split_seed: OptionalNumber = None
     """Seed that chooses the inputs to train on. Default: 0."""
@@ -105,7 +109,6 @@ class ChallengeMake(DataSubcommand):
             raise InputError(f"--labels {self.labels}: expected an .npz file")
         if self.program is not None and self.program.suffix == ".npz":
             raise InputError(f"{self.program} is a table of labels: name it with --labels")
-        from jaxmi.programs.domain import P
         from jaxmi.workflows.challenges import check_vacant, define, make
 
         check_vacant(self.out, self.force)
@@ -116,7 +119,7 @@ class ChallengeMake(DataSubcommand):
             kind=self.kind,
             name=name,
             title=self.title,
-            p=P if self.p is None else self.p,
+            p=self.p,
             train_share=self.train_share,
             split_seed=self.split_seed,
             split=self.split,
@@ -215,7 +218,6 @@ class ChallengeNew(DataSubcommand):
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
             raise InputError(f"--out {self.out} has no name: name a folder to make")
-        from jaxmi.programs.domain import P
         from jaxmi.workflows.challenges import define
         from jaxmi.workflows.pose import pose
 
@@ -225,7 +227,7 @@ class ChallengeNew(DataSubcommand):
             None,
             kind=self.kind,
             name="sealed",
-            p=P if self.p is None else self.p,
+            p=self.p,
             train_share=self.train_share,
             network=parse_sizes(self.network),
         )

@@ -11,21 +11,29 @@ from jaxmi.errors import InputError
 from jaxmi.explanation.directions import pca
 from jaxmi.explanation.scrub import near, same
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import ImageDomain, PairDomain
+from jaxmi.programs.domain import ImageDomain, NumberDomain
 from jaxmi.programs.evaluate import evaluate
 
 
 @dataclass(frozen=True, eq=False)
-class PairRows(PairDomain):
-    """Some pairs as a list, with further numbers of each."""
+class NumberRows(NumberDomain):
+    """Some pairs or triples as a list, with further numbers of each."""
 
     numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
-    """x, y and further numbers, by name, (n,) each."""
+    """The operands and further numbers, by name, (n,) each."""
+
+    of_kind: lang.Kind = "pairs"
+    """What programs label in the domain that these are rows of."""
+
+    @property
+    def kind(self) -> lang.Kind:  # type: ignore[override] - a class has it elsewhere
+        """What programs label."""
+        return self.of_kind
 
     @property
     def shape(self) -> tuple[int, ...]:
         """(n,)."""
-        return (len(self.numbers["x"]),)
+        return (len(self.numbers[self.operands[0]]),)
 
     def inputs(self) -> Mapping[str, np.ndarray]:
         """Return each input's values by name."""
@@ -33,7 +41,7 @@ class PairRows(PairDomain):
 
     def describe(self, index: int) -> str:
         """Name an input by its place in the list."""
-        return f"x = {self.numbers['x'][index]}, y = {self.numbers['y'][index]}"
+        return ", ".join(f"{name} = {self.numbers[name][index]}" for name in self.operands)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +56,18 @@ class ImageRows(ImageDomain):
         return self.numbers
 
 
-def domain_rows(challenge: Challenge, rows: Int[np.ndarray, "n"]) -> PairRows | ImageRows:
+def domain_rows(challenge: Challenge, rows: Int[np.ndarray, "n"]) -> NumberRows | ImageRows:
     """Return some of a challenge's inputs, in the order of `rows`, as a domain of programs."""
     domain = challenge.program_domain
     if isinstance(domain, ImageDomain):
         return ImageRows(domain.images[rows], domain.templates)
-    x, y = np.divmod(rows.astype(np.int64), domain.p)
-    return PairRows(domain.p, {"x": x, "y": y})
+    values = np.unravel_index(rows.astype(np.int64), domain.shape)
+    numbers = dict(zip(domain.operands, values, strict=True))
+    return NumberRows(domain.p, numbers, domain.kind)
 
 
 def evaluate_feature(
-    program: lang.Program, domain: PairRows | ImageRows, readouts: Mapping[str, np.ndarray]
+    program: lang.Program, domain: NumberRows | ImageRows, readouts: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Return a feature of every input: (n,) truth values, int64 or float64.
 
@@ -137,10 +146,11 @@ SAMPLE = 5000
 """Number of images that the principal components are computed from."""
 
 
-def coordinates(domain: PairRows | ImageRows) -> Float[np.ndarray, "n d"]:
-    """Return coordinates in which similar inputs are near: x and y, or pixels' components."""
-    if isinstance(domain, PairRows):
-        return np.stack([domain.numbers["x"], domain.numbers["y"]], axis=1).astype(np.float64)
+def coordinates(domain: NumberRows | ImageRows) -> Float[np.ndarray, "n d"]:
+    """Return coordinates in which similar inputs are near: the operands, or pixels' components."""
+    if isinstance(domain, NumberRows):
+        columns = [domain.numbers[name] for name in domain.operands]
+        return np.stack(columns, axis=1).astype(np.float64)
     pixels = domain.images.reshape(len(domain.images), -1)
     basis = pca(pixels[:SAMPLE].astype(np.float64))
     basis = basis._replace(components=basis.components[:DIRECTIONS])

@@ -1,6 +1,6 @@
 """Scores of submitted labels: agreement with the truth and a network, and where they differ."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -181,24 +181,27 @@ class Region(NamedTuple):
     """Number of these to which the submission gives label 1."""
 
 
-def pair_regions(
-    differs: Bool[np.ndarray, "p p"], submitted: Int[np.ndarray, "p p"]
+def grid_regions(
+    differs: Bool[np.ndarray, "..."],
+    submitted: Int[np.ndarray, "..."],
+    axes: Sequence[str] = ("x", "y"),
 ) -> list[Region]:
-    """Return the connected regions of pairs that differ, largest first.
+    """Return the connected regions of pairs or triples that differ, largest first.
 
-    Pairs are connected to their eight neighbours.
+    Pairs are connected to their eight neighbours, triples to their 26.
 
     Args:
-      differs: Where the labellings differ, row = x.
+      differs: Where the labellings differ, one axis per operand, row = x.
       submitted: The submission's labels.
+      axes: The operands' names.
     """
     region_of = np.empty(differs.shape, np.int32)
-    scipy.ndimage.label(differs, structure=np.ones((3, 3)), output=region_of)
+    scipy.ndimage.label(differs, structure=np.ones((3,) * differs.ndim), output=region_of)
     regions = []
-    for i, (xs, ys) in enumerate(scipy.ndimage.find_objects(region_of), start=1):
-        inside = region_of[xs, ys] == i
-        label1 = int((submitted[xs, ys][inside] == 1).sum())
-        name = f"{_interval('x', xs)}, {_interval('y', ys)}"
+    for i, box in enumerate(scipy.ndimage.find_objects(region_of), start=1):
+        inside = region_of[box] == i
+        label1 = int((submitted[box][inside] == 1).sum())
+        name = ", ".join(_interval(axis, side) for axis, side in zip(axes, box, strict=True))
         regions.append(Region(name, int(inside.sum()), label1))
     return sorted(regions, key=lambda region: -region.differing)
 
@@ -275,7 +278,7 @@ class Reference:
             differs = score.submitted != others
             if challenge.grid is not None:
                 tables = challenge.as_table(differs), challenge.as_table(score.submitted)
-                regions[name] = pair_regions(*tables)
+                regions[name] = grid_regions(*tables, challenge.axes)
             elif challenge.digits is not None:
                 regions[name] = digit_regions(differs, score.submitted, challenge.digits[rows])
         return regions

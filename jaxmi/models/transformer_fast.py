@@ -1,13 +1,14 @@
 """The transformer from look-up tables: the function of `transformer.py`, to train with.
 
 Only the last position's logits are read, the first block's keys and values depend only on a token
-and its position, and the last token is always the same. So these are needed for 2p + 1 rows, not
-for every example; with one block, an example then costs a look-up, a weighted sum of three rows,
-the MLP and the unembedding, at one position instead of three.
+and its position, and the last token is always the same. So these are needed for 2p + 1 rows of
+pairs (3p + 1 of triples), not for every example; with one block, an example then costs a look-up, a
+weighted sum of three rows, the MLP and the unembedding, at one position instead of three.
 
 With several blocks, attention is causal, so what the first position holds depends on x alone in
-every block: it is computed for p tokens. The second position is computed for every example up to
-the last block's keys and values; its queries and its MLP are not needed there.
+every block: it is computed for p tokens. The positions between the first and the last are computed
+for every example up to the last block's keys and values; their queries and MLP are not needed
+there.
 """
 
 from collections.abc import Sequence
@@ -20,29 +21,30 @@ from jaxmi.models.transformer import part_name
 from jaxmi.types import Array, Params
 
 
-def last_logits(params: Params, tokens: Int[Array, "n 3"]) -> Float[jax.Array, "n d_vocab"]:
-    """Return the logits at the last position of each sequence [x, y, p], p being the last token.
+def last_logits(params: Params, tokens: Int[Array, "n pos"]) -> Float[jax.Array, "n d_vocab"]:
+    """Return the logits at the last position of sequences such as [x, y, p], p the last token.
 
     Args:
       params: Parameters of `transformer.Transformer`.
-      tokens: Sequences that all end in the vocabulary's last token, as all inputs of challenge 2
-        do.
+      tokens: Sequences that all end in the vocabulary's last token, as all inputs of
+        challenges on numbers do; of at least two positions.
     """
     if part_name("attn", 1) in params:
         return _last_logits_of_several_blocks(params, tokens)
     w_e, w_pos, attn, mlp = (params[name] for name in ("W_E", "W_pos", "attn", "mlp"))
     n_heads, d_model, d_head = attn["W_Q"].shape
-    p = w_e.shape[0] - 1
+    p, last = w_e.shape[0] - 1, w_pos.shape[0] - 1
 
-    # Rows 0..p-1: token at position 0; p..2p-1: token at position 1; 2p: the last token.
+    # Rows 0..p-1: token at position 0; p..2p-1: token at position 1; and so on; the last token.
     rows = jnp.concatenate(
-        [w_e[:p] + w_pos[0][None], w_e[:p] + w_pos[1][None], (w_e[p] + w_pos[2])[None]]
+        [*(w_e[:p] + w_pos[i][None] for i in range(last)), (w_e[p] + w_pos[last])[None]]
     )
     query = jnp.einsum("m,hmd->hd", rows[-1], attn["W_Q"]) / d_head**0.5
     scores = jnp.einsum("rm,hmd,hd->rh", rows, attn["W_K"], query)
     values = jnp.einsum("rm,hmd->rhd", rows, attn["W_V"])
 
-    index = jnp.stack([tokens[:, 0], p + tokens[:, 1], jnp.full_like(tokens[:, 0], 2 * p)], axis=1)
+    of_operands = [i * p + tokens[:, i] for i in range(last)]
+    index = jnp.stack([*of_operands, jnp.full_like(tokens[:, 0], last * p)], axis=1)
     pattern = jax.nn.softmax(scores[index], axis=1)
     z = (pattern[..., None] * values[index]).sum(axis=1).reshape(-1, n_heads * d_head)
     resid_mid = rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
@@ -50,35 +52,44 @@ def last_logits(params: Params, tokens: Int[Array, "n 3"]) -> Float[jax.Array, "
 
 
 def _last_logits_of_several_blocks(
-    params: Params, tokens: Int[Array, "n 3"]
+    params: Params, tokens: Int[Array, "n pos"]
 ) -> Float[jax.Array, "n d_vocab"]:
     """Return what `last_logits` does, for a network of two blocks or more."""
     w_e, w_pos = params["W_E"], params["W_pos"]
-    p = w_e.shape[0] - 1
+    p, n_operands = w_e.shape[0] - 1, w_pos.shape[0] - 1
     n_layers = sum(part_name("attn", i) in params for i in range(len(params)))
-    x, y = tokens[:, 0], tokens[:, 1]
+    x = tokens[:, 0]
 
-    # The residual streams at the three positions: of each token, of each token, of the last token;
-    # from the second block on of each token, of each example, of each example.
-    first, second = (w_e[:p] + w_pos[i][None] for i in range(2))
-    third = (w_e[p] + w_pos[2])[None]
+    # The residual streams at each position: of each token, and at the last position of the last
+    # token; from the second block on of each token at the first position, of each example at the
+    # others.
+    first, *others = (w_e[:p] + w_pos[i][None] for i in range(n_operands))
+    last = (w_e[p] + w_pos[n_operands])[None]
     for i in range(n_layers):
         attn, mlp = (params[part_name(part, i)] for part in ("attn", "mlp"))
         is_last = i == n_layers - 1
         key_0, value_0 = (_heads(first, attn[name]) for name in ("W_K", "W_V"))
-        key_1, value_1 = (_heads(second, attn[name]) for name in ("W_K", "W_V"))
-        query_2, key_2, value_2 = (_heads(third, attn[name]) for name in ("W_Q", "W_K", "W_V"))
-        keys, values = [key_0[x], key_1, key_2], [value_0[x], value_1, value_2]
-        query_1 = None if is_last else _heads(second, attn["W_Q"])
+        keys, values, queries = [key_0[x]], [value_0[x]], []
+        for other in others:
+            keys.append(_heads(other, attn["W_K"]))
+            values.append(_heads(other, attn["W_V"]))
+        query, last_key, last_value = (_heads(last, attn[name]) for name in ("W_Q", "W_K", "W_V"))
+        if not is_last:
+            queries = [_heads(other, attn["W_Q"]) for other in others]
         if i == 0:
-            keys[1], values[1] = key_1[y], value_1[y]
-            query_1, second = None if query_1 is None else query_1[y], second[y]
-        third = _add_mlp(mlp, third + _attend(query_2, keys, values, attn["W_O"]))
-        if query_1 is not None:
-            second = _add_mlp(mlp, second + _attend(query_1, keys[:2], values[:2], attn["W_O"]))
+            for k in range(1, n_operands):
+                token = tokens[:, k]
+                keys[k], values[k] = keys[k][token], values[k][token]
+                queries[k - 1], others[k - 1] = queries[k - 1][token], others[k - 1][token]
+        attended = _attend(query, [*keys, last_key], [*values, last_value], attn["W_O"])
+        last = _add_mlp(mlp, last + attended)
+        if not is_last:
+            for k, own_query in enumerate(queries, start=1):
+                attended = _attend(own_query, keys[: k + 1], values[: k + 1], attn["W_O"])
+                others[k - 1] = _add_mlp(mlp, others[k - 1] + attended)
             # The first position attends to itself only.
             first = _add_mlp(mlp, first + _joined(value_0) @ _flat(attn["W_O"]))
-    return third @ params["W_U"]
+    return last @ params["W_U"]
 
 
 def _heads(

@@ -1,4 +1,4 @@
-"""Domains: the inputs that programs label, all pairs of numbers below p or many images.
+"""Domains: the inputs that programs label, all pairs or triples below p or many images.
 
 A domain has a kind, a shape, and the values of a program's inputs; one of images also computes the
 language's functions of images. Those are exact: sums of whole numbers, rounded at most once.
@@ -22,13 +22,16 @@ MAX_CACHED = 64
 
 
 @dataclass(frozen=True, eq=False)
-class PairDomain:
-    """All pairs (x, y) with 0 <= x, y < p."""
+class NumberDomain:
+    """All combinations of the operands, each a whole number from 0 to p - 1."""
 
     p: int = P
-    """The number of values that x and y take, >= 1."""
+    """The number of values that each operand takes, >= 1."""
 
-    kind: ClassVar[lang.Kind] = "pairs"
+    kind: ClassVar[lang.Kind]
+
+    default_p: ClassVar[int] = P
+    """The p of a challenge that names none."""
 
     def __post_init__(self) -> None:
         """Check p.
@@ -40,18 +43,24 @@ class PairDomain:
             raise InputError(f"p = {self.p}: expected at least 1")
 
     @property
+    def operands(self) -> tuple[str, ...]:
+        """The operands' names, one per axis of a table."""
+        return lang.SIGNATURES[self.kind].operands
+
+    @property
     def shape(self) -> tuple[int, ...]:
-        """(p, p), row = x."""
-        return self.p, self.p
+        """(p, p) for pairs, row = x; one axis per operand."""
+        return (self.p,) * len(self.operands)
 
     @property
     def table_shapes(self) -> Mapping[tuple[int, ...], slice]:
         """Shape of a table of labels -> the inputs that such a table covers."""
-        return {(self.p, self.p): slice(None), (self.p**2,): slice(None)}
+        n = len(self.operands)
+        return {(self.p,) * n: slice(None), (self.p**n,): slice(None)}
 
-    def part(self, rows: slice) -> "PairDomain":
-        """Return the inputs that a table covers: all of them, with pairs."""
-        assert rows == slice(None), f"a table of pairs covers the domain, not {rows}"
+    def part(self, rows: slice) -> "NumberDomain":
+        """Return the inputs that a table covers: all of them, with numbers."""
+        assert rows == slice(None), f"a table of {self.kind} covers the domain, not {rows}"
         return self
 
     def inputs(self) -> Mapping[str, np.ndarray]:
@@ -59,28 +68,55 @@ class PairDomain:
 
         So expressions of x alone are computed p times, not p * p times.
         """
-        numbers = np.arange(self.p)
-        return {"x": numbers[:, None], "y": numbers[None, :], "p": np.array([[self.p]])}
+        n, numbers = len(self.operands), np.arange(self.p)
+        values = {
+            name: numbers.reshape((1,) * axis + (-1,) + (1,) * (n - axis - 1))
+            for axis, name in enumerate(self.operands)
+        }
+        return {**values, "p": np.full((1,) * n, self.p)}
+
+    def columns(self) -> Mapping[str, np.ndarray]:
+        """Return each operand's value in every input, in domain order."""
+        values = np.indices(self.shape).reshape(len(self.operands), -1)
+        return dict(zip(self.operands, values, strict=True))
 
     def narrow(self, values: np.ndarray, names: Collection[str]) -> np.ndarray:
         """Return values of the whole domain in the smallest array that broadcasts to it.
 
         Args:
-          values: (p, p).
+          values: In the domain's shape.
           names: The inputs that the values depend on.
 
         Returns:
-          (p or 1, p or 1): one row if the values do not depend on x, one column if not on y.
+          One axis per operand; an axis has one entry if the values do not depend on its operand.
         """
-        return values[: None if "x" in names else 1, : None if "y" in names else 1]
+        return values[tuple(slice(None if name in names else 1) for name in self.operands)]
 
     def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
-        """Raise AssertionError: no program on pairs has images."""
-        raise AssertionError(f"{function} of {arguments} in a program on pairs")
+        """Raise AssertionError: no program on numbers has images."""
+        raise AssertionError(f"{function} of {arguments} in a program on {self.kind}")
 
     def describe(self, index: int) -> str:
         """Return a name for the input at an index in domain order, for messages."""
-        return "x = {}, y = {}".format(*divmod(index, self.p))
+        values = np.unravel_index(index, self.shape)
+        return ", ".join(f"{n} = {v}" for n, v in zip(self.operands, values, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class PairDomain(NumberDomain):
+    """All pairs (x, y) with 0 <= x, y < p."""
+
+    kind: ClassVar[lang.Kind] = "pairs"
+
+
+@dataclass(frozen=True, eq=False)
+class TripleDomain(NumberDomain):
+    """All triples (x, y, w) with 0 <= x, y, w < p."""
+
+    kind: ClassVar[lang.Kind] = "triples"
+
+    default_p: ClassVar[int] = 23
+    """12,167 triples: about as many inputs as challenge 2 has."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +201,13 @@ class ImageDomain:
         return f"image {index}"
 
 
-Domain = PairDomain | ImageDomain
+Domain = NumberDomain | ImageDomain
 """The inputs that a program labels."""
+
+NUMBER_DOMAINS: Mapping[lang.Kind, type[NumberDomain]] = {
+    domain.kind: domain for domain in (PairDomain, TripleDomain)
+}
+"""Kind of programs on numbers -> its domain."""
 
 
 def image_tables(n_train: int, n_test: int) -> dict[tuple[int, ...], slice]:

@@ -27,6 +27,9 @@ MAX_DRAWS = 10_000
 DEPTH = 3
 """Depth of the decision tree that must not predict the labels."""
 
+EVERY_KIND: tuple[lang.Kind, ...] = tuple(lang.SIGNATURES)
+"""The kinds of a rule that is for all of them."""
+
 _SLOPES = ((1, 1), (1, -1), (1, 2), (2, 1), (1, 3), (3, 1))
 
 
@@ -147,9 +150,9 @@ def _share(candidate: Candidate) -> float:
 
 
 def _noise(candidate: Candidate) -> float:
-    """Return the share of neighbours that differ, along x or along y, whichever is smaller."""
+    """Return the share of neighbours that differ along one operand, whichever has the least."""
     table = candidate.labels.reshape(candidate.domain.shape)
-    return min(float(np.diff(table, axis=axis).mean()) for axis in (0, 1))
+    return min(float(np.diff(table, axis=axis).mean()) for axis in range(table.ndim))
 
 
 def _one_number(candidate: Candidate) -> float:
@@ -172,7 +175,7 @@ def _tree(candidate: Candidate) -> float:
     if isinstance(domain, ImageDomain):
         features = domain.images.reshape(len(domain.images), -1) // 16  # 16 shades of grey
     else:
-        features = np.indices(domain.shape).reshape(2, -1).T
+        features = np.stack(tuple(domain.columns().values()), axis=1)
     return tree_accuracy(features, candidate.labels, DEPTH)
 
 
@@ -207,8 +210,8 @@ def _templates(candidate: Candidate) -> float:
 
 
 RULES = (
-    Rule("share", "the share of label 1", ("pairs", "image"), 0.3, 0.7, _share),
-    Rule("noise", "the share of neighbours that differ", ("pairs",), 0, 0.05, _noise),
+    Rule("share", "the share of label 1", EVERY_KIND, 0.3, 0.7, _share),
+    Rule("noise", "the share of neighbours that differ", ("pairs", "triples"), 0, 0.05, _noise),
     Rule(
         "one number",
         "the best accuracy from x alone, y alone or one sum of them",
@@ -225,12 +228,12 @@ RULES = (
         0.85,
         _one_threshold,
     ),
-    Rule("tree", f"the accuracy of a tree of depth {DEPTH}", ("pairs", "image"), 0, 0.87, _tree),
+    Rule("tree", f"the accuracy of a tree of depth {DEPTH}", EVERY_KIND, 0, 0.87, _tree),
     Rule("digits", "the best accuracy from the digit alone", ("image",), 0, 0.85, _digits),
     Rule(
         "idle",
         "the smallest share of labels that change when a part is left out",
-        ("pairs", "image"),
+        EVERY_KIND,
         0.02,
         1,
         _idle,

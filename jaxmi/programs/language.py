@@ -1,7 +1,7 @@
 """The language of labelling programs: a small subset of Python, as a tree of nodes.
 
 A program computes one label from one input. The inputs are whole numbers `x`, `y` and `p`, or an
-image; docs/programs.md describes the whole language.
+image, or `x`, `y`, `w` and `p`; docs/programs.md describes the whole language.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ BinaryOperator = Literal["+", "-", "*", "/", "//", "%", "**"]
 Comparison = Literal["<", "<=", ">", ">=", "==", "!="]
 Connective = Literal["and", "or"]
 
-Kind = Literal["pairs", "image"]
+Kind = Literal["pairs", "image", "triples"]
 """What a program labels. A new kind is a name here and an entry in `SIGNATURES`."""
 
 FUNCTIONS = {
@@ -48,13 +48,21 @@ class Signature:
     """The inputs of programs of one kind, and the functions that these programs may call."""
 
     challenge: str
-    """The published challenge whose programs are of this kind."""
+    """The published challenge that has the network of this kind: of the same architecture."""
 
     numbers: tuple[str, ...] = ()
     """Names of the inputs that are numbers."""
 
     image: str | None = None
     """Name of the input that is an image, if there is one."""
+
+    published: bool = True
+    """Whether the published challenge's own programs are of this kind."""
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The numbers that take every value below `p`, in the order of the tokens."""
+        return tuple(name for name in self.numbers if name != "p")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -70,14 +78,17 @@ class Signature:
 SIGNATURES: Mapping[Kind, Signature] = {
     "pairs": Signature(challenge="transformer", numbers=("x", "y", "p")),
     "image": Signature(challenge="cnn", image="image"),
+    "triples": Signature(challenge="transformer", numbers=("x", "y", "w", "p"), published=False),
 }
 """Kind -> inputs and functions."""
 
-KINDS: dict[str, Kind] = {signature.challenge: kind for kind, signature in SIGNATURES.items()}
+KINDS: dict[str, Kind] = {
+    signature.challenge: kind for kind, signature in SIGNATURES.items() if signature.published
+}
 """Name of a published challenge -> the kind of its programs."""
 
 PUBLISHED: dict[Kind, str] = {kind: signature.challenge for kind, signature in SIGNATURES.items()}
-"""Kind -> name of the published challenge that has its inputs and network."""
+"""Kind -> name of the published challenge that has its network."""
 
 INPUTS: dict[Kind, tuple[str, ...]] = {kind: entry.inputs for kind, entry in SIGNATURES.items()}
 """Kind -> names of the inputs."""

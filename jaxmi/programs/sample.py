@@ -9,6 +9,7 @@ from random import Random
 
 import numpy as np
 
+from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.parse import parse
@@ -89,11 +90,16 @@ def sample_program(
       domain: All pairs; or images, whose quantiles become thresholds: some thousands will do.
       rng: Source of randomness: `secrets.SystemRandom()`, or `random.Random(seed)`.
       grammar: The distribution; None takes the default of the domain's kind.
+
+    Raises:
+      InputError: if there is no distribution over programs of this kind.
     """
     if isinstance(domain, PairDomain):
         grammar = grammar or PairGrammar()
         assert isinstance(grammar, PairGrammar)
         return parse(_Pairs(rng, grammar, domain.p).text(), "pairs")
+    if not isinstance(domain, ImageDomain):
+        raise InputError(f"programs are drawn on pairs and images so far, not on {domain.kind}")
     grammar = grammar or ImageGrammar()
     assert isinstance(grammar, ImageGrammar)
     return parse(_Images(rng, grammar, domain).text(), "image")

@@ -219,7 +219,7 @@ def unwrap(tree: ast.Module, kind: lang.Kind) -> Unwrapped:
     Raises:
       ProgramError: if the file holds more than one function, or unknown imports.
     """
-    imports = _Imports()
+    imports = _Imports(kind)
     body = imports.without(without_strings(tree.body))
     inputs = lang.SIGNATURES[kind].inputs
     before, function, after = _split(body)
@@ -318,7 +318,8 @@ def without_strings(body: list[ast.stmt]) -> list[ast.stmt]:
 class _Imports:
     """The imports of a file, and what their names stand for."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: lang.Kind) -> None:
+        self._kind: lang.Kind = kind
         self.modules = {"np": "numpy", "numpy": "numpy", "math": "math"}
         self.functions: dict[str, tuple[str, str]] = {}
         self._names: list[tuple[ast.stmt, str]] = []
@@ -368,7 +369,8 @@ class _Imports:
         return _IMPORTED[module]
 
     def _check_name(self, statement: ast.stmt, name: str) -> None:
-        inputs = {name for signature in lang.SIGNATURES.values() for name in signature.inputs}
+        kinds: set[lang.Kind] = {*lang.KINDS.values(), self._kind}
+        inputs = {name for kind in kinds for name in lang.INPUTS[kind]}
         if name in inputs:
             fail(statement, f"import as {name}, which is an input; use another name")
 

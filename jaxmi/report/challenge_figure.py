@@ -45,19 +45,45 @@ def challenge_figure(challenge: Challenge, fairness: Sequence[Mapping[str, Any]]
 
 
 def _draw_labels(axes: Axes, challenge: Challenge) -> None:
-    labels = challenge.as_table(challenge.labels)
-    axes.imshow(labels, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
-    axes.set_title(f"labels: {labels.mean():.1%} are 1 (blue)")
+    axes.imshow(
+        _tiled(axes, challenge, challenge.labels),
+        cmap=LABELS,
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
+    axes.set_title(f"labels: {challenge.labels.mean():.1%} are 1 (blue)")
     axes.set_xlabel("y")
     axes.set_ylabel("x")
+
+
+def _tiled(axes: Axes, challenge: Challenge, values: np.ndarray) -> np.ndarray:
+    """Return the slices of a domain as one table, and write into the axes where each is.
+
+    The domain of pairs is one slice. Others stand side by side with gaps, whose values are masked.
+    """
+    slices = challenge.slices(values)
+    if len(slices) == 1:
+        return next(iter(slices.values()))
+    (height, width), columns = next(iter(slices.values())).shape, round(len(slices) ** 0.5)
+    rows, gap = -(-len(slices) // columns), max(2, height // 7)
+    tiled = np.full((rows * (height + gap), columns * (width + gap)), np.nan)
+    for i, (place, table) in enumerate(slices.items()):
+        top, left = i // columns * (height + gap) + gap, i % columns * (width + gap)
+        tiled[top : top + height, left : left + width] = table
+        axes.text(left, top - 0.7, place, fontsize=8, va="bottom")
+    axes.set_facecolor("#c8c8c8")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return np.ma.masked_invalid(tiled)
 
 
 def _draw_split(axes: Axes, challenge: Challenge) -> None:
     is_train = np.zeros(len(challenge.inputs), bool)
     is_train[challenge.splits["train"]] = True
     ground = ListedColormap(["white", "#dfe6ee"])
-    axes.imshow(challenge.as_table(is_train), cmap=ground, interpolation="nearest")
-    if challenge.labels.min() < challenge.labels.max():
+    axes.imshow(_tiled(axes, challenge, is_train), cmap=ground, interpolation="nearest")
+    if len(challenge.axes) == 2 and challenge.labels.min() < challenge.labels.max():
         table = challenge.as_table(challenge.labels)
         axes.contour(table, levels=[0.5], colors="#9aa7b5", linewidths=0.6)
     axes.set_title(f"split: {is_train.mean():.1%} are trained on (shaded)")

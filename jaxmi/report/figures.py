@@ -23,7 +23,7 @@ def label_maps(
     is_train: Bool[np.ndarray, "p p"],
     name: str,
 ) -> Figure:
-    """Draw challenge 2's true labels, a network's labels, and where they differ.
+    """Draw true labels of pairs, a network's labels, and where they differ.
 
     Args:
       truth: True labels, row = x.
@@ -42,7 +42,8 @@ def label_maps(
         axes.imshow(labels, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
         axes.set_title(title)
     right.imshow(is_train, cmap=ListedColormap(["white", "#dfe6ee"]), interpolation="nearest")
-    right.contour(truth, levels=[0.5], colors="#9aa7b5", linewidths=0.5)
+    if truth.min() < truth.max():
+        right.contour(truth, levels=[0.5], colors="#9aa7b5", linewidths=0.5)
     counts = []
     for split, colour, colour_name in (
         ("train", TRAIN_MISTAKE, "black"),

@@ -33,8 +33,8 @@ def difference_figure(reference: Reference, score: Score, rows: slice, name: str
         if score.network is not None:
             shown["the network"] = score.network
         return _maps(
-            {title: challenge.as_table(labels) for title, labels in shown.items()},
-            {title: challenge.as_table(mask) for title, mask in differs.items()},
+            {title: challenge.slices(labels) for title, labels in shown.items()},
+            {title: challenge.slices(mask) for title, mask in differs.items()},
         )
     assert challenge.digits is not None
     images, digits = challenge.inputs[rows], challenge.digits[rows]
@@ -42,11 +42,33 @@ def difference_figure(reference: Reference, score: Score, rows: slice, name: str
 
 
 def _maps(
-    labels: dict[str, Int[np.ndarray, "p p"]], differs: dict[str, Bool[np.ndarray, "p p"]]
+    labels: dict[str, dict[str, Int[np.ndarray, "p p"]]],
+    differs: dict[str, dict[str, Bool[np.ndarray, "p p"]]],
 ) -> Figure:
-    n = len(labels) + len(differs)
-    figure = Figure(figsize=(4.2 * n, 4.6), layout="constrained")
-    panels: Any = figure.subplots(1, n, sharex=True, sharey=True)
+    """Draw tables side by side, one row of panels for each slice of the domain.
+
+    Args:
+      labels: Title -> slice -> labels.
+      differs: Title -> slice -> where the first of these differ from others.
+    """
+    n, places = len(labels) + len(differs), list(next(iter(labels.values())))
+    figure = Figure(figsize=(4.2 * n, 4.6 * len(places)), layout="constrained")
+    rows: Any = figure.subplots(len(places), n, sharex=True, sharey=True, squeeze=False)
+    for panels, place in zip(rows, places, strict=True):
+        _draw_maps(
+            panels,
+            {title: tables[place] for title, tables in labels.items()},
+            {title: tables[place] for title, tables in differs.items()},
+        )
+        panels[0].set_ylabel(f"x, at {place}" if place else "x")
+    return figure
+
+
+def _draw_maps(
+    panels: Any,
+    labels: dict[str, Int[np.ndarray, "p p"]],
+    differs: dict[str, Bool[np.ndarray, "p p"]],
+) -> None:
     for axes, (title, table) in zip(panels, labels.items(), strict=False):
         axes.imshow(table, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
         share = f"{(table == 1).mean():.1%} label 1"
@@ -60,8 +82,6 @@ def _maps(
         axes.set_title(title, fontsize="medium")
     for axes in panels:
         axes.set_xlabel("y")
-    panels[0].set_ylabel("x")
-    return figure
 
 
 def _samples(

@@ -63,7 +63,7 @@ def find_layout(format_name: str, challenge: str, kind: Kind | None = None) -> L
     """
     name, kind = FORMATS[format_name].layout, kind or origin(challenge).kind
     for layout in LAYOUTS:
-        if (layout.name, layout.kind) == (name, kind):
+        if layout.name == name and layout.fits(kind):
             return layout
     raise InputError(f"{format_name} is no format for the network of challenge {challenge!r}")
 
@@ -204,7 +204,7 @@ def _recorded_challenge(recorded: _Recorded | None, layout: Layout) -> str | Def
     if recorded is None:
         return None
     definition = recorded.definition
-    fits = definition is not None and definition.kind == layout.kind
+    fits = definition is not None and layout.fits(definition.kind)
     return definition if fits else layout.published
 
 
@@ -269,7 +269,9 @@ def _choose(
         return find_layout(format_name, name, kind)
     name = FORMATS[format_name].layout if format_name is not None else None
     layouts = [
-        layout for layout in LAYOUTS if name in (None, layout.name) and kind in (None, layout.kind)
+        layout
+        for layout in LAYOUTS
+        if name in (None, layout.name) and (kind is None or layout.fits(kind))
     ]
     return layouts[0] if len(layouts) == 1 else detect(tensors, layouts)
 

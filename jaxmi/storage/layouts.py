@@ -23,7 +23,7 @@ from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.models.transformer import MAX_LAYERS, TransformerConfig, part_name
 from jaxmi.models.trees import check_tensors, leaves_by_path
-from jaxmi.programs.language import PUBLISHED, Kind
+from jaxmi.programs.language import PUBLISHED, SIGNATURES, Kind
 from jaxmi.storage.checkpoints import Tensors, check_finite
 from jaxmi.types import Params
 
@@ -180,12 +180,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Layout:
-    """The tensors in which another tool stores the networks of one kind of challenge."""
+    """The tensors in which another tool stores the networks of one architecture."""
 
     name: str
     """The layout's name on the command line."""
     kind: Kind
-    """The kind of challenge whose networks it is for."""
+    """The kind of the published challenge that has this architecture."""
     parameters: tuple[Row, ...]
     """The parameters of a network with one block."""
     fixed: tuple[Constant, ...] = ()
@@ -195,8 +195,12 @@ class Layout:
 
     @property
     def published(self) -> str:
-        """The name of the published challenge of this kind."""
+        """The name of the published challenge that has this architecture."""
         return PUBLISHED[self.kind]
+
+    def fits(self, kind: Kind) -> bool:
+        """Return whether a kind of challenge has networks of this architecture."""
+        return PUBLISHED[kind] == self.published
 
     def table(self, config: Config | None = None) -> Table:
         """Return the table for a network of some sizes; by default the published ones."""
@@ -233,8 +237,7 @@ class Layout:
         """Return the sizes that most of a file's tensors have.
 
         A tensor of another shape than the others ask for therefore does not change the sizes, and
-        `Table.read` names it. The length of the sequences is not asked for: all challenges have
-        the same.
+        `Table.read` names it. Sequences have a length that some kind of challenge has.
         """
         return self._find({name: array.shape for name, array in tensors.items()}, ours=False)
 
@@ -270,6 +273,8 @@ class Layout:
             for group, size in zip(groups, shape, strict=True):
                 free = tuple(axis for axis in group if axis not in _FIXED)
                 rest = math.prod(published[axis] for axis in group if axis in _FIXED)
+                if free == ("n_ctx",) and size not in _LENGTHS:
+                    continue
                 if free and size and size % rest == 0:
                     votes[" ".join(free)][size // rest] += 1
 
@@ -314,7 +319,10 @@ def _block_name(name: str, i: int) -> str:
 _DEFAULTS: Mapping[Kind, Config] = {"image": CnnConfig(), "pairs": TransformerConfig()}
 """The published networks' configurations."""
 
-_FIXED = ("grey", "kh", "kw", "h", "w", "classes", "n_ctx", "n_layers")
+_LENGTHS = {len(signature.numbers) for signature in SIGNATURES.values() if signature.numbers}
+"""Lengths of token sequences, over all kinds of challenge: the operands and p."""
+
+_FIXED = ("grey", "kh", "kw", "h", "w", "classes", "n_layers")
 """Axes whose sizes no shape is asked for: all challenges of a kind have the same."""
 
 

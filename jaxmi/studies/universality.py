@@ -228,7 +228,7 @@ EXPLAIN: dict[str, Callable[[Challenge, Trained], Metrics]] = {
 
 
 def _first_images(challenge: Challenge, n: int) -> Challenge:
-    assert challenge.digits is not None
+    assert challenge.digits is not None and challenge.solution is not None
     return replace(
         challenge,
         inputs=challenge.inputs[:n],

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from jaxmi.errors import InputError
-from jaxmi.programs.language import PUBLISHED
+from jaxmi.programs.language import PUBLISHED, SIGNATURES
 
 if TYPE_CHECKING:
     from jaxmi.challenges.challenge import Challenge
@@ -146,8 +146,8 @@ def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
     """Return a challenge's recipes by name.
 
     Those of a published challenge are in `RECIPES`. Another's follow from the published ones of its
-    kind: a batch holds no more examples than there are. The fast recipe for pairs also depends on
-    the number n of training pairs and on the width d of the network, whatever its blocks:
+    kind: a batch holds no more examples than there are. The fast recipe for numbers also depends
+    on the number n of training inputs and on the width d of the network, whatever its blocks:
 
     - steps: 1,000 * max(1, sqrt(n / 6,384)) * sqrt(128 / d), within 500 and 20,000;
     - batch size: 512, but at most n / 4;
@@ -162,7 +162,7 @@ def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
     recipes = RECIPES[PUBLISHED[challenge.kind]]
     n_train = len(challenge.splits["train"])
     derived = {name: _with_a_batch_that_fits(recipe, n_train) for name, recipe in recipes.items()}
-    if challenge.kind == "pairs":
+    if SIGNATURES[challenge.kind].image is None:
         width = challenge.model_config["d_model"]
         derived["fast"] = fast_recipe_for_pairs(n_train, width)
     return derived

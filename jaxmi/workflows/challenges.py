@@ -21,7 +21,7 @@ from jaxmi.challenges.definition import (
 from jaxmi.data.mnist import load_idx_folder
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
-from jaxmi.programs.domain import ImageDomain, P, PairDomain
+from jaxmi.programs.domain import NUMBER_DOMAINS, ImageDomain, P
 from jaxmi.programs.fairness import RULES, Candidate
 from jaxmi.programs.language import KINDS, Kind, Program
 from jaxmi.programs.parse import MAX_CHARACTERS, parse
@@ -41,7 +41,7 @@ PICTURES = (".png", ".svg", ".pdf")
 """Endings of pictures."""
 
 FAIR_ON = 10_000
-"""Images on which the rules of fairness are measured; all pairs are."""
+"""Images on which the rules of fairness are measured; all pairs and triples are used."""
 
 
 def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
@@ -90,7 +90,7 @@ def define(
     kind: Kind | None = None,
     name: str = "own",
     title: str | None = None,
-    p: int = P,
+    p: int | None = None,
     train_share: float | None = None,
     split_seed: int | None = None,
     split: Path | Bool[np.ndarray, "..."] | None = None,
@@ -102,13 +102,14 @@ def define(
     Args:
       source: A program or its text; labels of the whole domain, 0 or 1; or a file with either: a
         program (.txt, .py) or a table of labels (.npz). None: a challenge to be sealed.
-      kind: What is labelled, "pairs" or "image"; None: the program's kind, which a text shows by
-        the names `image` and `template`; "image" if `data` is given; else "pairs".
+      kind: What is labelled, "pairs", "image" or "triples"; None: the program's kind. A text that
+        names `image` or `template` is of "image", as is everything if `data` is given. A text that
+        is a program on triples and none on pairs is of "triples"; all else is of "pairs".
       name: The name in files and messages.
       title: The name in figures and reports; None takes the name.
-      p: How many values x and y take.
-      train_share: Share of the pairs, or of the published training images, to train on; None: as
-        published.
+      p: How many values x, y and w take; None: 113 of pairs, 23 of triples.
+      train_share: Share of the pairs or triples, or of the published training images, to train on;
+        None: as published, one half of the pairs or triples.
       split_seed: Seed that chooses them; None: 0.
       split: The inputs to train on, as truth values, or an .npz file with `is_train` (truth values)
         or `train` (row numbers).
@@ -291,16 +292,28 @@ def _kind(source: str | Program | Path | np.ndarray | None, data: Path | None) -
         except OSError as error:
             raise InputError(f"{source} cannot be read: {error.strerror}") from error
     names_an_image = isinstance(source, str) and re.search(r"\b(image|template)\b", source)
-    return "image" if data is not None or names_an_image else "pairs"
+    if data is not None or names_an_image:
+        return "image"
+    if isinstance(source, str) and not _parses(source, "pairs") and _parses(source, "triples"):
+        return "triples"
+    return "pairs"
 
 
-def _domain(kind: Kind, p: int, data: Path | None) -> dict[str, Any]:
-    if kind == "pairs":
+def _parses(text: str, kind: Kind) -> bool:
+    try:
+        parse(text, kind)
+    except InputError:
+        return False
+    return True
+
+
+def _domain(kind: Kind, p: int | None, data: Path | None) -> dict[str, Any]:
+    if kind in NUMBER_DOMAINS:
         if data is not None:
             raise InputError(f"data {data}: only challenges on images have data")
-        return {"p": p}
-    if p != P:
-        raise InputError(f"p = {p}: only challenges on pairs have a p")
+        return {"p": NUMBER_DOMAINS[kind].default_p if p is None else p}
+    if p not in (None, P):
+        raise InputError(f"p = {p}: only challenges on pairs and triples have a p")
     if data is None:
         return {"data": "mnist"}
     _, digests = load_idx_folder(data)
@@ -309,8 +322,8 @@ def _domain(kind: Kind, p: int, data: Path | None) -> dict[str, Any]:
 
 def _shapes(kind: Kind, domain: Mapping[str, Any]) -> dict[tuple[int, ...], slice]:
     """Return the shapes of a table that covers the whole domain."""
-    if kind == "pairs":
-        return dict(PairDomain(domain["p"]).table_shapes)
+    if kind in NUMBER_DOMAINS:
+        return dict(NUMBER_DOMAINS[kind](domain["p"]).table_shapes)
     n = (
         70_000
         if domain["data"] == "mnist"

@@ -15,7 +15,7 @@ import numpy as np
 from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import Domain, ImageDomain, P, PairDomain
+from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import KINDS
 from jaxmi.programs.parse import parse
@@ -236,8 +236,9 @@ def load_domain(challenge: str, data_dir: Path | None) -> Domain:
     from jaxmi.challenges.images import load_images
 
     kind, domain = find_domain(challenge)
-    if kind == "pairs":
-        return PairDomain(domain.get("p", P))
+    if kind in NUMBER_DOMAINS:
+        numbers = NUMBER_DOMAINS[kind]
+        return numbers(domain.get("p", numbers.default_p))
     mnist = load_images(domain, data_dir)
     return ImageDomain(mnist.images, mnist.images[: mnist.n_train])
 

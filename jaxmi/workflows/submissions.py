@@ -167,7 +167,7 @@ def find_domain(challenge: str) -> tuple[lang.Kind, Mapping[str, Any]]:
     try:
         content = json.loads(statement.read_text()) if statement.is_file() else {}
         kind, domain = content["kind"], dict(content.get("domain", {}))
-        return next(one for one in lang.KINDS.values() if one == kind), domain
+        return next(one for one in lang.SIGNATURES if one == kind), domain
     except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):
         raise InputError(
             f"--challenge {challenge}: not transformer, cnn, or the folder of a challenge"

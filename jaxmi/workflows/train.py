@@ -1,9 +1,10 @@
 """Networks trained into run folders: everything around `training.seeds.train_runs`."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,10 +14,9 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.definition import FILE, Definition
-from jaxmi.challenges.pairs import PairChallenge
 from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
 from jaxmi.errors import DivergedError, InputError
-from jaxmi.programs.language import Kind
+from jaxmi.programs.language import SIGNATURES, Kind
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
@@ -61,13 +61,18 @@ def draw_run(
     goal = None if challenge.published is None else challenge.published.test_accuracy
     unfinished = not_converged(curves, challenge.kind)
     drawn = {"curves": figures.learning_curves(curves, goal, title, unfinished)}
-    if isinstance(challenge, PairChallenge):
-        drawn["labels"] = figures.label_maps(
-            truth=challenge.as_table(challenge.labels),
-            learned=challenge.as_table(challenge.predict(params)),
-            is_train=challenge.is_train,
-            name=name,
-        )
+    if challenge.grid is not None:
+        is_train = np.zeros(len(challenge.inputs), bool)
+        is_train[challenge.splits["train"]] = True
+        shown = (challenge.labels, challenge.predict(params), is_train)
+        truth, learned, trained_on = (challenge.slices(values) for values in shown)
+        for place in truth:
+            drawn["-".join(["labels", *re.findall(r"\w+", place)])] = figures.label_maps(
+                truth=truth[place],
+                learned=learned[place],
+                is_train=trained_on[place],
+                name=f"{name}, {place}" if place else name,
+            )
     elif challenge.published is None:
         test = challenge.splits["test"]
         drawn["labels"] = figures.image_mistakes(
@@ -165,13 +170,14 @@ def name_of(challenge: str | Definition) -> str:
 
 
 def _define_program(file: Path) -> Definition:
-    """Define a challenge by a program of either kind: a text that reads `image` is no other."""
-    try:
-        return define(file, kind="pairs", name=file.stem)
-    except InputError as error:
-        with suppress(InputError):
-            return define(file, kind="image", name=file.stem)
-        raise error
+    """Define a challenge by a program of the first kind of which the text is a program."""
+    errors: list[InputError] = []
+    for kind in SIGNATURES:
+        try:
+            return define(file, kind=kind, name=file.stem)
+        except InputError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def regenerate(

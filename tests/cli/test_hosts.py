@@ -127,13 +127,13 @@ def test_a_host_that_fails_ends_the_others() -> None:
 BREAKING = """
 import sys
 import jax.numpy as jnp
-from jaxmi.challenges import pairs
-sound, (broken, other) = pairs._fast, map(float, sys.argv[1:3])
+from jaxmi.challenges import numbers
+sound, (broken, other) = numbers._fast, map(float, sys.argv[1:3])
 def fast(params, tokens, key):
     first = params["W_E"][0, 0]
     closer = abs(first - broken) < abs(first - other)
     return jnp.where(closer, jnp.nan, sound(params, tokens, key))
-pairs._fast = fast
+numbers._fast = fast
 from jaxmi.cli.main import main
 main(sys.argv[3:])
 """

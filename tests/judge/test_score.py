@@ -5,7 +5,7 @@ import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.judge.score import Reference, Score, digit_regions, pair_regions
+from jaxmi.judge.score import Reference, Score, digit_regions, grid_regions
 
 TRUTH = np.array([0, 0, 0, 0, 1, 1, 1, 1], np.int32)
 NETWORK = np.array([0, 0, 0, 1, 1, 1, 0, 0], np.int32)  # wrong on rows 3, 6 and 7
@@ -88,17 +88,17 @@ def test_regions_of_pairs_are_those_drawn_largest_first_and_hang_together_by_cor
     differs[8, 8] = False
     submitted = np.zeros((9, 9), np.int32)
     submitted[1, 2] = submitted[0, 0] = 1
-    assert [tuple(region) for region in pair_regions(differs, submitted)] == [
+    assert [tuple(region) for region in grid_regions(differs, submitted)] == [
         ("x = 1..2, y = 2..5", 4, 1),
         ("x = 7..8, y = 7..8", 3, 0),
     ]
-    assert pair_regions(np.zeros((9, 9), bool), submitted) == []
+    assert grid_regions(np.zeros((9, 9), bool), submitted) == []
 
 
 def test_regions_of_pairs_cover_all_that_differs() -> None:
     rng = np.random.default_rng(0)
     differs = rng.random((113, 113)) < 0.2
-    regions = pair_regions(differs, differs.astype(np.int32))
+    regions = grid_regions(differs, differs.astype(np.int32))
     assert sum(region.differing for region in regions) == differs.sum()
     assert all(region.differing == region.label1 for region in regions)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from jaxmi.challenges import images, pairs
+from jaxmi.challenges import images, numbers
 from jaxmi.challenges.challenge import Forward
 from jaxmi.challenges.registry import param_shapes
 from jaxmi.models.cnn import Cnn, CnnConfig
@@ -85,7 +85,7 @@ def test_a_transformer_of_any_size(n_layers: int, p: int, seed: int, **sizes: in
     drawn = np.random.default_rng(seed).integers(0, p, (30, 2))
     tokens = np.concatenate([[[0, p - 1], [p - 1, 0]], drawn])  # the ends of the tables
     tokens = np.concatenate([tokens, np.full((32, 1), p)], axis=1).astype(np.int32)
-    check(pairs._forms(model), draw_params(model, "pairs", seed), tokens)
+    check(numbers.forms(model), draw_params(model, "pairs", seed), tokens)
 
 
 @QUICK

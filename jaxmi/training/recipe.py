@@ -164,11 +164,11 @@ def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
     derived = {name: _with_a_batch_that_fits(recipe, n_train) for name, recipe in recipes.items()}
     if SIGNATURES[challenge.kind].image is None:
         width = challenge.model_config["d_model"]
-        derived["fast"] = fast_recipe_for_pairs(n_train, width)
+        derived["fast"] = fast_recipe_for_numbers(n_train, width)
     return derived
 
 
-def fast_recipe_for_pairs(n_train: int, width: int) -> Recipe:
+def fast_recipe_for_numbers(n_train: int, width: int) -> Recipe:
     """Return the recipe that `recipes_for` describes.
 
     Args:

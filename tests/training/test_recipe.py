@@ -15,7 +15,7 @@ from jaxmi.training.recipe import (
     MIN_RATE,
     RECIPES,
     Recipe,
-    fast_recipe_for_pairs,
+    fast_recipe_for_numbers,
     recipes_for,
 )
 
@@ -77,7 +77,7 @@ def test_a_challenge_of_the_published_sizes_gets_the_published_recipes() -> None
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_rule_for_pairs_stays_within_its_bounds_at_every_p(width: int) -> None:
     for n_train in (1, *PAIRS.values()):
-        recipe = fast_recipe_for_pairs(n_train, width)
+        recipe = fast_recipe_for_numbers(n_train, width)
         assert recipe.steps % recipe.eval_every == 0
         assert recipe.steps // recipe.eval_every == 20
         assert MIN_FAST_STEPS <= recipe.steps <= MAX_FAST_STEPS
@@ -93,10 +93,10 @@ def test_more_pairs_are_never_trained_on_for_less_and_wider_networks_never_faste
         return recipe.steps, recipe.batch_size or 0, -recipe.learning_rate
 
     for width in WIDTHS:
-        recipes = [sizes(fast_recipe_for_pairs(n, width)) for n in PAIRS.values()]
+        recipes = [sizes(fast_recipe_for_numbers(n, width)) for n in PAIRS.values()]
         assert all(b[0] >= a[0] and b[1] >= a[1] and b[2] == a[2] for a, b in pairwise(recipes))
     for n_train in PAIRS.values():
-        recipes = [sizes(fast_recipe_for_pairs(n_train, width)) for width in WIDTHS]
+        recipes = [sizes(fast_recipe_for_numbers(n_train, width)) for width in WIDTHS]
         assert all(b[0] <= a[0] and b[1] == a[1] and b[2] >= a[2] for a, b in pairwise(recipes))
-    wider, published = fast_recipe_for_pairs(6384, 256), RECIPES["transformer"]["fast"]
-    assert sizes(wider) != sizes(published) == sizes(fast_recipe_for_pairs(6384, 128))
+    wider, published = fast_recipe_for_numbers(6384, 256), RECIPES["transformer"]["fast"]
+    assert sizes(wider) != sizes(published) == sizes(fast_recipe_for_numbers(6384, 128))

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Int32, Integer, Shaped
 
 from jaxmi import notebook
 from jaxmi.challenges.definition import Definition
+from jaxmi.errors import InputError
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import SIGNATURES, Kind, Program
@@ -373,6 +374,18 @@ class Challenge(ABC):
         parts = ", ".join(f"{len(rows):,} {name}" for name, rows in self.splits.items())
         label1 = "labels not known" if self.sealed else f"{self.labels.mean():.1%} label 1"
         return f"{len(self.inputs):,} inputs ({parts}), {label1}"
+
+
+def as_array(value: Any) -> np.ndarray:
+    """Return what a person wrote as an array.
+
+    Raises:
+      InputError: if its parts do not have one shape.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"{value!r:.100} is no array: {error}") from error
 
 
 def sizes(model: nn.Module) -> dict[str, Any]:

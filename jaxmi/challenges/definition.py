@@ -89,7 +89,7 @@ class Definition:
             raise InputError(
                 f"the program is of kind {self.program.kind!r}, expected {self.kind!r}"
             )
-        if not isinstance(self.name, str) or not re.fullmatch(r"[\w.+ -]{1,100}", self.name):
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.+ -]{0,99}", self.name):
             raise InputError(f"name {self.name!r}: expected letters, digits, spaces and _ . + -")
         if self.name in RESERVED:
             raise InputError(f"name {self.name!r} stands for a published challenge; choose another")
@@ -154,8 +154,9 @@ class Definition:
 def is_challenge_folder(folder: Path) -> bool:
     """Return whether a folder holds a challenge that a user made, and not a sealed one."""
     try:
-        return "sha256" in json.loads((folder / FILE).read_bytes()[:MAX_BYTES])
-    except (OSError, ValueError, TypeError, RecursionError):
+        check_regular_file(folder / FILE, MAX_BYTES)
+        return "sha256" in json.loads((folder / FILE).read_bytes())
+    except (InputError, OSError, ValueError, TypeError, RecursionError):
         return False
 
 

@@ -17,6 +17,7 @@ from jaxmi.challenges.challenge import (
     Published,
     Sealing,
     SealingWords,
+    as_array,
 )
 from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.mnist import Mnist, load_idx_folder, load_mnist
@@ -38,7 +39,7 @@ PUBLISHED = Published(
 CURVE_TRAIN_IMAGES = 10_000
 """How many of the training images the learning curve's training accuracy is measured on."""
 
-MAX_UNITS = 4096
+MAX_UNITS = 1024
 """Most channels of a convolution, or hidden neurons."""
 
 VALIDATION_SHARE = 1 / 6
@@ -93,12 +94,12 @@ class ImageChallenge(Challenge):
         """Return an image (28, 28), uint8.
 
         Args:
-          value: An image of uint8 pixels, or a row number: 0..59,999 are the training images.
+          value: An image of uint8 pixels, or a row number; MNIST's training images are 0..59,999.
 
         Raises:
           InputError: if it is neither.
         """
-        image = np.asarray(value)
+        image = as_array(value)
         if image.shape == () and image.dtype.kind in "iu" and 0 <= image < len(self.inputs):
             return self.inputs[int(image)]
         if image.shape != self.inputs.shape[1:] or image.dtype != np.uint8:
@@ -183,14 +184,11 @@ def image_model(definition: Definition) -> Cnn:
     neurons = sizes.get("neurons", CnnConfig.neurons)
     if not isinstance(channels, list | tuple) or len(channels) != 2:
         raise InputError(f"channels = {channels!r}: expected two numbers, as in channels=8,16")
-    for name, value in {
-        "channels": channels[0],
-        " channels": channels[1],
-        "neurons": neurons,
-    }.items():
+    for value in (*channels, neurons):
         if type(value) is not int or not 1 <= value <= MAX_UNITS:
             raise InputError(
-                f"{name.strip()} = {value!r}: expected whole numbers in 1..{MAX_UNITS}"
+                f"channels = {channels!r}, neurons = {neurons!r}: expected whole numbers in "
+                f"1..{MAX_UNITS}"
             )
     return Cnn(CnnConfig(channels=(channels[0], channels[1]), neurons=neurons))
 
@@ -236,8 +234,10 @@ def _splits(mnist: Mnist, split: Mapping[str, Any]) -> Mapping[str, Int32[np.nda
             named[name] = splits[name][~chosen[splits[name]]]
         for name, part in named.items():
             if not len(part):
-                raise InputError(f"the split leaves no image to {name} on")
+                raise InputError(f"the split's training images leave no {name} image")
         return named
+    if "seed" in split and "train_share" not in split:
+        raise InputError(f"split seed {split['seed']}: give a share of the training images, too")
     if "train_share" in split:
         train = np.random.default_rng(split.get("seed", 0)).permutation(splits["train"])
         kept = int(split["train_share"] * len(train))

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Int32
 
-from jaxmi.challenges.challenge import SECRET, Challenge, Forward, Sealing, SealingWords
+from jaxmi.challenges.challenge import SECRET, Challenge, Forward, Sealing, SealingWords, as_array
 from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.pairs import all_tuples, is_train_table, split_indices, to_tokens
 from jaxmi.errors import InputError
@@ -90,7 +90,7 @@ class NumberChallenge(Challenge):
         Raises:
           InputError: if it is none of these.
         """
-        tokens, n = np.asarray(value), len(self.operands())
+        tokens, n = as_array(value), len(self.operands())
         names = ", ".join(self.operands())
         expected = f"expected [{names}] with 0 <= {names} < {self.p}, or a row number"
         if tokens.dtype.kind not in "iu":

@@ -52,8 +52,8 @@ class ChallengeMake(DataSubcommand):
     """Make a challenge from your own program or labels: `make mine.py --out mine --p 59`."""
 
     program: Positional[OptionalPath] = None
-    """The labelling program, .txt or .py, in the language of docs/programs.md. Left out with
-    --labels."""
+    """The labelling program, .txt or .py, in the language of docs/programs.md. Leave it out
+    if you give --labels."""
 
     out: Path
     """The folder to make; every subcommand takes it in the place of a challenge's name."""
@@ -74,7 +74,7 @@ class ChallengeMake(DataSubcommand):
 
     train_share: OptionalShare = None
     """Share of the pairs or triples, or of the 50,000 training images, to train on. Default: half
-    of the pairs or triples, all images."""
+    of the pairs or triples; all images."""
 
     split_seed: OptionalNumber = None
     """Seed that chooses the inputs to train on. Default: 0."""
@@ -139,7 +139,7 @@ class ChallengeShow(DataSubcommand):
     """Show a challenge: labels, split, program and rules of fairness, in words and as a picture."""
 
     challenge: Positional[str]
-    """transformer, cnn, or the folder of a challenge that `make` made."""
+    """transformer, cnn, or a folder that `jaxmi challenge make` wrote."""
 
     out: OptionalPath = None
     """The picture to write, .png, .svg or .pdf. Default: NAME.png in the current folder."""
@@ -207,7 +207,7 @@ class ChallengeNew(DataSubcommand):
 
     train_share: OptionalShare = None
     """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
-    pairs, all images."""
+    pairs; all 50,000 images."""
 
     network: Sizes = ()
     """Sizes of the network, as of `jaxmi challenge make`: `d_model=64 n_heads=4`."""

@@ -90,14 +90,15 @@ class Regenerate(DataSubcommand):
     challenge: Positional[
         Annotated[tuple[str, ...], arg(metavar="CHALLENGE [...]", help_behavior_hint="")]
     ]
-    """transformer, cnn, or all for both; challenge folders; folders of programs (.txt, .py). Those
-    that differ in labels and split only are trained together."""
+    """transformer, cnn, or `all` (both); challenge folders; folders of programs (.txt, .py).
+    Challenges that differ only in labels and split are trained together."""
 
     seeds: str = "0:1"
     """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""
 
     recipe: Literal["fast", "published"] = "fast"
-    """fast: reaches the published accuracy in seconds. published: the original training."""
+    """fast: reaches the published accuracy in seconds; of your own challenge, derived from its
+    sizes. published: the original training."""
 
     out: OptionalPath = None
     """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with several
@@ -141,7 +142,8 @@ class Regenerate(DataSubcommand):
     """This host's number, from 0."""
 
     cluster: bool = False
-    """With several hosts: read the above three from the cluster (TPU slice, Slurm, Kubernetes)."""
+    """With several hosts: read --coordinator, --hosts and --host from the cluster (TPU slice, Slurm,
+    Kubernetes)."""
 
     join_timeout: int = 300
     """Seconds to wait for the other hosts."""

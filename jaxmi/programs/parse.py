@@ -9,12 +9,15 @@ names.
 
 import ast
 import math
+import re
 import warnings
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count, islice
 
+from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.facts import INPUT, MODULUS, Facts, facts, join
 from jaxmi.programs.language import ProgramError
@@ -126,6 +129,20 @@ def _python_tree(text: str, is_indented: bool) -> ast.Module:
         tree.body = [*first.body, *others]
         ast.increment_lineno(tree, -1)
     return tree
+
+
+def kind_of(text: str) -> lang.Kind:
+    """Return the kind of which a text is a program; the first of `SIGNATURES` if of several.
+
+    A text that is a program of none is taken for one on images if it names `image` or `template`
+    outside of comments, else for one of the first kind, so that messages are about that kind.
+    """
+    for kind in lang.SIGNATURES:
+        with suppress(InputError):
+            parse(text, kind)
+            return kind
+    code = re.sub("#.*", "", text)
+    return "image" if re.search(r"\b(image|template)\b", code) else next(iter(lang.SIGNATURES))
 
 
 class _Reader:

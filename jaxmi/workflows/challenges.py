@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,12 +23,12 @@ from jaxmi.files import check_regular_file
 from jaxmi.programs.domain import NUMBER_DOMAINS, ImageDomain, P
 from jaxmi.programs.fairness import RULES, Candidate
 from jaxmi.programs.language import KINDS, Kind, Program
-from jaxmi.programs.parse import MAX_CHARACTERS, parse
+from jaxmi.programs.parse import kind_of, parse
 from jaxmi.programs.show import show
 from jaxmi.storage.archive import read_archive
 from jaxmi.storage.atomic import atomic_files, atomic_folder, check_files, check_writable
 from jaxmi.workflows.label_tables import read_label_table
-from jaxmi.workflows.submissions import read_program
+from jaxmi.workflows.submissions import read_program, read_text
 
 if TYPE_CHECKING:
     from jaxmi.challenges.challenge import Challenge
@@ -286,25 +285,10 @@ def _kind(source: str | Program | Path | np.ndarray | None, data: Path | None) -
     if isinstance(source, Program):
         return source.kind
     if isinstance(source, Path) and source.suffix != ".npz":
-        check_regular_file(source)
-        try:
-            source = source.read_bytes()[:MAX_CHARACTERS].decode("utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(f"{source} cannot be read: {error.strerror}") from error
-    names_an_image = isinstance(source, str) and re.search(r"\b(image|template)\b", source)
-    if data is not None or names_an_image:
+        source = read_text(source)
+    if data is not None:
         return "image"
-    if isinstance(source, str) and not _parses(source, "pairs") and _parses(source, "triples"):
-        return "triples"
-    return "pairs"
-
-
-def _parses(text: str, kind: Kind) -> bool:
-    try:
-        parse(text, kind)
-    except InputError:
-        return False
-    return True
+    return kind_of(source) if isinstance(source, str) else "pairs"
 
 
 def _domain(kind: Kind, p: int | None, data: Path | None) -> dict[str, Any]:

@@ -63,10 +63,23 @@ class Submission:
 
 
 def read_program(path: Path, kind: lang.Kind) -> lang.Program:
-    """Read a program's text; it is parsed and never run.
+    """Read a program; it is parsed and never run.
 
     Raises:
       InputError: if it is no regular file, or no program; with line and column.
+    """
+    text = read_text(path)
+    try:
+        return parse(text, kind)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """Read a program's text.
+
+    Raises:
+      InputError: if it is no regular file, or not UTF-8.
     """
     check_regular_file(path)
     try:
@@ -75,7 +88,7 @@ def read_program(path: Path, kind: lang.Kind) -> lang.Program:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        return parse(_decoded(content), kind)
+        return _decoded(content)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

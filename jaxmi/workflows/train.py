@@ -16,7 +16,7 @@ from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.definition import FILE, Definition
 from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
 from jaxmi.errors import DivergedError, InputError
-from jaxmi.programs.language import SIGNATURES, Kind
+from jaxmi.programs.language import Kind
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
@@ -170,14 +170,12 @@ def name_of(challenge: str | Definition) -> str:
 
 
 def _define_program(file: Path) -> Definition:
-    """Define a challenge by a program of the first kind of which the text is a program."""
-    errors: list[InputError] = []
-    for kind in SIGNATURES:
-        try:
-            return define(file, kind=kind, name=file.stem)
-        except InputError as error:
-            errors.append(error)
-    raise errors[0]
+    """Define a challenge by a program."""
+    try:
+        return define(file, name=file.stem)
+    except InputError as error:
+        named = str(error).startswith(str(file))
+        raise error if named else InputError(f"{file}: {error}") from error
 
 
 def regenerate(

@@ -8,8 +8,8 @@ PIP    := $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 INTEROP := $(patsubst tests/interop/transformer-lens-%.txt,%,$(wildcard tests/interop/*.txt))
 
 # As many processes as there are cores, up to four: each takes about 2 GB. A file's tests stay together,
-# since they share what its fixtures make.
-PYTEST := $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+# since they share what its fixtures make. A process per core leaves none to the threads of NumPy.
+PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: regenerate test test-slow test-all test-interop lint clean
 

@@ -142,8 +142,8 @@ class Regenerate(DataSubcommand):
     """This host's number, from 0."""
 
     cluster: bool = False
-    """With several hosts: read --coordinator, --hosts and --host from the cluster (TPU slice, Slurm,
-    Kubernetes)."""
+    """With several hosts: read --coordinator, --hosts and --host from the cluster (TPU slice,
+    Slurm, Kubernetes)."""
 
     join_timeout: int = 300
     """Seconds to wait for the other hosts."""

@@ -82,7 +82,7 @@ def test_the_table_has_the_heads_of_the_network(n_heads, n_layers, there, not_th
     assert (set(table) == set(published)) == ((n_heads, n_layers) == (8, 1))
 
 
-@pytest.mark.parametrize("n_layers", [1, 2])
+@pytest.mark.parametrize("n_layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_network_of_other_sizes_has_its_own_heads_and_no_published_words(n_layers) -> None:
     challenge = own(p=7, d_model=12, n_heads=3, d_mlp=16, n_layers=n_layers)
     found = explain_transformer(challenge, initial(challenge))
@@ -96,7 +96,14 @@ def test_a_network_of_other_sizes_has_its_own_heads_and_no_published_words(n_lay
         assert words not in html
 
 
-@pytest.mark.parametrize(("width", "without"), [(2, {"1", "1*", "1+2"}), (3, {"1*"}), (4, set())])
+@pytest.mark.parametrize(
+    ("width", "without"),
+    [
+        (2, {"1", "1*", "1+2"}),
+        pytest.param(3, {"1*"}, marks=pytest.mark.slow),
+        pytest.param(4, set(), marks=pytest.mark.slow),
+    ],
+)
 def test_a_narrow_stream_lacks_what_it_has_no_room_for(width: int, without: set[str]) -> None:
     challenge = own(p=5, d_model=width, n_heads=1, d_mlp=4)
     found = explain_transformer(challenge, initial(challenge))
@@ -118,6 +125,7 @@ def test_a_stream_of_one_dimension_is_refused() -> None:
         explain_transformer(challenge, initial(challenge))
 
 
+@pytest.mark.slow
 def test_without_labels_there_is_no_accuracy_and_no_ground_truth() -> None:
     known = own(p=7, d_model=8, n_heads=2, d_mlp=8)
     sealed, params = known.without_labels(), initial(known)
@@ -185,7 +193,9 @@ def test_the_published_challenge_s_clue_is_the_hint(cnn: Challenge) -> None:
     assert set(control_networks(cnn)) == {"untrained", "parity"}
 
 
-@pytest.mark.parametrize("which", ["band", "other", "sealed"])
+@pytest.mark.parametrize(
+    "which", ["band", *(pytest.param(w, marks=pytest.mark.slow) for w in ("other", "sealed"))]
+)
 def test_a_cnn_of_other_sizes_is_explained_by_its_own_clue(folder: Path, which: str) -> None:
     program = "return mean(image) < 30" if which == "other" else f"return not {BAND}"
     challenge = on_images(folder, program)

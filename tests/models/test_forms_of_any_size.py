@@ -70,7 +70,9 @@ QUICK = settings(max_examples=4, phases=[Phase.explicit, Phase.reuse, Phase.gene
 """Each example is compiled, so that shrinking a failing one would take minutes."""
 
 
-@pytest.mark.parametrize("n_layers", [1, 2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "n_layers", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 @QUICK
 @given(
     p=st.integers(5, 40),

@@ -22,7 +22,6 @@ from jaxtyping import Float, Int, Int32
 import jaxmi
 from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import NAMES, build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
@@ -31,8 +30,7 @@ from jaxmi.judge.score import Score
 from jaxmi.programs.language import Kind, Program
 from jaxmi.recovery.recover import Recovery
 from jaxmi.report import figures
-from jaxmi.sealed import STATEMENT
-from jaxmi.sealed.read import Bundle, read_bundle
+from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
 from jaxmi.storage import foreign
 from jaxmi.storage.checkpoints import (
     Checkpoint,
@@ -380,7 +378,7 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
       UnavailableError: if MNIST cannot be had.
     """
     folder = None if data_dir is None else Path(data_dir)
-    if str(name) not in NAMES and _is_sealed(Path(name)):
+    if str(name) not in NAMES and is_bundle(Path(name)):
         bundle = read_bundle(Path(name))
         return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
     return load_any(name, folder)
@@ -524,7 +522,7 @@ def load(
         return _network(foreign.import_network(path, challenge=named), folder)
     if challenge is not None:
         raise InputError(f"{path} says which challenge it is of; only a file is given one")
-    if _is_sealed(path):
+    if is_bundle(path):
         return _network(read_bundle(path).checkpoint, folder)
     networks = [
         _network(load_checkpoint(checkpoint), folder, checkpoint)
@@ -627,11 +625,6 @@ def export(
     stack = len(networks) > 1 and out.suffix == ".safetensors"
     files = export_workflow.write_networks(loaders, to, out, stack, force, "the network")
     return [out / file for file in files]
-
-
-def _is_sealed(folder: Path) -> bool:
-    """Whether a folder is a sealed challenge; a challenge that a user made has the same file."""
-    return (folder / STATEMENT).is_file() and not is_challenge_folder(folder)
 
 
 def _by_name(networks: Networks) -> dict[str, Network]:

@@ -14,7 +14,7 @@ from jaxmi.explanation.directions import Pca, pca
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import Scrubbed, Source
 from jaxmi.judge.features import domain_rows, evaluate_feature
-from jaxmi.judge.submission import Axes, Explanation, Readout, SubmittedComponent, names_in
+from jaxmi.judge.submission import Axes, Explanation, Readout, SubmittedComponent
 from jaxmi.programs import language as lang
 from jaxmi.types import Params
 
@@ -85,7 +85,7 @@ class Subject:
         Raises:
           InputError: if it cannot be computed.
         """
-        names = names_in(program) & set(self.readouts)
+        names = lang.names_in(program) & set(self.readouts)
         if names:
             readouts = self._evaluate_readouts(names, scrubbed)
             return evaluate_feature(program, self.domain, readouts)

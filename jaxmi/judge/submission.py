@@ -81,7 +81,7 @@ class SubmittedClaim:
         """Every name that the feature or the condition depends on."""
         programs = (self.program, self.where_program)
         return frozenset(
-            name for program in programs if program is not None for name in names_in(program)
+            name for program in programs if program is not None for name in lang.names_in(program)
         )
 
 
@@ -281,11 +281,11 @@ class Expressions:
         if len(program.body) != len(self._lines) + 1:
             value.fail("expected one expression, and nothing after it")
         *definitions, result = program.body
-        needed, body = names_in(result), [result]
+        needed, body = lang.names_in(result), [result]
         for definition in reversed(definitions):
             assert isinstance(definition, lang.Assign)
             if definition.name in needed:
-                needed |= names_in(definition)
+                needed |= lang.names_in(definition)
                 body.insert(0, definition)
         return replace(program, body=tuple(body))
 
@@ -322,8 +322,3 @@ def new_names(
         if key in reserved or key in taken:
             value.fail(f"the name {key!r} is taken")
         yield key, value.member(key)
-
-
-def names_in(node: lang.Node) -> set[str]:
-    """Return the names that occur in a part of a program."""
-    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}

@@ -280,3 +280,8 @@ def _weight(node: Node) -> int:
     if isinstance(node, If):
         return len(node.branches) + bool(node.otherwise)
     return 0 if isinstance(node, Program) else 1
+
+
+def names_in(node: Node) -> set[str]:
+    """Return the names that occur in a part of a program."""
+    return {part.name for part in walk(node) if isinstance(part, Name)}

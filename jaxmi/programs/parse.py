@@ -249,7 +249,7 @@ class _Reader:
         self._rewrite(node, len(pairs))
         # Values that read a name which is assigned before them are computed first; all of them are
         # where one may fail, so that the first failure is Python's.
-        late = [i for i, (value, _) in enumerate(values) if _names(value) & {*names[:i]}]
+        late = [i for i, (value, _) in enumerate(values) if lang.names_in(value) & {*names[:i]}]
         if late and any(facts(v, self._known).fails for v, is_image in values if not is_image):
             late = [*range(len(values))]
         if len(late) > MAX_NAMES:
@@ -842,10 +842,6 @@ def _check_constant_power(node: ast.Call, base: lang.Expression, exponent: lang.
 def _weight(node: lang.Expression) -> int:
     """Return how many nodes an expression has."""
     return sum(1 for _ in lang.walk(node))
-
-
-def _names(node: lang.Expression) -> set[str]:
-    return {part.name for part in lang.walk(node) if isinstance(part, lang.Name)}
 
 
 def _is_one_of(node: ast.expr, names: Collection[str]) -> bool:

@@ -13,6 +13,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
 from jaxmi.programs.parse import parse
+from jaxmi.programs.show import power
 
 Range = tuple[int, int]
 """Lowest and highest value, both included."""
@@ -138,7 +139,7 @@ class _Pairs:
         i, j = self._rng.sample(self._grammar.exponents, 2)
         a, b = self._anchor()
         factor = _rounded(a**i / b**j)
-        return f"{_power(left, i)} {sign} {factor} * {_power(right, j)}"
+        return f"{power(left, i)} {sign} {factor} * {power(right, j)}"
 
     def _line(self) -> str:
         """Return a bound by a straight line through an anchor."""
@@ -224,12 +225,6 @@ class _Images:
 
 def _score_text(metric: str, templates: tuple[int, ...]) -> str:
     return f"{metric}({', '.join(['image', *(f'template({i})' for i in templates)])})"
-
-
-def _power(name: str, exponent: int | float) -> str:
-    if exponent == 0.5:
-        return f"sqrt({name})"
-    return name if exponent == 1 else f"{name} ** {exponent}"
 
 
 def _rounded(value: float, digits: int = 2) -> int | float:

@@ -111,3 +111,10 @@ def _wrapped(node: lang.Expression, level: int) -> str:
     """Return an expression's text, in parentheses if it binds more loosely than a level."""
     text, own_level = _expression(node)
     return text if own_level >= level else f"({text})"
+
+
+def power(name: str, exponent: int | float) -> str:
+    """Return the text of a power as a person would write it."""
+    if exponent == 0.5:
+        return f"sqrt({name})"
+    return name if exponent == 1 else f"{name} ** {exponent}"

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import KINDS
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
@@ -51,6 +52,14 @@ class Bundle:
     checkpoint: Checkpoint
     fingerprint: str
     """The SHA-256 of the checksums, which stands for every byte of the bundle."""
+
+
+def is_bundle(path: Path) -> bool:
+    """Return whether a path looks like a sealed challenge's folder; `read_bundle` checks it.
+
+    The folder of a challenge that a user made has a file of the same name.
+    """
+    return (path / STATEMENT).is_file() and not is_challenge_folder(path)
 
 
 def read_bundle(path: Path) -> Bundle:

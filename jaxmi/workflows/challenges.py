@@ -19,7 +19,6 @@ from jaxmi.challenges.definition import (
 )
 from jaxmi.data.mnist import load_idx_folder
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
 from jaxmi.programs.domain import NUMBER_DOMAINS, ImageDomain, P
 from jaxmi.programs.fairness import RULES, Candidate
 from jaxmi.programs.language import KINDS, Kind, Program
@@ -27,6 +26,7 @@ from jaxmi.programs.parse import kind_of, parse
 from jaxmi.programs.show import show
 from jaxmi.storage.archive import read_archive
 from jaxmi.storage.atomic import atomic_files, atomic_folder, check_files, check_writable
+from jaxmi.storage.checksums import SUMS
 from jaxmi.workflows.label_tables import read_label_table
 from jaxmi.workflows.submissions import read_program, read_text
 
@@ -76,10 +76,8 @@ def find_definition(name: str | Path) -> Definition:
             f"no challenge {str(name)!r}: expected {', '.join(KINDS)}, or a folder that `jaxmi "
             "challenge make` made"
         )
-    if (folder / FILE).is_file() and not is_challenge_folder(folder):
-        statement = _json(folder / FILE)
-        if isinstance(statement, dict) and "commitment" in statement:
-            raise InputError(f"{folder} is a sealed challenge, whose labels are not known")
+    if (folder / SUMS).is_file() and not is_challenge_folder(folder):
+        raise InputError(f"{folder} is a sealed challenge, whose labels are not known")
     return read_definition(folder)
 
 
@@ -372,11 +370,3 @@ def _split(
         expected = " or ".join(map(str, shapes))
         raise InputError(f"the split is {chosen.shape} {chosen.dtype}, expected {expected} bool")
     return {"train": pack(chosen.reshape(-1))}
-
-
-def _json(path: Path) -> Any:
-    check_regular_file(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None

@@ -8,11 +8,10 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.sealed.read import Bundle, read_bundle
+from jaxmi.sealed import NETWORK
+from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
 from jaxmi.storage.archive import check_archive, write_archive
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json
-from jaxmi.storage.checksums import SUMS
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import load_any
 
@@ -58,11 +57,6 @@ def load_published(path: Path) -> Checkpoint:
             f"{checkpoint.variant}"
         )
     return checkpoint
-
-
-def is_bundle(path: Path) -> bool:
-    """Return whether a path is a sealed challenge's folder."""
-    return (path / STATEMENT).is_file() and (path / SUMS).is_file()
 
 
 def network_folder(path: Path) -> Path:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
+from jaxmi.programs.show import power
 from jaxmi.recovery.evidence import Candidate, Evidence
 from jaxmi.recovery.pairs.boundaries import Wave, family, pair_coordinates
 from jaxmi.recovery.pairs.model import Model, model_log_odds
@@ -232,7 +233,7 @@ class _Curve(NamedTuple):
         right_value = number * coordinates[right[0]] ** right[1]
         is_less = before != self.with_x
         return Condition(
-            f"{_power(*left)} {'<' if is_less else '>'} {_product(number, _power(*right))}",
+            f"{power(*left)} {'<' if is_less else '>'} {_product(number, power(*right))}",
             self.nats + GREATER_NATS * (not is_less),
             left_value < right_value if is_less else left_value > right_value,
         )
@@ -333,12 +334,6 @@ def _periodic_text(feature: Periodic) -> str:
             return f"int({value} ** {wave.exponent}) % {wave.modulus}"
     divided = f"{value} // {wave.width}" if wave.width > 1 else value
     return f"{divided} % {wave.modulus}"
-
-
-def _power(name: str, exponent: int | float) -> str:
-    if exponent == 0.5:
-        return f"sqrt({name})"
-    return name if exponent == 1 else f"{name} ** {exponent}"
 
 
 def _product(factor: int | float, name: str) -> str:

@@ -95,6 +95,7 @@ def test_a_trained_network_is_what_the_same_seed_gives_alone(mine, networks) -> 
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_several_challenges_are_trained_at_once_in_their_order(mine, networks) -> None:
     other = jaxmi.make_challenge("return x < y", train_share=0.4, name="other")
     small = jaxmi.make_challenge("return x < y", train_share=0.4, network={"d_mlp": 64})
@@ -148,6 +149,7 @@ def test_a_network_of_ones_own_comes_back_with_its_challenge(mine, networks) -> 
     assert load_checkpoint(Path("mine-3")).config["seed"] == 4
 
 
+@pytest.mark.slow
 def test_a_file_without_a_record_is_loaded_with_its_challenge() -> None:
     own = jaxmi.make_challenge(PROGRAM, p=11, network={"d_model": 16, "n_heads": 2, "d_mlp": 8})
     (network,) = jaxmi.train(own, steps=20, eval_every=10, progress=False)

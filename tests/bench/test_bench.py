@@ -16,7 +16,7 @@ from jaxmi.programs.domain import PairDomain
 from jaxmi.training.recipe import RECIPES
 
 
-@pytest.mark.parametrize("name", ["transformer", "cnn"])
+@pytest.mark.parametrize("name", ["transformer", pytest.param("cnn", marks=pytest.mark.slow)])
 def test_pytorch_computes_the_same_loss_and_gradients(
     request: pytest.FixtureRequest, name: str
 ) -> None:
@@ -34,6 +34,7 @@ def test_the_comparison_sees_another_network(cnn: Challenge) -> None:
     assert largest_gradient_difference(changed)[0] > 1e-5
 
 
+@pytest.mark.slow
 def test_both_sides_really_train(transformer: Challenge, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed are optimiser steps from gradients; ours by the code that trains."""
     moved, before = [], {}

@@ -167,6 +167,7 @@ def limited(kilobytes: int) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("limit", "what"), [(100, "training state"), pytest.param(2, "", marks=pytest.mark.slow)]
 )

@@ -154,7 +154,9 @@ def test_what_does_not_belong_to_a_table_is_refused(
         write_recovery(Path("table.npz"), Path("out"), True, False, None)
     assert "(19, 19), expected (113, 113)" in fails(2, *recover, "--challenge", "transformer")
     assert "(19, 19), expected" in fails(2, *recover, "--challenge", str(sealed_folder))
-    assert "no challenge 'absent'" in fails(2, *recover, "--challenge", "absent")
+    assert "absent: not transformer, cnn, or the folder" in fails(
+        2, *recover, "--challenge", "absent"
+    )
     network = str(checkpoints / "transformer")
     assert "names its own challenge" in fails(
         2, "recover", network, "--out", "out", "--challenge", "mine"

@@ -120,6 +120,7 @@ def _check(name: str, values: dict[str, float]) -> None:
             assert values[f"{challenge}_vote_gain"] == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_a_study_is_resumed_with_more_seeds_and_replaces_nothing_else(
     quick_study, run, fails, runs: Path
 ) -> None:

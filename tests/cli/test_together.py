@@ -30,6 +30,7 @@ def results(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_each_challenge_has_a_run_folder_and_a_shape_is_compiled_once(
     folders: list[str], run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

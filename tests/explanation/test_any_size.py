@@ -43,6 +43,7 @@ def initial(challenge: Challenge) -> Params:
     return jax.jit(challenge.init)(jax.random.key(1))
 
 
+@pytest.mark.slow
 def test_every_block_s_attention_is_fixed_and_the_last_block_s_mlp_read_out() -> None:
     challenge = own(p=9, d_model=16, n_heads=2, d_mlp=24, n_layers=2)
     network, inputs = Network(challenge.model, initial(challenge)), challenge.inputs

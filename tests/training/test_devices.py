@@ -159,6 +159,7 @@ assert re.search(COMMUNICATION, control), control
 """
 
 
+@pytest.mark.slow
 def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated() -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-c", SHARDED]

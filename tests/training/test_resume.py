@@ -60,6 +60,7 @@ def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Pa
     assert float(state["n"][0]) == -1, "the control: it was overwritten"
 
 
+@pytest.mark.slow
 def test_training_stopped_and_resumed_is_bitwise_training(
     transformer: Challenge, tmp_path: Path
 ) -> None:
@@ -121,6 +122,7 @@ def test_a_batch_may_be_split_when_it_is_resumed(transformer: Challenge, tmp_pat
         assert have.curve[-1]["loss"] == pytest.approx(want.curve[-1]["loss"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_of_overlapping_saves_the_furthest_is_resumed(
     transformer: Challenge, tmp_path: Path
 ) -> None:

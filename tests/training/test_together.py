@@ -79,6 +79,7 @@ def test_trained_together_they_are_what_they_are_alone(several, one_by_one) -> N
     assert len(set(losses)) == 6
 
 
+@pytest.mark.slow
 def test_side_by_side_on_one_device_they_are_the_same_but_for_rounding(several, one_by_one) -> None:
     """Within 2e-3 of each array's largest value, as seeds of one program: sums in another order."""
     found = together(several, [0, 7], width=4 * jax.device_count())
@@ -128,6 +129,7 @@ def stop_after(points: int):
     return lambda: next(calls) == points
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [2, 4])
 def test_stopped_and_resumed_it_is_training_without_interruption(
     several, tmp_path: Path, width: int
@@ -156,6 +158,7 @@ def test_stopped_and_resumed_it_is_training_without_interruption(
         assert_same_bits(found[key], result)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_mixed_batch_is_resumed_alone(several, one_by_one, tmp_path: Path) -> None:
     runs = runs_with_stores(several, [0, 7], tmp_path)
     with pytest.raises(StoppedError):

@@ -40,7 +40,11 @@ def errors_along_boundaries(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("p", "margins_known"), [pytest.param(113, True, marks=pytest.mark.slow), (71, False)]
+    ("p", "margins_known"),
+    [
+        pytest.param(113, True, marks=pytest.mark.slow),
+        pytest.param(71, False, marks=pytest.mark.slow),
+    ],
 )
 def test_challenge_2_s_program_is_recovered_exactly_despite_errors(p, margins_known) -> None:
     truth = np.asarray(label_table(p)).astype(bool)

@@ -160,7 +160,6 @@ def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge, bro
     assert {line["seed"] for line in lines} == {1 - broken}
 
 
-@pytest.mark.slow
 def test_a_host_that_never_comes_is_a_clear_time_out() -> None:
     join = ("--coordinator", f"localhost:{free_port()}", "--hosts", "2", "--join-timeout", "5")
     for host in ("0", "1"):

@@ -15,6 +15,7 @@ from jaxmi.cli.explain import print_explanations
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError
 from jaxmi.explanation.transformer_metrics import ACCURACY
+from jaxmi.programs import language as lang
 from jaxmi.report.page import Page
 from jaxmi.storage.checkpoints import load_checkpoint, save_checkpoint
 from jaxmi.workflows import explain

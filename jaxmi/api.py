@@ -22,7 +22,8 @@ from jaxtyping import Float, Int, Int32
 import jaxmi
 from jaxmi import notebook
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import NAMES, build_challenge
+from jaxmi.challenges.registry import NAMES
+from jaxmi.challenges.registry import load_challenge as build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
 from jaxmi.judge.explanation_score import ExplanationScore
@@ -48,7 +49,7 @@ from jaxmi.workflows import explain as explain_workflow
 from jaxmi.workflows import export as export_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
-from jaxmi.workflows.challenges import find_definition, load_any
+from jaxmi.workflows.challenges import find, load_any
 from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress
@@ -84,7 +85,7 @@ class Network:
 
     @property
     def converged(self) -> bool | None:
-        """Whether training had converged, by the learning curve; None if that is not known.
+        """True if training had converged, by the learning curve; None if that is not known.
 
         A network has not converged if its training accuracy is below 99 % (on pairs only), or an
         accuracy rose by more than one percentage point in the last fifth of the steps.
@@ -518,7 +519,7 @@ def load(
     if path.is_file():
         named = challenge.definition or challenge.name if isinstance(challenge, Challenge) else None
         if named is None and challenge is not None:
-            named = str(challenge) if str(challenge) in NAMES else find_definition(str(challenge))
+            named = find(str(challenge))
         return _network(foreign.import_network(path, challenge=named), folder)
     if challenge is not None:
         raise InputError(f"{path} says which challenge it is of; only a file is given one")

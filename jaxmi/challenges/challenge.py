@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Float, Int, Int32, Integer, Shaped
+from jaxtyping import Bool, Float, Int, Int32, Integer, Shaped
 
 from jaxmi import notebook
 from jaxmi.challenges.definition import Definition
@@ -72,7 +72,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Sealing:
-    """How a kind of challenge is posed under seal."""
+    """Terms on which a kind of challenge is posed under seal."""
 
     accuracy: tuple[float, float]
     """Bounds on the network's accuracy on the test split: good and not perfect, like the published
@@ -86,7 +86,7 @@ class Sealing:
 
 
 class SealingWords(NamedTuple):
-    """What a bundle's README says of a challenge."""
+    """Description of a challenge, for a bundle's README."""
 
     inputs: str
     """The domain."""
@@ -151,7 +151,7 @@ class Challenge(ABC):
     """The published network's accuracies, for comparison; None if there is no such network."""
 
     solution: ClueSolution | FilterSolution | None = None
-    """How the published network of the kind was explained, for comparison; None if the kind has
+    """Explanation of the published network of the kind, for comparison; None if the kind has
     none."""
 
     digits: Integer[np.ndarray, "n"] | None = None
@@ -164,7 +164,7 @@ class Challenge(ABC):
     """For a challenge that a user made: what it was made from."""
 
     sealed: bool = False
-    """Whether the labels are secret: then `labels` are -1 throughout, and nothing is published."""
+    """True if the labels are secret: then `labels` are -1 throughout, and nothing is published."""
 
     kind: ClassVar[Kind]
     """What the challenge's programs label."""
@@ -247,6 +247,13 @@ class Challenge(ABC):
           they are.
         """
         return values if self.grid is None else values.reshape(*self.grid, *values.shape[1:])
+
+    @property
+    def train_mask(self) -> Bool[np.ndarray, "n"]:
+        """True for the inputs that the network is trained on."""
+        mask = np.zeros(len(self.inputs), bool)
+        mask[self.splits["train"]] = True
+        return mask
 
     def label_tables(self) -> dict[str, np.ndarray]:
         """Return the arrays that `jaxmi labels` writes: by default the labels of each split."""

@@ -30,7 +30,7 @@ from jaxmi.programs.show import show
 FORMAT = 1
 """Version of the JSON; raised whenever an older reader would misread it."""
 
-RESERVED = (*lang.KINDS, "all")
+RESERVED = (*lang.KIND_OF, "all")
 """Names that stand for the published challenges."""
 
 FILE = "challenge.json"
@@ -50,7 +50,7 @@ class Definition:
     """Everything that makes a challenge, as JSON types but for the program."""
 
     kind: lang.Kind
-    """What the challenge labels."""
+    """Kind of the challenge's inputs."""
 
     program: lang.Program | None
     """The labelling program; None if `labels` holds a table, or the labels are secret."""
@@ -120,7 +120,7 @@ class Definition:
 
     @property
     def sealed(self) -> bool:
-        """Whether the labels are secret: there is neither a program nor a table."""
+        """True if the labels are secret: there is neither a program nor a table."""
         return self.program is None and self.labels is None
 
     @classmethod
@@ -132,7 +132,7 @@ class Definition:
         """
         if not isinstance(value, Mapping):
             raise InputError("a challenge is a JSON object")
-        if "format" not in value and "train_share" in value:
+        if is_first_form(value):
             return _from_first_form(value)
         if value.get("format") != FORMAT:
             raise InputError(f"format {value.get('format')!r}; this jaxmi reads format {FORMAT}")
@@ -242,6 +242,11 @@ def _parsed(text: Any, kind: Any) -> lang.Program:
     if not isinstance(text, str) or kind not in lang.SIGNATURES:
         raise InputError(f"kind {kind!r}: expected one of {', '.join(lang.SIGNATURES)}")
     return parse(text, kind)
+
+
+def is_first_form(value: Any) -> bool:
+    """Return whether a definition has the form in which the first version wrote it."""
+    return isinstance(value, Mapping) and "format" not in value and "train_share" in value
 
 
 def _from_first_form(value: Mapping[str, Any]) -> Definition:

@@ -51,7 +51,7 @@ class ImageChallenge(Challenge):
     """Images to label: training images, then test images; MNIST's as published."""
 
     n_templates: int = TRAINING_IMAGES
-    """How many training images there are: those that programs may name."""
+    """Number of training images, the first ones: those that programs may name."""
 
     kind: ClassVar[Kind] = "image"
 

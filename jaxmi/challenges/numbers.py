@@ -14,7 +14,7 @@ from jaxtyping import Int32
 
 from jaxmi.challenges.challenge import SECRET, Challenge, Forward, Sealing, SealingWords, as_array
 from jaxmi.challenges.definition import Definition, check_names, unpack
-from jaxmi.data.pairs import all_tuples, is_train_table, split_indices, to_tokens
+from jaxmi.data.pairs import all_tuples, split_indices, to_tokens
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import Transformer, TransformerConfig
 from jaxmi.models.transformer_fast import last_logits
@@ -38,7 +38,7 @@ class NumberChallenge(Challenge):
     """All combinations of some operands, each below p, as token sequences that end in p."""
 
     noun: ClassVar[str]
-    """What one input is."""
+    """Noun for one input: "pair", "triple"."""
 
     @classmethod
     def operands(cls) -> tuple[str, ...]:
@@ -119,7 +119,7 @@ class NumberChallenge(Challenge):
     @property
     def is_train(self) -> np.ndarray:
         """A bool for each input, in the shape of `grid`: whether the network is trained on it."""
-        return is_train_table(self.p, self.splits["train"], len(self.operands()))
+        return self.as_table(self.train_mask)
 
 
 Kind = TypeVar("Kind", bound=NumberChallenge)

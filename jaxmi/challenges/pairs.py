@@ -6,14 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxmi.challenges.challenge import FilterSolution, Published, Sealing
-from jaxmi.challenges.definition import Definition
-from jaxmi.challenges.numbers import (
-    NumberChallenge,
-    build_numbers,
-    number_challenge,
-    number_model,
-    transformer_sealing,
-)
+from jaxmi.challenges.numbers import NumberChallenge, number_challenge, transformer_sealing
 from jaxmi.data.pairs import split_indices
 from jaxmi.models.transformer import Transformer
 from jaxmi.programs.domain import P
@@ -56,21 +49,3 @@ def load_pair_transformer() -> PairChallenge:
         program=published_program("pairs"),
         solution=FilterSolution(),
     )
-
-
-def build_pairs(definition: Definition) -> PairChallenge:
-    """Build a challenge on all pairs below p, which need not be 113.
-
-    Raises:
-      InputError: if a number cannot be used, or the program fails on a pair.
-    """
-    return build_numbers(PairChallenge, definition, solution=FilterSolution())
-
-
-def pair_model(definition: Definition) -> Transformer:
-    """Return the network of a challenge on pairs; nothing large is computed.
-
-    Raises:
-      InputError: as `number_model`.
-    """
-    return number_model(PairChallenge, definition)

@@ -6,7 +6,7 @@ functions that build one from a `Definition`, and register it in `KINDS` below.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 from flax import linen as nn
 
 from jaxmi.challenges import images, pairs, triples
-from jaxmi.challenges.challenge import Challenge, Published, sizes
+from jaxmi.challenges.challenge import Challenge, FilterSolution, Published, sizes
 from jaxmi.challenges.definition import Definition
+from jaxmi.challenges.numbers import NumberChallenge, build_numbers, number_model
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import SITES as CNN_SITES
 from jaxmi.models.cnn import Cnn
@@ -29,7 +30,7 @@ from jaxmi.types import Params
 
 @dataclass(frozen=True)
 class KindOfChallenge:
-    """What is the same for all challenges of a kind; none of it needs a challenge's data."""
+    """A kind of challenge: its class, and what all of its challenges share."""
 
     challenge: type[Challenge]
     build: Callable[[Definition, Path | None], Challenge]
@@ -42,14 +43,18 @@ class KindOfChallenge:
     """Site of the largest network -> names of its axes."""
 
 
-KINDS: Mapping[Kind, KindOfChallenge] = {
-    "pairs": KindOfChallenge(
-        challenge=pairs.PairChallenge,
-        build=lambda definition, data_dir: pairs.build_pairs(definition),
-        model=pairs.pair_model,
-        example=np.zeros(3, np.int32),
+def _kind_of_numbers(kind: type[NumberChallenge], **about: Any) -> KindOfChallenge:
+    return KindOfChallenge(
+        challenge=kind,
+        build=lambda definition, data_dir: build_numbers(kind, definition, **about),
+        model=partial(number_model, kind),
+        example=np.zeros(len(kind.operands()) + 1, np.int32),
         sites=transformer_sites(MAX_LAYERS),
-    ),
+    )
+
+
+KINDS: Mapping[Kind, KindOfChallenge] = {
+    "pairs": _kind_of_numbers(pairs.PairChallenge, solution=FilterSolution()),
     "image": KindOfChallenge(
         challenge=images.ImageChallenge,
         build=images.build_images,
@@ -57,15 +62,9 @@ KINDS: Mapping[Kind, KindOfChallenge] = {
         example=np.zeros((28, 28), np.uint8),
         sites=CNN_SITES,
     ),
-    "triples": KindOfChallenge(
-        challenge=triples.TripleChallenge,
-        build=lambda definition, data_dir: triples.build_triples(definition),
-        model=triples.triple_model,
-        example=np.zeros(4, np.int32),
-        sites=transformer_sites(MAX_LAYERS),
-    ),
+    "triples": _kind_of_numbers(triples.TripleChallenge),
 }
-"""What programs label -> the challenges of that kind."""
+"""Kind -> the class of its challenges, and how they are built."""
 
 
 @dataclass(frozen=True)
@@ -116,37 +115,32 @@ def registered(name: str) -> Registration:
     return CHALLENGES[name]
 
 
-def load_challenge(name: str, data_dir: Path | None = None) -> Challenge:
-    """Build a published challenge.
+def load_challenge(challenge: str | Definition, data_dir: Path | None = None) -> Challenge:
+    """Build a challenge.
 
     Args:
-      name: One of `NAMES`.
-      data_dir: A folder with MNIST, for "cnn"; None looks in the cache, then downloads.
+      challenge: One of `NAMES`, or the definition of a challenge that a user made.
+      data_dir: A folder with the images, for images; None looks where the definition says, for
+        MNIST in the cache, then downloads.
 
     Raises:
-      InputError: if there is no such challenge, or the data folder cannot be used.
-      UnavailableError: if MNIST cannot be had.
-    """
-    return registered(name).load(data_dir)
-
-
-def build_challenge(definition: Definition, data_dir: Path | None = None) -> Challenge:
-    """Build a challenge that a user made.
-
-    Args:
-      definition: What it is made of.
-      data_dir: A folder with the images, for images; None looks where the definition says.
-
-    Raises:
-      InputError: if a part of the definition cannot be used.
+      InputError: if there is no such challenge, a part of the definition cannot be used, or the
+        data folder cannot.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    return KINDS[definition.kind].build(definition, data_dir)
+    if isinstance(challenge, Definition):
+        return KINDS[challenge.kind].build(challenge, data_dir)
+    return registered(challenge).load(data_dir)
+
+
+def name_of(challenge: str | Definition) -> str:
+    """Return a challenge's name."""
+    return challenge if isinstance(challenge, str) else challenge.name
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a network was trained on, as far as is known without the challenge's data."""
+    """The origin of a network: its challenge's kind and model, known without the data."""
 
     kind: Kind
     model: nn.Module
@@ -163,21 +157,20 @@ class Origin:
         return param_shapes(self.model, self.kind)
 
 
-def origin(name: str, definition: Definition | None = None) -> Origin:
-    """Return what a network was trained on.
+def origin(challenge: str | Definition) -> Origin:
+    """Return the kind and the network of a challenge.
 
     Args:
-      name: The challenge's name.
-      definition: What it was made of; None if it is a published challenge.
+      challenge: As in `load_challenge`.
 
     Raises:
       InputError: if there is no published challenge of that name, or the definition's sizes cannot
         be used.
     """
-    if definition is None:
-        published = registered(name)
-        return Origin(published.kind, published.model)
-    return Origin(definition.kind, KINDS[definition.kind].model(definition))
+    if isinstance(challenge, Definition):
+        return Origin(challenge.kind, KINDS[challenge.kind].model(challenge))
+    published = registered(challenge)
+    return Origin(published.kind, published.model)
 
 
 @cache

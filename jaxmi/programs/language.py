@@ -82,7 +82,7 @@ SIGNATURES: Mapping[Kind, Signature] = {
 }
 """Kind -> inputs and functions."""
 
-KINDS: dict[str, Kind] = {
+KIND_OF: dict[str, Kind] = {
     signature.challenge: kind for kind, signature in SIGNATURES.items() if signature.published
 }
 """Name of a published challenge -> the kind of its programs."""

@@ -369,7 +369,7 @@ class _Imports:
         return _IMPORTED[module]
 
     def _check_name(self, statement: ast.stmt, name: str) -> None:
-        kinds: set[lang.Kind] = {*lang.KINDS.values(), self._kind}
+        kinds: set[lang.Kind] = {*lang.KIND_OF.values(), self._kind}
         inputs = {name for kind in kinds for name in lang.INPUTS[kind]}
         if name in inputs:
             fail(statement, f"import as {name}, which is an input; use another name")

@@ -79,8 +79,7 @@ def _tiled(axes: Axes, challenge: Challenge, values: np.ndarray) -> np.ndarray:
 
 
 def _draw_split(axes: Axes, challenge: Challenge) -> None:
-    is_train = np.zeros(len(challenge.inputs), bool)
-    is_train[challenge.splits["train"]] = True
+    is_train = challenge.train_mask
     ground = ListedColormap(["white", "#dfe6ee"])
     axes.imshow(_tiled(axes, challenge, is_train), cmap=ground, interpolation="nearest")
     if len(challenge.axes) == 2 and challenge.labels.min() < challenge.labels.max():

@@ -23,8 +23,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.definition import Definition
-from jaxmi.challenges.registry import Origin, build_challenge, load_challenge, origin
+from jaxmi.challenges.definition import Definition, is_first_form
+from jaxmi.challenges.registry import Origin, load_challenge, origin
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
 from jaxmi.models.trees import check_tensors, leaves_by_path
@@ -76,7 +76,7 @@ class Checkpoint:
         Raises:
           InputError: if the configuration names no challenge.
         """
-        return origin(self.challenge, self.definition)
+        return origin(self.definition or self.challenge)
 
     def load_challenge(self, data_dir: Path | None = None) -> Challenge:
         """Build the challenge that the network was trained on; a sealed one without its labels.
@@ -88,11 +88,7 @@ class Checkpoint:
           InputError: if the configuration names no challenge.
           UnavailableError: if MNIST is needed and cannot be had.
         """
-        definition = self.definition
-        if definition is None:
-            challenge = load_challenge(self.challenge, data_dir)
-        else:
-            challenge = build_challenge(definition, data_dir)
+        challenge = load_challenge(self.definition or self.challenge, data_dir)
         return challenge.without_labels() if self.sealed else challenge
 
     @property
@@ -106,7 +102,9 @@ class Checkpoint:
     @property
     def variant(self) -> str | None:
         """How labels or split differ from the challenge's, if a study trained the network."""
-        return None if self.config.get(DEFINITION) else self.config.get("variant")
+        if is_first_form(self.config.get(DEFINITION)):
+            return None  # with it, "variant" said that a user had made the challenge
+        return self.config.get("variant")
 
 
 def definition_of(challenge: Challenge) -> dict[str, Any]:

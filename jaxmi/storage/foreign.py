@@ -1,6 +1,7 @@
 """Networks in other tools' files: a layout of tensors in a container (.pt or .safetensors)."""
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxmi.challenges.definition import Definition
-from jaxmi.challenges.registry import Origin, origin
+from jaxmi.challenges.registry import name_of, origin
 from jaxmi.errors import InputError
 from jaxmi.files import check_regular_file
+from jaxmi.models.transformer import TransformerConfig
 from jaxmi.programs.language import Kind
 from jaxmi.storage.checkpoints import (
     DEFINITION,
@@ -25,6 +27,8 @@ from jaxmi.storage.checkpoints import (
 from jaxmi.storage.layouts import LAYOUTS, Layout, detect
 from jaxmi.storage.pytorch_file import MAGIC, read_pytorch, write_pytorch
 from jaxmi.types import Params
+
+logger = logging.getLogger(__name__)
 
 _LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 """The first bytes of a file that PyTorch before 1.6 saved."""
@@ -216,9 +220,12 @@ def _read_params(layout: Layout, tensors: Tensors, challenge: str | Definition |
         sizes, unless they are the published ones.
     """
     if challenge is not None:
-        return layout.table(_origin(challenge).model.config).read(tensors)
+        return layout.table(origin(challenge).model.config).read(tensors)
     found = layout.find_sizes(tensors)
     params = layout.table(found.config).read(tensors)
+    if found.heads_assumed and isinstance(found.config, TransformerConfig):
+        heads, width = found.config.n_heads, found.config.d_head
+        logger.info(f"{heads} heads of {width} are assumed: {layout.name} files do not tell")
     if differences := found.differences():
         raise InputError(
             f"its network has {differences}, and no published challenge's has: name the folder of "
@@ -234,8 +241,8 @@ def _about_network(
     challenge = challenge or layout.published
     network = {
         "format": FORMAT,
-        "challenge": challenge if isinstance(challenge, str) else challenge.name,
-        "model": _origin(challenge).model_config,
+        "challenge": name_of(challenge),
+        "model": origin(challenge).model_config,
     }
     definition = None if isinstance(challenge, str) else challenge
     if recorded is None:
@@ -254,19 +261,12 @@ def _digest(definition: Definition | None) -> str | None:
     return None if definition is None else definition.to_json()["sha256"]
 
 
-def _origin(challenge: str | Definition) -> Origin:
-    if isinstance(challenge, str):
-        return origin(challenge)
-    return origin(challenge.name, challenge)
-
-
 def _choose(
     tensors: Tensors, format_name: str | None, challenge: str | Definition | None
 ) -> Layout:
-    kind = None if challenge is None else _origin(challenge).kind
+    kind = None if challenge is None else origin(challenge).kind
     if format_name is not None and challenge is not None:
-        name = challenge if isinstance(challenge, str) else challenge.name
-        return find_layout(format_name, name, kind)
+        return find_layout(format_name, name_of(challenge), kind)
     name = FORMATS[format_name].layout if format_name is not None else None
     layouts = [
         layout

@@ -163,7 +163,10 @@ class Found:
     config: Config
     """The configuration; where the shapes tell nothing, as published."""
     heads_known: bool
-    """Whether the number of heads is certain; if not, `config` has one head."""
+    """True if the shapes tell the number of heads, or their width is the published one; if not,
+    `config` has one head."""
+    heads_assumed: bool = False
+    """True if `config` has the published heads because of their width only."""
 
     def differences(self) -> str:
         """Return in words the sizes that the published network does not have; "" if none."""
@@ -293,7 +296,8 @@ class Layout:
             width = most(" ".join(_HEADS), usual)
             heads_known = width == usual
             sizes |= {} if heads_known else {"n_heads": 1, "d_head": width}
-        return Found(replace(default, **sizes, n_layers=n_layers), heads_known)
+        assumed = heads_known and not all(votes[axis] for axis in _HEADS)
+        return Found(replace(default, **sizes, n_layers=n_layers), heads_known, assumed)
 
     def _count_blocks(self, shapes: Mapping[str, tuple[int, ...]], ours: bool) -> int:
         """Return how many blocks have half of their parameters or more, at least 1."""

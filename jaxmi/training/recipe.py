@@ -139,7 +139,7 @@ MIN_RATE, MAX_RATE = 1e-4, 3.2e-3
 """Bounds on its learning rate: those of widths 1,024 and 32."""
 
 BATCHES_PER_EPOCH = 4
-"""Least number of batches in an epoch of a derived recipe for pairs, if there are enough pairs."""
+"""Least number of batches in an epoch of a derived recipe, if there are enough inputs."""
 
 
 def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
@@ -172,7 +172,7 @@ def fast_recipe_for_numbers(n_train: int, width: int) -> Recipe:
     """Return the recipe that `recipes_for` describes.
 
     Args:
-      n_train: The number of training pairs.
+      n_train: The number of training inputs.
       width: `d_model` of the network.
     """
     published = RECIPES[PUBLISHED["pairs"]]["fast"]

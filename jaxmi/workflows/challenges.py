@@ -1,8 +1,10 @@
 """Challenges by name or folder: loaded, made from a program or labels, and described."""
 
 import json
+import math
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +21,9 @@ from jaxmi.challenges.definition import (
 )
 from jaxmi.data.mnist import load_idx_folder
 from jaxmi.errors import InputError
-from jaxmi.programs.domain import NUMBER_DOMAINS, ImageDomain, P
+from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain, P
 from jaxmi.programs.fairness import RULES, Candidate
-from jaxmi.programs.language import KINDS, Kind, Program
+from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.parse import kind_of, parse
 from jaxmi.programs.show import show
 from jaxmi.storage.archive import read_archive
@@ -40,7 +42,7 @@ PICTURES = (".png", ".svg", ".pdf")
 """Endings of pictures."""
 
 FAIR_ON = 10_000
-"""Images on which the rules of fairness are measured; all pairs and triples are used."""
+"""Images on which programs are drawn, and the rules of fairness measured; of numbers all inputs."""
 
 
 def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
@@ -54,26 +56,26 @@ def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
       InputError: if there is no such challenge, or it is sealed, or was altered.
       UnavailableError: if MNIST is needed and cannot be had.
     """
-    from jaxmi.challenges.registry import build_challenge, load_challenge
+    from jaxmi.challenges.registry import load_challenge
 
-    if str(name) in KINDS:
-        return load_challenge(str(name), data_dir)
-    definition = find_definition(name)
-    if definition.sealed:
+    found = find(name)
+    if isinstance(found, Definition) and found.sealed:
         raise InputError(f"{name} has neither a program nor labels")
-    return build_challenge(definition, data_dir)
+    return load_challenge(found, data_dir)
 
 
-def find_definition(name: str | Path) -> Definition:
-    """Return what a challenge folder holds.
+def find(name: str | Path) -> str | Definition:
+    """Return a published challenge's name, or what a challenge folder holds.
 
     Raises:
-      InputError: if it is no challenge folder; says so of sealed challenges.
+      InputError: if it is neither; says so of sealed challenges.
     """
+    if str(name) in KIND_OF:
+        return str(name)
     folder = Path(name)
     if not folder.is_dir():
         raise InputError(
-            f"no challenge {str(name)!r}: expected {', '.join(KINDS)}, or a folder that `jaxmi "
+            f"no challenge {str(name)!r}: expected {', '.join(KIND_OF)}, or a folder that `jaxmi "
             "challenge make` made"
         )
     if (folder / SUMS).is_file() and not is_challenge_folder(folder):
@@ -130,7 +132,7 @@ def define(
     )
     from jaxmi.challenges.registry import origin
 
-    origin(definition.name, definition)  # checks p and the network's sizes
+    origin(definition)  # checks p and the network's sizes
     return definition
 
 
@@ -184,9 +186,9 @@ def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) 
       UnavailableError: if MNIST is needed and cannot be had.
     """
     check_vacant(out, force)
-    from jaxmi.challenges.registry import build_challenge
+    from jaxmi.challenges.registry import load_challenge
 
-    challenge = build_challenge(definition, data_dir)
+    challenge = load_challenge(definition, data_dir)
     write_challenge(definition, out, force)
     return {"out": str(out), **describe(challenge)}
 
@@ -212,7 +214,8 @@ def show_challenge(
     if out is not None and out.suffix not in PICTURES:
         raise InputError(f"--out {out}: a picture's name ends in {', '.join(PICTURES)}")
     if out is None:
-        out = Path(f"{name if name in KINDS else find_definition(name).name}.png")
+        found = find(name)
+        out = Path(f"{found.name if isinstance(found, Definition) else found}.png")
     check_files(out.parent, (out.name,), force)
     challenge = load_any(name, data_dir)
     from jaxmi.report.challenge_figure import challenge_figure
@@ -253,11 +256,8 @@ def fairness(challenge: "Challenge") -> list[dict[str, Any]]:
       For each rule of the kind: "rule", "measures", "value", "low", "high", "kept". Rules about the
       program's parts are left out if there is no program.
     """
-    domain, digits = challenge.program_domain, challenge.digits
-    labels = challenge.labels.astype(bool)
-    if isinstance(domain, ImageDomain):
-        domain = ImageDomain(domain.images[:FAIR_ON], domain.templates)
-        labels, digits = labels[:FAIR_ON], None if digits is None else digits[:FAIR_ON]
+    domain, digits = fairness_domain(challenge)
+    labels = challenge.labels[: math.prod(domain.shape)].astype(bool)
     program = challenge.program
     candidate = Candidate(
         parse("return 0", challenge.kind) if program is None else program, domain, labels, digits
@@ -277,6 +277,15 @@ def fairness(challenge: "Challenge") -> list[dict[str, Any]]:
                 }
             )
     return measured
+
+
+def fairness_domain(challenge: "Challenge") -> tuple[Domain, np.ndarray | None]:
+    """Return the inputs on which fairness is measured, the first ones, and the digits they show."""
+    domain = challenge.program_domain
+    if not isinstance(domain, ImageDomain):
+        return domain, None
+    digits = None if challenge.digits is None else challenge.digits[:FAIR_ON]
+    return replace(domain, images=domain.images[:FAIR_ON]), digits
 
 
 def _kind(source: str | Program | Path | np.ndarray | None, data: Path | None) -> Kind:

@@ -30,7 +30,7 @@ from jaxmi.report.transformer_page import transformer_page
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
 from jaxmi.types import Params
-from jaxmi.workflows.networks import find_networks, load_published, network_folder
+from jaxmi.workflows.networks import check_kind, find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
 
 REPORT, NUMBERS = "report.html", "figures.json"
@@ -83,20 +83,6 @@ EXPLAINERS: Mapping[Kind, Explainer] = {
 """Kind of challenge -> its explainer."""
 
 
-def check_explained(kind: Kind, network: object) -> None:
-    """Check that networks of a kind can be explained.
-
-    Args:
-      kind: The kind of the network's challenge.
-      network: What messages call the network.
-
-    Raises:
-      InputError: if they cannot.
-    """
-    if kind not in EXPLAINERS:
-        raise InputError(f"explain is for pairs and images so far; {network} is of {kind}")
-
-
 def explainer_of_metrics(figures: Mapping[str, Any]) -> Explainer:
     """Return the explainer that measured some metrics, given them by key.
 
@@ -132,7 +118,7 @@ def explain_network(challenge: Challenge, params: Params, name: str, command: st
     Raises:
       InputError: if the network does not respond to its input.
     """
-    check_explained(challenge.kind, name)
+    check_kind(challenge.kind, EXPLAINERS, "explain", name)
     explainer = EXPLAINERS[challenge.kind]
     explanation = explainer.explain(challenge, params)
     page = explainer.page(explanation, challenge, name, command)
@@ -169,7 +155,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     folders = find_networks(network_folder(path))
     networks = {name: load_published(folder) for name, folder in folders.items()}
     for network in networks.values():
-        check_explained(network.origin.kind, path)
+        check_kind(network.origin.kind, EXPLAINERS, "explain", path)
     prints = {name: _fingerprint(folder) for name, folder in folders.items()}
     done = {
         name: numbers

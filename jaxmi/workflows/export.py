@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from jaxmi.errors import InputError
-from jaxmi.programs.language import KINDS
 from jaxmi.storage import foreign
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import (
@@ -14,7 +13,7 @@ from jaxmi.storage.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from jaxmi.workflows.challenges import find_definition
+from jaxmi.workflows.challenges import find
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import track
 
@@ -110,9 +109,7 @@ def import_file(
       UnavailableError: if PyTorch is needed and not installed.
     """
     check_vacant(out, force)
-    named = challenge
-    if challenge is not None and challenge not in KINDS:
-        named = find_definition(challenge)
+    named = None if challenge is None else find(challenge)
     network = foreign.import_network(file, format_name, named)
     save_checkpoint(out, network.params, network.config, network.metrics, force)
     imported = network.config["imported"]

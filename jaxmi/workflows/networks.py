@@ -1,6 +1,7 @@
 """Checkpoints loaded with their challenge; labels, predictions and accuracies as files."""
 
 import logging
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
+from jaxmi.programs.language import Kind
 from jaxmi.sealed import NETWORK
 from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
 from jaxmi.storage.archive import check_archive, write_archive
@@ -57,6 +59,22 @@ def load_published(path: Path) -> Checkpoint:
             f"{checkpoint.variant}"
         )
     return checkpoint
+
+
+def check_kind(kind: Kind, known: Collection[Kind], subcommand: str, network: object) -> None:
+    """Check that a subcommand takes networks of a kind.
+
+    Args:
+      kind: The kind of the network's challenge.
+      known: The kinds that it takes.
+      subcommand: Its name.
+      network: What messages call the network.
+
+    Raises:
+      InputError: if it does not.
+    """
+    if kind not in known:
+        raise InputError(f"{subcommand} is for pairs and images so far; {network} is of {kind}")
 
 
 def network_folder(path: Path) -> Path:

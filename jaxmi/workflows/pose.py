@@ -7,19 +7,17 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.definition import Definition
-from jaxmi.challenges.registry import build_challenge, load_challenge
+from jaxmi.challenges.registry import load_challenge
 from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
-from jaxmi.programs.domain import Domain, ImageDomain
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import PUBLISHED, Kind
 from jaxmi.sealed.write import write_bundle
@@ -28,6 +26,7 @@ from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.training.recipe import recipes_for
 from jaxmi.training.seeds import Run, SeedResult, train_runs
 from jaxmi.types import Params
+from jaxmi.workflows.challenges import fairness_domain
 from jaxmi.workflows.machine import prepare_devices
 from jaxmi.workflows.progress import Progress
 
@@ -35,9 +34,6 @@ logger = logging.getLogger(__name__)
 
 SEEDS_PER_PROGRAM = 2
 """Networks that are trained on a program before others are drawn."""
-
-DRAWN_ON = 10_000
-"""Training images on which an image program is drawn and judged fair."""
 
 
 def pose(
@@ -73,10 +69,7 @@ def pose(
     _check_paths(out, key_path)
     import_torch()  # the bundle needs it: fail before the training
     prepare_devices(None, programs)
-    if definition is None:
-        base = load_challenge(PUBLISHED[kind], data_dir)
-    else:
-        base = build_challenge(definition, data_dir)
+    base = load_challenge(definition or PUBLISHED[kind], data_dir)
     low, high = base.sealing.accuracy
     for tried in range(0, programs, jax.device_count()):
         n_drawn = min(jax.device_count(), programs - tried)
@@ -124,18 +117,9 @@ def draw(base: Challenge) -> tuple[Key, Challenge]:
     Returns:
       The key, and the challenge with the program's labels.
     """
-    domain, digits = drawing_domain(base)
+    domain, digits = fairness_domain(base)
     program, _ = draw_fair(domain, secrets.SystemRandom(), digits=digits)
     return seal(program), posed(base, program)
-
-
-def drawing_domain(base: Challenge) -> tuple[Domain, np.ndarray | None]:
-    """Return the inputs on which programs are drawn and judged fair, and the digits they show."""
-    domain = base.program_domain
-    if not isinstance(domain, ImageDomain):
-        return domain, None
-    digits = None if base.digits is None else base.digits[:DRAWN_ON]
-    return replace(domain, images=domain.images[:DRAWN_ON]), digits
 
 
 def _train(challenges: list[Challenge]) -> list[SeedResult | None]:

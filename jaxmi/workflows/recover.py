@@ -11,11 +11,10 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.definition import Definition, pack
-from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
+from jaxmi.challenges.registry import NAMES, load_challenge, registered
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
 from jaxmi.programs.domain import Domain
-from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import METHODS, Recovery, recover
@@ -26,9 +25,9 @@ from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import load_any
-from jaxmi.workflows.explain import NUMBERS, REPORT, check_explained
+from jaxmi.workflows.explain import EXPLAINERS, NUMBERS, REPORT
 from jaxmi.workflows.label_tables import LABELS, read_label_table
-from jaxmi.workflows.networks import is_bundle, load_published, network_folder
+from jaxmi.workflows.networks import check_kind, is_bundle, load_published, network_folder
 from jaxmi.workflows.submissions import find_domain
 
 logger = logging.getLogger(__name__)
@@ -88,7 +87,7 @@ def read_predictions(
             f"--challenge {challenge}: {path} is no table (.npz); a network names its own challenge"
         )
     checkpoint = load_published(network_folder(path))
-    check_searched(checkpoint.origin.kind, path)
+    check_kind(checkpoint.origin.kind, METHODS, "recover", path)
     return from_checkpoint(checkpoint, data_dir)
 
 
@@ -132,29 +131,15 @@ def search(predictions: Predictions, source: str) -> Recovery:
       InputError: if programs of this kind cannot be searched, or there is one label for every
         input.
     """
-    check_searched(predictions.challenge.kind, source)
+    check_kind(predictions.challenge.kind, METHODS, "recover", source)
     if predictions.labels.all() or not predictions.labels.any():
         raise InputError(f"{source}: one label for every input; there is no program to recover")
     return recover(predictions.domain, predictions.evidence)
 
 
-def check_searched(kind: Kind, network: object) -> None:
-    """Check that programs of a kind can be searched.
-
-    Args:
-      kind: The kind of the network's challenge.
-      network: What messages call the network.
-
-    Raises:
-      InputError: if they cannot.
-    """
-    if kind not in METHODS:
-        raise InputError(f"recover is for pairs and images so far; {network} is of {kind}")
-
-
 def _from_table(path: Path, data_dir: Path | None, name: str | None) -> Predictions:
     if name is not None:
-        check_searched(find_domain(name)[0], name)
+        check_kind(find_domain(name)[0], METHODS, "recover", name)
     challenge, shapes, split_known = _labelled_by(path, data_dir, name)
     table = read_label_table(path, shapes, (MODEL_LABELS, LABELS))
     arrays, rows = table.arrays, table.rows
@@ -213,7 +198,7 @@ def _labelled_by(
         return load_challenge(names.get(shape, NAMES[0]), data_dir), shapes, True
     p = max(shape)
     unknown = Definition("pairs", None, labels=pack(np.zeros(p * p, bool)), domain={"p": p})
-    challenge = build_challenge(unknown)
+    challenge = load_challenge(unknown)
     return challenge, challenge.program_domain.table_shapes, False
 
 
@@ -281,7 +266,7 @@ def check_explainable(path: Path, out: Path, force: bool) -> None:
     """
     if path.suffix == ".npz":
         raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
-    check_explained(load_published(network_folder(path)).origin.kind, path)
+    check_kind(load_published(network_folder(path)).origin.kind, EXPLAINERS, "explain", path)
     check_files(out, (REPORT, NUMBERS), force)
 
 
@@ -308,7 +293,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
         raise InputError(f"--out {out}: a submission's name ends in .txt or .py")
     check_files(out.parent, (out.name,), force)
     bundle = read_bundle(bundle_path)
-    check_searched(bundle.kind, bundle_path)
+    check_kind(bundle.kind, METHODS, "recover", bundle_path)
     predictions = from_checkpoint(bundle.checkpoint, data_dir)
     recovery = search(predictions, str(bundle_path))
     stated = [_as_stated(predictions, one.labels, bundle.counts) for one in recovery.candidates]

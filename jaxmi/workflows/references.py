@@ -3,14 +3,14 @@
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.definition import is_challenge_folder, read_definition
-from jaxmi.challenges.registry import NAMES, Origin, origin
+from jaxmi.challenges.definition import is_challenge_folder
+from jaxmi.challenges.registry import NAMES, Origin, name_of, origin
 from jaxmi.errors import InputError
 from jaxmi.judge.score import Reference
 from jaxmi.sealed.read import Bundle, open_bundle, read_bundle
 from jaxmi.storage.checkpoints import Checkpoint
 from jaxmi.types import Params
-from jaxmi.workflows.challenges import load_any
+from jaxmi.workflows.challenges import find, load_any
 from jaxmi.workflows.networks import load_labelled
 from jaxmi.workflows.submissions import Against
 
@@ -54,9 +54,8 @@ def _load(against: Against) -> tuple[Challenge, Checkpoint | None, Bundle | None
             raise InputError(f"--answer {against.answer}: {against.challenge} is not sealed")
         path = against.checkpoint
         network = load_labelled(path) if path is not None else None
-        definition = None if against.challenge in NAMES else read_definition(folder)
-        name = against.challenge if definition is None else definition.name
-        if network is not None and (network.challenge, network.definition) != (name, definition):
+        found = find(against.challenge)
+        if network is not None and (network.definition or network.challenge) != found:
             raise InputError(
                 f"{path} is a network of {network.challenge}, not of {against.challenge}"
             )
@@ -82,10 +81,8 @@ def find_origin(challenge: str) -> tuple[str, Origin]:
       InputError: if there is no such challenge.
     """
     folder = Path(challenge)
-    if challenge in NAMES:
-        return challenge, origin(challenge)
-    if is_challenge_folder(folder):
-        definition = read_definition(folder)
-        return definition.name, origin(definition.name, definition)
+    if challenge in NAMES or is_challenge_folder(folder):
+        found = find(challenge)
+        return name_of(found), origin(found)
     checkpoint = read_bundle(folder).checkpoint
     return checkpoint.challenge, checkpoint.origin

@@ -17,7 +17,7 @@ from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import KINDS
+from jaxmi.programs.language import KIND_OF
 from jaxmi.programs.parse import parse
 from jaxmi.sealed import NETWORK
 from jaxmi.storage.atomic import atomic_files, check_files
@@ -270,7 +270,7 @@ def _score(
 def _network(against: Against) -> str | None:
     """Return the folder of the network that is judged, if there is one."""
     folder = Path(against.challenge)
-    if against.challenge not in KINDS and not is_challenge_folder(folder):
+    if against.challenge not in KIND_OF and not is_challenge_folder(folder):
         return str(folder / NETWORK)
     return None if against.checkpoint is None else str(against.checkpoint)
 

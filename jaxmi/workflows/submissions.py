@@ -171,8 +171,8 @@ def find_domain(challenge: str) -> tuple[lang.Kind, Mapping[str, Any]]:
     Raises:
       InputError: if there is no such challenge.
     """
-    if challenge in lang.KINDS:
-        return lang.KINDS[challenge], {}
+    if challenge in lang.KIND_OF:
+        return lang.KIND_OF[challenge], {}
     if is_challenge_folder(Path(challenge)):
         definition = read_definition(Path(challenge))
         return definition.kind, definition.domain

@@ -14,9 +14,8 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.definition import FILE, Definition
-from jaxmi.challenges.registry import NAMES, build_challenge, load_challenge, registered
+from jaxmi.challenges.registry import NAMES, load_challenge, name_of, origin
 from jaxmi.errors import DivergedError, InputError
-from jaxmi.programs.language import Kind
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
 from jaxmi.storage.checkpoints import load_checkpoint
@@ -29,7 +28,7 @@ from jaxmi.training.recipe import RECIPES, Recipe, recipes_for
 from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Point, Run, Watcher, train_runs
 from jaxmi.types import Params
-from jaxmi.workflows.challenges import define, find_definition
+from jaxmi.workflows.challenges import define, find
 from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_sigterm
 from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
@@ -62,9 +61,7 @@ def draw_run(
     unfinished = not_converged(curves, challenge.kind)
     drawn = {"curves": figures.learning_curves(curves, goal, title, unfinished)}
     if challenge.grid is not None:
-        is_train = np.zeros(len(challenge.inputs), bool)
-        is_train[challenge.splits["train"]] = True
-        shown = (challenge.labels, challenge.predict(params), is_train)
+        shown = (challenge.labels, challenge.predict(params), challenge.train_mask)
         truth, learned, trained_on = (challenge.slices(values) for values in shown)
         for place in truth:
             drawn["-".join(["labels", *re.findall(r"\w+", place)])] = figures.label_maps(
@@ -144,16 +141,14 @@ def find_challenges(names: Sequence[str]) -> list[str | Definition]:
     found: list[str | Definition] = []
     for name in names:
         folder = Path(name)
-        files = () if (folder / FILE).is_file() else sorted(folder.glob("*"))
+        files = () if name in NAMES or (folder / FILE).is_file() else sorted(folder.glob("*"))
         programs = [file for file in files if file.suffix in (".txt", ".py")]
         if name == "all":
             found += NAMES
-        elif name in NAMES:
-            found.append(name)
         elif programs:
             found += map(_define_program, programs)
         else:
-            found.append(find_definition(name))
+            found.append(find(name))
     counts = Counter(map(name_of, found))
     for name, count in counts.items():
         if count > 1:
@@ -162,11 +157,6 @@ def find_challenges(names: Sequence[str]) -> list[str | Definition]:
                 "them one at a time, or make one under another name"
             )
     return found
-
-
-def name_of(challenge: str | Definition) -> str:
-    """Return the name of a challenge that `find_challenges` found."""
-    return challenge if isinstance(challenge, str) else challenge.name
 
 
 def _define_program(file: Path) -> Definition:
@@ -227,7 +217,7 @@ def regenerate(
         keep_stdout()
         join(hosts.coordinator, hosts.count, hosts.index, hosts.join_timeout)
     else:
-        kinds = Counter(map(_kind_of, challenges.values()))
+        kinds = Counter(origin(challenge).kind for challenge in challenges.values())
         prepare_devices(cpu_devices, len(seeds) * max(kinds.values()))
     loaded = _load(challenges, data_dir)
     recipes = {path: change(recipes_for(c)[recipe_name]) for path, c in loaded.items()}
@@ -250,20 +240,13 @@ def regenerate(
     return {"runs": [entry for path in challenges for entry in entries[path]]}
 
 
-def _kind_of(challenge: str | Definition) -> Kind:
-    return registered(challenge).kind if isinstance(challenge, str) else challenge.kind
-
-
 def _load(
     challenges: Mapping[Path, str | Definition], data_dir: Path | None
 ) -> dict[Path, Challenge]:
     """Build challenges; those with the same inputs share them."""
     loaded: dict[Path, Challenge] = {}
     for path, wanted in challenges.items():
-        if isinstance(wanted, str):
-            challenge = load_challenge(wanted, data_dir)
-        else:
-            challenge = build_challenge(wanted, data_dir)
+        challenge = load_challenge(wanted, data_dir)
         for earlier in loaded.values():
             if can_train_together(earlier, challenge):
                 challenge = replace(challenge, inputs=earlier.inputs)
@@ -372,7 +355,7 @@ def _report_convergence(
         logger.warning(
             f"{folder.path}: {len(seeds)} of {len(curves)} seeds have not converged "
             f"({figures.list_seeds(seeds)}): train longer, for example with --set "
-            f"steps={2 * recipe.steps}, or a larger network"
+            f"steps={2 * recipe.steps} and another --out or --force, or a larger network"
         )
 
 

@@ -14,7 +14,7 @@ from jaxmi.data.pairs import split_indices
 from jaxmi.programs import language as lang
 from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.sample import ImageGrammar, PairGrammar
-from jaxmi.workflows.pose import drawing_domain
+from jaxmi.workflows.challenges import fairness_domain
 
 OFF_GRID = PairGrammar(
     exponents=(0.4, 0.6, 0.8, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9, 2.2, 2.5),
@@ -78,5 +78,5 @@ KINDS = {
 
 def draw(base: Challenge, grammar: PairGrammar | ImageGrammar, rng: Random) -> lang.Program:
     """Draw a fair program, as `jaxmi challenge new` does."""
-    domain, digits = drawing_domain(base)
+    domain, digits = fairness_domain(base)
     return draw_fair(domain, rng, grammar, digits)[0]

@@ -15,7 +15,7 @@ import numpy as np
 from kinds import KINDS
 
 import jaxmi
-from jaxmi.programs.language import KINDS as LABELLED
+from jaxmi.programs.language import KIND_OF
 from jaxmi.programs.parse import parse
 from jaxmi.recovery.recover import recover
 from jaxmi.workflows.recover import Predictions, read_predictions
@@ -61,7 +61,7 @@ def read_network(path: Path) -> tuple[Predictions, dict[str, Any]]:
         "seed": int(path.stem),
         "network_truth": float((predictions.labels == read_truth(path)).mean()),
         "true_program": text,
-        "true_length": None if KINDS[name].is_null else parse(text, LABELLED[challenge]).size,
+        "true_length": None if KINDS[name].is_null else parse(text, KIND_OF[challenge]).size,
     }
 
 

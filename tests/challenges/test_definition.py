@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxmi.challenges.definition import Definition, pack, read_definition, unpack
-from jaxmi.challenges.pairs import build_pairs, pair_model
-from jaxmi.challenges.registry import KINDS, build_challenge, load_challenge, origin
+from jaxmi.challenges.registry import KINDS, load_challenge, origin
 from jaxmi.data.pairs import split_indices
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
@@ -51,7 +50,7 @@ def test_a_definition_survives_json_and_builds_the_same_challenge(
     )
     read = Definition.from_json(json.loads(json.dumps(own.to_json())))
     assert read == own
-    challenge = build_pairs(read)
+    challenge = load_challenge(read)
     assert challenge.p == p
     assert challenge.grid == (p, p)
     assert challenge.inputs.shape == (p * p, 3)
@@ -67,7 +66,7 @@ def test_a_definition_survives_json_and_builds_the_same_challenge(
 
 
 def test_the_published_challenge_defined_anew_is_the_published_one(transformer) -> None:
-    own = build_pairs(Definition("pairs", published_program("pairs"), domain={"p": P}))
+    own = load_challenge(Definition("pairs", published_program("pairs"), domain={"p": P}))
     assert (own.labels == transformer.labels).all()
     assert (own.inputs == transformer.inputs).all()
     assert all((own.splits[name] == rows).all() for name, rows in transformer.splits.items())
@@ -84,21 +83,21 @@ def test_another_seed_splits_otherwise() -> None:
 
 def test_the_images_share_and_rows(cnn) -> None:
     program = published_program("image")
-    part = build_challenge(Definition("image", program, split={"train_share": 0.1, "seed": 2}))
+    part = load_challenge(Definition("image", program, split={"train_share": 0.1, "seed": 2}))
     assert len(part.splits["train"]) == 5000
     assert set(part.splits["train"].tolist()) <= set(cnn.splits["train"].tolist())
     assert (part.splits["test"] == cnn.splits["test"]).all()
     assert (part.labels == cnn.labels).all()
     chosen = np.zeros(70_000, bool)
     chosen[59_000:61_000] = True
-    named = build_challenge(Definition("image", program, split={"train": pack(chosen)}))
+    named = load_challenge(Definition("image", program, split={"train": pack(chosen)}))
     assert (named.splits["train"] == np.arange(59_000, 61_000)).all()
     assert len(named.splits["validation"]) == len(named.splits["test"]) == 9000
 
 
 def test_networks_of_other_sizes_have_the_shapes_that_they_state() -> None:
     own = replace(OWN, network={"d_model": 24, "n_heads": 3, "d_mlp": 40, "n_layers": 2})
-    shapes = origin(own.name, own).param_shapes
+    shapes = origin(own).param_shapes
     assert shapes["W_E"].shape == (24, 24)  # p + 1 tokens
     assert shapes["attn_1"]["W_Q"].shape == (3, 24, 8)
     assert shapes["mlp"]["W_in"].shape == (24, 40)
@@ -109,7 +108,7 @@ def test_networks_of_other_sizes_have_the_shapes_that_they_state() -> None:
 def test_one_block_has_no_name_for_it_in_files(transformer) -> None:
     """The control of the contract: what earlier versions wrote as the network's sizes."""
     assert "n_layers" not in transformer.model_config
-    assert origin("x", replace(OWN, network={"n_layers": 2})).model_config["n_layers"] == 2
+    assert origin(replace(OWN, network={"n_layers": 2})).model_config["n_layers"] == 2
 
 
 @pytest.mark.parametrize(
@@ -128,9 +127,9 @@ def test_one_block_has_no_name_for_it_in_files(transformer) -> None:
     ],
 )
 def test_sizes_that_cannot_be_are_named(changes: dict, message: str) -> None:
-    pair_model(OWN)  # the control
+    origin(OWN)  # the control
     with pytest.raises(InputError, match=message):
-        pair_model(replace(OWN, **changes))
+        origin(replace(OWN, **changes))
 
 
 @pytest.mark.parametrize(
@@ -189,7 +188,7 @@ def test_the_form_of_earlier_checkpoints_is_read() -> None:
     }
     own = Definition.from_json(first)
     assert own.title == "A title"
-    assert len(build_challenge(own).splits["train"]) == int(0.3 * P * P)
+    assert len(load_challenge(own).splits["train"]) == int(0.3 * P * P)
 
 
 def test_a_folder_without_a_challenge_is_named(tmp_path: Path) -> None:
@@ -209,7 +208,7 @@ def test_published_challenges_have_no_definition(transformer) -> None:
 @pytest.mark.parametrize("p", [5, 31, 200, 509])
 def test_labels_are_exact_at_any_p(p: int) -> None:
     """The exact evaluator agrees with the integer form that is proven; float32 would not."""
-    own = build_pairs(Definition("pairs", published_program("pairs"), domain={"p": p}))
+    own = load_challenge(Definition("pairs", published_program("pairs"), domain={"p": p}))
     assert (own.as_table(own.labels) == np.asarray(label_table(p))).all()
     assert own.grid == (p, p)
 
@@ -230,7 +229,7 @@ def idx_folder(folder: Path, n_train: int, n_test: int) -> Path:
 def test_other_images_in_mnists_form(tmp_path: Path) -> None:
     folder = idx_folder(tmp_path / "fashion", 600, 100)
     own = define("return mean(image) > 127", data=folder, network={"channels": [2, 3]})
-    challenge = build_challenge(own)
+    challenge = load_challenge(own)
     assert {name: len(rows) for name, rows in challenge.splits.items()} == {
         "train": 500, "validation": 100, "test": 100
     }  # fmt: skip
@@ -239,15 +238,15 @@ def test_other_images_in_mnists_form(tmp_path: Path) -> None:
     assert (challenge.labels == (means > 127)).all()
     elsewhere = (tmp_path / "moved").resolve()
     folder.rename(elsewhere)
-    assert (build_challenge(own, elsewhere).labels == challenge.labels).all()
+    assert (load_challenge(own, elsewhere).labels == challenge.labels).all()
     with pytest.raises(InputError, match="has no train-images"):
-        build_challenge(own)
+        load_challenge(own)
     other = idx_folder(tmp_path / "other", 600, 101)
     with pytest.raises(InputError, match="holds another t10k-images-idx3-ubyte than fashion's"):
-        build_challenge(own, other)
+        load_challenge(own, other)
     with pytest.raises(InputError, match=r"template\(650\): there are 600 images"):
         program = parse("return l1(image, template(650))", "image")
-        build_challenge(replace(own, program=program), elsewhere)
+        load_challenge(replace(own, program=program), elsewhere)
 
 
 def test_images_of_another_form_are_refused(tmp_path: Path) -> None:
@@ -267,7 +266,7 @@ def test_a_sealed_challenge_has_no_labels_until_it_is_opened(kind: Kind, mnist_d
     own = Definition(kind, None)
     assert own.sealed
     assert not {"program", "labels"} & set(own.to_json())
-    base = build_challenge(Definition.from_json(own.to_json()))
+    base = load_challenge(Definition.from_json(own.to_json()))
     assert base.sealed
     assert set(base.labels.tolist()) == {-1}
     opened = base.relabelled(published_program(kind), "opened")

@@ -11,8 +11,8 @@ import pytest
 import jaxmi
 from jaxmi.challenges.definition import Definition, pack
 from jaxmi.challenges.numbers import forms
-from jaxmi.challenges.registry import build_challenge, origin, param_shapes
-from jaxmi.challenges.triples import TripleChallenge, triple_model
+from jaxmi.challenges.registry import load_challenge, origin, param_shapes
+from jaxmi.challenges.triples import TripleChallenge
 from jaxmi.data.pairs import all_pairs, all_tuples
 from jaxmi.errors import InputError
 from jaxmi.judge.features import NumberRows, coordinates, domain_rows, evaluate_feature
@@ -76,8 +76,8 @@ def test_a_definition_survives_json() -> None:
     own = Definition("triples", None, pack(bits), domain={"p": P}, network={"n_layers": 2})
     read = Definition.from_json(json.loads(json.dumps(own.to_json())))
     assert read == own
-    assert (build_challenge(read).labels == bits).all()
-    assert origin("own", read).model_config["n_ctx"] == 4
+    assert (load_challenge(read).labels == bits).all()
+    assert origin(read).model_config["n_ctx"] == 4
 
 
 def test_an_input_is_a_triple_a_sequence_or_a_row(challenge: TripleChallenge) -> None:
@@ -239,9 +239,9 @@ def test_programs_on_triples_are_not_drawn() -> None:
 )
 def test_sizes_that_cannot_be_are_named(domain: dict, message: str) -> None:
     program = parse("return x < w", "triples")
-    triple_model(Definition("triples", program))  # the control
+    origin(Definition("triples", program))  # the control
     with pytest.raises(InputError, match=message):
-        triple_model(Definition("triples", program, domain=domain))
+        origin(Definition("triples", program, domain=domain))
 
 
 def test_names_of_other_kinds_are_as_they_were() -> None:

@@ -104,8 +104,8 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
         share = "kept" in key or "scrub" in key or "agreement" in key
         if share and "error" not in key:
             assert 0 <= value <= 1, key
-    assert set(result["figures"]) == set(explain.EXPLAINERS[lang.KINDS[name]].table)
-    assert result["published"] == explain.EXPLAINERS[lang.KINDS[name]].table.published
+    assert set(result["figures"]) == set(explain.EXPLAINERS[lang.KIND_OF[name]].table)
+    assert result["published"] == explain.EXPLAINERS[lang.KIND_OF[name]].table.published
     html = (out / "report.html").read_text()
     expected = {"cnn": 7, "transformer": 6}[name]
     assert html.count("<h2") == expected + 1  # and what the evidence does not show

@@ -16,7 +16,7 @@ from reference.torch_transformer import PairTransformer
 from safetensors.numpy import load_file, save_file
 from storage.test_layouts import same_bits
 
-from jaxmi.challenges.registry import build_challenge
+from jaxmi.challenges.registry import load_challenge
 from jaxmi.cli.main import main
 from jaxmi.storage.checkpoints import DEFINITION, Checkpoint, load_checkpoint, save_checkpoint
 from jaxmi.storage.layouts import TRANSFORMER_LENS_4
@@ -115,7 +115,7 @@ def own_run() -> Checkpoint:
     """A run of two seeds of a challenge that a user made, in run/; the challenge is own/."""
     own = define("return x * y % 5 < 2", p=59, network=SMALL)
     write_challenge(own, Path("own"))
-    challenge = build_challenge(own)
+    challenge = load_challenge(own)
     config = {"challenge": "own", "model": challenge.model_config, DEFINITION: own.to_json()}
     Path("run").mkdir()
     Path("run/run.json").write_text(json.dumps({"finished": True}))

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import build_challenge
+from jaxmi.challenges.registry import load_challenge
 from jaxmi.cli.main import main as jaxmi
 from jaxmi.storage.checkpoints import definition_of, save_checkpoint
 from jaxmi.types import Params
@@ -46,7 +46,7 @@ def write_own(folder: Path, n_layers: int) -> None:
     """Writes a random network of another size; its biases are not zero."""
     own = define("return x * y % 5 < 2", p=59, network={**SIZES, "n_layers": n_layers})
     write_challenge(own, folder / "challenge", force=True)
-    challenge = build_challenge(own)
+    challenge = load_challenge(own)
     rng = np.random.default_rng(n_layers)
     params = jax.tree.map(
         lambda leaf: leaf + rng.normal(size=leaf.shape, scale=0.02).astype(np.float32),

@@ -172,7 +172,7 @@ def search_returns(monkeypatch: pytest.MonkeyPatch, kind: Kind, findings: Findin
 
 
 def test_every_kind_with_a_published_challenge_has_a_method() -> None:
-    assert set(METHODS) == set(lang.KINDS.values()) == {PairDomain.kind, ImageDomain.kind}
+    assert set(METHODS) == set(lang.KIND_OF.values()) == {PairDomain.kind, ImageDomain.kind}
 
 
 def test_the_best_and_three_runners_up_are_kept(monkeypatch) -> None:

@@ -251,7 +251,7 @@ def test_a_stack_holds_each_network(tmp_path: Path, trained) -> None:
 def own_network(kind: Kind, name: str = "own", **network) -> Checkpoint:
     """A random network of a challenge that a user made."""
     own = define("return 0", kind=kind, name=name, network=network, **OWN_DOMAINS[kind])
-    made_of = origin(name, own)
+    made_of = origin(own)
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda leaf: rng.normal(size=leaf.shape, scale=0.1).astype(np.float32),

@@ -26,6 +26,7 @@ def test_pytorch_computes_the_same_loss_and_gradients(
     assert gradient < 1e-3
 
 
+@pytest.mark.slow
 def test_the_comparison_sees_another_network(cnn: Challenge) -> None:
     """The control: a network whose pixels are not scaled has another loss."""
     changed = replace(

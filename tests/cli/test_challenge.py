@@ -148,6 +148,7 @@ def test_program_salt_and_seed_are_drawn_apart_from_any_generator(
     assert answers[0].salt != answers[1].salt
 
 
+@pytest.mark.slow
 def test_an_accuracy_beside_the_band_is_tried_again_and_then_given_up(
     quick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -221,6 +221,7 @@ def a_run(quick_run) -> str:
     return quick_run("0:3")
 
 
+@pytest.mark.slow
 def test_a_run_explains_all_its_seeds_and_adds_a_table(run, a_run, counted) -> None:
     result = run("explain", a_run, "--out", "out")
     seeds = [f"seed-{i:05d}" for i in range(3)]

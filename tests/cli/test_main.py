@@ -91,6 +91,7 @@ def test_regenerate_evaluate_predict(run, name: str, request: pytest.FixtureRequ
         assert (folder / figure).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_all_writes_a_folder_per_challenge(capsys, mnist_data) -> None:
     main(["regenerate", "all", "--out", "both", *QUICK])
     out, err = capsys.readouterr()

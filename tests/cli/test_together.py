@@ -81,6 +81,7 @@ def test_another_program_under_the_same_name_is_refused(folders: list[str], run,
     assert "definition.program" in fails(2, "regenerate", "less", "--out", "out", *QUICK)
 
 
+@pytest.mark.slow
 def test_a_folder_of_programs_is_a_challenge_per_program(run, fails) -> None:
     folder = Path("programs")
     folder.mkdir()
@@ -93,6 +94,7 @@ def test_a_folder_of_programs_is_a_challenge_per_program(run, fails) -> None:
     assert "programs/wrong.py: line 1" in line
 
 
+@pytest.mark.slow
 def test_a_program_that_diverges_takes_no_other_with_it(
     folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:

@@ -24,6 +24,7 @@ def trained(run, in_an_empty_folder: Path) -> str:
     return "run/seed-00000"
 
 
+@pytest.mark.slow
 def test_every_subcommand_reads_a_challenge_on_triples(run, fails, trained: str) -> None:
     assert {path.name for path in Path("run").glob("labels-*.png")} == {
         f"labels-w-{i}.png" for i in (0, 2, 4, 6)

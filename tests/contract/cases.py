@@ -151,6 +151,7 @@ CASES: tuple[Case, ...] = (
         ("data/unfinished",),
         close=TRAINED,
         inputs=IMAGES,
+        slow=True,
     ),
     Case(
         "study-goes-on",

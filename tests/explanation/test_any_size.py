@@ -83,6 +83,7 @@ def test_the_table_has_the_heads_of_the_network(n_heads, n_layers, there, not_th
     assert (set(table) == set(published)) == ((n_heads, n_layers) == (8, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_layers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_network_of_other_sizes_has_its_own_heads_and_no_published_words(n_layers) -> None:
     challenge = own(p=7, d_model=12, n_heads=3, d_mlp=16, n_layers=n_layers)
@@ -194,6 +195,7 @@ def test_the_published_challenge_s_clue_is_the_hint(cnn: Challenge) -> None:
     assert set(control_networks(cnn)) == {"untrained", "parity"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "which", ["band", *(pytest.param(w, marks=pytest.mark.slow) for w in ("other", "sealed"))]
 )

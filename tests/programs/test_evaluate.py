@@ -126,7 +126,9 @@ def test_the_first_input_on_which_python_raises_is_named(error: str, text: str) 
     assert outcomes([text], SMALL_P) == {error: 1}
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [*range(1, 5), *(pytest.param(n, marks=pytest.mark.slow) for n in (0, *range(5, 10)))]
+)
 def test_a_hundred_random_programs_are_pythons_on_every_pair(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -27,6 +27,7 @@ def domain(request: pytest.FixtureRequest) -> Domain:
     return PAIRS if request.param == "pairs" else request.getfixturevalue("images")
 
 
+@pytest.mark.slow
 def test_every_program_labels_every_input_and_comes_back_from_its_text(domain: Domain) -> None:
     rng = random.Random(1)
     for _ in range(300 if domain.kind == "pairs" else 30):

@@ -76,7 +76,11 @@ def test_a_storage_must_have_the_length_that_the_pickle_says(change: int) -> Non
 @pytest.mark.parametrize(
     ("pickled", "message"),
     [
-        (b"})" + b"\x85" * 2_000_000 + b"K\x01s.", "a key that is no text or number"),
+        pytest.param(
+            b"})" + b"\x85" * 2_000_000 + b"K\x01s.",
+            "a key that is no text or number",
+            marks=pytest.mark.slow,
+        ),
         (b"})" + b"q\x00h\x00\x86" * 60 + b"K\x01s.", "a key that is no text or number"),
         (b"ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb.", "attributes"),
         (b"ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),

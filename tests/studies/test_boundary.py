@@ -85,6 +85,7 @@ def test_every_row_is_dense_in_one_turn_and_sparse_in_the_other(arrangement: str
         assert (counts == np.where(is_dense(arrangement, turn), *wanted)).all()
 
 
+@pytest.mark.slow
 def test_mistakes_that_are_spread_evenly_are_found_to_be(trainings: list[Training]) -> None:
     findings = conclude(trainings, {name: np.full((P, P), 0.1) for name in NAMES}).findings
     assert sum(findings[f"share_{zone}"].value for zone in ZONES) == pytest.approx(1)

@@ -94,6 +94,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_logits() -> None:
     np.testing.assert_allclose(loss, (log_z - 1 + 2 * log_z) / 3, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_microbatches_add_up_to_the_batch(transformer: Challenge) -> None:
     rows = transformer.splits["train"]
     batch = Batch(jnp.asarray(transformer.inputs[rows]), jnp.asarray(transformer.labels[rows]))
@@ -147,6 +148,7 @@ def test_another_seed_gives_another_network(transformer: Challenge, alone) -> No
         assert (a != b).any()
 
 
+@pytest.mark.slow
 def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) -> None:
     """Within 2e-3 of each array's largest value after 40 steps: rounding, amplified."""
     results = list(train_seeds(transformer, SHORT, [1, 3, 5], width=2))

@@ -180,6 +180,7 @@ def corrupted(tmp_path: Path, transformer: Challenge, change) -> str:
     raise AssertionError("it neither resumed nor refused")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

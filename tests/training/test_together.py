@@ -68,6 +68,7 @@ def assert_same_bits(found: SeedResult, expected: SeedResult) -> None:
     assert (found.curve, found.best_step) == (expected.curve, expected.best_step)
 
 
+@pytest.mark.slow
 def test_trained_together_they_are_what_they_are_alone(several, one_by_one) -> None:
     """To the bit: a device trains one network at a time, by the same operations."""
     found = together(several, [0, 7], width=jax.device_count())
@@ -109,6 +110,7 @@ def test_labels_belong_to_the_network(several, one_by_one) -> None:
         assert accuracy[i][i] > accuracy[i][1 - i] + 0.1, accuracy
 
 
+@pytest.mark.slow
 def test_all_programs_are_one_compilation(several) -> None:
     chex.clear_trace_counter()
     forward = chex.assert_max_traces(several[0].forms["fast"], n=2)  # the step, the curve's split
@@ -174,6 +176,7 @@ def test_a_run_of_a_mixed_batch_is_resumed_alone(several, one_by_one, tmp_path: 
         assert not list(store.load())
 
 
+@pytest.mark.slow
 def test_a_network_that_diverges_takes_no_other_with_it(several) -> None:
     """The middle program's network sees its own labels, and breaks on them."""
     told: dict[int, list[int]] = {0: [], 1: [], 2: []}

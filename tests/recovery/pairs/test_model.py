@@ -84,6 +84,7 @@ def test_a_new_term_is_tried_before_guards_and_at_the_end() -> None:
     assert positions(Model(P, 4, model.periodic, model.terms[:1])) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guard_nats", [5.0, 150.0])
 def test_the_terms_that_gain_most_are_kept(guard_nats, monkeypatch) -> None:
     monkeypatch.setattr(model_module, "MAX_DRAFTS", 10_000)

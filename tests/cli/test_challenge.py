@@ -31,6 +31,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PairChallenge, "sealing", sealing)
 
 
+@pytest.mark.slow
 def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
     posed = run("challenge", "new", "--kind", "pairs", "--out", "deep/sealed")
     assert posed["answer"] == "deep/sealed.answer.json"

@@ -140,6 +140,7 @@ def test_another_recipe_does_not_go_on_with_a_run(run, fails) -> None:
     assert results(Path("run")) == before
 
 
+@pytest.mark.slow
 def test_what_is_there_already_is_not_trained_again(capsys: pytest.CaptureFixture[str]) -> None:
     def regenerate(seeds: str) -> tuple[str, str]:
         main([*SHORT, "--json", "--seeds", seeds])

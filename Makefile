@@ -11,7 +11,10 @@ INTEROP := $(patsubst tests/interop/transformer-lens-%.txt,%,$(wildcard tests/in
 # since they share what its fixtures make. A process per core leaves none to the threads of NumPy.
 PYTEST := OPENBLAS_NUM_THREADS=1 $(BIN)/pytest --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: regenerate test test-slow test-all test-interop lint clean
+# What is tested of the installed wheel; `make test-newest WHEEL_TESTS=tests` takes everything quick.
+WHEEL_TESTS ?= tests/models tests/sealed tests/storage tests/test_api.py
+
+.PHONY: regenerate test test-slow test-all test-newest test-lowest test-interop lint clean
 
 regenerate: $(VENV)/.installed
 	$(BIN)/jaxmi regenerate all --out runs/regenerate --force
@@ -24,6 +27,9 @@ test-slow: $(VENV)/.installed-dev
 
 test-all: $(VENV)/.installed-dev
 	$(PYTEST)
+
+test-newest test-lowest: test-%: $(VENV)/bin/python
+	$(BIN)/python scripts/check_wheel.py $* -m "not slow" $(WHEEL_TESTS)
 
 test-interop: $(VENV)/.installed-dev $(INTEROP:%=$(VENV)-interop/%/.installed)
 	$(BIN)/python tests/interop/write.py $(VENV)-interop/bundle
@@ -39,7 +45,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/pyright
 
 clean:
-	rm -rf $(VENV) $(VENV)-interop .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-interop $(VENV)-newest $(VENV)-lowest .pytest_cache .ruff_cache .hypothesis
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

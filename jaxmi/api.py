@@ -7,10 +7,11 @@ Each is a small object over functions of the folders below; `import jaxmi` offer
     explanation = jaxmi.explain(networks[0])
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -26,12 +27,14 @@ from jaxmi.challenges.registry import NAMES
 from jaxmi.challenges.registry import load_challenge as build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
+from jaxmi.files import StrPath
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
 from jaxmi.programs.language import Kind, Program
 from jaxmi.recovery.recover import Recovery
 from jaxmi.report import figures
 from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
+from jaxmi.settings import with_fixed_settings
 from jaxmi.storage import foreign
 from jaxmi.storage.checkpoints import (
     Checkpoint,
@@ -52,10 +55,8 @@ from jaxmi.workflows import score as score_workflow
 from jaxmi.workflows.challenges import find, load_any
 from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
-from jaxmi.workflows.progress import Progress
+from jaxmi.workflows.progress import Progress, stages
 from jaxmi.workflows.train import group_by_shape
-
-StrPath = str | Path
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -107,6 +108,7 @@ class Network:
         """Return the predicted labels on rows of the domain, by default on all of it."""
         return self.challenge.predict(self.params, rows)
 
+    @with_fixed_settings
     def run(
         self, value: Any, edits: Edits | None = None
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
@@ -172,8 +174,8 @@ class Network:
         learned = self.challenge.slices(self.labels()) if truth else {}
         for place, table in truth.items():
             caption = "true labels and the network's labels"
-            figure = figures.label_pair(table, learned[place])
-            shown += notebook.picture(figure, f"{caption}, {place}" if place else caption)
+            drawing = partial(figures.label_pair, table, learned[place])
+            shown += notebook.picture(drawing, f"{caption}, {place}" if place else caption)
         return shown
 
 
@@ -348,6 +350,8 @@ class Explanation:
     def save(self, folder: StrPath, force: bool = False) -> None:
         """Write report.html, figures.json and the pictures into a folder.
 
+        A transformer of one block also has replacement.npz there, a smaller network in its place.
+
         Args:
           folder: Made with its parents.
           force: Replace files that exist.
@@ -366,6 +370,7 @@ class Explanation:
         return notebook.page(self.report.html())
 
 
+@with_fixed_settings
 def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge | SealedChallenge:
     """Load a challenge.
 
@@ -378,15 +383,16 @@ def load_challenge(name: StrPath, data_dir: StrPath | None = None) -> Challenge 
       InputError: if there is no such challenge, or a file was altered.
       UnavailableError: if MNIST cannot be had.
     """
-    folder = None if data_dir is None else Path(data_dir)
-    if str(name) not in NAMES and is_bundle(Path(name)):
+    folder, name = None if data_dir is None else Path(data_dir), os.fspath(name)
+    if name not in NAMES and is_bundle(Path(name)):
         bundle = read_bundle(Path(name))
         return SealedChallenge(bundle, _network(bundle.checkpoint, folder))
     return load_any(name, folder)
 
 
+@with_fixed_settings
 def make_challenge(
-    program: str | Program | Path | np.ndarray,
+    program: str | Program | os.PathLike[str] | np.ndarray,
     p: int | None = None,
     train_share: float | None = None,
     *,
@@ -405,7 +411,8 @@ def make_challenge(
       program: A program or its text, in the language of docs/programs.md: `x`, `y` and `p` are
         whole numbers for pairs, `x`, `y`, `w` and `p` for triples, `image` is an image. Or labels
         of the whole domain, 0 or 1: (p, p), row = x, for pairs, (p, p, p) for triples, (n,) for
-        images. Or a `Path`: a file with either.
+        images. Or a file with either: a path, or a text that ends in .txt, .py, .npz, .npy, .csv,
+        .tsv, .pkl or .pickle.
       p: How many values x, y and w take, at least 5; None: 113 of pairs, 23 of triples.
       train_share: Share of the pairs, or of the published training images, used for training,
         strictly between 0 and 1; None: as published, one half of the pairs or triples.
@@ -428,22 +435,23 @@ def make_challenge(
       UnavailableError: if MNIST is needed and cannot be had.
     """
     definition = challenges_workflow.define(
-        program,
+        Path(program) if isinstance(program, os.PathLike) else program,
         kind=kind,
         name=name,
         title=title,
         p=p,
         train_share=train_share,
         split_seed=split_seed,
-        split=Path(split) if isinstance(split, str) else split,
+        split=Path(split) if isinstance(split, str | os.PathLike) else split,
         network=network,
         data=None if data is None else Path(data),
     )
     return build_challenge(definition, None if data_dir is None else Path(data_dir))
 
 
+@with_fixed_settings
 def train(
-    challenge: Challenge | str | Sequence[Challenge | str],
+    challenge: Challenge | StrPath | Sequence[Challenge | StrPath],
     seeds: Iterable[int] = (0,),
     recipe: str | Recipe = "fast",
     *,
@@ -456,11 +464,11 @@ def train(
     program.
 
     Args:
-      challenge: A challenge, a published one's name, or a sequence of these.
+      challenge: A challenge, a published one's name, a challenge's folder, or a sequence of these.
       seeds: Each decides initial parameters, order of examples and dropout; below 2**32.
       recipe: "fast" (reaches the published accuracy in seconds), "published" (the original
         training), or a recipe.
-      progress: Show a bar on stderr.
+      progress: Show a bar, in a notebook's cell or on a terminal; elsewhere log it on "jaxmi".
       **changes: Numbers of the recipe to change, such as `steps=200`.
 
     Returns:
@@ -472,43 +480,54 @@ def train(
       DivergedError: if networks diverge.
     """
     keep_compiled()
-    given = [challenge] if isinstance(challenge, Challenge | str) else list(challenge)
-    challenges = dict(enumerate(load_any(one) if isinstance(one, str) else one for one in given))
+    is_one = isinstance(challenge, Challenge | str | os.PathLike)
+    given: list[Challenge | StrPath] = [challenge] if is_one else list(challenge)
+    loaded = (one if isinstance(one, Challenge) else load_any(os.fspath(one)) for one in given)
+    challenges = dict(enumerate(loaded))
     recipes = {i: _recipe(one, recipe, changes) for i, one in challenges.items()}
     seeds, networks = list(seeds), {}
     for group in group_by_shape(challenges, {i: numbers for i, (_, numbers) in recipes.items()}):
         indices = list(group)
         numbers = recipes[indices[0]][1]
-        for place, result in _train_group(list(group.values()), numbers, seeds, progress):
-            index = indices[place]
-            networks[index, result.seed] = _trained(group[index], *recipes[index], result)
+        results = _train_group(list(group.values()), numbers, seeds, progress)
+        with closing(results):
+            for place, result in results:
+                index = indices[place]
+                networks[index, result.seed] = _trained(group[index], *recipes[index], result)
     return Networks([networks[index, seed] for index in challenges for seed in seeds])
 
 
 def _train_group(
     challenges: Sequence[Challenge], recipe: Recipe, seeds: Sequence[int], progress: bool
-) -> Iterator[tuple[int, SeedResult]]:
+) -> Generator[tuple[int, SeedResult], None, None]:
     """Train challenges of one shape; yield the index of the challenge, and the result."""
     several = len(challenges) > 1
     name = f"{len(challenges)} challenges" if several else challenges[0].name
     n_networks, unit = len(challenges) * len(seeds), "network" if several else "seed"
     bar = Progress(name, recipe.steps, n_networks, unit) if progress else None
     runs = [Run(challenge, seeds) for challenge in challenges]
-    with bar or nullcontext():
-        yield from train_runs(runs, recipe, watchers=[] if bar is None else [bar])
+    results = train_runs(runs, recipe, watchers=[] if bar is None else [bar])
+    with bar or nullcontext(), closing(results):
+        yield from results
 
 
+@with_fixed_settings
 def load(
-    path: StrPath, data_dir: StrPath | None = None, challenge: Challenge | StrPath | None = None
+    path: StrPath,
+    data_dir: StrPath | None = None,
+    challenge: Challenge | StrPath | None = None,
+    *,
+    key: str | None = None,
 ) -> Network | Networks:
     """Load a network, or all networks of a run.
 
     Args:
-      path: A checkpoint folder, a run folder, a sealed challenge's folder, or a .pt or .safetensors
-        file in a published layout; nothing in a file is run.
+      path: A checkpoint folder, a run folder, a sealed challenge's folder, or a file that `jaxmi
+        import` reads, such as .pt or .safetensors; nothing in a file is run.
       data_dir: As in `load_challenge`.
       challenge: The challenge of a network in a .pt or .safetensors file, or its name or folder;
         None tells it from the file's record, or else from its tensors.
+      key: The place of the state dict in a file that holds several.
 
     Raises:
       InputError: if there is no network, or a file is damaged; names what is wrong.
@@ -517,10 +536,13 @@ def load(
     keep_compiled()
     path, folder = Path(path), None if data_dir is None else Path(data_dir)
     if path.is_file():
-        named = challenge.definition or challenge.name if isinstance(challenge, Challenge) else None
-        if named is None and challenge is not None:
-            named = find(str(challenge))
-        return _network(foreign.import_network(path, challenge=named), folder)
+        if isinstance(challenge, Challenge):
+            named = challenge.definition or challenge.name
+        else:
+            named = None if challenge is None else find(os.fspath(challenge))
+        return _network(foreign.import_network(path, challenge=named, key=key), folder)
+    if key is not None:
+        raise InputError(f"key {key!r}: {path} is no file")
     if challenge is not None:
         raise InputError(f"{path} says which challenge it is of; only a file is given one")
     if is_bundle(path):
@@ -532,24 +554,39 @@ def load(
     return Networks(networks) if (path / "run.json").is_file() else networks[0]
 
 
-def explain(network: Network) -> Explanation:
+@with_fixed_settings
+def explain(network: Network, *, progress: bool = True) -> Explanation:
     """Explain a network: the published solution's evidence, with controls.
 
     Without true labels, as of a sealed challenge's network, `metrics` lacks the accuracies; beside
     networks of other challenges than the published ones there are no published values.
 
+    Args:
+      network: The network.
+      progress: Show in a notebook's cell what is done next; elsewhere log it on "jaxmi".
+
     Raises:
       InputError: if the network does not respond to its input.
     """
     keep_compiled()
-    report = explain_workflow.explain_network(
-        network.challenge, network.params, network._name(), "jaxmi.explain(network)"
-    )
+    with stages(f"explain {network._name()}", progress) as show:
+        report = explain_workflow.explain_network(
+            network.challenge,
+            network.params,
+            network._name(),
+            "jaxmi.explain(network)",
+            report=show,
+        )
     return Explanation(network, report)
 
 
-def recover(network: Network) -> Recovery:
+@with_fixed_settings
+def recover(network: Network, *, progress: bool = True) -> Recovery:
     """Recover the labelling program from a network's predictions.
+
+    Args:
+      network: The network.
+      progress: Show in a notebook's cell what is done next; elsewhere log it on "jaxmi".
 
     Returns:
       `program`, `confidence`, `runners_up`, and why.
@@ -559,30 +596,37 @@ def recover(network: Network) -> Recovery:
     """
     keep_compiled()
     known = not network.sealed
-    predictions = recover_workflow.from_network(network.challenge, network.params, known)
-    return recover_workflow.search(predictions, repr(network))
+    with stages(f"recover {network._name()}", progress) as show:
+        show("predictions")
+        predictions = recover_workflow.from_network(network.challenge, network.params, known)
+        show("search of programs")
+        return recover_workflow.search(predictions, repr(network))
 
 
+@with_fixed_settings
 def score(
-    submission: str | Program | Int[np.ndarray, "n"] | Path,
-    challenge: Challenge | SealedChallenge | str,
+    submission: str | Program | Int[np.ndarray, "n"] | os.PathLike[str],
+    challenge: Challenge | SealedChallenge | StrPath,
     network: Network | None = None,
 ) -> Score | ExplanationScore:
     """Judge a submission.
 
     Args:
-      submission: A program or its text, labels of the whole domain, or a file: a program (.txt,
-        .py), a table of labels (.npz), an explanation (.json).
-      challenge: A challenge, or a published one's name; a sealed one is judged by the counts that
-        it states.
+      submission: A program or its text, labels of the whole domain, or a file, as a path or as a
+        text that ends like one: a program (.txt, .py), a table of labels (.npz, .npy, .csv, .tsv,
+        .pkl), an explanation (.json).
+      challenge: A challenge, a published one's name, or a challenge's folder; a sealed one is
+        judged by the counts that it states.
       network: A network to compare with; a sealed challenge has its own.
 
     Raises:
       InputError: if the submission cannot be used; for a program with line and column.
     """
     keep_compiled()
-    if isinstance(challenge, str):
-        challenge = load_any(challenge)
+    if isinstance(challenge, str | os.PathLike):
+        challenge = load_challenge(challenge)
+    if isinstance(submission, os.PathLike):
+        submission = Path(submission)
     if isinstance(challenge, SealedChallenge):
         if network is not None:
             raise InputError("a sealed challenge has a network of its own")
@@ -597,6 +641,7 @@ def score(
     return score_workflow.judge_submission(submission, challenge, params)
 
 
+@with_fixed_settings
 def export(
     network: Network | Networks, path: StrPath, to: str = "casper", force: bool = False
 ) -> list[Path]:

@@ -1,16 +1,22 @@
-"""Objects as a notebook shows them: small tables and pictures as HTML."""
+"""Displays in a notebook: objects as small tables and pictures in HTML, and progress."""
 
 import base64
 import html
-import io
+import sys
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from jaxmi.drawing import try_to_draw
+
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from jaxmi.drawing import Drawing
 
 DPI = 80
 """Dots per inch of pictures in a notebook."""
+
+SECONDS_BETWEEN_UPDATES = 0.2
+"""Least time between two updates of a line, in seconds."""
 
 
 def table(title: str, rows: Mapping[str, Any]) -> str:
@@ -32,16 +38,17 @@ def code(text: str) -> str:
     return f"<pre>{html.escape(text)}</pre>"
 
 
-def picture(figure: "Figure", description: str) -> str:
-    """Return a figure as an image within HTML.
+def picture(drawing: "Drawing", description: str) -> str:
+    """Return a figure as an image within HTML; its description, if it cannot be drawn.
 
     Args:
-      figure: What to draw.
+      drawing: The figure, or what draws it.
       description: The image's alternative text.
     """
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI)
-    data = base64.b64encode(file.getvalue()).decode()
+    drawn = try_to_draw(description, drawing, dpi=DPI)
+    if drawn is None:
+        return html.escape(f"[{description}]")
+    data = base64.b64encode(drawn).decode()
     return f"<img alt='{html.escape(description)}' src='data:image/png;base64,{data}'>"
 
 
@@ -61,3 +68,40 @@ def _cell(value: Any) -> str:
     if value is None:
         return "-"
     return html.escape(f"{value:.4g}" if isinstance(value, float) else str(value))
+
+
+def in_notebook() -> bool:
+    """Return whether this process is a notebook's kernel, so that `Line` is shown in a cell."""
+    python = sys.modules.get("IPython")
+    shell = None if python is None else python.get_ipython()
+    return getattr(shell, "kernel", None) is not None
+
+
+class Line:
+    """A line of text in the output of a notebook's cell, with a bar; it is updated in place."""
+
+    def __init__(self) -> None:
+        """Show nothing yet."""
+        self._handle: Any = None
+        self._last = 0.0
+
+    def show(self, text: str, share: float | None = None, last: bool = False) -> None:
+        """Show a text instead of the earlier one; within a short while of it, do nothing.
+
+        Args:
+          text: The line.
+          share: Share of the work that is done, in 0..1; None shows no bar.
+          last: Show it, however soon it follows.
+        """
+        now = time.monotonic()
+        if self._handle is not None and not last and now - self._last < SECONDS_BETWEEN_UPDATES:
+            return
+        self._last = now
+        bar = "" if share is None else f"<progress value='{share:.4f}' max='1'></progress> "
+        data = {"text/plain": text, "text/html": f"<div>{bar}{html.escape(text)}</div>"}
+        if self._handle is None:
+            from IPython.display import display  # type: ignore[import-not-found] - only a kernel has it
+
+            self._handle = display(data, raw=True, display_id=True)
+        else:
+            self._handle.update(data, raw=True)

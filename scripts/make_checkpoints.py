@@ -33,7 +33,7 @@ def main() -> None:
             shutil.rmtree(target, ignore_errors=True)
             seed = Path(folder) / name / "seed-00000"
             shutil.copytree(seed, target, ignore=shutil.ignore_patterns("best"))
-            metrics = json.loads((target / "metrics.json").read_text())
+            metrics = json.loads((target / "metrics.json").read_text(encoding="utf-8"))
             print(f"{name}: test accuracy {metrics['test_accuracy']:.2%}")
         for source, target in FIGURES.items():
             shutil.copy(Path(folder) / source, ROOT / "docs" / target)

@@ -29,7 +29,7 @@ def main() -> None:
         if (RUNS / name / "result.json").is_file():
             shutil.copy(RUNS / name / "result.json", DOCS / f"{name}.json")
             shutil.copy(RUNS / name / "figure.png", DOCS / f"{name}.png")
-    PAGE.write_text(filled(PAGE.read_text()))
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")))
 
 
 def filled(page: str) -> str:
@@ -37,7 +37,7 @@ def filled(page: str) -> str:
 
     def fill(block: re.Match[str]) -> str:
         head, name, _, keys, _ = block.groups()
-        result = json.loads((DOCS / f"{name}.json").read_text())
+        result = json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
         lines = _run_line(result) if keys == "took" else markdown(result["findings"], keys.split())
         return f"{head}{lines}\n"
 

@@ -51,7 +51,7 @@ def main() -> None:
         ("transformer", domain, None),
         ("cnn", images, mnist.digits[:10_000]),
     ):
-        text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text()
+        text = files("jaxmi.programs").joinpath(f"published/{name}.txt").read_text(encoding="utf-8")
         published = parse(text, inputs.kind)
         labels = label(published, inputs).astype(bool)
         candidate = Candidate(published, inputs, labels, digits)

@@ -58,7 +58,7 @@ def main() -> None:
     """Train what is missing, the small networks first, then draw."""
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     out = DOCS / "sizes.json"
-    cells = json.loads(out.read_text()) if out.is_file() else []
+    cells = json.loads(out.read_text(encoding="utf-8")) if out.is_file() else []
     for p, width in sorted(product(P, WIDTHS), key=math.prod):
         if not any((cell["p"], cell["width"]) == (p, width) for cell in cells):
             cells.append(measure(p, width))

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -18,6 +20,7 @@ from jaxmi.programs.parse import parse
 from jaxmi.sealed.read import read_bundle
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.checkpoints import load_checkpoint, write_json
+from jaxmi.storage.pytorch_file import has_torch
 
 SEALED = """z = 0
 if x ** 3 < 4711 * sqrt(y):
@@ -31,6 +34,22 @@ return z >= 0
 settings.register_profile("jaxmi", deadline=None, derandomize=True)  # jit's first call is slow
 settings.load_profile("jaxmi")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+TESTS = Path(__file__).parent
+NEEDS_TORCH = re.compile(r"^import torch$|fuzz\.py", re.MULTILINE)
+collect_ignore = [
+    str(path)
+    for path in TESTS.rglob("test_*.py")
+    if not has_torch() and NEEDS_TORCH.search(path.read_text(encoding="utf-8"))
+]
+"""Tests that need PyTorch are left out where it is not installed."""
+
+
+def pytest_report_header() -> str | None:
+    """Say what is left out."""
+    names = ", ".join(str(Path(path).relative_to(TESTS)) for path in collect_ignore)
+    return f"left out, since PyTorch is not installed: {names}" if names else None
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -55,6 +74,14 @@ def compile_once(tmp_path_factory: pytest.TempPathFactory) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path_factory.mktemp("compiled-elsewhere"))
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
+
+
+@pytest.fixture(autouse=True)
+def full_precision(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Multiply in float32 where a test compares numbers on any device: GPUs would take less."""
+    precision = "float32" if request.node.get_closest_marker("device") else None
+    with jax.default_matmul_precision(precision):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,14 +2,17 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import jsonschema
 import pytest
 
 from jaxmi.challenges.sealed import seal
+from jaxmi.cli.main import _parse
 from jaxmi.programs.parse import parse
 from jaxmi.studies.registry import load_study
 
@@ -51,6 +54,38 @@ def test_the_commitment_page_says_how_to_check_one_without_jaxmi(tmp_path: Path)
         ["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split()[0] == key.commitment
+
+
+def links(page: str) -> list[str]:
+    return re.findall(r"\]\(([^)]*)\)", page)
+
+
+def test_the_readme_reads_on_the_page_of_a_package_index() -> None:
+    """Its links and pictures are absolute, and each leads to a file that is here."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    home = project["urls"]["Homepage"]
+    found = links((ROOT / project["readme"]).read_text())
+    assert len(found) > 20
+    for link in found:
+        place, _, section = link.partition("#")
+        kind, branch, path = place.removeprefix(f"{home}/").split("/", 2)
+        assert link.startswith(f"{home}/") and branch == "main" and (ROOT / path).is_file(), link
+        assert kind == ("raw" if path.endswith(".png") else "blob")
+        if section:
+            headings = re.findall(r"^#+ (.*)$", (ROOT / path).read_text(), re.MULTILINE)
+            slugs = [re.sub(r"[^a-z0-9 -]", "", one.lower()).replace(" ", "-") for one in headings]
+            assert section in slugs, link
+    assert links("a [control](docs/labels.png)") == ["docs/labels.png"]
+
+
+def test_the_readmes_commands_are_those_of_the_command_line() -> None:
+    """Also of a user who has no checkout: no path of it is in the table."""
+    readme = (ROOT / "README.md").read_text()
+    commands = re.findall(r"^jaxmi .*?(?=  #|$)|(?<=\| `)jaxmi .*?(?=`)", readme, re.MULTILINE)
+    assert len(commands) > 18
+    for command in commands:
+        assert "checkpoints/" not in command and "scripts/" not in command
+        _parse(shlex.split(command)[1:])
 
 
 def publish_findings():

@@ -11,12 +11,13 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "jaxmi"
 LAYERS = (
-    ("errors", "files", "notebook", "types"),
+    ("backend", "drawing", "errors", "files", "notebook", "settings", "signals", "types"),
     ("programs",),
     ("data",),
     ("models",),
     ("challenges",),
     ("explanation",),
+    ("mechanism",),
     ("judge",),
     ("recovery",),
     ("training",),

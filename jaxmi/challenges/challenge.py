@@ -19,11 +19,13 @@ from jaxtyping import Bool, Float, Int, Int32, Integer, Shaped
 
 from jaxmi import notebook
 from jaxmi.challenges.definition import Definition
+from jaxmi.challenges.subgrid import Subgrid, draw_subgrid
 from jaxmi.errors import InputError
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import SIGNATURES, Kind, Program
 from jaxmi.programs.show import show
+from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Array, Params
 
 
@@ -79,7 +81,8 @@ class Sealing:
     networks' 97.57 % and 95.58 %."""
 
     foreign_files: Mapping[str, str]
-    """File of the bundle -> the foreign format that holds the network there."""
+    """File of the bundle -> the foreign format that holds the network there. Whoever poses the
+    challenge without PyTorch leaves the .pt files out."""
 
     example: str
     """A program of this kind, to show the language."""
@@ -100,9 +103,6 @@ class SealingWords(NamedTuple):
     task: str
     """The inputs and the network, as lines of Markdown."""
 
-
-MAX_SLICES = 4
-"""Most tables that are drawn of a domain with three axes."""
 
 SECRET = -1
 """The label of every input of a sealed challenge."""
@@ -208,6 +208,15 @@ class Challenge(ABC):
         """The names of the axes of `grid`; none if the domain is no grid."""
         return () if self.grid is None else SIGNATURES[self.kind].operands
 
+    def subgrid(self, max_inputs: int | None = None) -> Subgrid:
+        """Return the domain of numbers, or a part of it that is a table again.
+
+        Args:
+          max_inputs: At most so many inputs; None: all.
+        """
+        assert self.p is not None
+        return draw_subgrid(self.axes, self.p, max_inputs)
+
     def slices(self, values: Shaped[np.ndarray, "n"]) -> dict[str, Shaped[np.ndarray, "p p"]]:
         """Return one value per input as tables (p, p), row = x, that can be drawn.
 
@@ -215,21 +224,9 @@ class Challenge(ABC):
           values: In domain order.
 
         Returns:
-          Where the table is -> the table: of pairs the whole table under ""; of triples at most
-          `MAX_SLICES`, evenly spaced, under "w = 0" and so on. Empty if the domain is no grid.
+          As `Subgrid.slices`; empty if the domain is no grid.
         """
-        if self.grid is None:
-            return {}
-        tables = {"": self.as_table(values)}
-        for axis in range(2, len(self.grid)):
-            size = self.grid[axis]
-            chosen = np.unique(np.linspace(0, size - 1, min(size, MAX_SLICES)).astype(int))
-            tables = {
-                f"{place}{', ' if place else ''}{self.axes[axis]} = {i}": table[:, :, i]
-                for place, table in tables.items()
-                for i in chosen
-            }
-        return tables
+        return {} if self.grid is None else self.subgrid().slices(values)
 
     @property
     def predict_rows(self) -> slice | Int32[np.ndarray, "_"]:
@@ -273,6 +270,7 @@ class Challenge(ABC):
         """The network on a batch, in its fast form."""
         return self.forms["fast"]
 
+    @with_fixed_settings
     def init(self, key: jax.Array) -> Params:
         """Draw a network's initial parameters."""
         return self.model.init(key, self.inputs[0])["params"]
@@ -289,6 +287,7 @@ class Challenge(ABC):
 
         return jax.jit(partial(chunked_logits, forward, self.chunk))
 
+    @with_fixed_settings
     def logits(
         self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
     ) -> Float[np.ndarray, "m classes"]:
@@ -301,6 +300,7 @@ class Challenge(ABC):
         with jax.default_matmul_precision("float32"):
             return np.asarray(self._logits(params, self.inputs[rows]))
 
+    @with_fixed_settings
     def predict(
         self, params: Params, rows: Int[np.ndarray, "m"] | slice = slice(None)
     ) -> Int32[np.ndarray, "m"]:

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
+from jaxmi.files import check_regular_file, takes_any_path
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import P
 from jaxmi.programs.parse import parse
@@ -119,6 +119,11 @@ class Definition:
         return {**content, "sha256": _digest(content)}
 
     @property
+    def sha256(self) -> str:
+        """The checksum of all of it, as `to_json` has it: 64 hexadecimal digits."""
+        return self.to_json()["sha256"]
+
+    @property
     def sealed(self) -> bool:
         """True if the labels are secret: there is neither a program nor a table."""
         return self.program is None and self.labels is None
@@ -151,6 +156,7 @@ class Definition:
             raise InputError(f"it lacks {error}") from error
 
 
+@takes_any_path
 def is_challenge_folder(folder: Path) -> bool:
     """Return whether a folder holds a challenge that a user made, and not a sealed one."""
     try:
@@ -160,6 +166,7 @@ def is_challenge_folder(folder: Path) -> bool:
         return False
 
 
+@takes_any_path
 def read_definition(folder: Path) -> Definition:
     """Read a challenge folder, without its data.
 

@@ -22,6 +22,7 @@ from jaxmi.challenges.challenge import (
 from jaxmi.challenges.definition import Definition, check_names, unpack
 from jaxmi.data.mnist import Mnist, load_idx_folder, load_mnist
 from jaxmi.errors import InputError
+from jaxmi.files import path_of
 from jaxmi.models.cnn import Cnn, CnnConfig
 from jaxmi.models.cnn_fast import logits
 from jaxmi.programs.domain import ImageDomain
@@ -57,7 +58,7 @@ class ImageChallenge(Challenge):
 
     sealing: ClassVar[Sealing] = Sealing(
         accuracy=(0.93, 0.985),
-        foreign_files={"network.pt": "casper"},
+        foreign_files={"network.safetensors": "safetensors", "network.pt": "casper"},
         example="return 24772 <= l1(image, template(6)) < 34270",
     )
 
@@ -208,7 +209,7 @@ def load_images(domain: Mapping[str, Any], data_dir: Path | None = None) -> Mnis
     data = domain.get("data", "mnist")
     if data == "mnist":
         return load_mnist(data_dir)
-    folder = data_dir or Path(str(domain.get("folder")))
+    folder = data_dir or path_of(str(domain.get("folder")))
     mnist, digests = load_idx_folder(folder)
     for name, digest in digests.items():
         if dict(domain.get("sha256") or {}).get(name) != digest:

@@ -3,13 +3,13 @@
 `pairs.py` and `triples.py` are the kinds; here is what they share.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import jax
 import numpy as np
+import psutil
 from jaxtyping import Int32
 
 from jaxmi.challenges.challenge import SECRET, Challenge, Forward, Sealing, SealingWords, as_array
@@ -133,7 +133,13 @@ def transformer_sealing(example: str) -> Sealing:
     """
     return Sealing(
         accuracy=(0.95, 0.995),
-        foreign_files={"network.pt": "casper", "transformer_lens.pt": "transformer-lens"},
+        foreign_files={
+            "network.safetensors": "safetensors",
+            "transformer_lens.safetensors": "transformer-lens",
+            "transformer_lens_4.safetensors": "transformer-lens-4",
+            "network.pt": "casper",
+            "transformer_lens.pt": "transformer-lens",
+        },
         example=example,
     )
 
@@ -193,7 +199,7 @@ def number_model(kind: type[NumberChallenge], definition: Definition) -> Transfo
     n_parameters = _n_parameters(model.config)
     # Tokens, labels, splits, and what a program's values take; and all logits, once.
     needed = p**n_operands * (120 + 4 * (p + 1)) + 40 * n_parameters
-    available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    available = psutil.virtual_memory().total
     if needed > MEMORY_SHARE * available:
         raise InputError(
             f"p = {p} with {n_parameters:,} parameters needs about {needed / 1e9:,.0f} GB of "
@@ -210,7 +216,7 @@ def _n_parameters(c: TransformerConfig) -> int:
 def _domain(kind: type[NumberChallenge], definition: Definition) -> NumberDomain:
     check_names(definition.domain, ("p",), f"a domain of {kind.noun}s")
     domain = NUMBER_DOMAINS[kind.kind]
-    p = definition.domain.get("p", domain.default_p)
+    p = definition.domain.get("p", domain().p)
     if type(p) is not int or p < MIN_P:
         raise InputError(f"p = {p!r}: expected a whole number, at least {MIN_P}")
     return domain(p)

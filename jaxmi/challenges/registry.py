@@ -19,12 +19,14 @@ from jaxmi.challenges.challenge import Challenge, FilterSolution, Published, siz
 from jaxmi.challenges.definition import Definition
 from jaxmi.challenges.numbers import NumberChallenge, build_numbers, number_model
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path
 from jaxmi.models.cnn import SITES as CNN_SITES
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.transformer import MAX_LAYERS, Transformer
 from jaxmi.models.transformer import sites as transformer_sites
 from jaxmi.programs.domain import P, PairDomain, image_tables
 from jaxmi.programs.language import Kind
+from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Params
 
 
@@ -115,6 +117,7 @@ def registered(name: str) -> Registration:
     return CHALLENGES[name]
 
 
+@takes_any_path
 def load_challenge(challenge: str | Definition, data_dir: Path | None = None) -> Challenge:
     """Build a challenge.
 
@@ -174,6 +177,7 @@ def origin(challenge: str | Definition) -> Origin:
 
 
 @cache
+@with_fixed_settings
 def param_shapes(model: nn.Module, kind: Kind) -> Params:
     """Return the shapes and types of what `Challenge.init` draws, without a challenge's data."""
     return jax.eval_shape(model.init, jax.random.key(0), KINDS[kind].example)["params"]

@@ -15,15 +15,10 @@ from jaxmi.cli.subcommand import (
     Result,
 )
 from jaxmi.errors import InputError
+from jaxmi.files import readable
 
-OptionalShare = Annotated[float | None, arg(metavar="SHARE", help_behavior_hint="")]
+OptionalShare = Annotated[float | None, arg(metavar="SHARE")]
 """A share in 0..1 that may be left out."""
-
-OptionalKind = Annotated[
-    Literal["pairs", "image", "triples"] | None,
-    arg(metavar="{pairs,image,triples}", help_behavior_hint=""),
-]
-"""A kind of challenge that may be left out."""
 
 Sizes = Annotated[tuple[str, ...], arg(metavar="NAME=N [...]", help_behavior_hint="(repeatable)")]
 """Sizes of a network."""
@@ -48,21 +43,14 @@ def parse_sizes(texts: tuple[str, ...]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChallengeMake(DataSubcommand):
-    """Make a challenge from your own program or labels: `make mine.py --out mine --p 59`."""
-
-    program: Positional[OptionalPath] = None
-    """The labelling program, .txt or .py, in the language of docs/programs.md. Leave it out
-    if you give --labels."""
-
-    out: Path
-    """The folder to make; every subcommand takes it in the place of a challenge's name."""
+class ChallengeOptions:
+    """The challenge's inputs, split and network."""
 
     labels: OptionalPath = None
-    """Labels in the place of a program: an .npz file with an array `labels` of 0 and 1, (p, p) with
-    row = x for pairs, (p, p, p) for triples, (n,) for images."""
+    """Labels in the place of a program: a table (.npz, .npy, .csv, .pkl) of 0 and 1, in .npz the
+    array `labels`: (p, p) with row = x for pairs, (p, p, p) for triples, (n,) for images."""
 
-    kind: OptionalKind = None
+    kind: Literal["pairs", "image", "triples"] | None = None
     """pairs: labels pairs of numbers (x, y), for a transformer. triples: labels triples (x, y, w),
     for a transformer. image: labels images, for a CNN. Default: image if the program names `image`
     or `template`, or --data is given; triples if it is a program on triples and none on pairs; else
@@ -90,6 +78,20 @@ class ChallengeMake(DataSubcommand):
     data: OptionalPath = None
     """Folder with other images in MNIST's four IDX files, such as Fashion-MNIST; images only."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class ChallengeMake(DataSubcommand):
+    """Make a challenge from your own program or labels."""
+
+    example = "jaxmi challenge make mine.py --out mine --p 59 --network d_model=64 n_heads=4"
+
+    program: Positional[Path | None] = None
+    """The labelling program, .txt or .py, in the language of docs/programs.md. Leave it out
+    if you give --labels."""
+
+    out: Path
+    """The folder to make; every subcommand takes it in the place of a challenge's name."""
+
     name: OptionalText = None
     """The name in files and messages. Default: the folder's name."""
 
@@ -99,32 +101,37 @@ class ChallengeMake(DataSubcommand):
     force: bool = False
     """Replace a challenge folder that exists."""
 
+    about: Annotated[ChallengeOptions, arg(name="challenge")] = ChallengeOptions()
+
     def run(self) -> Result:
         """Check everything, compute the labels, write the folder."""
-        if (self.program is None) == (self.labels is None):
+        about = self.about
+        if (self.program is None) == (about.labels is None):
             raise InputError("name a program, or labels with --labels, and not both")
-        name = self.name or re.sub(r"[^\w.+ -]", "-", self.out.resolve().name)
-        sizes = parse_sizes(self.network)
-        if self.labels is not None and self.labels.suffix != ".npz":
-            raise InputError(f"--labels {self.labels}: expected an .npz file")
-        if self.program is not None and self.program.suffix == ".npz":
+        name = self.name or re.sub(r"[^\w.+ -]", "-", readable(self.out.resolve().name))
+        sizes = parse_sizes(about.network)
+        from jaxmi.workflows.label_tables import SUFFIXES, is_table
+
+        if about.labels is not None and not is_table(about.labels):
+            raise InputError(f"--labels {about.labels}: expected a table: {', '.join(SUFFIXES)}")
+        if self.program is not None and is_table(self.program):
             raise InputError(f"{self.program} is a table of labels: name it with --labels")
         from jaxmi.workflows.challenges import check_vacant, define, make
 
         check_vacant(self.out, self.force)
-        source = self.program if self.labels is None else self.labels
+        source = self.program if about.labels is None else about.labels
         assert source is not None
         definition = define(
             source,
-            kind=self.kind,
+            kind=about.kind,
             name=name,
             title=self.title,
-            p=self.p,
-            train_share=self.train_share,
-            split_seed=self.split_seed,
-            split=self.split,
+            p=about.p,
+            train_share=about.train_share,
+            split_seed=about.split_seed,
+            split=about.split,
             network=sizes,
-            data=self.data,
+            data=about.data,
         )
         return make(definition, self.out, self.force, self.data_dir)
 
@@ -138,8 +145,10 @@ class ChallengeMake(DataSubcommand):
 class ChallengeShow(DataSubcommand):
     """Show a challenge: labels, split, program and rules of fairness, in words and as a picture."""
 
+    example = "jaxmi challenge show mine"
+
     challenge: Positional[str]
-    """transformer, cnn, or a folder that `jaxmi challenge make` wrote."""
+    """transformer, cnn, or a folder that `jaxmi challenge make` or `challenge new` wrote."""
 
     out: OptionalPath = None
     """The picture to write, .png, .svg or .pdf. Default: NAME.png in the current folder."""
@@ -161,18 +170,26 @@ class ChallengeShow(DataSubcommand):
 
 def print_challenge(result: Result) -> None:
     """Print what `make` and `show` describe."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(result["title"], markup=False, style="bold")
+    from jaxmi.cli.console import plain_console, print_table
+
+    console = plain_console(soft_wrap=True)
+    console.print(result["title"], style="bold")
     if result["program"] is not None:
-        console.print(f"\n{result['program']}", markup=False)
+        console.print(f"\n{result['program']}")
+    if sealed := result.get("sealed"):
+        right = ", ".join(
+            f"{one['right']:,} of {one['inputs']:,} ({name})"
+            for name, one in sealed["stated"].items()
+        )
+        console.print(f"sealed: commitment {sealed['commitment']}")
+        console.print(f"the network is right on {right}; labels below are its answers")
     splits = ", ".join(f"{n:,} {name}" for name, n in result["split"].items())
     network = ", ".join(f"{name} {size}" for name, size in result["network"].items())
-    console.print(f"inputs: {result['inputs']:,} ({splits})", markup=False)
-    console.print(f"labels: {result['label1_share']:.1%} are 1", markup=False)
-    console.print(f"network: {network}\n", markup=False)
+    console.print(f"inputs: {result['inputs']:,} ({splits})")
+    console.print(f"labels: {result['label1_share']:.1%} are 1")
+    console.print(f"network: {network}\n")
     table = Table(title="rules of fairness: reported, not enforced", title_justify="left")
     table.add_column("rule")
     table.add_column("value", justify="right")
@@ -182,15 +199,34 @@ def print_challenge(result: Result) -> None:
         allowed = f"{rule['low']:.0%} to {rule['high']:.0%}"
         kept = "kept" if rule["kept"] else "broken"
         table.add_row(rule["measures"], f"{rule['value']:.1%}", allowed, kept)
-    console.print(table)
+    print_table(table)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedOptions:
+    """The challenge's inputs, split and network; its program is drawn."""
+
+    kind: Literal["pairs", "triples", "image"] = "pairs"
+    """pairs, triples: the program labels pairs or triples of numbers, for a transformer. image:
+    MNIST, for a CNN."""
+
+    p: OptionalNumber = None
+    """Number of values that each of x, y (and w) takes, from 5. Default: 113 for pairs, 23 for
+    triples."""
+
+    train_share: OptionalShare = None
+    """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
+    pairs; all 50,000 images."""
+
+    network: Sizes = ()
+    """Sizes of the network, as of `jaxmi challenge make`: `d_model=64 n_heads=4`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChallengeNew(DataSubcommand):
     """Pose a challenge with a program that nobody has seen."""
 
-    kind: Literal["pairs", "image"] = "pairs"
-    """pairs: the program labels pairs of numbers, for a transformer. image: MNIST, for a CNN."""
+    example = "jaxmi challenge new --out sealed"
 
     out: Path
     """The folder to make: everything that participants get."""
@@ -202,15 +238,7 @@ class ChallengeNew(DataSubcommand):
     programs: int = 20
     """Maximum number of programs to try before a network learns one well but not perfectly."""
 
-    p: OptionalNumber = None
-    """How many values x and y take, from 5; pairs only. Default: 113."""
-
-    train_share: OptionalShare = None
-    """Share of the pairs, or of the 50,000 training images, to train on. Default: half of the
-    pairs; all 50,000 images."""
-
-    network: Sizes = ()
-    """Sizes of the network, as of `jaxmi challenge make`: `d_model=64 n_heads=4`."""
+    about: Annotated[SealedOptions, arg(name="challenge")] = SealedOptions()
 
     def run(self) -> Result:
         """Draw a program, train on it, seal it."""
@@ -222,17 +250,18 @@ class ChallengeNew(DataSubcommand):
         from jaxmi.workflows.pose import pose
 
         answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
-        own = self.p is not None or self.train_share is not None or bool(self.network)
+        about = self.about
+        own = about.p is not None or about.train_share is not None or bool(about.network)
         definition = define(
             None,
-            kind=self.kind,
+            kind=about.kind,
             name="sealed",
-            p=self.p,
-            train_share=self.train_share,
-            network=parse_sizes(self.network),
+            p=about.p,
+            train_share=about.train_share,
+            network=parse_sizes(about.network),
         )
         return pose(
-            self.kind, self.out, answer, self.programs, self.data_dir, definition if own else None
+            about.kind, self.out, answer, self.programs, self.data_dir, definition if own else None
         )
 
     def show(self, result: Result) -> None:
@@ -245,6 +274,8 @@ class ChallengeNew(DataSubcommand):
 @dataclass(frozen=True, kw_only=True)
 class ChallengeVerify(DataSubcommand):
     """Check that a sealed challenge is complete and unaltered."""
+
+    example = "jaxmi challenge verify sealed"
 
     bundle: Positional[Path]
     """The challenge's folder."""
@@ -282,6 +313,8 @@ class ChallengeVerify(DataSubcommand):
 class ChallengeSolve(DataSubcommand):
     """Recover a sealed challenge's program, as a submission."""
 
+    example = "jaxmi challenge solve sealed --out solved.txt"
+
     bundle: Positional[Path]
     """The challenge's folder."""
 
@@ -314,6 +347,8 @@ class ChallengeSolve(DataSubcommand):
 @dataclass(frozen=True, kw_only=True)
 class ChallengeReveal(DataSubcommand):
     """Check a key against a sealed challenge, and show the program."""
+
+    example = "jaxmi challenge reveal sealed sealed.answer.json --submission solved.txt"
 
     bundle: Positional[Path]
     """The challenge's folder."""
@@ -358,6 +393,8 @@ class ChallengeReveal(DataSubcommand):
 @dataclass(frozen=True, kw_only=True)
 class ChallengeCommand:
     """Make or show a challenge of your own; pose, verify, solve or reveal a sealed one."""
+
+    example = "jaxmi challenge make mine.py --out mine"
 
     verb: (
         Annotated[ChallengeMake, subcommand("make")]

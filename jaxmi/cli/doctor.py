@@ -17,10 +17,13 @@ OPTIONAL = {"torch": "jaxmi[torch]", "pytest": "jaxmi[test]"}
 class Doctor(Subcommand):
     """Print versions, devices, the place of MNIST, and what this installation lacks."""
 
+    example = "jaxmi doctor"
+
     def run(self) -> Result:
         """Collect versions, devices and data, without downloading anything."""
         import jax
 
+        from jaxmi.backend import explain_failure, plugin_errors, refused_flags, unused_gpu
         from jaxmi.data import mnist
         from jaxmi.workflows.compiled import MAX_BYTES, folder_bytes, keep_compiled
 
@@ -42,11 +45,17 @@ class Doctor(Subcommand):
         except (InputError, UnavailableError) as error:
             data = f"unusable: {error}"
             missing.append(str(error))
-        try:
-            backend, devices = jax.default_backend(), [str(device) for device in jax.devices()]
-        except (RuntimeError, AssertionError) as error:  # JAX_PLATFORMS names a missing platform
-            backend, devices = None, []
-            missing.append(f"a device: {' '.join(str(error).split()) or 'JAX finds no backend'}")
+        backend, devices = None, []
+        if refused := refused_flags():
+            missing.append(f"a device: {refused}")
+        else:
+            with plugin_errors() as errors:
+                try:
+                    backend, devices = jax.default_backend(), [str(one) for one in jax.devices()]
+                    missing += filter(None, [unused_gpu()])
+                except (AssertionError, RuntimeError) as error:
+                    missing.append(f"a device: {explain_failure(error) or error}")
+            missing += errors
         return {
             "python": platform.python_version(),
             "cores": os.cpu_count(),

@@ -12,6 +12,8 @@ from jaxmi.cli.subcommand import DataSubcommand, Result
 class Labels(DataSubcommand):
     """Write a challenge's true labels over its whole domain."""
 
+    example = "jaxmi labels transformer --out labels.npz"
+
     challenge: Positional[str]
     """transformer, cnn, or the folder of a challenge that `jaxmi challenge make` made."""
 
@@ -34,6 +36,8 @@ class Labels(DataSubcommand):
 class Predict(DataSubcommand):
     """Write a network's logits and predicted labels."""
 
+    example = "jaxmi predict runs/transformer-fast/seed-00000 --out predictions.npz"
+
     checkpoint: Positional[Path]
     """A checkpoint folder."""
 
@@ -54,6 +58,8 @@ class Predict(DataSubcommand):
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(DataSubcommand):
     """Recompute a network's accuracies from its weights."""
+
+    example = "jaxmi evaluate runs/transformer-fast/seed-00000"
 
     checkpoint: Positional[Path]
     """A checkpoint folder. Of a sealed challenge's folder the counts that it states are shown."""

@@ -17,13 +17,15 @@ MAX_COLUMNS = 5
 class Explain(DataSubcommand):
     """Explain a network: evidence, controls, a report."""
 
+    example = "jaxmi explain runs/cnn-fast/seed-00000 --out explained"
+
     checkpoint: Positional[Path]
     """A checkpoint folder, or a sealed challenge's; or a run folder, to explain every seed and
     tabulate them."""
 
     out: Path
-    """The folder to write: report.html, figures.json, figures as PNG; for a run, a folder per
-    seed."""
+    """The folder to write: report.html, figures.json, figures as PNG, of a transformer also
+    replacement.npz, a smaller network; for a run, a folder per seed."""
 
     force: bool = False
     """Replace an existing explanation."""
@@ -33,6 +35,11 @@ class Explain(DataSubcommand):
         from jaxmi.workflows.explain import write_explanations
 
         return write_explanations(self.checkpoint, self.out, self.force, self.data_dir)
+
+    @property
+    def resumes(self) -> bool:
+        """True for a run: the seeds that are explained are not explained again."""
+        return not self.force and (self.checkpoint / "run.json").is_file()
 
     def show(self, result: Result) -> None:
         """Print the main metrics, the verdicts, and the report's path."""
@@ -45,12 +52,12 @@ def print_explanations(result: Mapping[str, Any]) -> None:
     Args:
       result: A result of `write_explanations`.
     """
-    from rich.console import Console
     from rich.table import Table
 
+    from jaxmi.cli.console import plain_console, print_table
     from jaxmi.workflows.explain import explainer_of_metrics
 
-    console = Console()
+    console = plain_console()
     seeds = result.get("seeds", {"": result})
     columns = seeds if len(seeds) <= MAX_COLUMNS else {"typical": result}
     has_published = len(seeds) == 1 and any(one["published"] for one in seeds.values())
@@ -65,12 +72,12 @@ def print_explanations(result: Mapping[str, Any]) -> None:
         cells = [metric.format(column["figures"]) for column in columns.values()]
         published = [metric.format_published()] if has_published else []
         table.add_row(metric.label, *cells, *published)
-    console.print(table)
+    print_table(table)
     if len(seeds) == 1:
         (network,) = seeds.values()
         for title, verdict in network["verdicts"].items():
-            console.print(f"{verdict:>9}  {title}", highlight=False)
+            console.print(f"{verdict:>9}  {title}")
         if network["program"]:
             program = f"\n{network['program']}\n"
-            console.print(program, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"{result['report']}", highlight=False, soft_wrap=True)
+            console.print(program, soft_wrap=True)
+    console.print(f"{result['report']}", soft_wrap=True)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxmi.cli.subcommand import DataSubcommand, Result, Subcommand
+from jaxmi.cli.subcommand import DataSubcommand, OptionalText, Result, Subcommand
 from jaxmi.errors import InputError
 
 Format = Literal["casper", "transformer-lens", "transformer-lens-4", "safetensors"]
@@ -15,6 +15,8 @@ Format = Literal["casper", "transformer-lens", "transformer-lens-4", "safetensor
 @dataclass(frozen=True, kw_only=True)
 class Export(DataSubcommand):
     """Write networks as files for PyTorch and TransformerLens."""
+
+    example = "jaxmi export runs/cnn-fast/seed-00000 --to casper --out mnist_model.pt"
 
     checkpoint: Positional[Path]
     """A checkpoint folder; or a run folder, to export every seed. With --to bundle also a folder
@@ -58,22 +60,25 @@ class Export(DataSubcommand):
 class Import(Subcommand):
     """Turn a PyTorch or safetensors file into a checkpoint."""
 
+    example = "jaxmi import mnist_model.pt --out casper-cnn"
+
     file: Positional[Path]
-    """A published .pt file, or a file that `jaxmi export` wrote. No code in it is run."""
+    """The file: .pt, .pth, .ckpt, .pkl, .npz, .safetensors or the index of several; also what a
+    training script saved. No code in it is run."""
 
     out: Path
     """The checkpoint folder to make."""
 
-    format_name: Annotated[
-        Format | None, arg(name="from", metavar="FORMAT", help_behavior_hint="")
-    ] = None
+    format_name: Annotated[Format | None, arg(name="from", metavar="FORMAT")] = None
     """The file's format, as in `jaxmi export --to`. Default: detected from its tensors."""
 
-    challenge: Annotated[
-        str | None, arg(metavar="{transformer,cnn}|FOLDER", help_behavior_hint="")
-    ] = None
+    challenge: Annotated[str | None, arg(metavar="CHALLENGE")] = None
     """The challenge whose network it is: transformer, cnn, or the folder of your own challenge.
     Default: as `jaxmi export` recorded in the file, else detected from its tensors."""
+
+    key: OptionalText = None
+    """The place of the state dict in the file, such as ema.state_dict. Default: the only dictionary
+    that fits a layout."""
 
     force: bool = False
     """Replace a checkpoint that exists."""
@@ -82,4 +87,6 @@ class Import(Subcommand):
         """Read the file, check everything, write the checkpoint."""
         from jaxmi.workflows.export import import_file
 
-        return import_file(self.file, self.out, self.format_name, self.challenge, self.force)
+        return import_file(
+            self.file, self.out, self.format_name, self.challenge, self.force, self.key
+        )

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxmi.cli.subcommand import DataSubcommand, Result
 
@@ -14,9 +14,11 @@ from jaxmi.cli.subcommand import DataSubcommand, Result
 class Recover(DataSubcommand):
     """Recover the labelling program from a network's predictions."""
 
+    example = "jaxmi recover runs/transformer-fast/seed-00000 --out recovered"
+
     network: Positional[Path]
     """A checkpoint folder, a sealed challenge's, or a table of labels (.npz, as `jaxmi predict`
-    writes)."""
+    writes, .npy, .csv, .pkl)."""
 
     out: Path
     """The folder to write: program.txt, recovery.json, recovery.png."""
@@ -24,9 +26,9 @@ class Recover(DataSubcommand):
     truth: bool = False
     """Compare with the true labels too, after the search; they play no part in it."""
 
-    challenge: str | None = None
+    challenge: Annotated[str | None, arg(metavar="CHALLENGE")] = None
     """The challenge that a table labels, a name or a folder: it says which inputs were trained on.
-    By default the shape tells."""
+    Default: told from the table's shape."""
 
     explain: bool = False
     """Explain the network too, in OUT/explained."""
@@ -64,15 +66,16 @@ class Recover(DataSubcommand):
 
 def print_recovery(result: Mapping[str, Any]) -> None:
     """Print the recovered program beside the runners-up."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
+    from jaxmi.cli.console import plain_console, print_table
+
+    console = plain_console(soft_wrap=True)
     verdict = "found" if result["found"] else "not found; the best candidate is"
-    console.print(f"{verdict}, confidence {result['confidence']:.2f}\n", markup=False)
+    console.print(f"{verdict}, confidence {result['confidence']:.2f}\n")
     print(result["program"])
     for reason in result["why"]:
-        console.print(f"- {reason}", markup=False)
+        console.print(f"- {reason}")
     table = Table(title="agreement", title_justify="left")
     for column in ("program", "the network's labels", "true labels", "length", "differs on"):
         table.add_column(column, justify="left" if column == "program" else "right")
@@ -86,7 +89,7 @@ def print_recovery(result: Mapping[str, Any]) -> None:
             str(one["description_length"]),
             f"{one['differs']:,}" if i else "",
         )
-    console.print(table)
+    print_table(table)
     if result.get("network_truth") is not None:
         console.print(f"the network itself: {result['network_truth']:.3%} of the true labels")
     rate = result["candidates_per_second"]

@@ -84,34 +84,22 @@ def _read_value(text: str) -> int | float | bool | str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regenerate(DataSubcommand):
-    """Train challenge networks from scratch, over one seed or many."""
-
-    challenge: Positional[
-        Annotated[tuple[str, ...], arg(metavar="CHALLENGE [...]", help_behavior_hint="")]
-    ]
-    """transformer, cnn, or `all` (both); challenge folders; folders of programs (.txt, .py).
-    Challenges that differ only in labels and split are trained together."""
-
-    seeds: str = "0:1"
-    """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""
+class RecipeOptions:
+    """The training of each network."""
 
     recipe: Literal["fast", "published"] = "fast"
     """fast: reaches the published accuracy in seconds; of your own challenge, derived from its
     sizes. published: the original training."""
 
-    out: OptionalPath = None
-    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with several
-    challenges, a folder in it per challenge. An existing run is resumed. Default:
-    runs/CHALLENGE-RECIPE."""
-
-    force: bool = False
-    """Start over, and replace an existing run."""
-
     set: Annotated[
         tuple[str, ...], arg(metavar="NAME=VALUE [...]", help_behavior_hint="(repeatable)")
     ] = ()
     """Change numbers of the recipe: `--set steps=200 learning_rate=1e-3 dropout=false`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where networks are trained."""
 
     seeds_per_batch: OptionalNumber = None
     """Seeds trained at once, across all devices. Default: one per device on a CPU, as many as fit
@@ -120,6 +108,11 @@ class Regenerate(DataSubcommand):
     cpu_devices: OptionalNumber = None
     """Split the CPU into this many devices, each of which trains its own seeds. Default: one per
     core, but no more than seeds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """The files written during training."""
 
     save_every: OptionalNumber = None
     """Optimiser steps between two saves of the training state, rounded up to points of the learning
@@ -132,54 +125,97 @@ class Regenerate(DataSubcommand):
     """Also write a JAX trace of the steps between two points of the learning curve, to profile/ in
     the run folder."""
 
+
+@dataclass(frozen=True, kw_only=True)
+class HostOptions:
+    """The addresses of hosts that train together."""
+
     coordinator: OptionalText = None
-    """With several hosts: address:port of host 0. Goes with --hosts and --host."""
+    """address:port of host 0. Goes with --hosts and --host."""
 
     hosts: OptionalNumber = None
-    """Number of hosts that train together."""
+    """Number of hosts."""
 
     host: OptionalNumber = None
     """This host's number, from 0."""
 
     cluster: bool = False
-    """With several hosts: read --coordinator, --hosts and --host from the cluster (TPU slice,
-    Slurm, Kubernetes)."""
+    """Read --coordinator, --hosts and --host from the cluster (TPU slice, Slurm, Kubernetes)."""
 
     join_timeout: int = 300
     """Seconds to wait for the other hosts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Regenerate(DataSubcommand):
+    """Train challenge networks from scratch, over one seed or many."""
+
+    example = "jaxmi regenerate transformer --seeds 0:8"
+
+    challenge: Positional[
+        Annotated[tuple[str, ...], arg(metavar="CHALLENGE [...]", help_behavior_hint="")]
+    ]
+    """transformer, cnn, or `all` (both); challenge folders; folders of programs (.txt, .py).
+    Challenges that differ only in labels and split are trained together."""
+
+    seeds: Annotated[str, arg(metavar="SEEDS")] = "0:1"
+    """first:end (0:8 is eight seeds, 0 to 7), one number, or several with commas."""
+
+    out: OptionalPath = None
+    """Run folder, for run.json, metrics.jsonl, a checkpoint per seed, and figures; with several
+    challenges, a folder in it per challenge. An existing run is resumed. Default:
+    runs/CHALLENGE-RECIPE."""
+
+    force: bool = False
+    """Start over, and replace an existing run."""
+
+    recipe: Annotated[RecipeOptions, arg(name="recipe")] = RecipeOptions()
+
+    devices: Annotated[DeviceOptions, arg(name="device")] = DeviceOptions()
+
+    record: Annotated[RecordOptions, arg(name="record")] = RecordOptions()
+
+    several: Annotated[HostOptions, arg(name="several hosts")] = HostOptions()
+    """The same command runs on every host, in a folder that all of them share."""
 
     def run(self) -> Result:
         """Check everything that can be checked beforehand, then train."""
         seeds = parse_seeds(self.seeds)
         if not self.challenge:
             raise InputError(f"no challenge: name one of {', '.join(RECIPES)}, all, or a folder")
-        for name, recipes in RECIPES.items():
-            if name in self.challenge or "all" in self.challenge:
-                change_recipe(recipes[self.recipe], self.set)  # before anything is imported
+        name, changes = self.recipe.recipe, self.recipe.set
+        for challenge, recipes in RECIPES.items():
+            if challenge in self.challenge or "all" in self.challenge:
+                change_recipe(recipes[name], changes)  # before anything is imported
         self._check_numbers()
 
         from jaxmi.workflows.train import Hosts, Options, find_challenges, name_of, regenerate
 
-        challenges = find_challenges(self.challenge)
+        challenges, several = find_challenges(self.challenge), self.several
         alone = len(challenges) == 1
         return regenerate(
             {self._folder(name_of(one), alone): one for one in challenges},
-            self.recipe,
-            lambda recipe: change_recipe(recipe, self.set),
+            name,
+            lambda recipe: change_recipe(recipe, changes),
             seeds,
             Options(
-                seeds_per_batch=self.seeds_per_batch,
-                save_every=self.save_every,
-                tensorboard=self.tensorboard,
-                profile=self.profile,
+                seeds_per_batch=self.devices.seeds_per_batch,
+                save_every=self.record.save_every,
+                tensorboard=self.record.tensorboard,
+                profile=self.record.profile,
                 force=self.force,
             ),
             self.data_dir,
-            self.cpu_devices,
-            Hosts(self.coordinator, self.hosts, self.host, self.join_timeout)
-            if self.cluster or self.coordinator is not None
+            self.devices.cpu_devices,
+            Hosts(several.coordinator, several.hosts, several.host, several.join_timeout)
+            if several.cluster or several.coordinator is not None
             else None,
         )
+
+    @property
+    def resumes(self) -> bool:
+        """True unless it was to start over."""
+        return not self.force
 
     def show(self, result: Result) -> None:
         """Print a table per challenge, with the published network's accuracies."""
@@ -195,27 +231,28 @@ class Regenerate(DataSubcommand):
 
     def _folder(self, name: str, alone: bool) -> Path:
         if self.out is None:
-            return Path("runs") / f"{name}-{self.recipe}"
+            return Path("runs") / f"{name}-{self.recipe.recipe}"
         return self.out if alone else self.out / name
 
     def _check_numbers(self) -> None:
+        several, cpu_devices = self.several, self.devices.cpu_devices
         for flag, value in {
-            "--seeds-per-batch": self.seeds_per_batch,
-            "--cpu-devices": self.cpu_devices,
-            "--save-every": self.save_every,
-            "--hosts": self.hosts,
-            "--join-timeout": self.join_timeout,
+            "--seeds-per-batch": self.devices.seeds_per_batch,
+            "--cpu-devices": cpu_devices,
+            "--save-every": self.record.save_every,
+            "--hosts": several.hosts,
+            "--join-timeout": several.join_timeout,
         }.items():
             if value is not None and value < 1:
                 raise InputError(f"{flag} {value}: expected at least 1")
-        if self.coordinator is not None and not re.fullmatch(r".+:\d+", self.coordinator):
-            raise InputError(f"--coordinator {self.coordinator}: expected address:port")
-        given = [self.coordinator, self.hosts, self.host]
-        if any(value is not None for value in given) and (self.cluster or None in given):
+        if several.coordinator is not None and not re.fullmatch(r".+:\d+", several.coordinator):
+            raise InputError(f"--coordinator {several.coordinator}: expected address:port")
+        given = [several.coordinator, several.hosts, several.host]
+        if any(value is not None for value in given) and (several.cluster or None in given):
             raise InputError("give --coordinator, --hosts and --host together, without --cluster")
-        if self.cpu_devices is not None and (self.cluster or self.coordinator is not None):
+        if cpu_devices is not None and (several.cluster or several.coordinator is not None):
             raise InputError(
-                f"--cpu-devices {self.cpu_devices}: on several hosts set JAX_NUM_CPU_DEVICES"
+                f"--cpu-devices {cpu_devices}: on several hosts set JAX_NUM_CPU_DEVICES"
             )
-        if self.hosts is not None and self.host not in range(self.hosts):
-            raise InputError(f"--host {self.host}: expected 0..{self.hosts - 1}")
+        if several.hosts is not None and several.host not in range(several.hosts):
+            raise InputError(f"--host {several.host}: expected 0..{several.hosts - 1}")

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, Result
 
@@ -34,12 +34,14 @@ LARGEST = 5
 class Score(DataSubcommand):
     """Judge a submission, or a folder of them."""
 
-    submission: Positional[Path]
-    """A program (.py or .txt), a table of labels (.npz, as `jaxmi predict` writes), an explanation
-    (.json), or a folder of programs and tables, which are ranked."""
+    example = "jaxmi score recovered/program.txt --challenge transformer"
 
-    challenge: str
-    """transformer, cnn, or a sealed challenge's folder."""
+    submission: Positional[Path]
+    """A program (.py or .txt), a table of labels (.npz, as `jaxmi predict` writes, .npy, .csv,
+    .pkl), an explanation (.json), or a folder of programs and tables, which are ranked."""
+
+    challenge: Annotated[str, arg(metavar="CHALLENGE")]
+    """transformer, cnn, or the folder of your own or a sealed challenge."""
 
     checkpoint: OptionalPath = None
     """A network to compare with; an explanation needs one. A sealed challenge has its own."""
@@ -68,9 +70,9 @@ class Score(DataSubcommand):
 
     def show(self, result: Result) -> None:
         """Print the verdict and the metrics, or the ranking."""
-        from rich.console import Console
+        from jaxmi.cli.console import plain_console
 
-        console = Console(highlight=False, soft_wrap=True)
+        console = plain_console(soft_wrap=True)
         if "ranking" in result:
             _print_ranking(result)
         elif "claims" in result:
@@ -78,17 +80,17 @@ class Score(DataSubcommand):
         else:
             print_score(result)
         for file in result.get("files", ()):
-            console.print(file, markup=False)
+            console.print(file)
 
 
 def print_score(result: Mapping[str, Any]) -> None:
     """Print one submission's score."""
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(title=escape(result["submission"]), title_justify="left", show_header=False)
+    from jaxmi.cli.console import plain_console, print_table
+
+    console = plain_console(soft_wrap=True)
+    table = Table(title=result["submission"], title_justify="left", show_header=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
     for key, words in SHOWN.items():
@@ -96,10 +98,10 @@ def print_score(result: Mapping[str, Any]) -> None:
             table.add_row(words, f"{result[key]:.2%}")
     if result["description_length"] is not None:
         table.add_row("description length", f"{result['description_length']:,}")
-    console.print(table)
+    print_table(table)
     for name, found in result["differences"].items():
         _print_regions(console, f"differs from the {name}", found)
-    console.print(result["verdict"], markup=False)
+    console.print(result["verdict"])
 
 
 def _print_regions(console: "Console", what: str, found: Mapping[str, Any]) -> None:
@@ -107,40 +109,39 @@ def _print_regions(console: "Console", what: str, found: Mapping[str, Any]) -> N
         return
     largest = found["largest"][:LARGEST]
     more = f", the largest {len(largest)} of {found['regions']}" if len(largest) > 1 else ""
-    console.print(f"{what} on {found['inputs']:,} of the inputs{more}:", markup=False)
+    console.print(f"{what} on {found['inputs']:,} of the inputs{more}:")
     for region in largest:
         of = f"{region['differing']:,}, {region['label1']:,} of them labelled 1"
-        console.print(f"  {region['name']}: {of}", markup=False)
+        console.print(f"  {region['name']}: {of}")
 
 
 def _print_ranking(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from jaxmi.cli.console import print_table
     from jaxmi.report.scores import ranking_rows
 
     headings, *rows = ranking_rows(result)
-    table = Table(title=escape(result["challenge"]), title_justify="left")
+    table = Table(title=result["challenge"], title_justify="left")
     for i, heading in enumerate(headings):
         table.add_column(heading, justify="left" if i == 1 else "right")
     for row in rows:
-        table.add_row(*map(escape, row))
-    Console().print(table)
+        table.add_row(*row)
+    print_table(table)
 
 
 def _print_explanation(result: Mapping[str, Any]) -> None:
-    from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
 
+    from jaxmi.cli.console import plain_console, print_table
+
     (_, *headings), *rows = result["table"]
-    table = Table(title=escape(result["title"]), title_justify="left")
+    table = Table(title=result["title"], title_justify="left")
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for row in rows:
-        table.add_row(*map(escape, row))
-    console = Console(highlight=False, soft_wrap=True)
-    Console().print(table)
-    console.print(f"{result['verdict']}\n({result['rule']})", markup=False)
+        table.add_row(*row)
+    console = plain_console(soft_wrap=True)
+    print_table(table)
+    console.print(f"{result['verdict']}\n({result['rule']})")

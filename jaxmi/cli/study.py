@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxmi.cli.regenerate import parse_seeds
 from jaxmi.cli.subcommand import DataSubcommand, OptionalText, Result
@@ -17,6 +17,7 @@ Name = Literal[
     "universality-transformer",
     "decay",
     "agreement",
+    "mechanism",
 ]
 
 
@@ -24,14 +25,23 @@ Name = Literal[
 class Study(DataSubcommand):
     """Answer a question about many seeds, with intervals and controls."""
 
-    name: Positional[Name]
-    """The study; docs/findings.md says what each asks and found."""
+    example = "jaxmi study boundary --out study --quick"
+
+    name: Positional[Literal[Name, "universality"]]
+    """boundary, periodic, interpolation, universality-cnn, universality-transformer, decay,
+    agreement or mechanism; docs/findings.md says what each asks and found. universality: with
+    --challenge, the one that fits its kind."""
+
+    challenge: OptionalText = None
+    """transformer, cnn, or the folder of your own challenge: asks the question of that one. A study
+    whose question has no meaning for it says why. Default: the published challenges that the study
+    is about."""
 
     out: Path
     """The folder to write: result.json, the figure as PNG and SVG, and each network's measurements.
     An existing study is resumed."""
 
-    seeds: OptionalText = None
+    seeds: Annotated[str | None, arg(metavar="SEEDS")] = None
     """first:end (100:132 is 32 seeds), one number, or several with commas. Default: as many as
     the study needs, starting at 100; the recipes were chosen on seeds below 100."""
 
@@ -41,7 +51,7 @@ class Study(DataSubcommand):
 
     runs: Path = Path("runs")
     """Folder of run folders, as `jaxmi regenerate` writes them: networks are taken from there, and
-    trained into it where they are missing."""
+    trained into it where they are missing; those of your own challenge into NAME@CHECKSUM-fast."""
 
     force: bool = False
     """Measure again what was measured, and replace an existing result; networks are kept."""
@@ -53,20 +63,34 @@ class Study(DataSubcommand):
         from jaxmi.workflows.study import write_study
 
         return write_study(
-            self.name, self.out, seeds, self.quick, self.runs, self.force, self.data_dir
+            self.name,
+            self.out,
+            seeds,
+            self.quick,
+            self.runs,
+            self.force,
+            self.data_dir,
+            self.challenge,
         )
+
+    @property
+    def resumes(self) -> bool:
+        """True unless it was to start over."""
+        return not self.force
 
     def show(self, result: Result) -> None:
         """Print the question and the findings that answer it."""
-        from rich.console import Console
         from rich.table import Table
 
+        from jaxmi.cli.console import plain_console, print_table
         from jaxmi.report.studies.intervals import interval
         from jaxmi.studies.registry import load_study
         from jaxmi.workflows.study import FIGURES, RESULT
 
-        console = Console()
-        console.print(result["question"], highlight=False)
+        console = plain_console()
+        console.print(result["question"])
+        if (about := result["provenance"].get("challenge")) is not None:
+            console.print(f"asked of {about['name']}")
         table = Table(
             "finding", "value", "95 % interval", "meaning", show_lines=console.width < 120
         )
@@ -75,11 +99,9 @@ class Study(DataSubcommand):
         for name in main:
             finding = result["findings"][name]
             table.add_row(name, *interval(finding), finding["words"])
-        console.print(table)
+        print_table(table)
         more = len(result["findings"]) - len(main)
-        console.print(f"{more} more findings are in {RESULT}", highlight=False)
+        console.print(f"{more} more findings are in {RESULT}")
         if result["provenance"]["quick"]:
             console.print("--quick barely trains the networks: these numbers answer nothing")
-        console.print(
-            f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", highlight=False, soft_wrap=True
-        )
+        console.print(f"{result['folder']}/: {RESULT}, {', '.join(FIGURES)}", soft_wrap=True)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from jaxmi.challenges.registry import CHALLENGES
+from jaxmi.cli.console import plain_console, print_table
 
 _COLUMNS = {
     "train": "train_accuracy",
@@ -23,7 +23,6 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
       networks: For each network "name", "challenge", and the metrics of `Challenge.metrics`; after
         training also "steps" and "train_seconds".
     """
-    console = Console()
     for challenge in dict.fromkeys(network["challenge"] for network in networks):
         chosen = [network for network in networks if network["challenge"] == challenge]
         entry = CHALLENGES.get(challenge)
@@ -46,13 +45,12 @@ def print_comparison(networks: Sequence[Mapping[str, Any]]) -> None:
         if published is not None and len(chosen) > 1:
             reached = sum(n["test_accuracy"] >= round(published.test_accuracy, 4) for n in chosen)
             table.caption = f"{reached} of {len(chosen)} reach the published test accuracy"
-        console.print(table)
+        print_table(table)
         if "1-2*error" in columns:
-            console.print(
+            plain_console().print(
                 "1-2*error, with the share of errors on the whole domain, is what the post "
                 "quotes as 97.27 % test accuracy.",
                 style="dim",
-                highlight=False,
             )
 
 
@@ -69,13 +67,11 @@ def print_stated(name: str, stated: Mapping[str, Mapping[str, Any]]) -> None:
     for split, count in stated.items():
         right = f"{count['right']:,} of {count['inputs']:,}"
         table.add_row(split, right, _percent(count["share"]))
-    console = Console()
-    console.print(table)
-    console.print(
+    print_table(table)
+    plain_console().print(
         "The true labels are sealed. Whoever posed the challenge states these counts; they can be "
         "checked once its key is published: `jaxmi challenge reveal`.",
         style="dim",
-        highlight=False,
     )
 
 

@@ -10,6 +10,7 @@ import hashlib
 import http.client
 import math
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -26,6 +27,7 @@ import platformdirs
 from jaxtyping import UInt8
 
 from jaxmi.errors import InputError, UnavailableError
+from jaxmi.files import takes_any_path
 
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -82,6 +84,7 @@ class Location:
     """The folder."""
 
 
+@takes_any_path
 def load_mnist(data_dir: Path | None = None) -> Mnist:
     """Load MNIST and verify it; download it into the cache first if it is not on this machine.
 
@@ -100,6 +103,7 @@ def load_mnist(data_dir: Path | None = None) -> Mnist:
     )
 
 
+@takes_any_path
 def load_idx_folder(folder: Path) -> tuple[Mnist, dict[str, str]]:
     """Load other images in MNIST's four files, such as Fashion-MNIST or KMNIST.
 
@@ -147,6 +151,7 @@ def load_idx_folder(folder: Path) -> tuple[Mnist, dict[str, str]]:
     )
 
 
+@takes_any_path
 def locate(data_dir: Path | None = None) -> Location | None:
     """Return the place that MNIST would be read from; None if it has to be downloaded.
 
@@ -156,15 +161,15 @@ def locate(data_dir: Path | None = None) -> Location | None:
     Raises:
       InputError: if the named folder lacks one of the files.
     """
-    named = data_dir or os.environ.get("JAXMI_DATA_DIR")
+    named = data_dir or _from_environment("JAXMI_DATA_DIR")
     if named:
-        missing = [name for name in SHA256 if _find(Path(named), name) is None]
+        missing = [name for name in SHA256 if _find(named, name) is None]
         if missing:
             raise InputError(
                 f"data folder {named} has no {missing[0]} and no {missing[0]}.gz; it must hold the "
-                "four IDX files"
+                "four IDX files, or have them in MNIST/raw"
             )
-        return Location("folder", Path(named))
+        return Location("folder", named)
     return locate_cached()
 
 
@@ -177,8 +182,21 @@ def locate_cached() -> Location | None:
 
 def cache_dir() -> Path:
     """Return the folder of downloads, below `JAXMI_CACHE_DIR` or the user's cache folder."""
-    named = os.environ.get("JAXMI_CACHE_DIR")
-    return (Path(named) if named else platformdirs.user_cache_path("jaxmi")) / "mnist"
+    named = _from_environment("JAXMI_CACHE_DIR")
+    return (named or platformdirs.user_cache_path("jaxmi")) / "mnist"
+
+
+def _from_environment(variable: str) -> Path | None:
+    """Return the folder that a variable names, `~` being the user's own; None if it names none.
+
+    Raises:
+      InputError: if it names the folder of a user who is not known.
+    """
+    value = os.environ.get(variable)
+    try:
+        return Path(value).expanduser() if value else None
+    except RuntimeError as error:
+        raise InputError(f"{variable}={value}: {error}") from error
 
 
 def read_verified(location: Location) -> dict[str, bytes]:
@@ -210,9 +228,22 @@ def read_verified(location: Location) -> dict[str, bytes]:
     return files
 
 
+_BELOW = ("", "MNIST/raw", "raw")
+"""Where a data folder may have the files: itself, or as torchvision makes it."""
+
+
 def _find(folder: Path, name: str) -> Path | None:
-    """Return the path of a file, raw or gzipped; None if neither exists."""
-    candidates = (folder / name, folder / f"{name}.gz")
+    """Return the path of a file, raw or gzipped; None if neither exists.
+
+    Some copies are named as `train-images.idx3-ubyte`; torchvision's lie in `MNIST/raw`.
+    """
+    names = (name, re.sub(r"-(idx\d)", r".\1", name))
+    candidates = (
+        folder / below / f"{each}{ending}"
+        for below in _BELOW
+        for each in names
+        for ending in ("", ".gz")
+    )
     return next((path for path in candidates if path.is_file()), None)
 
 

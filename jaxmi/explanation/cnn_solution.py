@@ -182,7 +182,8 @@ def known_clue(challenge: Challenge) -> int | None:
     """Return the clue of a challenge whose program labels 0 in a band of a distance to one image.
 
     Returns:
-      The image's index; None if the program is another one, or not known.
+      The image's index; None if the program is another one, or not known, or the image is not
+      among the challenge's.
     """
     if challenge.sealed or challenge.program is None:
         return None
@@ -196,6 +197,8 @@ def known_clue(challenge: Challenge) -> int | None:
     if len(named) != 1:
         return None
     index = int(named.pop())
+    if index >= len(challenge.inputs):
+        return None
     for comparison in ("l1", "l2"):
         scores = compare(challenge.inputs, challenge.inputs[index], comparison)
         if best_band(scores, challenge.labels).agreement == 1:

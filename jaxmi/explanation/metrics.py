@@ -25,6 +25,8 @@ class Unit(Enum):
     """In -1..1."""
     CORRELATION = "correlation"
     """In -1..1; also a difference of two correlations."""
+    R2 = "R2"
+    """At most 1; below 0 for a prediction that is worse than none."""
     LOGIT = "logit"
     """A logit, or a difference of two."""
     DISTANCE = "distance"
@@ -47,7 +49,7 @@ class Unit(Enum):
         match self:
             case Unit.SHARE:
                 return f"{100 * value:{share_digits}}%"
-            case Unit.SHARE_DIFFERENCE | Unit.LOGIT:
+            case Unit.SHARE_DIFFERENCE | Unit.LOGIT | Unit.R2:
                 return f"{value:.2f}"
             case Unit.CORRELATION:
                 return f"{value:.4f}"
@@ -122,6 +124,19 @@ class MetricTable(Mapping[str, Metric]):
         """Start an empty table."""
         self._metrics: dict[str, Metric] = {}
 
+    @classmethod
+    def union(cls, *tables: "MetricTable") -> "MetricTable":
+        """Return a table with the metrics of several.
+
+        Raises:
+          ValueError: if two have a key in common.
+        """
+        joined = cls()
+        for table in tables:
+            for metric in table.values():
+                joined.include(metric)
+        return joined
+
     def add(
         self,
         key: str,
@@ -168,21 +183,22 @@ class MetricTable(Mapping[str, Metric]):
         """The published values, by key."""
         return {key: m.published for key, m in self.items() if m.published is not None}
 
-    def summarise(self, networks: Sequence[Mapping[str, Any]]) -> dict[str, int | float | None]:
+    def summarise(self, networks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Summarise metrics over networks.
 
         Args:
           networks: Of each network, key -> value; a value that is missing or None is left out.
 
         Returns:
-          The median of each metric, of an index the most frequent value; None where no network has
-          a value.
+          The median of each metric, of an index or a text the most frequent value; None where no
+          network has a value.
         """
-        summary: dict[str, int | float | None] = {}
+        summary: dict[str, Any] = {}
         for key in dict.fromkeys(key for metrics in networks for key in metrics):
             values = [metrics[key] for metrics in networks if metrics.get(key) is not None]
             is_index = key in self and self[key].unit is Unit.INDEX
-            summarise = statistics.mode if is_index else statistics.median
+            is_name = is_index or any(isinstance(value, str) for value in values)
+            summarise = statistics.mode if is_name else statistics.median
             summary[key] = summarise(values) if values else None
         return summary
 

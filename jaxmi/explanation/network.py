@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float
 
+from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Activations, Array, Edits, Params
 
 
@@ -27,6 +28,7 @@ class Network:
     chunk: int = 128
     """Examples to compute at once: few enough that their activations fit in a CPU's caches."""
 
+    @with_fixed_settings
     def run(
         self, x: Array, edits: Edits | None = None
     ) -> tuple[Float[jax.Array, "classes"], Activations]:
@@ -125,6 +127,7 @@ class Network:
         return _call(compiled, self.params, example, activations)
 
 
+@with_fixed_settings
 def _call(compiled: Callable[..., Any], *arguments: Any) -> Any:
     with jax.default_matmul_precision("float32"):
         return jax.tree.map(np.asarray, compiled(*arguments))

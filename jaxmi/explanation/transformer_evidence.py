@@ -78,7 +78,7 @@ class Attention(NamedTuple):
     """A network's attention from the last position, over the domain; heads block after block."""
 
     mean: Float[np.ndarray, "head key"]
-    """Each head's mean pattern: to x, to y, to the last token."""
+    """Each head's mean pattern: to each operand, then to the last token."""
     std: Float[np.ndarray, "head key"]
     """Standard deviation of each head's pattern over inputs."""
     kept_if_fixed: Float[np.ndarray, "head"]
@@ -138,13 +138,13 @@ def _resid_mid_from_patterns(
 
 
 def run_both_ways(
-    network: Network, inputs: Int[np.ndarray, "n 3"], balance: bool = False
+    network: Network, inputs: Int[np.ndarray, "n tokens"], balance: bool = False
 ) -> tuple[Stream, Stream, ReadOut, Attention]:
     """Run a network as it is, and with its attention fixed in every block.
 
     Args:
       network: The network.
-      inputs: The domain, as tokens.
+      inputs: The domain, or a part of it, as tokens.
       balance: Subtract the median logit difference. An untrained network may predict one class
         throughout; this makes half of its labels 1.
 

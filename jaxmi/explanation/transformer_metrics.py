@@ -16,11 +16,11 @@ RUNS = {"full": "attention as it is", "fixed": "attention fixed"}
 """Way to run the network, as in keys -> its label."""
 
 ROWS = {
-    "1": "1: all but the plane from any pair",
-    "1*": "1*: all but the plane and one more dimension from any pair",
-    "2": "2: alpha from pairs that pass it alike, beta too",
-    "3a": "3a: alpha from any pair, where beta fails",
-    "3b": "3b: beta from any pair, where alpha fails",
+    "1": "1: all but the plane from any input",
+    "1*": "1*: all but the plane and one more dimension from any input",
+    "2": "2: alpha from inputs that pass it alike, beta too",
+    "3a": "3a: alpha from any input, where beta fails",
+    "3b": "3b: beta from any input, where alpha fails",
     "1+2": "1+2",
     "1+3a": "1+3a",
     "1+3b": "1+3b",
@@ -72,7 +72,7 @@ class Head(NamedTuple):
     name: str
     """Its number; with several blocks the block's before it, as in "1.0"."""
     attention: dict[tuple[str, str], Metric]
-    """("x", "y" or "last", "mean" or "std") -> the attention to that token."""
+    """(an operand or "last", "mean" or "std") -> the attention to that token."""
     kept_if_fixed: Metric
 
     @property
@@ -82,28 +82,31 @@ class Head(NamedTuple):
 
 
 @cache
-def heads_of(n_heads: int, n_layers: int = 1) -> tuple[Head, ...]:
+def heads_of(
+    n_heads: int, n_layers: int = 1, operands: tuple[str, ...] = ("x", "y")
+) -> tuple[Head, ...]:
     """Return the metrics of a network's heads, block after block.
 
     Args:
       n_heads: The number of heads of each block.
       n_layers: The number of blocks; keys name the block if there are several.
+      operands: The names of the tokens before the last.
     """
     return tuple(
-        _head(head, None if n_layers == 1 else block)
+        _head(head, None if n_layers == 1 else block, operands)
         for block in range(n_layers)
         for head in range(n_heads)
     )
 
 
-def _head(head: int, block: int | None) -> Head:
+def _head(head: int, block: int | None, operands: tuple[str, ...]) -> Head:
     key = f"attention_head{head}" if block is None else f"attention_block{block}_head{head}"
     label = f"head {head}" if block is None else f"block {block}, head {head}"
     attention = {
         (token, statistic): Metric(
             f"{key}_{token}_{statistic}", f"{label}: attention to {to}, {of}", Unit.SHARE
         )
-        for token, to in (("x", "x"), ("y", "y"), ("last", "the last token"))
+        for token, to in (*zip(operands, operands, strict=True), ("last", "the last token"))
         for statistic, of in (("mean", "mean"), ("std", "standard deviation"))
     }
     kept = Metric(f"{key}_kept_if_fixed", f"{label}: labels kept with it alone fixed", Unit.SHARE)
@@ -115,13 +118,15 @@ _PUBLISHED_HEADS = tuple(
 )
 
 
-def table_for(n_heads: int, n_layers: int = 1) -> MetricTable:
+def table_for(
+    n_heads: int, n_layers: int = 1, operands: tuple[str, ...] = ("x", "y")
+) -> MetricTable:
     """Return the metrics of a network of other sizes: those of its own heads, and all others."""
     table = MetricTable()
     for metric in TABLE.values():
         if metric not in _PUBLISHED_HEADS:
             table.include(metric)
-    for head in heads_of(n_heads, n_layers):
+    for head in heads_of(n_heads, n_layers, operands):
         for metric in head.metrics:
             table.include(metric)
     return table
@@ -184,9 +189,9 @@ FILTERS_AGREEMENT = _in_both(
     "both filters, the run's labels",
     control=Control(PLANE_AGREEMENT_MAX["leading_plane"], IN_LEADING),
 )
-ALPHA_SHARE = _in_both("alpha_share", "pairs that pass alpha")
-BETA_SHARE = _in_both("beta_share", "pairs that pass beta")
-PROBE = _in_both("probe_resid_mid", "one straight side in all dimensions, held-out pairs")
+ALPHA_SHARE = _in_both("alpha_share", "inputs that pass alpha")
+BETA_SHARE = _in_both("beta_share", "inputs that pass beta")
+PROBE = _in_both("probe_resid_mid", "one straight side in all dimensions, held-out inputs")
 BASELINE = {
     "full": TABLE.add("full_baseline", "labels kept, attention as it is"),
     "fixed": TABLE.add("fixed_baseline", "labels kept, attention fixed", control=_CONSTANT),

@@ -12,9 +12,10 @@ from functools import partial
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.subgrid import Subgrid
 from jaxmi.errors import InputError
 from jaxmi.explanation import transformer_metrics as table
 from jaxmi.explanation.network import Network
@@ -48,11 +49,16 @@ SITE = "coordinates"
 DRAWS = 5
 """Draws of donors for each row of scrubbing; controls draw once."""
 
+MAX_INPUTS = 40_000
+"""A larger domain is explained on a part of so many inputs: 200 values of either operand."""
+
 
 @dataclass(frozen=True)
 class TransformerExplanation:
     """An explanation of a transformer: the metrics, and the arrays that figures are drawn from."""
 
+    domain: Subgrid
+    """The inputs on which everything is measured."""
     metrics: Metrics
     """Key -> value, for the metrics of `transformer_metrics.TABLE`."""
     streams: dict[str, Stream]
@@ -67,12 +73,16 @@ class TransformerExplanation:
     """The published solution finds no program."""
 
 
-def explain_transformer(challenge: Challenge, params: Params) -> TransformerExplanation:
+def explain_transformer(
+    challenge: Challenge, params: Params, max_inputs: int = MAX_INPUTS
+) -> TransformerExplanation:
     """Explain a transformer.
 
     Args:
-      challenge: A challenge on pairs. If it is sealed, nothing is compared with true labels.
+      challenge: A challenge on pairs or triples. If it is sealed, nothing is compared with true
+        labels.
       params: The network's parameters.
+      max_inputs: Measure a larger domain on a part of at most so many inputs.
 
     Raises:
       InputError: if the network's residual stream does not respond to its input, or has one
@@ -83,16 +93,19 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
             "the network's residual stream has one dimension: it has no plane to explain"
         )
     network = Network(challenge.model, params, chunk=400)
-    full, fixed, read_out, attention = run_both_ways(network, challenge.inputs)
+    domain = challenge.subgrid(max_inputs)
+    inputs = challenge.inputs[domain.rows]
+    full, fixed, read_out, attention = run_both_ways(network, inputs)
     streams = {"full": full, "fixed": fixed}
     for run, stream in streams.items():
         if np.ptp(stream.resid_mid, axis=0).max() == 0:
             raise InputError(
-                "the network's residual stream before the MLP is the same for every pair "
+                f"the network's residual stream before the MLP is the same for every input "
                 f"({table.RUNS[run]}): there is nothing to explain"
             )
     filters = {run: find_filters(stream) for run, stream in streams.items()}
-    metrics = _predictions(full, fixed, challenge) | _attention(attention, challenge)
+    truth = None if challenge.sealed else challenge.labels[domain.rows]
+    metrics = _predictions(full, fixed, truth) | _attention(attention, challenge)
     for run in table.RUNS:
         metrics |= _plane(run, streams[run], filters[run])
         metrics |= _rows(run, streams[run], filters[run], read_out, full)
@@ -100,8 +113,8 @@ def explain_transformer(challenge: Challenge, params: Params) -> TransformerExpl
     metrics |= mlp
     metrics |= _plane_controls(full, filters["full"], read_out)
     metrics |= _side_controls(full, filters["full"], read_out)
-    metrics |= _untrained(challenge)
-    return TransformerExplanation(metrics, streams, filters, attention, quadrants)
+    metrics |= _untrained(challenge, inputs)
+    return TransformerExplanation(domain, metrics, streams, filters, attention, quadrants)
 
 
 def hypotheses(filters: Filters) -> dict[str, list[Claim]]:
@@ -169,14 +182,15 @@ def scrub_filters(
     )
 
 
-def _predictions(full: Stream, fixed: Stream, challenge: Challenge) -> Metrics:
+def _predictions(full: Stream, fixed: Stream, truth: Int[np.ndarray, "n"] | None) -> Metrics:
     """Measure accuracies, if the true labels are known, and class shares."""
-    accuracies = {
-        metric.key: float((stream.labels == challenge.labels).mean())
-        for metric, stream in ((table.ACCURACY, full), (table.FIXED_ACCURACY, fixed))
-    }
+    runs = ((table.ACCURACY, full), (table.FIXED_ACCURACY, fixed))
     return {
-        **({} if challenge.sealed else accuracies),
+        **(
+            {}
+            if truth is None
+            else {metric.key: float((stream.labels == truth).mean()) for metric, stream in runs}
+        ),
         table.LABEL1_SHARE.key: float(full.labels.mean()),
         table.CHANCE.key: chance_level(full.labels),
         table.CONSTANT.key: float(max(full.labels.mean(), 1 - full.labels.mean())),
@@ -186,10 +200,10 @@ def _predictions(full: Stream, fixed: Stream, challenge: Challenge) -> Metrics:
 def _attention(attention: Attention, challenge: Challenge) -> Metrics:
     """Measure each head's attention, and the labels kept if that head alone is fixed."""
     sizes = challenge.model_config
-    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1))
+    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1), challenge.axes)
     metrics: Metrics = {}
     for head, mean, std, kept in zip(heads, *attention, strict=True):
-        for position, token in enumerate(("x", "y", "last")):
+        for position, token in enumerate((*challenge.axes, "last")):
             metrics[head.attention[token, "mean"].key] = float(mean[position])
             metrics[head.attention[token, "std"].key] = float(std[position])
         metrics[head.kept_if_fixed.key] = float(kept)
@@ -285,11 +299,11 @@ def _side_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Metrics
     return metrics
 
 
-def _untrained(challenge: Challenge) -> Metrics:
+def _untrained(challenge: Challenge, inputs: Int[np.ndarray, "n tokens"]) -> Metrics:
     """Run the same pipeline on a network as initialised, with a bias that balances its labels."""
     params = jax.jit(challenge.init)(jax.random.key(0))
     network = Network(challenge.model, params, chunk=400)
-    full, fixed, read_out, _ = run_both_ways(network, challenge.inputs, balance=True)
+    full, fixed, read_out, _ = run_both_ways(network, inputs, balance=True)
     filters = find_filters(full)
     rows = hypotheses(filters)
     values = {

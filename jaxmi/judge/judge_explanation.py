@@ -24,6 +24,7 @@ from jaxmi.judge.features import coordinates, count_donors, draw_donors, feature
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, SubmittedClaim, site_axes
 from jaxmi.programs import language as lang
+from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Params
 
 DRAWS = 5
@@ -36,6 +37,7 @@ CONTROL_DRAWS = 5
 """Number of random components that are tried."""
 
 
+@with_fixed_settings
 def judge_explanation(
     explanation: Explanation,
     challenge: Challenge,

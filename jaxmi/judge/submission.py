@@ -17,7 +17,7 @@ from jaxmi.challenges.registry import KINDS, Origin
 from jaxmi.judge.strict_json import Value, read_json, shown
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
-from jaxmi.programs.parse import MODULES, parse
+from jaxmi.programs.parse import RESERVED, parse
 
 MAX_CLAIMS = 32
 """Most claims in a submission; each is carried out several times."""
@@ -312,7 +312,7 @@ def new_names(
       InputError: if the value is no object, or a key is not a free name.
     """
     keys = [] if value is None else value.keys()
-    reserved = {*lang.INPUTS[kind], *lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES}
+    reserved = {*lang.INPUTS[kind], *RESERVED}
     for number, key in enumerate(keys):
         assert value is not None
         if number >= MAX_NAMES:

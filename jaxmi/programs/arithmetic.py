@@ -7,7 +7,8 @@ exactly what Python gives. Object arrays and powers are computed element by elem
 
 import operator
 from collections.abc import Callable
-from math import ceil, floor, isqrt, sqrt
+from functools import partial
+from math import ceil, floor, fmod, isqrt, sqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -117,6 +118,8 @@ def function(name: str, arguments: list[np.ndarray]) -> Result:
             better = np.broadcast_to(compare(before, other, first), shape)
             first = merge(better, np.broadcast_to(_numbers(other), shape), first)
         return Result(first)
+    if name in ("pow", "fmod") or len(arguments) == 2:
+        return _each({"pow": _modular_power, "fmod": fmod, "round": _rounded}[name], *arguments)
     if name == "abs":
         return Result(abs(first))
     if name == "sqrt":
@@ -135,6 +138,19 @@ def function(name: str, arguments: list[np.ndarray]) -> Result:
     if first.dtype == object or not (np.abs(first) <= EXACT).all():  # nan is not <= EXACT either
         return _each(_ROUND[name], first)
     return Result(_ROUND_ALL[name](first).astype(np.int64))
+
+
+def item(elements: list[np.ndarray], index: np.ndarray) -> Result:
+    """Return for each input one of one or more elements, as a tuple's index does."""
+    places = _each(partial(_place, len(elements)), index)
+    if all(values.size == 1 for values in elements):
+        table = np.array([values.item() for values in elements], object)
+        return Result(compact(table[places.values]), places.errors)
+    shape = np.broadcast_shapes(places.values.shape, *(values.shape for values in elements))
+    result, *others = (np.broadcast_to(values, shape) for values in elements)
+    for i, values in enumerate(others, 1):
+        result = merge(np.broadcast_to(places.values == i, shape), values, result)
+    return Result(result, places.errors)
 
 
 _SCALAR: dict[str, Callable[[Any, Any], Any]] = {
@@ -191,6 +207,28 @@ def _power(a: int | float, b: int | float) -> int | float:
     return result
 
 
+def _modular_power(a: int | float, b: int | float, modulus: int | float) -> int:
+    if not (isinstance(a, int) and isinstance(b, int) and isinstance(modulus, int)):
+        raise TypeError("pow of three numbers takes whole ones")
+    return pow(a, b, modulus)
+
+
+def _rounded(a: int | float, digits: int | float) -> int | float:
+    if not isinstance(digits, int):
+        raise TypeError("round takes a whole number of decimals")
+    # No number has as many digits before its point; Python would compute 10 ** -digits.
+    return a * 0 if isinstance(a, int) and digits < -MAX_BITS else round(a, digits)
+
+
+def _place(n: int, index: int | float) -> int:
+    """Return where an index of n elements points."""
+    if not isinstance(index, int):
+        raise TypeError("an index is a whole number, not a float")
+    if not -n <= index < n:
+        raise IndexError(f"the index {index} of {n} elements is out of range")
+    return index % n
+
+
 def _isqrt(a: int | float) -> int:
     if isinstance(a, float):
         raise TypeError("isqrt takes a whole number, not a float; write isqrt(int(...))")
@@ -212,7 +250,7 @@ def _each(scalar: Callable[..., Any], *arguments: np.ndarray) -> Result:
             result = scalar(*numbers)
             if isinstance(result, int) and result.bit_length() > MAX_BITS:
                 raise _too_large()
-        except (ArithmeticError, ValueError, TypeError) as error:
+        except (ArithmeticError, LookupError, ValueError, TypeError) as error:
             result = 0
             errors = np.full(shape, None, object) if errors is None else errors
             # Without the traceback, whose frames would keep all arrays alive.

@@ -21,7 +21,7 @@ MAX_CACHED = 64
 """How many arrays of image functions a domain keeps for later calls."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class NumberDomain:
     """All combinations of the operands, each a whole number from 0 to p - 1."""
 
@@ -29,9 +29,6 @@ class NumberDomain:
     """The number of values that each operand takes, >= 1."""
 
     kind: ClassVar[lang.Kind]
-
-    default_p: ClassVar[int] = P
-    """The p of a challenge that names none."""
 
     def __post_init__(self) -> None:
         """Check p.
@@ -102,21 +99,22 @@ class NumberDomain:
         return ", ".join(f"{n} = {v}" for n, v in zip(self.operands, values, strict=True))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class PairDomain(NumberDomain):
     """All pairs (x, y) with 0 <= x, y < p."""
 
     kind: ClassVar[lang.Kind] = "pairs"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class TripleDomain(NumberDomain):
     """All triples (x, y, w) with 0 <= x, y, w < p."""
 
     kind: ClassVar[lang.Kind] = "triples"
 
-    default_p: ClassVar[int] = 23
-    """12,167 triples: about as many inputs as challenge 2 has."""
+    p: int = 23
+    """The number of values that each operand takes, >= 1. 23 gives 12,167 triples, about as many
+    inputs as challenge 2 has."""
 
 
 @dataclass(frozen=True, eq=False)

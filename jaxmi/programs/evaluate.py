@@ -223,6 +223,10 @@ class _Run:
                     return self._value(otherwise, running & ~holds)
                 value = self._value(then, running & holds)
                 return arithmetic.merge(holds, value, self._value(otherwise, running & ~holds))
+            case lang.Item(elements=elements, index=index):
+                values = [self._value(element, where) for element in elements]
+                result = arithmetic.item(values, self._value(index, where))
+                return self._checked(result, where, node)
             case lang.Call(function=name) if name in lang.IMAGE_FUNCTIONS:
                 values = self._domain.call(name, tuple(map(self._image, node.arguments)))
                 undefined = np.isnan(values)  # the cosine of a black image

@@ -82,6 +82,10 @@ def facts(node: lang.Expression, known: Known) -> Facts:
             return _bounded(_power(facts(left, known), right))
         case lang.Binary(operator=operator, left=left, right=right):
             return _bounded(_binary(operator, facts(left, known), facts(right, known)))
+        case lang.Item(elements=elements, index=index):
+            value, place = reduce(join, (facts(e, known) for e in elements)), facts(index, known)
+            within = place.whole and 2**place.bits <= len(elements)
+            return replace(value, fails=value.fails or place.fails or not within)
         case lang.Call(function=name) if name in lang.IMAGE_FUNCTIONS:
             return Facts(
                 bits=64,
@@ -149,8 +153,19 @@ def _power(base: Facts, exponent: lang.Expression) -> Facts:
 
 
 def _function(name: str, arguments: list[Facts]) -> Facts:
-    first = arguments[0]
+    first, fails = arguments[0], any(argument.fails for argument in arguments)
     match name:
+        case "pow":
+            _, exponent, modulus = arguments
+            fails = fails or not all(argument.whole for argument in arguments)
+            fails = fails or not (exponent.nonnegative and modulus.divides)
+            return Facts(modulus.bits, True, False, modulus.nonnegative, fails=fails)
+        case "fmod":
+            fails = fails or first.bits == inf or not arguments[1].divides
+            return Facts(first.bits, nonnegative=first.nonnegative, fails=fails)
+        case "round" if len(arguments) == 2:
+            fails = fails or not arguments[1].whole
+            return Facts(first.bits + 1, first.whole, nonnegative=first.nonnegative, fails=fails)
         case "min" | "max":
             return reduce(join, arguments)
         case "where":

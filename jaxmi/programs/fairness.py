@@ -162,6 +162,13 @@ def _one_number(candidate: Candidate) -> float:
     return max(_lookup_accuracy(number - number.min(), candidate.labels) for number in sums)
 
 
+def _two_numbers(candidate: Candidate) -> float:
+    """Return the best accuracy from all operands but one."""
+    table = candidate.labels.reshape(candidate.domain.shape)
+    shares = (table.mean(axis=axis) for axis in range(table.ndim))
+    return max(float(np.maximum(share, 1 - share).mean()) for share in shares)
+
+
 def _one_threshold(candidate: Candidate) -> float:
     """Return the best accuracy of a band on one simple number."""
     if isinstance(candidate.domain, ImageDomain):
@@ -227,6 +234,14 @@ RULES = (
         0,
         0.85,
         _one_threshold,
+    ),
+    Rule(
+        "two numbers",
+        "the best accuracy from two of the three numbers",
+        ("triples",),
+        0,
+        0.9,
+        _two_numbers,
     ),
     Rule("tree", f"the accuracy of a tree of depth {DEPTH}", EVERY_KIND, 0, 0.87, _tree),
     Rule("digits", "the best accuracy from the digit alone", ("image",), 0, 0.85, _digits),

@@ -24,17 +24,23 @@ FUNCTIONS = {
     "sqrt": (1, 1),
     "floor": (1, 1),
     "ceil": (1, 1),
-    "round": (1, 1),
+    "round": (1, 2),
     "float": (1, 1),
     "isqrt": (1, 1),
     "min": (2, 16),
     "max": (2, 16),
     "where": (3, 3),
+    "pow": (3, 3),
+    "fmod": (2, 2),
 }
 """Functions of numbers -> the fewest and the most arguments that each takes.
 
 `where(c, a, b)` is `a if c else b`, but computes both, and so fails where either fails.
+`round(a, n)` rounds to n decimals, and `pow(a, b, m)` is the remainder of a power.
 """
+
+FREE_NAMES = ("pow", "fmod")
+"""Functions whose names a variable may have: programs were written before these were functions."""
 
 IMAGE_FUNCTIONS = {"l1": 2, "l2": 2, "linf": 2, "dot": 2, "cosine": 2, "mean": 1}
 """Functions of images -> how many images each takes."""
@@ -198,7 +204,15 @@ class Call(Node):
     arguments: tuple["Expression", ...]
 
 
-Expression = Number | Name | Unary | Binary | Compare | Connected | Choice | Call
+@dataclass(frozen=True, eq=False)
+class Item(Node):
+    """`(a, b, c)[index]`: one of one or more numbers, all of which are computed."""
+
+    elements: tuple["Expression", ...]
+    index: "Expression"
+
+
+Expression = Number | Name | Unary | Binary | Compare | Connected | Choice | Call | Item
 
 
 @dataclass(frozen=True, eq=False)

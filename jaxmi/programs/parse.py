@@ -11,14 +11,17 @@ import ast
 import math
 import re
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from functools import partial, reduce
 from itertools import count, islice
+from typing import Literal, NoReturn
 
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
+from jaxmi.programs.cleaning import Source, clean, text_position
 from jaxmi.programs.facts import INPUT, MODULUS, Facts, facts, join
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.show import show
@@ -28,12 +31,10 @@ from jaxmi.programs.wrapping import (
     RESERVED,
     Unwrapped,
     check_annotation,
-    clean,
     dotted,
     fail,
     names_in,
     position_of,
-    text_position,
     unwrap,
     without_strings,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "MAX_SIZE",
     "MAX_TEMPLATES",
     "MODULES",
+    "RESERVED",
     "TRAINING_IMAGES",
     "parse",
 ]
@@ -85,7 +87,7 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
         message = f"the text has more than {MAX_CHARACTERS:,} characters"
         raise ProgramError(text_position(text, MAX_CHARACTERS), message)
     source = clean(text)
-    unwrapped = unwrap(_python_tree(source.text, source.indented), kind)
+    unwrapped = unwrap(_python_tree(source), kind)
     if unwrapped.is_bare and source.fault is not None:
         raise source.fault
     reader = _Reader(kind, extra, unwrapped)
@@ -97,7 +99,7 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
     if len(printed) > MAX_CHARACTERS:  # the printed text must parse, too
         message = f"with four spaces a level, it has more than {MAX_CHARACTERS:,} characters"
         raise ProgramError(lang.Position(1, 1), message)
-    if reader.is_rewritten:
+    if reader.is_rewritten and printed != text:
         try:
             parse(printed, kind, extra)
         except ProgramError as error:
@@ -107,15 +109,16 @@ def parse(text: str, kind: lang.Kind, extra: Collection[str] = ()) -> lang.Progr
     return program
 
 
-def _python_tree(text: str, is_indented: bool) -> ast.Module:
-    before = int(is_indented)
+def _python_tree(source: Source) -> ast.Module:
+    """Return Python's tree of a text, whose nodes stand where they stand in the user's text."""
+    text = source.text
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about escapes in strings, which are refused anyway
-            tree = ast.parse(f"if 1:\n{text}" if is_indented else text)
+            tree = ast.parse(text)
     except SyntaxError as error:
-        line = max((error.lineno or 1) - before, 1)
-        position = lang.Position(line, max(error.offset or 1, 1))
+        line, column = max(error.lineno or 1, 1), max(error.offset or 1, 1)
+        position = lang.Position(line, column + source.shift(line))
         hint = "; leave out what stands around the program" if "```" in text else ""
         for wrong, right in _OTHER_LANGUAGES.items():
             if wrong in (error.text or ""):
@@ -123,11 +126,10 @@ def _python_tree(text: str, is_indented: bool) -> ast.Module:
         raise ProgramError(position, f"not Python: {error.msg}{hint}") from None
     except (ValueError, MemoryError, RecursionError):
         raise ProgramError(lang.Position(1, 1), "nested too deeply to be read") from None
-    if is_indented:
-        first, *others = tree.body
-        assert isinstance(first, ast.If)
-        tree.body = [*first.body, *others]
-        ast.increment_lineno(tree, -1)
+    if any(source.shifts):
+        for node in ast.walk(tree):
+            if isinstance(node, ast.stmt | ast.expr | ast.arg | ast.keyword):
+                node.col_offset += source.shift(node.lineno)
     return tree
 
 
@@ -143,6 +145,17 @@ def kind_of(text: str) -> lang.Kind:
             return kind
     code = re.sub("#.*", "", text)
     return "image" if re.search(r"\b(image|template)\b", code) else next(iter(lang.SIGNATURES))
+
+
+@dataclass(frozen=True)
+class _Sequence:
+    """A tuple, list, set or range; the language has only what is computed from it."""
+
+    form: Literal["tuple", "set", "range"]
+    """A list is a tuple here."""
+
+    elements: tuple[lang.Expression, ...]
+    """Its numbers; of a range the arguments."""
 
 
 class _Reader:
@@ -161,6 +174,9 @@ class _Reader:
         self._known = {name: INPUT for name in self._signature.numbers}
         self._known |= {name: MODULUS for name in ("p",) if name in self._known}
         self._known |= {name: Facts() for name in extra}
+        self._sequences: dict[str, _Sequence] = {}
+        self._literals: dict[str, int] = {}
+        """Variables that are a whole number as it is written, whatever the inputs."""
         self._templates: set[int] = set()
         self._size = 0
         self._temporaries: list[str] = []
@@ -199,6 +215,11 @@ class _Reader:
     def _check_label(self, node: ast.expr) -> None:
         """Refuse an input alone as the label, however it is converted."""
         match node:
+            case ast.Call(
+                args=[ast.Name(id=name), ast.UnaryOp(op=ast.USub()), ast.Name(id=modulus)]
+            ) if {name, modulus} <= self._unchanged and self._function(node.func) == "power":
+                message = "an inverse of an input alone is no label; write a comparison"
+                fail(node, f"{message}, as in `pow({name}, -1, {modulus}) == 1`")
             case ast.Call(args=[ast.Name(id=name)], keywords=[]) if name in self._unchanged:
                 function = self._function(node.func)
                 if function in ("round", "float", "bool"):
@@ -212,6 +233,8 @@ class _Reader:
         first, *others = node.targets
         if isinstance(first, ast.Tuple | ast.List) and not others:
             return self._unpacked(node, first, depth)
+        if self._is_sequence(node.value):
+            return self._name_sequence(node, depth)
         if others:
             self._check_several(node, node.targets)
         value, is_image = self._target_and_value(first, node.value, depth)
@@ -235,12 +258,14 @@ class _Reader:
         for name in targets:
             self._check_target(name)
         match node.value:
-            case ast.Tuple(elts=elements) if len(elements) == len(targets):
+            case ast.Tuple(elts=elements) | ast.List(elts=elements) if len(elements) == len(
+                targets
+            ):
                 values = [self._expression(element, depth + 1) for element in elements]
-            case ast.Call() as call if self._function(call.func) == "divmod" and len(targets) == 2:
-                quotient, remainder = self._divmod(call, depth + 1)
-                self._rewrite(node, _weight(remainder))
-                values = [(quotient, False), (remainder, False)]
+            case value if self._is_sequence(value) and (
+                len((sequence := self._ordered(value, depth)).elements) == len(targets)
+            ):
+                values = [(element, False) for element in sequence.elements]
             case _:
                 message = f"{len(targets)} names take as many values, as in `a, b = x, y`"
                 fail(node, f"one name at a time is given a value; {message}")
@@ -269,11 +294,38 @@ class _Reader:
     def _temporary(self, index: int) -> str:
         """Return a name that the text does not have, the same for the same index."""
         if not self._temporaries:
-            used = {node.id for node in names_in(self._unwrapped.body)}
-            free = (f"t{i}_" for i in count(1))
-            candidates = (name for name in free if name not in used | self._numbers)
-            self._temporaries = list(islice(candidates, MAX_NAMES))
+            self._temporaries = list(islice(self._free_names("t{}_"), MAX_NAMES))
         return self._temporaries[index]
+
+    def _free_names(self, form: str) -> Iterator[str]:
+        """Yield names that the text does not have."""
+        used = {node.id for node in names_in(self._unwrapped.body)} | self._numbers
+        return (name for name in map(form.format, count(1)) if name not in used)
+
+    def _name_sequence(self, node: ast.Assign, depth: int) -> list[lang.Statement]:
+        """Read `a = (1, 2, x)`: numbers stand where `a` is used, other elements get variables."""
+        for target in node.targets:
+            self._check_target(target)
+            taken = self._numbers | self._images | {*self._sequences}
+            if depth or _is_one_of(target, taken):
+                fail(node, "a tuple is given a new name, once, at the top level")
+        sequence = self._sequence(node.value, depth)
+        assert sequence is not None and isinstance(node.targets[0], ast.Name)
+        names = self._free_names(f"{node.targets[0].id}_{{}}")
+        statements: list[lang.Statement] = []
+        elements = []
+        for element in sequence.elements:
+            if not _is_constant(element):
+                name = ast.copy_location(ast.Name(next(names), ast.Store()), node)
+                self._rewrite(node, 1)
+                statements.append(self._bind(node, name, element, False, None, depth))
+                element = lang.Name(name.id, position=element.position)
+            elements.append(element)
+        for target in node.targets:
+            assert isinstance(target, ast.Name)
+            self._sequences[target.id] = replace(sequence, elements=tuple(elements))
+        self.is_rewritten = True
+        return statements
 
     def _annotated(self, node: ast.AnnAssign, depth: int) -> list[lang.Statement]:
         if self._unwrapped.is_bare and _is_one_of(node.target, self._unchanged | self._images):
@@ -334,6 +386,8 @@ class _Reader:
         """Give a name a value."""
         assert isinstance(target, ast.Name)
         name = target.id
+        if name in self._sequences:
+            fail(node, f"{name} is a tuple and keeps its value; use another name")
         if is_image or name in self._images:
             if not is_image or operator or depth or name in self._numbers | self._images:
                 fail(node, "an image is given a new name, once, at the top level")
@@ -356,6 +410,10 @@ class _Reader:
         is_certain: bool,
     ) -> None:
         """Keep what is certain of a variable after an assignment, which may be one of a branch."""
+        whole = self._whole_value(value) if is_certain and not operator else None
+        self._literals.pop(name, None)
+        if whole is not None:
+            self._literals[name] = whole
         if operator:
             value = lang.Binary(operator, lang.Name(name), value)
         learned = replace(facts(value, self._known), fails=False)
@@ -378,11 +436,11 @@ class _Reader:
             case ast.Constant(value=value):
                 return lang.Number(_literal(node, value), position=position), False
             case ast.Name(id=name):
+                if name in self._sequences:
+                    places = f"`{name[:40]}[0]`, after `in`, and in min, max, sum, any, all, len"
+                    fail(node, f"{name[:40]} is a tuple, which stands in {places}")
                 if name not in self._numbers | self._images:
-                    hint = f"the inputs are {', '.join(self._shown_inputs)}"
-                    if (imported := self._unwrapped.functions.get(name, ("", ""))[1]) in CONSTANTS:
-                        hint = f"write {CONSTANTS[imported]}"
-                    fail(node, f"unknown name {name[:40]!r}; {hint}")
+                    self._refuse_unknown(node)
                 return lang.Name(name, position=position), name in self._images
             case ast.UnaryOp(op=ast.UAdd(), operand=operand):
                 return number(operand), False
@@ -411,12 +469,13 @@ class _Reader:
             case ast.IfExp(test=test, body=then, orelse=otherwise):
                 parts = number(test), number(then), number(otherwise)
                 return lang.Choice(*parts, position=position), False
-            case ast.Subscript(value=ast.Call() as call, slice=ast.Constant(value=0 | 1 as part)):
-                if self._function(call.func) == "divmod":
-                    self._rewrite(node, 0)
-                    return self._divmod(call, depth + 1)[1 if part else 0], False
+            case ast.Subscript(value=value, slice=index) if self._is_sequence(value):
+                return self._item(node, value, index, depth), False
             case ast.Call():
                 return self._call(node, depth)
+            case ast.Subscript(value=ast.Call(func=function) as call) if dotted(function):
+                if not self._function(function):
+                    self._refuse_unknown(call)
         fail(node, _refusal(node))
 
     def _logical(
@@ -461,69 +520,204 @@ class _Reader:
     ) -> lang.Expression:
         """Read `in` and `not in`, of numbers or of a range."""
         value = self._number(left, depth + 1)
-        match right:
-            case ast.Tuple(elts=elements) | ast.List(elts=elements) | ast.Set(elts=elements):
-                if not elements:
-                    fail(right, "nothing is in there; write the numbers, as in `x in (0, 3)`")
-                self._rewrite(node, (len(elements) - 1) * (2 + _weight(value)))
-                result = self._among(node, value, elements, depth)
-            case ast.Call(func=ast.Name(id="range"), args=[_, *_] as ends, keywords=[]) if (
-                len(ends) <= 3
-            ):
-                self._rewrite(node, 8 + 2 * _weight(value))
-                result = self._within(node, value, ends, depth)
-            case _:
-                fail(node, f"comparisons are {' '.join(_COMPARISONS.values())}, {_IN}")
+        if (sequence := self._sequence(right, depth)) is None:
+            fail(node, f"comparisons are {' '.join(_COMPARISONS.values())}, {_IN}")
+        if sequence.form == "range":
+            self._rewrite(node, 8 + 2 * _weight(value))
+            result = self._within(node, value, *sequence.elements)
+        else:
+            self._rewrite(node, (len(sequence.elements) - 1) * (2 + _weight(value)))
+            result = self._among(node, value, sequence.elements)
         if isinstance(op, ast.NotIn):
             return lang.Unary("not", result, position=position_of(node))
         return result
 
     def _among(
-        self, node: ast.Compare, value: lang.Expression, elements: list[ast.expr], depth: int
+        self, node: ast.Compare, value: lang.Expression, elements: tuple[lang.Expression, ...]
     ) -> lang.Expression:
         position = position_of(node)
         operands: list[lang.Expression] = []
-        for element in elements:
-            if isinstance(element, ast.Starred):
-                fail(element, _refusal(element))
-            number = self._number(element, depth + 1)
-            if facts(number, self._known).bits == math.inf:  # it may fail, or be nan
-                fail(element, "after `in` stand numbers; for others write `x == a or x == b`")
+        for number in elements:
+            if facts(number, self._known).bits == math.inf:  # it may be nan
+                message = "after `in` stand numbers; for others write `x == a or x == b`"
+                raise ProgramError(number.position, message)
             operands.append(lang.Compare(value, (("==", number),), position=position))
+        if any(facts(number, self._known).fails for number in elements):
+            return reduce(partial(self._both, node, "or"), operands)  # all of them are computed
         if len(operands) == 1:
             return operands[0]
         return lang.Connected("or", tuple(operands), position=position)
 
     def _within(
-        self, node: ast.Compare, value: lang.Expression, ends: list[ast.expr], depth: int
+        self, node: ast.Compare, value: lang.Expression, *ends: lang.Expression
     ) -> lang.Expression:
         """Return `a <= value < b`, where it is a whole number, and the steps from a lead to it."""
         position = position_of(node)
-        numbers = [self._number(end, depth + 1) for end in ends]
-        for end, number in zip(ends, numbers, strict=True):
-            known = facts(number, self._known)
-            if not known.whole or known.bits == math.inf:
-                fail(end, "a range's ends are whole numbers, as in `x in range(3, 8)`")
+        for end in ends:
+            known = facts(end, self._known)
+            if not known.whole or known.fails or known.bits == math.inf:
+                message = "a range's ends are whole numbers, as in `x in range(3, 8)`"
+                raise ProgramError(end.position, message)
         zero, one = (lang.Number(n, position=position) for n in (0, 1))
-        start, stop = (zero, numbers[0]) if len(numbers) == 1 else numbers[:2]
-        step = numbers[2] if len(numbers) == 3 else one
-        if not (isinstance(step, lang.Number) and step.value >= 1):
-            fail(ends[-1], "a range's step is a whole number from 1 on")
-        operands: list[lang.Expression] = [
-            lang.Compare(start, (("<=", value), ("<", stop)), position=position)
-        ]
+        start, stop = (zero, ends[0]) if len(ends) == 1 else ends[:2]
+        step = self._whole_value(ends[2]) if len(ends) == 3 else 1
+        if not step:
+            message = "a range's step is a whole number other than 0"
+            raise ProgramError(ends[-1].position, message)
+        if step > 0:
+            between = lang.Compare(start, (("<=", value), ("<", stop)), position=position)
+        else:
+            between = lang.Compare(stop, (("<", value), ("<=", start)), position=position)
+        operands: list[lang.Expression] = [between]
         modulo: list[tuple[lang.Expression, lang.Expression]] = []
         if not facts(value, self._known).whole:
             modulo.append((value, one))
-        if step.value > 1:
-            difference = lang.Binary("-", value, start, position=position)
-            modulo.append((value if start == zero else difference, step))
+            if max(facts(end, self._known).bits for end in (start, stop)) > 53:
+                value = lang.Call("int", (value,), position=position)  # a float may round below
+        if abs(step) > 1:
+            a, b = (value, start) if step > 0 else (start, value)
+            difference = a if b == zero else lang.Binary("-", a, b, position=position)
+            modulo.append((difference, lang.Number(abs(step), position=position)))
         for number, divisor in modulo:
             remainder = lang.Binary("%", number, divisor, position=position)
             operands.append(lang.Compare(remainder, (("==", zero),), position=position))
         if len(operands) == 1:
             return operands[0]
         return lang.Connected("and", tuple(operands), position=position)
+
+    def _whole_value(self, node: lang.Expression) -> int | None:
+        """Return the value of a whole number as it is written, or of a variable that is one."""
+        match node:
+            case lang.Number(value=int(value)):
+                return int(value)
+            case lang.Unary("-", operand):
+                value = self._whole_value(operand)
+                return None if value is None else -value
+            case lang.Name(name=name):
+                return self._literals.get(name)
+        return None
+
+    def _is_sequence(self, node: ast.expr) -> bool:
+        """Return whether a node is a tuple, list, set or range, or the name of one."""
+        match node:
+            case ast.Tuple() | ast.List() | ast.Set():
+                return True
+            case ast.Name(id=name):
+                return name in self._sequences
+            case ast.Call(func=ast.Name(id=name), args=args, keywords=[]) if (
+                name not in self._numbers | self._images
+            ):
+                if name == "range":
+                    return 1 <= len(args) <= 3
+                if name in _CONVERSIONS:
+                    return len(args) == 1 and self._is_sequence(args[0])
+        return self._is_divmod(node)
+
+    def _is_divmod(self, node: ast.expr) -> bool:
+        return isinstance(node, ast.Call) and self._function(node.func) == "divmod"
+
+    def _sequence(self, node: ast.expr, depth: int) -> _Sequence | None:
+        """Read a tuple, list, set or range; return None of other nodes."""
+        if not self._is_sequence(node):
+            return None
+        self.is_rewritten = True
+        match node:
+            case ast.Tuple(elts=elements) | ast.List(elts=elements):
+                return _Sequence("tuple", self._elements(node, elements, depth))
+            case ast.Set(elts=elements):
+                return _Sequence("set", self._elements(node, elements, depth))
+            case ast.Name(id=name):
+                self._rewrite(node, sum(map(_weight, self._sequences[name].elements)))
+                return self._sequences[name]
+            case ast.Call(func=ast.Name(id="range"), args=ends):
+                return _Sequence("range", self._elements(node, ends, depth))
+            case ast.Call(func=ast.Name(id=name), args=[inner]) if name in _CONVERSIONS:
+                sequence = self._sequence(inner, depth)
+                assert sequence is not None
+                is_set = name.endswith("set") and sequence.form == "tuple"
+                return replace(sequence, form="set") if is_set else sequence
+            case ast.Call():
+                quotient, remainder = self._divmod(node, depth + 1)
+                self._rewrite(node, _weight(remainder))
+                return _Sequence("tuple", (quotient, remainder))
+        return None
+
+    def _ordered(self, node: ast.expr, depth: int) -> _Sequence:
+        """Read a tuple or a list, whose elements have places."""
+        sequence = self._sequence(node, depth)
+        if sequence is None or sequence.form != "tuple":
+            fail(node, "a set or a range where a tuple is needed; write (1, 2, 3)")
+        return sequence
+
+    def _elements(
+        self, node: ast.expr, elements: list[ast.expr], depth: int
+    ) -> tuple[lang.Expression, ...]:
+        if not elements:
+            fail(node, "nothing is in there; write the numbers, as in `x in (0, 3)`")
+        for element in elements:
+            if isinstance(element, ast.Starred):
+                fail(element, _refusal(element))
+            if self._is_sequence(element):
+                fail(element, f"a tuple inside another is not part of the language; {_ONE_TUPLE}")
+        return tuple([self._number(element, depth + 1) for element in elements])
+
+    def _item(
+        self, node: ast.Subscript, value: ast.expr, index: ast.expr, depth: int
+    ) -> lang.Expression:
+        """Read `(1, 5, 2)[index]`; of a name or of divmod, a constant index is that element."""
+        if isinstance(index, ast.Slice | ast.Tuple):
+            fail(node, _refusal(node))
+        elements = self._ordered(value, depth).elements
+        place = self._number(index, depth + 1)
+        constant = self._whole_value(place)
+        if constant is None or not (isinstance(value, ast.Name) or self._is_divmod(value)):
+            return lang.Item(elements, place, position=position_of(node))
+        if not -len(elements) <= constant < len(elements):
+            fail(node, f"a subscript beyond the {len(elements)} numbers of the tuple")
+        return elements[constant]
+
+    def _of_sequence(self, node: ast.Call, name: str, depth: int) -> lang.Expression:
+        """Read min, max, sum, any, all and len of a tuple."""
+        position = position_of(node)
+        sequence = self._sequence(node.args[0], depth) if node.args else None
+        most = 2 if name == "sum" else 1
+        if sequence is None or sequence.form == "range" or len(node.args) > most:
+            if self._signature.image is not None and name in _OF_IMAGES:
+                fail(node, self._unknown_function(node.func))
+            fail(node, f"{name} takes a tuple of numbers, as in `{name}((x, y, 3))`")
+        elements, known = sequence.elements, [facts(e, self._known) for e in sequence.elements]
+        is_set = sequence.form == "set"
+        if is_set and (name == "sum" or not all(value.bits < math.inf for value in known)):
+            fail(node, f"{name} of a set of such numbers; write a tuple")
+        match name:
+            case "len":
+                if any(value.fails for value in known) or (
+                    is_set and not all(map(_is_constant, elements))
+                ):
+                    fail(node, "len of something that must be computed; write the number")
+                return lang.Number(len({*elements} if is_set else elements), position=position)
+            case "any" | "all":
+                conditions = [self._condition(node, element) for element in elements]
+                connective = "or" if name == "any" else "and"
+                return reduce(partial(self._both, node, connective), conditions)
+            case "sum":
+                terms: list[lang.Expression] = []
+                terms += [self._number(start, depth + 1) for start in node.args[1:]]
+                if not terms and (len(elements) == 1 or not known[0].whole):
+                    terms = [lang.Number(0, position=position)]
+                terms += elements
+                if len(terms) > 2 + (terms[0] == lang.Number(0)) and not (
+                    all(facts(term, self._known).whole for term in terms)
+                ):
+                    message = "sum of floats, which versions of Python round differently"
+                    fail(node, f"{message}; write a + b + c")
+                self._rewrite(node, len(terms))
+                return reduce(partial(lang.Binary, "+", position=position), terms)
+        if len(elements) == 1:
+            return elements[0]
+        if len(elements) > lang.FUNCTIONS[name][1]:
+            fail(node, f"{name} takes 2..16 numbers, not {len(elements)}")
+        return lang.Call(name, elements, position=position)
 
     def _divmod(self, node: ast.Call, depth: int) -> tuple[lang.Expression, lang.Expression]:
         """Return the quotient and the remainder of `divmod(a, b)`."""
@@ -541,7 +735,7 @@ class _Reader:
 
     def _module_and_name(self, function: ast.expr) -> tuple[str | None, str]:
         match function:
-            case ast.Name(id=name):
+            case ast.Name(id=name) if name not in self._numbers | self._images:
                 return self._unwrapped.functions.get(name, ("", name))
             case ast.Attribute(value=ast.Name(id=module), attr=name):
                 return self._unwrapped.modules.get(module), name
@@ -553,16 +747,25 @@ class _Reader:
         name, position = self._function(node.func), position_of(node)
         for extra in (*node.keywords, *(a for a in node.args if isinstance(a, ast.Starred))):
             fail(extra, "functions take plain arguments")
+        is_numpy = self._module_and_name(node.func)[0] == "numpy"
+        if name in _OF_SEQUENCES or (
+            name in ("min", "max") and len(node.args) == 1 and self._is_sequence(node.args[0])
+        ):
+            return self._of_sequence(node, name, depth), False
+        if name == "power" and len(node.args) == 3 and not is_numpy:
+            name = "pow"
         if name in ARGUMENTS:
             return self._written_out(node, name, depth), False
         if name not in self._signature.functions:
-            fail(node, self._unknown_function(node.func))
+            self._refuse_unknown(node)
         if name == lang.TEMPLATE:
             return self._template(node), True
         if name in lang.IMAGE_FUNCTIONS:
             return self._image_call(node, name, node.args, depth), False
         arguments = self._arguments(node, name, *lang.FUNCTIONS[name], depth)
-        is_numpy = self._module_and_name(node.func)[0] == "numpy"
+        self.is_rewritten = self.is_rewritten or name in lang.FREE_NAMES
+        if name == "round" and is_numpy and len(arguments) == 2:
+            fail(node, "NumPy rounds to decimals in another way than Python; write round(a, n)")
         fails = any(facts(argument, self._known).fails for argument in arguments[1:])
         if name == "where" and is_numpy and not fails:
             return lang.Choice(*arguments, position=position), False
@@ -571,19 +774,10 @@ class _Reader:
     def _arguments(
         self, node: ast.Call, name: str, fewest: int, most: int, depth: int
     ) -> tuple[lang.Expression, ...]:
-        given = node.args
-        match given:
-            case [ast.Tuple(elts=elements) | ast.List(elts=elements)] if name in ("min", "max"):
-                given = elements
-                self._rewrite(node, 0)
-        for extra in (*node.keywords, *(a for a in given if isinstance(a, ast.Starred))):
-            fail(extra, "functions take plain arguments")
-        if not fewest <= len(given) <= most:
+        if not fewest <= len(node.args) <= most:
             expected = str(fewest) if fewest == most else f"{fewest}..{most}"
-            message = f"{name} takes {expected} number{'s' * (most > 1)}, not {len(given)}"
-            is_digits = name == "round" and len(given) == 2
-            fail(node, f"{message}{'; write round(a * 100) / 100' if is_digits else ''}")
-        return tuple(self._number(argument, depth + 1) for argument in given)
+            fail(node, f"{name} takes {expected} number{'s' * (most > 1)}, not {len(node.args)}")
+        return tuple(self._number(argument, depth + 1) for argument in node.args)
 
     def _written_out(self, node: ast.Call, name: str, depth: int) -> lang.Expression:
         """Return a call of a function that has another form in the language."""
@@ -610,9 +804,59 @@ class _Reader:
             return lang.Unary("not", arguments[0], position=position)
         return self._both(node, name.removeprefix("logical_"), *conditions)
 
+    def _refuse_unknown(self, node: ast.Call | ast.Name) -> NoReturn:
+        """Refuse the first name that is unknown, and say what to write for all others."""
+        found = {_name_of(node): node}
+        everything = [part for body in self._unwrapped.body for part in ast.walk(body)]
+        known = {part.id for part in names_in(self._unwrapped.body) if _is_stored(part)}
+        known |= {*self._numbers, *self._images, *self._sequences, *self._unwrapped.modules}
+        known |= {*KNOWN[""]}
+        called = {id(part.func) for part in everything if isinstance(part, ast.Call)}
+        called |= {id(part.value) for part in everything if isinstance(part, ast.Attribute)}
+        for part in everything:
+            match part:
+                case ast.Name(id=name) if name not in known and id(part) not in called:
+                    _keep_first(found, part)
+                case ast.Call(func=function) if dotted(function) and not (
+                    self._function(function) in (*self._signature.functions, *_WRITTEN_OUT)
+                    or dotted(function) in ("range", *_CONVERSIONS)
+                    or self._may_be_of_images(function)
+                ):
+                    _keep_first(found, part)
+        first, *others = sorted(found.values(), key=lambda part: (part.lineno, part.col_offset))
+        message = self._unknown(first)
+        if others and message.startswith(f"{_UNKNOWN_FUNCTION}: int, "):
+            message = f"{_UNKNOWN_FUNCTION}: {_name_of(first)[:40]}"
+        for i, other in enumerate(others):
+            place, advice = position_of(other), self._unknown(other)
+            advice = advice.removeprefix(f"{_UNKNOWN_FUNCTION}; ").partition("; the inputs")[0]
+            if advice.startswith(_UNKNOWN_FUNCTION):
+                advice = f"no function {_name_of(other)[:40]}"
+            more = f"; line {place.line}, column {place.column}: {advice}"
+            if len(message) + len(more) > _LONGEST_MESSAGE:
+                message += f"; and {len(others) - i} more"
+                break
+            message += more
+        fail(first, message)
+
+    def _may_be_of_images(self, function: ast.expr) -> bool:
+        name = function.attr if isinstance(function, ast.Attribute) else ""
+        return self._signature.image is not None and name in (*_OF_IMAGES, "astype")
+
+    def _unknown(self, node: ast.Call | ast.Name) -> str:
+        """Say what to write instead of an unknown name or function."""
+        if isinstance(node, ast.Call):
+            return self._unknown_function(node.func)
+        hint = f"the inputs are {', '.join(self._shown_inputs)}"
+        if (imported := self._unwrapped.functions.get(node.id, ("", ""))[1]) in CONSTANTS:
+            hint = f"write {CONSTANTS[imported]}"
+        return f"unknown name {node.id[:40]!r}; {hint}"
+
     def _unknown_function(self, function: ast.expr) -> str:
         """Say what to write instead of a function."""
-        start = "not one of the language's functions"
+        start = _UNKNOWN_FUNCTION
+        if _is_one_of(function, self._numbers):
+            return f"{start}: {dotted(function)[:40]} is a variable; give it another name"
         _, name = self._module_and_name(function)
         if isinstance(function, ast.Attribute):
             name = function.attr
@@ -621,6 +865,10 @@ class _Reader:
             return f"{start}; of images write {forms}"
         if name in NEAREST:
             return f"{start}; instead of {dotted(function) or name} write {NEAREST[name]}"
+        functions = (*self._signature.functions, *_WRITTEN_OUT)
+        for close in get_close_matches(name, functions, n=1, cutoff=0.8):
+            if close in KNOWN[""]:
+                return f"{start}; instead of {(dotted(function) or name)[:40]} write {close}(...)"
         return f"{start}: {', '.join(self._signature.functions)}"
 
     def _image_call(
@@ -764,6 +1012,22 @@ _OTHER_LANGUAGES = {"&&": "and", "||": "or", "<>": "!=", "===": "==", "else if":
 _OF_IMAGES = ("sum", "mean", "max", "min", "norm", "dot", "vdot", "inner", "std", "count_nonzero")
 """NumPy's functions that people call with images."""
 
+_OF_SEQUENCES = ("sum", "any", "all", "len")
+"""Functions of a tuple alone."""
+
+_CONVERSIONS = ("tuple", "list", "set", "frozenset")
+"""Functions that make a tuple or a set of another."""
+
+_WRITTEN_OUT = (*ARGUMENTS, *_OF_SEQUENCES)
+"""Functions that are read and are none of the language."""
+
+_UNKNOWN_FUNCTION = "not one of the language's functions"
+
+_LONGEST_MESSAGE = 230
+"""Characters of a message about several names."""
+
+_ONE_TUPLE = "write one tuple, as in `(0, 1, 1, 0)[x % 2 * 2 + y % 2]`"
+
 _IN = "or one `in` of numbers or a range, as in `x % 8 in (0, 3)`"
 
 _REFUSED_OPERATORS: dict[type[ast.operator] | type[ast.unaryop], tuple[str, str]] = {
@@ -793,8 +1057,8 @@ _REFUSED_NODES: dict[type[ast.AST], tuple[str, str]] = {
     ast.NamedExpr: ("an assignment inside an expression", "write it as a statement before"),
     ast.Set: ("a set", "write `x in (0, 3)`"),
     ast.SetComp: ("a comprehension", "write each term"),
-    ast.Subscript: ("a subscript", "write a variable for each element"),
-    ast.Tuple: ("a tuple", "write a variable for each element"),
+    ast.Subscript: ("a subscript", "write a tuple before it, as in `(1, 5, 2)[x % 3]`"),
+    ast.Tuple: ("a tuple", "write a number, or compare each element: `x == 1 and y == 2`"),
     ast.While: ("a loop", "write each step"),
 }
 
@@ -809,6 +1073,8 @@ def _refusal(node: ast.AST) -> str:
             return f"operator {symbol} is not part of the language; {hint}"
         case ast.Expr(value=ast.Call()):
             return "a call whose value is not used is not part of the language; delete it"
+        case ast.Subscript(value=ast.Subscript()):
+            return f"a table of two indices is not part of the language; {_ONE_TUPLE}"
         case ast.Attribute(attr=name) if name in CONSTANTS:
             return f"an attribute is not part of the language; write {CONSTANTS[name]}"
     if type(node) in _REFUSED_NODES:
@@ -842,6 +1108,30 @@ def _check_constant_power(node: ast.Call, base: lang.Expression, exponent: lang.
 def _weight(node: lang.Expression) -> int:
     """Return how many nodes an expression has."""
     return sum(1 for _ in lang.walk(node))
+
+
+def _is_constant(node: lang.Expression) -> bool:
+    """Return whether an expression is a number as it is written, or its negative."""
+    match node:
+        case lang.Number() | lang.Unary("-", lang.Number()):
+            return True
+    return False
+
+
+def _is_stored(node: ast.Name) -> bool:
+    return isinstance(node.ctx, ast.Store)
+
+
+def _name_of(node: ast.Call | ast.Name) -> str:
+    """Return the name of a variable or of a function, "" of other things that are called."""
+    return dotted(node.func if isinstance(node, ast.Call) else node)
+
+
+def _keep_first(found: dict[str, ast.Call | ast.Name], node: ast.Call | ast.Name) -> None:
+    """Keep for each name the node that stands first in the text."""
+    first = found.setdefault(_name_of(node), node)
+    if (node.lineno, node.col_offset) < (first.lineno, first.col_offset):
+        found[_name_of(node)] = node
 
 
 def _is_one_of(node: ast.expr, names: Collection[str]) -> bool:

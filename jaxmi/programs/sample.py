@@ -4,14 +4,13 @@ With the operating system's entropy (`secrets.SystemRandom()`) as the source of 
 chose or has seen the program. `fairness.py` decides which programs make a fair challenge.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 import numpy as np
 
-from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.domain import Domain, ImageDomain, NumberDomain, P
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import power
 
@@ -20,8 +19,8 @@ Range = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class PairGrammar:
-    """Programs on pairs: z sums terms where their conditions hold, and the label is z >= 0."""
+class NumberGrammar:
+    """Programs on numbers: z sums terms where their conditions hold, and the label is z >= 0."""
 
     boundaries: Range = (1, 3)
     """Number of terms whose condition is a curved or straight boundary."""
@@ -54,7 +53,18 @@ class PairGrammar:
     """Numbers that a term adds or subtracts."""
 
     anchors: Range = (20, 92)
-    """Coordinates of a pair on each boundary, whose constants are then rounded to two digits."""
+    """Coordinates of an input on each boundary, whose constants are then rounded to two digits."""
+
+    planes: int | float = 0.5
+    """Expected share of planes among the straight boundaries of programs on triples."""
+
+    def scaled_to(self, p: int) -> "NumberGrammar":
+        """Return the grammar for operands below another p: boundaries and stripes in proportion."""
+        anchors, widths = (
+            (max(least, round(low * p / P)), max(least, round(high * p / P)))
+            for least, (low, high) in ((1, self.anchors), (2, self.widths))
+        )
+        return replace(self, anchors=anchors, widths=widths)
 
 
 @dataclass(frozen=True)
@@ -83,34 +93,32 @@ class ImageGrammar:
 def sample_program(
     domain: Domain,
     rng: Random,
-    grammar: PairGrammar | ImageGrammar | None = None,
+    grammar: NumberGrammar | ImageGrammar | None = None,
 ) -> lang.Program:
     """Draw a program that labels a domain.
 
     Args:
-      domain: All pairs; or images, whose quantiles become thresholds: some thousands will do.
+      domain: All pairs or triples; or images, whose quantiles become thresholds: some thousands
+        will do.
       rng: Source of randomness: `secrets.SystemRandom()`, or `random.Random(seed)`.
-      grammar: The distribution; None takes the default of the domain's kind.
-
-    Raises:
-      InputError: if there is no distribution over programs of this kind.
+      grammar: The distribution; None takes the default of the domain's kind and p.
     """
-    if isinstance(domain, PairDomain):
-        grammar = grammar or PairGrammar()
-        assert isinstance(grammar, PairGrammar)
-        return parse(_Pairs(rng, grammar, domain.p).text(), "pairs")
-    if not isinstance(domain, ImageDomain):
-        raise InputError(f"programs are drawn on pairs and images so far, not on {domain.kind}")
+    if isinstance(domain, NumberDomain):
+        grammar = grammar or NumberGrammar().scaled_to(domain.p)
+        assert isinstance(grammar, NumberGrammar)
+        return parse(_Numbers(rng, grammar, domain).text(), domain.kind)
+    assert isinstance(domain, ImageDomain)
     grammar = grammar or ImageGrammar()
     assert isinstance(grammar, ImageGrammar)
     return parse(_Images(rng, grammar, domain).text(), "image")
 
 
-class _Pairs:
-    """Draw texts of programs on pairs."""
+class _Numbers:
+    """Draw texts of programs on pairs or triples."""
 
-    def __init__(self, rng: Random, grammar: PairGrammar, p: int) -> None:
-        self._rng, self._grammar, self._p = rng, grammar, p
+    def __init__(self, rng: Random, grammar: NumberGrammar, domain: NumberDomain) -> None:
+        self._rng, self._grammar = rng, grammar
+        self._p, self._operands = domain.p, domain.operands
 
     def text(self) -> str:
         grammar = self._grammar
@@ -133,9 +141,18 @@ class _Pairs:
     def _anchor(self) -> tuple[int, int]:
         return self._rng.randint(*self._grammar.anchors), self._rng.randint(*self._grammar.anchors)
 
+    def _two(self) -> list[str]:
+        """Return two operands in random order."""
+        return self._rng.sample(self._operands, 2)
+
+    def _ordered(self) -> list[str]:
+        """Return two operands in their order; of a pair's there is no choice."""
+        two = self._operands if len(self._operands) == 2 else self._two()
+        return sorted(two, key=self._operands.index)
+
     def _curve(self) -> str:
         """Return one power below a multiple of another, equal at an anchor."""
-        (left, right), sign = self._rng.sample(["x", "y"], 2), self._rng.choice("<>")
+        (left, right), sign = self._two(), self._rng.choice("<>")
         i, j = self._rng.sample(self._grammar.exponents, 2)
         a, b = self._anchor()
         factor = _rounded(a**i / b**j)
@@ -145,26 +162,41 @@ class _Pairs:
         """Return a bound by a straight line through an anchor."""
         a, b = self._anchor()
         sign = self._rng.choice("<>")
+        if len(self._operands) > 2 and self._rng.random() < self._grammar.planes:
+            return self._plane(a, b, sign)
         match self._rng.randrange(3):
             case 0:
-                return f"y {sign} p - x{_plus(a + b - self._p)}"
+                x, y = self._ordered()
+                return f"{y} {sign} p - {x}{_plus(a + b - self._p)}"
             case 1:
-                return f"y {sign} x{_plus(b - a)}"
+                x, y = self._ordered()
+                return f"{y} {sign} {x}{_plus(b - a)}"
         slope = self._rng.choice([2, 3])
-        left, right = self._rng.sample(["x", "y"], 2)
+        left, right = self._two()
         return f"{left} + {slope} * {right} {sign} {a + slope * b}"
+
+    def _plane(self, a: int, b: int, sign: str) -> str:
+        """Return a bound by a plane of all operands through an anchor."""
+        c, last_sign = self._rng.randint(*self._grammar.anchors), self._rng.choice([1, -1])
+        first, second, third = self._operands
+        return (
+            f"{first} + {second} {'+' if last_sign > 0 else '-'} {third} "
+            f"{sign} {a + b + last_sign * c}"
+        )
 
     def _periodic(self) -> str:
         modulus = self._rng.randint(*self._grammar.moduli)
         if self._rng.random() < self._grammar.slanted:
             width = self._rng.randint(*self._grammar.widths)
             slope = self._rng.choice([1, 2, 3])
-            left, right = self._rng.sample(["x", "y"], 2)
-            both = f"{left} + {slope} * {right}" if slope > 1 else "x + y"
+            left, right = self._two()
+            if slope == 1:
+                left, right = sorted((left, right), key=self._operands.index)
+            both = f"{left} + {slope} * {right}" if slope > 1 else f"{left} + {right}"
             wave = f"({both}) // {width}"
         else:
             exponent = self._rng.choice(self._grammar.stripe_exponents)
-            wave = f"int({self._rng.choice('xy')} ** {exponent})"
+            wave = f"int({self._rng.choice(self._operands)} ** {exponent})"
         return f"z += {wave} % {modulus} - {self._rng.randint(1, modulus - 1)}"
 
 

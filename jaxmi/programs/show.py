@@ -86,6 +86,10 @@ def _expression(node: lang.Expression) -> tuple[str, int]:
             return name, _ATOM
         case lang.Call(function=function, arguments=arguments):
             return f"{function}({', '.join(map(show_expression, arguments))})", _ATOM
+        case lang.Item(elements=elements, index=index):
+            comma = "," if len(elements) == 1 else ""
+            listed = ", ".join(map(show_expression, elements))
+            return f"({listed}{comma})[{show_expression(index)}]", _ATOM
         case lang.Binary(operator="**", left=left, right=right):
             return f"{_wrapped(left, _ATOM)} ** {_wrapped(right, _SIGN)}", _POWER
         case lang.Binary(operator=operator, left=left, right=right):

@@ -1,13 +1,11 @@
-"""What people write around a program: characters, fences, prompts, imports, a function or a lambda.
+"""What people write around a program's statements: imports, constants, a function or a lambda.
 
-`clean` gives the text in ASCII, at the same lines and columns. `unwrap` takes the statements out of
-a Python file. A text without a function, a lambda or one expression at its end is *bare
-statements*, our own form and the one that we print; it takes less of the wrapping.
+`unwrap` takes the statements out of a Python file. A text without a function, a lambda or one
+expression at its end is *bare statements*, our own form and the one that we print; it takes less of
+the wrapping.
 """
 
 import ast
-import re
-import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
@@ -18,58 +16,16 @@ from jaxmi.programs.language import ProgramError
 MODULES = ("np", "numpy", "math")
 """Modules that may stand before a function, as in `np.sqrt`, without an import too."""
 
-RESERVED = (*lang.FUNCTIONS, *lang.IMAGE_FUNCTIONS, lang.TEMPLATE, *MODULES)
+RESERVED = (
+    *(name for name in lang.FUNCTIONS if name not in lang.FREE_NAMES),
+    *lang.IMAGE_FUNCTIONS,
+    lang.TEMPLATE,
+    *MODULES,
+)
 """Names that no variable may have."""
 
 _IMPORTED = {"numpy": "numpy", "math": "math", "typing": None, "__future__": None}
 """Modules that may be imported -> the module whose functions are known."""
-
-_ODD = re.compile(r"[^\x20-\x7e\n\r\t]")
-_STRING_OR_COMMENT = re.compile(r"#[^\r\n]*|\"\"\"|'''|[\"']")
-_STRING_ENDS = {
-    '"""': re.compile(r'(?:\\.|[^\\])*?"""', re.DOTALL),
-    "'''": re.compile(r"(?:\\.|[^\\])*?'''", re.DOTALL),
-    '"': re.compile(r'(?:\\.|[^\\\r\n])*?(?:"|(?=[\r\n])|\Z)', re.DOTALL),
-    "'": re.compile(r"(?:\\.|[^\\\r\n])*?(?:'|(?=[\r\n])|\Z)", re.DOTALL),
-}
-_FENCES = re.compile(r"\A(\s*)(```[\w+-]*)(?=[ \t]*\r?\n)|(?<=\n)([ \t]*)(```)(?=\s*\Z)")
-_PROMPT = re.compile(r"^(?:>>>|\.\.\.)(?: |(?=\r?$))", re.MULTILINE)
-_NEWLINE = re.compile(r"\r\n|\r|\n")
-
-_TYPED = {
-    "\u00d7": "*",
-    "\u00b7": "*",
-    "\u00f7": "/",
-    "\u2264": "<=",
-    "\u2265": ">=",
-    "\u2260": "!=",
-    "\u2013": "-",
-    "\u2014": "-",
-    "\u2018": "'",
-    "\u2019": "'",
-    "\u201c": '"',
-    "\u201d": '"',
-    "\u00b2": "** 2",
-    "\u00b3": "** 3",
-    "\u221a": "sqrt(...)",
-    "\u2227": "and",
-    "\u2228": "or",
-    "\u00ac": "not",
-}
-"""Characters in code -> what to type instead."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A text in ASCII, with the same lines and columns."""
-
-    text: str
-
-    indented: bool = False
-    """All lines begin with four spaces, where prompts were."""
-
-    fault: ProgramError | None = None
-    """The first thing that is accepted in a Python file, and not in bare statements."""
 
 
 @dataclass(frozen=True)
@@ -109,104 +65,6 @@ def dotted(node: ast.expr) -> str:
         case ast.Attribute(value=ast.Name(id=module), attr=name):
             return f"{module}.{name}"
     return ""
-
-
-def text_position(text: str, offset: int) -> lang.Position:
-    """Return the line and column of a character."""
-    starts = [0, *(newline.end() for newline in _NEWLINE.finditer(text, 0, offset))]
-    return lang.Position(len(starts), offset - starts[-1] + 1)
-
-
-def clean(text: str) -> Source:
-    """Return a text in ASCII.
-
-    A byte-order mark, fences and prompts are removed; unusual spaces and minus signs are replaced
-    by the plain ones; in comments and docstrings other characters become question marks.
-
-    Raises:
-      ProgramError: for the first character that has no plain meaning where it stands.
-    """
-    fault = None
-    if text.startswith("\ufeff"):
-        message = f"{_named(text[0])}; delete it, or put the statements into a function"
-        fault = ProgramError(lang.Position(1, 1), message)
-        text = text[1:]
-    text = _FENCES.sub(lambda match: re.sub(r"[^\s]", " ", match.group()), text)
-    indented = bool(re.match(r"\s*>>>(\s|\Z)", text))
-    if indented:
-        message = "a prompt before bare statements; delete the prompts, or write a function"
-        fault = fault or ProgramError(text_position(text, text.index(">>>")), message)
-        text = _PROMPT.sub(lambda match: " " * len(match.group()), text)
-    if not _ODD.search(text):
-        return Source(text, indented, fault)
-    characters = list(text)
-    parts = _strings_and_comments(text)
-    nothing = len(text), len(text)
-    start, end = next(parts, nothing)
-    follows_code = _follows_code(text, start)
-    for odd in _ODD.finditer(text):
-        offset, character = odd.start(), odd.group()
-        while end <= offset:
-            start, end = next(parts, nothing)
-            follows_code = _follows_code(text, start)
-        if offset < start:
-            characters[offset] = _in_code(text, offset)
-            continue
-        if not (_is_readable(character) or character == "\f"):
-            message = f"{_named(character)}, which cannot be seen; delete it"
-            raise ProgramError(text_position(text, offset), message)
-        characters[offset] = "?"
-        if text[start] == "#" and fault is None and follows_code:
-            message = f"{_named(character)}; a comment after a bare statement is plain ASCII"
-            fault = ProgramError(text_position(text, offset), message)
-    return Source("".join(characters), indented, fault)
-
-
-def _strings_and_comments(text: str) -> Iterator[tuple[int, int]]:
-    """Yield where each string and each comment begins and ends."""
-    position = 0
-    while match := _STRING_OR_COMMENT.search(text, position):
-        end = match.end()
-        if ends := _STRING_ENDS.get(match.group()):
-            closing = ends.match(text, end)
-            end = closing.end() if closing else len(text)
-        yield match.start(), end
-        position = end
-
-
-def _follows_code(text: str, offset: int) -> bool:
-    """Return whether something stands before a character in its line."""
-    before = text[:offset]
-    return bool(before[max(before.rfind("\n"), before.rfind("\r")) + 1 :].strip())
-
-
-def _in_code(text: str, offset: int) -> str:
-    """Return what Python reads for a character outside strings and comments."""
-    character = text[offset]
-    if character == "\f":
-        return character
-    if unicodedata.category(character) == "Zs":
-        return " "
-    if character == "\u2212":
-        return "-"
-    typed = _TYPED.get(character, unicodedata.normalize("NFKC", character))
-    if typed == character or not re.fullmatch("[ -~]+", typed):
-        message = f"{_named(character)}; programs are plain ASCII outside comments and docstrings"
-    else:
-        message = f"{_named(character)}; type {typed}"
-    raise ProgramError(text_position(text, offset), message)
-
-
-def _is_readable(character: str) -> bool:
-    """Return whether a character can stand in a comment: it is printed, or is a space or joiner."""
-    joiners = "\u200c\u200d"
-    category = unicodedata.category(character)
-    return character.isprintable() or category == "Zs" or character in joiners
-
-
-def _named(character: str) -> str:
-    name = unicodedata.name(character, "")
-    return f"character U+{ord(character):04X}{f' ({name.lower()})' if name else ''}"
 
 
 def unwrap(tree: ast.Module, kind: lang.Kind) -> Unwrapped:

@@ -29,7 +29,8 @@ from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Candidate, Evidence, Findings
 from jaxmi.recovery.images.search import find_image_programs
-from jaxmi.recovery.pairs.search import find_pair_programs
+from jaxmi.recovery.numbers.search import find_number_programs
+from jaxmi.settings import with_fixed_settings
 
 
 class EvenOdds(NamedTuple):
@@ -56,8 +57,11 @@ class Method(NamedTuple):
         return self.with_margins if evidence.margins_known else self.without_margins
 
 
+_OF_NUMBERS = EvenOdds(0.04, 0.01), EvenOdds(0.055, 0.03)
+
 METHODS: dict[Kind, Method] = {
-    "pairs": Method(find_pair_programs, EvenOdds(0.04, 0.01), EvenOdds(0.055, 0.03)),
+    "pairs": Method(find_number_programs, *_OF_NUMBERS),
+    "triples": Method(find_number_programs, *_OF_NUMBERS),
     "image": Method(find_image_programs, EvenOdds(0.06, 0.01), EvenOdds(0.09, 0.08)),
 }
 """Kind of domain -> how its programs are searched and judged."""
@@ -177,6 +181,7 @@ class Recovery:
         }
 
 
+@with_fixed_settings
 def recover(domain: Domain, evidence: Evidence) -> Recovery:
     """Recover the program that a network was trained on from its predictions.
 

@@ -19,12 +19,15 @@ EXAMPLES = 16
 """Images drawn of each label."""
 
 
-def challenge_figure(challenge: Challenge, fairness: Sequence[Mapping[str, Any]]) -> Figure:
+def challenge_figure(
+    challenge: Challenge, fairness: Sequence[Mapping[str, Any]], about: str | None = None
+) -> Figure:
     """Draw a challenge.
 
     Args:
       challenge: The challenge.
       fairness: As `workflows.challenges.fairness` returns it; empty draws none.
+      about: What stands in the place of the program; None: the program.
     """
     figure = Figure(figsize=(15, 5.4), layout="constrained")
     sizes = ", ".join(f"{len(rows):,} {name}" for name, rows in challenge.splits.items())
@@ -37,7 +40,7 @@ def challenge_figure(challenge: Challenge, fairness: Sequence[Mapping[str, Any]]
         _draw_labels(left, challenge)
         _draw_split(middle, challenge)
     right.axis("off")
-    for y, text in ((1.0, _program(challenge)), (0.0, _fairness(fairness))):
+    for y, text in ((1.0, about or _program(challenge)), (0.0, _fairness(fairness))):
         right.text(
             0, y, text, fontsize=8, family="monospace", va="top" if y else "bottom", wrap=False
         )

@@ -1,5 +1,7 @@
 """The report on a CNN: the claim, the evidence with its controls, and what is not shown."""
 
+from functools import partial
+
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.explanation import cnn_metrics as table
 from jaxmi.explanation.cnn_solution import CnnExplanation
@@ -109,7 +111,7 @@ def _bands(explanation: CnnExplanation) -> Section:
         """The similarity of an image is the sum over pixels of pixel * (2 * clue - 1). The best
         band on it, label 0 within and label 1 outside, is compared with bands on other features.
         """,
-        png(bands=draw.bands(explanation)),
+        png(bands=partial(draw.bands, explanation)),
         (table.SIMILARITY_BAND, table.L1_BAND),
         _verdict(explanation, value, other),
         f"{value:.1%} of labels; images of the same digit at best {other:.1%}",
@@ -131,9 +133,9 @@ def _groups(explanation: CnnExplanation) -> Section:
         detectors in green, clue detectors in red, dead neurons in grey{only_first}. No neuron
         depends on the pixels of the last two rows and columns.""",
         png(
-            plane=draw.plane(explanation),
-            directions=draw.directions(explanation),
-            neurons=draw.neurons(explanation),
+            plane=partial(draw.plane, explanation),
+            directions=partial(draw.directions, explanation),
+            neurons=partial(draw.neurons, explanation),
         ),
         (
             table.VARIANCE_1,
@@ -167,7 +169,7 @@ def _ablations(explanation: CnnExplanation, published: bool) -> Section:
         {metrics[table.CLASS_0["clue"].key]:.1%}, the shares of label 0.
 
         {_pushes_towards_0(metrics)}""",
-        png(ablations=draw.ablations(explanation, published)),
+        png(ablations=partial(draw.ablations, explanation, published)),
         (
             *(
                 by_group[group]
@@ -212,7 +214,7 @@ def _scrub(explanation: CnnExplanation, solution: ClueSolution, published: bool)
         This scrub cannot fail by wrong groups. Both groups come from one donor, so any two groups
         that make up the same neurons give the same result, as the last row shows. The scrub is
         evidence for the similarity as the feature; the next section is evidence for the groups.""",
-        png(scrubs=draw.scrubs(explanation, solution.noises, published)),
+        png(scrubs=partial(draw.scrubs, explanation, solution.noises, published)),
         (
             *(table.SCRUBS[noise].kept for noise in solution.noises),
             table.SCRUB_RANDOM.kept,
@@ -272,7 +274,7 @@ def _clue(explanation: CnnExplanation, challenge: Challenge) -> Section:
 
         The sign of the template is chosen by a rule and is not evidence: of the template and its
         negative, the rule takes the one that some image matches best.""",
-        png(clue=draw.clue(explanation, challenge.inputs)),
+        png(clue=partial(draw.clue, explanation, challenge.inputs)),
         (
             table.FIT_CLUE_INDEX,
             table.FIT_CLUE_RANK,

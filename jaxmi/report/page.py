@@ -4,15 +4,17 @@ A page is one file that loads nothing else; figures are embedded.
 """
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from matplotlib.figure import Figure
-
+from jaxmi.drawing import try_to_draw
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.verdicts import ENOUGH, MARGIN
 from jaxmi.report import templates
+
+if TYPE_CHECKING:
+    from jaxmi.drawing import Drawing
 
 DPI = 110
 """Resolution of figures, in pixels per inch."""
@@ -65,6 +67,8 @@ class Page:
     """Key -> the network's value, for every metric."""
     claim_title: str = PUBLISHED_CLAIM
     """What the claim is, in a sentence before it."""
+    summary: str = ""
+    """What the network does and how sure that is, in one paragraph that opens the page."""
     beside_published: bool = True
     """Whether published values are of this network's challenge, and stand beside its own."""
 
@@ -109,14 +113,14 @@ def render_seeds(
     )
 
 
-def png(**figures: Figure) -> dict[str, bytes]:
-    """Render figures as PNG, under their names."""
-    rendered = {}
-    for name, figure in figures.items():
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=DPI)
-        rendered[name] = file.getvalue()
-    return rendered
+def png(**drawings: "Drawing") -> dict[str, bytes]:
+    """Render figures as PNG, under their names; one that cannot be drawn is left out.
+
+    Args:
+      **drawings: Name -> the figure, or what draws it.
+    """
+    rendered = {name: try_to_draw(name, drawing, dpi=DPI) for name, drawing in drawings.items()}
+    return {name: picture for name, picture in rendered.items() if picture is not None}
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.subgrid import Subgrid
 from jaxmi.explanation import transformer_metrics as table
 from jaxmi.explanation.transformer_evidence import Filters, Stream
 from jaxmi.explanation.transformer_solution import TransformerExplanation
@@ -18,6 +19,8 @@ RUN_COLOURS = {"full": "#2f5d8a", "fixed": "#8fb3d1"}
 GREY = "#888888"
 SIDE_COLOURS = ("#d1352b", "#4f9a57")
 """Alpha's side, beta's."""
+TOKEN_COLOURS = ("#2f5d8a", "#e0a526", "#4f9a57")
+"""The operands, in the order of their tokens."""
 
 
 def attention(explanation: TransformerExplanation, names: Sequence[str]) -> Figure:
@@ -27,16 +30,17 @@ def attention(explanation: TransformerExplanation, names: Sequence[str]) -> Figu
       explanation: The network's explanation.
       names: Each head's name.
     """
+    tokens = [*explanation.domain.values, "last token"]
+    colours = [*TOKEN_COLOURS[: len(tokens) - 1], GREY]
     figure = Figure(figsize=(11, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1.7, 1))
     heads = np.arange(len(explanation.attention.mean))
-    for i, (key, colour) in enumerate(
-        zip(("x", "y", "last token"), ("#2f5d8a", "#e0a526", GREY), strict=True)
-    ):
+    width = 0.81 / len(tokens)
+    for i, (key, colour) in enumerate(zip(tokens, colours, strict=True)):
         left.bar(
-            heads + 0.27 * (i - 1),
+            heads + width * (i - (len(tokens) - 1) / 2),
             explanation.attention.mean[:, i],
-            0.25,
+            0.925 * width,
             yerr=explanation.attention.std[:, i],
             color=colour,
             label=f"to {key}",
@@ -47,7 +51,7 @@ def attention(explanation: TransformerExplanation, names: Sequence[str]) -> Figu
     left.set_xticks(heads, names, rotation=turned)
     left.set_xlabel("block.head" if several else "head")
     left.set_ylabel("attention")
-    left.set_title("mean over all pairs, with standard deviation", fontsize=10)
+    left.set_title("mean over all inputs, with standard deviation", fontsize=10)
     left.legend(fontsize=8)
     lost = 100 * (1 - explanation.attention.kept_if_fixed)
     bars = right.bar(heads, lost, color=RUN_COLOURS["full"])
@@ -97,32 +101,43 @@ def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
 def filters(explanation: TransformerExplanation, challenge: Challenge) -> Figure:
     """Draw both filters over the domain, their AND, the network's labels, and the true labels.
 
-    True labels that are sealed are left out.
+    A domain of triples is drawn in slices, one row each. True labels that are sealed are left out.
     """
-    true = {} if challenge.sealed else {"ground truth": challenge.labels}
-    figure = Figure(figsize=(13 - 2.6 * challenge.sealed, 6), layout="constrained")
-    panels = figure.subplots(2, 4 + len(true), sharex=True, sharey=True)
-    for row, run in zip(panels, table.RUNS, strict=True):
+    domain = explanation.domain
+    true = {} if challenge.sealed else {"ground truth": challenge.labels[domain.rows]}
+    places = list(domain.slices(domain.rows))
+    figure = Figure(figsize=(13 - 2.6 * challenge.sealed, 6 * len(places)), layout="constrained")
+    panels = figure.subplots(2 * len(places), 4 + len(true), sharex=True, sharey=True)
+    for first, run in zip((0, len(places)), table.RUNS, strict=True):
         filters = explanation.filters[run]
         strengths = filters.points @ filters.boundary.normals.T - filters.boundary.thresholds
-        for axes, name, strength in zip(row, ("alpha", "beta"), strengths.T, strict=False):
-            limit = np.percentile(np.abs(strength), 99)
-            grid = challenge.as_table(strength)
-            axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
-            axes.set_title(f"{name} (passed where blue)", fontsize=9)
+        limits = np.percentile(np.abs(strengths), 99, axis=0)
         maps = {
             "alpha AND beta": np.asarray(filters.passed.all(axis=1)),
             "the network": explanation.streams[run].labels,
             **true,
         }
-        for axes, (name, labels) in zip(row[2:], maps.items(), strict=True):
-            grid = challenge.as_table(labels)
-            axes.imshow(grid, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
-            axes.set_title(name, fontsize=9)
-        row[0].set_ylabel(f"{table.RUNS[run]}\nx")
+        for row, place in enumerate(places, start=first):
+            for axes, name, strength, limit in zip(
+                panels[row], ("alpha", "beta"), strengths.T, limits, strict=False
+            ):
+                grid = domain.slices(strength)[place]
+                axes.imshow(grid, cmap="RdBu", vmin=-limit, vmax=limit, interpolation="nearest")
+                axes.set_title(f"{name} (passed where blue)", fontsize=9)
+            for axes, (name, labels) in zip(panels[row, 2:], maps.items(), strict=True):
+                grid = domain.slices(labels)[place]
+                axes.imshow(grid, cmap=LABELS, vmin=0, vmax=1, interpolation="nearest")
+                axes.set_title(name, fontsize=9)
+            where = f", {place}" if place else ""
+            panels[row, 0].set_ylabel(f"{table.RUNS[run]}{where}\nx{_of_drawn(domain)}")
     for axes in panels[-1]:
-        axes.set_xlabel("y")
+        axes.set_xlabel(f"y{_of_drawn(domain)}")
     return figure
+
+
+def _of_drawn(domain: Subgrid) -> str:
+    """Return what an axis adds to its name if it has some of the values only."""
+    return "" if domain.whole else f" (the {domain.shape[0]} values drawn)"
 
 
 def scrubs(explanation: TransformerExplanation) -> Figure:

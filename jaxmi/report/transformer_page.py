@@ -1,8 +1,10 @@
 """The report on a transformer: the claim, the evidence with its controls, what is not shown."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.explanation import transformer_metrics as table
 from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.transformer_evidence import resid_mid_of
@@ -12,8 +14,8 @@ from jaxmi.explanation.verdicts import verdict
 from jaxmi.report import transformer_figures as draw
 from jaxmi.report.page import PUBLISHED_CLAIM, Page, Section, png
 
-CLAIM = """The embeddings do the work. Attention hardly varies; it adds one vector for x and one
-vector for y to the last position's residual stream. Two directions of the sum, the filters alpha
+CLAIM = """The embeddings do the work. Attention hardly varies; it adds one vector for each of
+{operands} to the last position's residual stream. Two directions of the sum, the filters alpha
 and beta, decide: the label is 1 where both exceed a threshold. The MLP turns this AND into
 logits."""
 
@@ -58,12 +60,20 @@ def transformer_page(
     metrics, sizes = explanation.metrics, challenge.model_config
     n_layers = sizes.get("n_layers", 1)
     published = challenge.published is not None
+    assert isinstance(challenge, NumberChallenge)
+    domain, noun = explanation.domain, challenge.noun
+    *others, last_operand = domain.values
     if challenge.sealed:
         accuracy = f"""How many of the {len(challenge.labels):,} true labels the network predicts is
             not known here, for they are sealed; it predicts label 1"""
     else:
         accuracy = f"""The network predicts the true label of {metrics[table.ACCURACY.key]:.2%} of
-            all {len(challenge.labels):,} pairs, and label 1"""
+            {"all " if domain.whole else ""}{len(domain.rows):,} {noun}s, and label 1"""
+    about_part = ""
+    if not domain.whole:
+        about_part = f""" Everything is measured on {len(domain.rows):,} of the
+            {len(challenge.labels):,} {noun}s: those of {domain.shape[0]} random values of each of
+            {", ".join(domain.values)}."""
     not_shown = NOT_SHOWN.format(example=EXAMPLE if published else "")
     if n_layers > 1:
         not_shown += f"""\n\nWhat block {n_layers - 2} and those before it compute. Only the last
@@ -74,8 +84,9 @@ def transformer_page(
             head{"s" if sizes["n_heads"] > 1 else ""} of {sizes["d_head"]}, {sizes["d_mlp"]:,} ReLU
             neurons{" each" if n_layers > 1 else ""}. {accuracy} for
             {metrics[table.LABEL1_SHARE.key]:.1%} of them. Everything below is about the network's
-            own labels: logit 1 against logit 0 at the last position.""",
-        claim=CLAIM + _about_blocks(n_layers),
+            own labels: logit 1 against logit 0 at the last position.{about_part}""",
+        claim=CLAIM.format(operands=f"{', '.join(others)} and {last_operand}")
+        + _about_blocks(n_layers),
         sections=(
             _attention(explanation, challenge),
             _filters(explanation, challenge),
@@ -114,17 +125,17 @@ def _elsewhere(by_plane: Mapping[str, Metric]) -> list[Metric]:
 
 def _attention(explanation: TransformerExplanation, challenge: Challenge) -> Section:
     sizes = challenge.model_config
-    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1))
+    heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1), challenge.axes)
     kept, constant = (
         explanation.metrics[metric.key] for metric in (table.BASELINE["fixed"], table.CONSTANT)
     )
     return Section(
         "The labels survive fixed attention",
-        """Every head's pattern is set to its mean over all pairs. If attention only added up
+        """Every head's pattern is set to its mean over all inputs. If attention only added up
         embeddings, the labels would be kept. That they are kept is no evidence of a mechanism: see
         the untrained network below. That they are not kept is evidence against one. The figure
         shows attention from the last position.""",
-        png(attention=draw.attention(explanation, [head.name for head in heads])),
+        png(attention=partial(draw.attention, explanation, [head.name for head in heads])),
         (
             table.BASELINE["fixed"],
             table.ACCURACY,
@@ -132,7 +143,7 @@ def _attention(explanation: TransformerExplanation, challenge: Challenge) -> Sec
             *(
                 metric
                 for head in heads
-                for metric in (head.attention["x", "std"], head.kept_if_fixed)
+                for metric in (head.attention[challenge.axes[0], "std"], head.kept_if_fixed)
             ),
         ),
         verdict(kept, constant),
@@ -146,10 +157,13 @@ def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Secti
     return Section(
         "Two straight sides in a plane give the label",
         """The residual stream before the MLP at the last position, on its first two principal
-        components. Two half-planes are fit so that a pair is in both where its label is 1.
+        components. Two half-planes are fit so that an input is in both where its label is 1.
 
-        Below them: how strongly each pair passes either filter, row x, column y.""",
-        png(plane=draw.plane(explanation), filters=draw.filters(explanation, challenge)),
+        Below them: how strongly each input passes either filter, row x, column y.""",
+        png(
+            plane=partial(draw.plane, explanation),
+            filters=partial(draw.filters, explanation, challenge),
+        ),
         (
             *_in_both(table.FILTERS_AGREEMENT, table.GOAL),
             *_elsewhere(table.PLANE_AGREEMENT_MEAN),
@@ -173,7 +187,7 @@ def _plane(explanation: TransformerExplanation) -> Section:
         )
     return Section(
         "Nothing but the plane matters",
-        "Causal scrubbing: all other dimensions of the residual stream come from another pair.",
+        "Causal scrubbing: all other dimensions of the residual stream come from another input.",
         {},
         [
             *(table.SCRUBS[row][run].kept for row in ("1", "1*") for run in table.RUNS),
@@ -193,11 +207,11 @@ def _sides(explanation: TransformerExplanation, published: bool) -> Section:
     return Section(
         "Of the plane, only which sides are passed matters",
         f"""Every row of the published table, compared with the labels of the full network. In each
-        row, coordinates come from other pairs that the claim calls equal; rows with + make their
+        row, coordinates come from other inputs that the claim calls equal; rows with + make their
         claims one after the other. Each run has its own thresholds{ABOUT_PUBLISHED[published]}. The
         control turns both sides by a random angle in the same plane, {table.CONTROL_DRAWS}
         times.""",
-        png(scrubs=draw.scrubs(explanation)),
+        png(scrubs=partial(draw.scrubs, explanation)),
         [
             *_in_both(table.BASELINE, table.GOAL),
             *(
@@ -219,9 +233,9 @@ def _mlp(explanation: TransformerExplanation, n_layers: int) -> Section:
         "What the MLP adds" if n_layers == 1 else "What the last block's MLP adds",
         """The logit difference is a sum of two parts: the direct contribution of the residual
         stream before the MLP, and the contribution of the MLP. The figure shows their means over
-        the four quadrants that the filters make. Without the MLP's contribution for the pair, the
+        the four quadrants that the filters make. Without the MLP's contribution for the input, the
         network may predict one class throughout: compare with the control.""",
-        png(mlp=draw.mlp(explanation)),
+        png(mlp=partial(draw.mlp, explanation)),
         (table.MLP_ZERO, table.MLP_MEAN, table.MLP_ALONE),
     )
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +12,7 @@ from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import KINDS
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path
 from jaxmi.models.trees import leaves_by_path
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
@@ -53,7 +53,23 @@ class Bundle:
     fingerprint: str
     """The SHA-256 of the checksums, which stands for every byte of the bundle."""
 
+    def stated(self) -> dict[str, dict[str, Any]]:
+        """Return what the bundle states of its network, in JSON types.
 
+        For each split and the "domain": "right" and "inputs", how many inputs the network labels
+        correctly and how many there are, and "share".
+        """
+        return {
+            name: {"right": self.counts[name], "inputs": n, "share": self.counts[name] / n}
+            for name, n in self.sizes.items()
+        }
+
+    def stated_in_words(self) -> list[str]:
+        """Return the counts that the bundle states, one text for each split and the domain."""
+        return [f"{self.counts[name]:,} of {n:,} ({name})" for name, n in self.sizes.items()]
+
+
+@takes_any_path
 def is_bundle(path: Path) -> bool:
     """Return whether a path looks like a sealed challenge's folder; `read_bundle` checks it.
 
@@ -62,6 +78,7 @@ def is_bundle(path: Path) -> bool:
     return (path / STATEMENT).is_file() and not is_challenge_folder(path)
 
 
+@takes_any_path
 def read_bundle(path: Path) -> Bundle:
     """Read a sealed challenge and check that no file was altered, added or removed.
 
@@ -92,6 +109,7 @@ def read_bundle(path: Path) -> Bundle:
     return Bundle(path, kind, commitment, counts, sizes, checkpoint, fingerprint(path))
 
 
+@takes_any_path
 def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
     """Check that the files agree with each other: one network, one domain, one set of counts.
 
@@ -100,7 +118,7 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Returns:
-      Names of the files that were compared; without the .pt files if PyTorch is not installed.
+      Names of the files that were compared.
 
     Raises:
       InputError: at the first file that does not agree.
@@ -116,7 +134,11 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
         README: _readme_agrees(bundle),
         DOMAIN: _same(read_archive(bundle.path / DOMAIN), challenge.domain_tables()),
         MODEL_LABELS: _labels_agree(bundle, challenge),
-        **{name: _network_agrees(bundle, name) for name in _importable_files(bundle.kind)},
+        **{
+            name: _network_agrees(bundle, name)
+            for name in _foreign_files(bundle.kind)
+            if name in listed(bundle.path)
+        },
     }
     for name, agrees in agree.items():
         if not agrees:
@@ -133,6 +155,7 @@ class Opened(NamedTuple):
     """The challenge, with the program's labels."""
 
 
+@takes_any_path
 def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened:
     """Open a sealed challenge: check its key against the commitment, the files and the counts.
 
@@ -180,8 +203,7 @@ def _metrics(bundle: Bundle) -> dict[str, float]:
 
 def _readme_agrees(bundle: Bundle) -> bool:
     text = (bundle.path / README).read_text(encoding="utf-8", errors="replace")
-    counts = [f"{bundle.counts[name]:,} of {n:,} ({name})" for name, n in bundle.sizes.items()]
-    return all(passage in text for passage in (bundle.commitment, *counts))
+    return all(passage in text for passage in (bundle.commitment, *bundle.stated_in_words()))
 
 
 def _labels_agree(bundle: Bundle, challenge: Challenge) -> bool:
@@ -190,12 +212,8 @@ def _labels_agree(bundle: Bundle, challenge: Challenge) -> bool:
     return _same({name: array.reshape(-1) for name, array in arrays.items()}, {"labels": labels})
 
 
-def _importable_files(kind: Kind) -> Mapping[str, str]:
-    return _foreign_files(kind) if find_spec("torch") is not None else {}
-
-
 def _foreign_files(kind: Kind) -> Mapping[str, str]:
-    """Return the files that hold the network in other tools' formats: name -> format."""
+    """Return the files that may hold the network in other tools' formats: name -> format."""
     return KINDS[kind].challenge.sealing.foreign_files
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import SCHEME, Key
+from jaxmi.files import takes_any_path, write_text
 from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.storage.checkpoints import (
@@ -21,6 +22,7 @@ from jaxmi.storage.checkpoints import (
 )
 from jaxmi.storage.checksums import SUMS, checksums, fingerprint
 from jaxmi.storage.foreign import export_network
+from jaxmi.storage.pytorch_file import SUFFIXES, has_torch
 from jaxmi.types import Params
 
 FORMAT = 1
@@ -29,6 +31,7 @@ FORMAT = 1
 README, DOMAIN, MODEL_LABELS = "README.md", "domain.npz", "model_labels.npz"
 
 
+@takes_any_path
 def write_bundle(
     folder: Path, challenge: Challenge, params: Params, key: Key, recipe: Mapping[str, Any]
 ) -> str:
@@ -59,7 +62,12 @@ def write_bundle(
     checkpoint = Checkpoint(params, config, metrics)
     (folder / NETWORK).mkdir()
     write_checkpoint(folder / NETWORK, params, config, metrics)
-    for name, layout in challenge.sealing.foreign_files.items():
+    foreign_files = {
+        name: layout
+        for name, layout in challenge.sealing.foreign_files.items()
+        if has_torch() or Path(name).suffix not in SUFFIXES
+    }
+    for name, layout in foreign_files.items():
         export_network(checkpoint, layout, folder / name)
     np.savez_compressed(folder / DOMAIN, allow_pickle=False, **challenge.domain_tables())
     labels = challenge.as_table(predictions)
@@ -78,8 +86,9 @@ def write_bundle(
             **_domain(challenge),
         },
     )
-    (folder / README).write_text(_readme(challenge, counts, key.commitment))
-    (folder / SUMS).write_text(checksums(folder))
+    readme = _readme(challenge, counts, key.commitment, foreign_files)
+    write_text(folder / README, readme)
+    write_text(folder / SUMS, checksums(folder))
     now = int(time.time())
     for path in [*folder.rglob("*"), folder]:  # equal time stamps: the order must not leak
         os.utime(path, (now, now))
@@ -92,7 +101,12 @@ def _domain(challenge: Challenge) -> dict[str, Any]:
     return {} if definition is None else {"domain": dict(definition.domain)}
 
 
-def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) -> str:
+def _readme(
+    challenge: Challenge,
+    counts: Mapping[str, int],
+    commitment: str,
+    foreign_files: Mapping[str, str],
+) -> str:
     sizes, sealing, words = challenge.split_sizes(), challenge.sealing, challenge.sealing_words
     splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(
@@ -109,7 +123,7 @@ def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) ->
         trained_on=words.train,
         test_name=words.test,
         task=words.task,
-        foreign_files={name: _LAYOUTS[layout] for name, layout in sealing.foreign_files.items()},
+        foreign_files={name: _LAYOUTS[layout] for name, layout in foreign_files.items()},
         example=sealing.example,
     )
 
@@ -117,6 +131,8 @@ def _readme(challenge: Challenge, counts: Mapping[str, int], commitment: str) ->
 _LAYOUTS = {
     "casper": "a PyTorch state dict in the layout of the published challenges; "
     'a transformer\'s is under "model"',
+    "safetensors": "the same tensors in a file that needs no PyTorch",
     "transformer-lens": "`HookedTransformer.state_dict()` of TransformerLens 2 and 3",
+    "transformer-lens-4": "`TransformerBridge.state_dict()` of TransformerLens 4",
 }
 """Foreign layout -> what the README says of a file that has it."""

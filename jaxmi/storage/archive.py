@@ -1,5 +1,6 @@
 """NumPy archives (.npz): tables of labels and what a study measured, read without pickle."""
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -15,9 +16,10 @@ MAX_BYTES = 2**26
 """Bytes that an archive's arrays may have together. The labels of all images as float64 have
 560,000, so 64 MiB excludes decompression bombs and nothing else."""
 
-_DAMAGE = (
+DAMAGE = (
     *(OSError, ValueError, EOFError, MemoryError, RuntimeError, SyntaxError),
-    *(zipfile.BadZipFile, zlib.error),
+    *(zipfile.BadZipFile, zlib.error, OverflowError),
+    tokenize.TokenError,  # of a .npy header, which is Python's literal
 )
 """What zipfile and NumPy raise when a file is not an archive."""
 
@@ -41,8 +43,18 @@ def read_archive(path: Path) -> dict[str, np.ndarray]:
         return arrays
     except InputError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InputError(f"{path} is no archive of arrays: {error!r:.100}") from error
+
+
+def holds_arrays_only(path: Path) -> bool:
+    """Return whether a file is a zip archive of .npy files and nothing else."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except DAMAGE:
+        return False
+    return bool(names) and all(name.endswith(".npy") for name in names)
 
 
 def check_archive(path: Path, force: bool) -> None:

@@ -6,6 +6,7 @@ half a file. The checks come before anything is computed.
 
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,7 +52,7 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
     replaced = temporary.with_name(f"{temporary.name}-replaced")
     try:
-        temporary.chmod(0o755)
+        _give_usual_mode(temporary)
         yield temporary
         if replace and path.exists():
             path.rename(replaced)
@@ -62,6 +63,19 @@ def atomic_folder(path: Path, replace: bool = False) -> Iterator[Path]:
             replaced.rename(path)
         raise
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def _give_usual_mode(folder: Path) -> None:
+    """Give a folder that mkdtemp made for its owner alone the mode that mkdir would give it.
+
+    The umask is asked by making a folder: setting it would change that of other threads.
+    """
+    probe = folder / "mode"
+    probe.mkdir()
+    folder.chmod(
+        stat.S_IMODE(probe.stat().st_mode) | (stat.S_IMODE(folder.stat().st_mode) & stat.S_ISGID)
+    )
+    probe.rmdir()
 
 
 def check_files(folder: Path, names: Sequence[str], force: bool) -> None:

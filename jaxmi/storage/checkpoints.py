@@ -26,7 +26,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.definition import Definition, is_first_form
 from jaxmi.challenges.registry import Origin, load_challenge, origin
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
+from jaxmi.files import check_regular_file, readable_texts, takes_any_path, write_text
 from jaxmi.models.trees import check_tensors, leaves_by_path
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.types import Params
@@ -78,6 +78,7 @@ class Checkpoint:
         """
         return origin(self.definition or self.challenge)
 
+    @takes_any_path
     def load_challenge(self, data_dir: Path | None = None) -> Challenge:
         """Build the challenge that the network was trained on; a sealed one without its labels.
 
@@ -113,6 +114,7 @@ def definition_of(challenge: Challenge) -> dict[str, Any]:
     return {} if definition is None else {DEFINITION: definition.to_json()}
 
 
+@takes_any_path
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint; needs none of its challenge's data.
 
@@ -128,6 +130,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
         below = [*path.glob("*/config.json"), *path.glob("*/run.json")]
         names = sorted({file.parent.name for file in below if file.parent.name[0] != "."})
         hint = f"; name one in it: {', '.join(names[:3])}" if names else ""
+        if not path.exists():
+            raise InputError(f"{path} is no checkpoint: there is no such file or folder")
+        if path.is_file():
+            raise InputError(f"{path} is a file, and no checkpoint folder; {_advice(path)}")
         raise InputError(f"{path} is no checkpoint (it holds no config.json){hint}")
     config, metrics = read_json(path / "config.json"), read_json(path / "metrics.json")
     if config.get("format") != FORMAT:
@@ -148,6 +154,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
     return replace(checkpoint, params=unflatten_dict(tensors, sep="."))
 
 
+def _advice(path: Path) -> str:
+    """Return what a user can do with a file that was named in a checkpoint's place."""
+    suffix = path.suffix.lower()
+    if path.name in CHECKPOINT_FILES:
+        return f"name its folder {path.parent}"
+    if suffix in (".npz", ".npy", ".csv", ".tsv"):
+        return "`jaxmi recover` and `jaxmi score` take tables of labels"
+    if suffix in (".py", ".txt"):
+        return "`jaxmi score` judges programs"
+    return f"`jaxmi import {path} --out NETWORK` makes one of a network's file"
+
+
+@takes_any_path
 def save_checkpoint(
     path: Path,
     params: Params,
@@ -173,6 +192,7 @@ def save_checkpoint(
         write_checkpoint(folder, params, config, metrics)
 
 
+@takes_any_path
 def check_vacant(path: Path, force: bool) -> None:
     """Check that nothing but a checkpoint would be lost if one is put at a path.
 
@@ -181,7 +201,7 @@ def check_vacant(path: Path, force: bool) -> None:
         path cannot be written.
     """
     check_writable(path)
-    if not os.path.lexists(path):
+    if not os.path.lexists(path) or (path.is_dir() and not any(path.iterdir())):
         return
     if not force:
         raise InputError(f"{path} exists already; --force replaces it")
@@ -192,6 +212,7 @@ def check_vacant(path: Path, force: bool) -> None:
         raise InputError(f"{path} holds {others[0]} too, which --force would remove")
 
 
+@takes_any_path
 def write_checkpoint(
     folder: Path, params: Params, config: Mapping[str, Any], metrics: Mapping[str, Any]
 ) -> None:
@@ -216,8 +237,10 @@ MAX_BYTES = 2**30
 """Bytes that a tensor file may have: a thousand times these networks' 0.3 and 1.4 million, and
 little enough to be read into memory."""
 
-_TYPES = {"F32", "F64", "F16", "I64", "I32", "I16", "I8", "U8", "BOOL"}
-"""The tensor types of safetensors that NumPy has too."""
+_BFLOAT16 = "BF16"
+
+_TYPES = {"F32", "F64", "F16", _BFLOAT16, "I64", "I32", "I16", "I8", "U8", "BOOL"}
+"""The tensor types of safetensors that are read."""
 
 
 class Contents(NamedTuple):
@@ -228,6 +251,7 @@ class Contents(NamedTuple):
     """What the record says of the network; None if the file has no record, so no checksums."""
 
 
+@takes_any_path
 def read_safetensors(path: Path) -> Contents:
     """Read tensors, and check them against the record if the file has one.
 
@@ -243,8 +267,12 @@ def read_safetensors(path: Path) -> Contents:
                 dtype = file.get_slice(name).get_dtype()
                 if dtype not in _TYPES:
                     raise InputError(f"tensor {name} is {dtype}; convert it to float32")
-                tensors[name] = file.get_tensor(name)
+                tensors[name] = file.get_tensor(name) if dtype != _BFLOAT16 else None
             record = (file.metadata() or {}).get(RECORD)
+        wide = [name for name, array in tensors.items() if array is None]
+        if wide:  # of which NumPy has no type; JAX's has
+            with safe_open(path, framework="flax") as file:
+                tensors |= {name: np.asarray(file.get_tensor(name)) for name in wide}
         return Contents(tensors, check_record(record, tensors))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
@@ -252,6 +280,7 @@ def read_safetensors(path: Path) -> Contents:
         raise InputError(f"{path} cannot be read: {error}") from error
 
 
+@takes_any_path
 def write_safetensors(path: Path, tensors: Tensors, about: Mapping[str, Any]) -> None:
     """Write tensors, with their record under "jaxmi" in the header's metadata.
 
@@ -282,6 +311,7 @@ def make_record(tensors: Tensors, about: Mapping[str, Any]) -> str:
       about: What the network is, in JSON types.
     """
     sha256 = {name: _tensor_digest(array) for name, array in tensors.items()}
+    about = readable_texts(about)
     record = {"about": about, "about_sha256": _json_digest(about), "sha256": sha256}
     return json.dumps(record, allow_nan=False)
 
@@ -330,6 +360,7 @@ def _json_digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@takes_any_path
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
@@ -338,7 +369,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     check_regular_file(path)
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(value, dict):
@@ -346,6 +377,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@takes_any_path
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file, complete or not at all.
 
@@ -354,5 +386,6 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
       OSError: if the file cannot be written.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(readable_texts(value), indent=2, allow_nan=False)
+    write_text(temporary, text + "\n")
     os.replace(temporary, path)

@@ -253,6 +253,10 @@ class Layout:
         shapes = {name: array.shape for name, array in tensors.items()}
         return sum(shapes.get(row.name) == row.shape for row in rows) / len(rows)
 
+    def names(self) -> frozenset[str]:
+        """Return the names of its parameters, for any number of blocks."""
+        return frozenset(row.name for row in self._rows(MAX_LAYERS))
+
     def _rows(self, n_layers: int) -> Iterator[Row]:
         for i in range(n_layers):
             for row in self.parameters:
@@ -487,5 +491,9 @@ def detect(tensors: Tensors, layouts: Sequence[Layout]) -> Layout:
     candidates = [layout for layout, share in likeness.items() if share == best >= 0.5]
     if len(candidates) != 1:
         names = ", ".join(sorted(tensors)[:3])
-        raise InputError(f"its layout is not clear ({names} ...); name it with --from, --challenge")
+        formats = ", ".join(sorted({layout.name for layout in layouts}))
+        raise InputError(
+            f"its layout is not clear ({names} ...): fewer than half of its tensors have the names "
+            f"and shapes of {formats}; docs/checkpoints.md lists these"
+        )
     return candidates[0]

@@ -5,18 +5,23 @@ The seeds' folders are authoritative: each appears complete or not at all. `run.
 may write to a run folder, and only to continue the run that the folder holds.
 """
 
-import fcntl
+import io
 import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TextIO
+
+import jax
 
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
+from jaxmi.files import check_regular_file, readable_texts, takes_any_path
+from jaxmi.settings import PROCESS_VALUES, VALUES
 from jaxmi.storage.atomic import atomic_folder
 from jaxmi.storage.checkpoints import (
     definition_of,
@@ -29,8 +34,16 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Curves, Point, SeedResult
 from jaxmi.types import Params
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 CURVE = "curve.jsonl"
 """The file beside a run's checkpoint that holds its learning curve, a point per line."""
+
+COMPILER_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+"""Environment variables that pass options to JAX's compilers."""
 
 _TIMES = ("train_seconds", "compile_seconds")
 """Times of a `SeedResult` that its checkpoint's configuration repeats, in seconds."""
@@ -43,6 +56,7 @@ class RunFolder:
     record of all; they must share the file system.
     """
 
+    @takes_any_path
     def __init__(
         self,
         path: Path,
@@ -70,6 +84,7 @@ class RunFolder:
             process, or cannot be written.
         """
         self.path, self._challenge, self._host = path, challenge, host
+        self._environments: list[dict[str, Any]] = []
         self._facts = run_facts(challenge, recipe_name, recipe, variant)
         self._metrics_file: TextIO | None = None
         self._lock: TextIO | None = None
@@ -79,17 +94,20 @@ class RunFolder:
             elif not (path / "run.json").is_file():
                 raise InputError(f"{path}: host {host} does not see the folder that host 0 made")
             self.runs = self._read_runs()
+            if (path / "run.json").is_file():
+                known = read_json(path / "run.json").get("environments")  # earlier versions: none
+                self._environments = known if isinstance(known, list) else []
             if host == 0:
                 self._write_record(finished=False)
                 self._write_curves(path / "metrics.jsonl")
             name = "metrics.jsonl" if host == 0 else f"metrics-host-{host:05d}.jsonl"
-            self._metrics_file = (path / name).open("a")
+            self._metrics_file = (path / name).open("a", encoding="utf-8", newline="\n")
         except OSError as error:
             if self._lock is not None and not self._read_runs():
                 _undo(path)
             self.close()
             raise InputError(f"cannot write to {path}: {error.strerror}") from error
-        except InputError:
+        except BaseException:  # an interrupt too: a notebook's kernel would keep the lock
             self.close()
             raise
 
@@ -101,6 +119,8 @@ class RunFolder:
         """Undo everything if training failed before any host saved a state or a network."""
         has_results = self.state_path.exists() or any(self.path.glob("seed-*"))
         if kind is not None and self._host == 0 and not has_results:
+            if self._metrics_file is not None:
+                self._metrics_file.close()  # Windows removes no open file
             _undo(self.path)
         self.close()
 
@@ -139,6 +159,9 @@ class RunFolder:
 
     def advanced(self, points: dict[int, Point]) -> None:
         """Append a point of each seed's curve to `metrics.jsonl`."""
+        if self._host == 0 and (here := environment()) not in self._environments:
+            self._environments.append(here)
+            self._write_record(finished=False)
         for seed, point in points.items():
             self._append(seed, [point])
 
@@ -162,7 +185,7 @@ class RunFolder:
         }
         with atomic_folder(self.seed_path(result.seed)) as folder:
             write_checkpoint(folder, result.params, config, metrics)
-            with (folder / CURVE).open("w") as lines:
+            with (folder / CURVE).open("w", encoding="utf-8", newline="\n") as lines:
                 lines.writelines(map(_line, result.curve))
             if result.best_step != last["step"]:
                 (folder / "best").mkdir()
@@ -189,8 +212,8 @@ class RunFolder:
           UnavailableError: if the saved state cannot be read.
         """
         self.runs = self._read_runs()
-        saved = (batch.seeds for batch in StateStore(self.state_path).load())
-        has_unfinished = any(self.unfinished(batch) for batch in saved)
+        with StateStore(self.state_path) as store:
+            has_unfinished = any(self.unfinished(batch.seeds) for batch in store.load())
         missing = self.unfinished(seeds)
         if self._host or not self.runs:
             return missing
@@ -248,15 +271,17 @@ class RunFolder:
 
     def _write_record(self, finished: bool) -> None:
         runs = sorted(self.runs, key=lambda run: run["seed"])
-        write_json(self.path / "run.json", {**self._facts, "finished": finished, "runs": runs})
+        record = {"finished": finished, "environments": self._environments, "runs": runs}
+        write_json(self.path / "run.json", {**self._facts, **record})
 
     def _write_curves(self, path: Path) -> None:
-        with path.open("w") as lines:
+        with path.open("w", encoding="utf-8", newline="\n") as lines:
             for run in self.runs:
                 for point in self.curve(run["seed"]):
                     lines.write(_line({"seed": run["seed"], **point}))
 
 
+@takes_any_path
 def read_curve(checkpoint: Path) -> list[Point]:
     """Read the learning curve beside a run's checkpoint.
 
@@ -269,7 +294,7 @@ def read_curve(checkpoint: Path) -> list[Point]:
     path = checkpoint / CURVE
     check_regular_file(path)
     try:
-        return [json.loads(line) for line in path.read_text().splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
 
@@ -295,6 +320,25 @@ def run_facts(
     }
 
 
+def environment() -> dict[str, Any]:
+    """Return what networks depend on beside challenge, recipe and seed, as JSON types.
+
+    The settings of JAX are the same for every run; versions, devices and the compiler's flags may
+    change the last digits. `run.json` lists each environment in which a part of a run was trained.
+    """
+    flags = {name: os.environ[name] for name in COMPILER_FLAGS if os.environ.get(name)}
+    return {
+        "jax": jax.__version__,
+        "jaxlib": metadata.version("jaxlib"),
+        "backend": jax.default_backend(),
+        "device": jax.devices()[0].device_kind,
+        "devices": jax.device_count(),
+        "flags": flags,
+        "settings": {**VALUES, **PROCESS_VALUES},
+    }
+
+
+@takes_any_path
 def check_run_folder(path: Path, facts: Mapping[str, Any], force: bool) -> None:
     """Check that a run can be written to a folder without losing anything.
 
@@ -346,15 +390,23 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _lock(path: Path) -> TextIO:
     """Lock a folder for this process until the returned file is closed or the process ends.
 
+    Where the system has no `flock` (Windows) nothing is locked: there, whoever starts two processes
+    must give each a folder of its own.
+
     Raises:
       InputError: if another process has locked it.
     """
-    file = (path / ".lock").open("a")
+    if fcntl is None:
+        return io.StringIO()
+    file = (path / ".lock").open("a", encoding="utf-8", newline="\n")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
         raise InputError(f"{path} is in use by another process") from error
+    except BaseException:
+        file.close()
+        raise
     return file
 
 
@@ -400,4 +452,4 @@ def _remove(path: Path) -> None:
 
 
 def _line(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, allow_nan=False) + "\n"
+    return json.dumps(readable_texts(value), allow_nan=False) + "\n"

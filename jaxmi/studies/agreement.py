@@ -1,6 +1,6 @@
 """Do different seeds make the same mistakes, and does their vote come closer to the program?
 
-Networks of both challenges differ only by their seed. The mistakes that they share are compared
+Networks of a challenge differ only by their seed. The mistakes that they share are compared
 with what independence would give, and majority votes of random sets of networks with single ones.
 """
 
@@ -20,6 +20,7 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    network_of,
     plain,
 )
 
@@ -30,6 +31,11 @@ DRAWS = 200
 def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     """Return both published challenges."""
     return [plain("transformer", quick, data_dir), plain("cnn", quick, data_dir)]
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return the training alone."""
+    return [base]
 
 
 def measure(training: Training, trained: Trained) -> Measured:
@@ -45,14 +51,15 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     data = {}
     for training in trainings:
         challenge = training.challenge
+        network, name = network_of(challenge), challenge.name
         truth = challenge.labels[challenge.splits["test"]] == 1
         networks = measurements[training.name].values()
         differences = np.stack([measured["difference"] for measured in networks])
         wrong = (differences > 0) != truth
-        findings |= _overlap(challenge.name, wrong)
-        votes, curve = _votes(challenge.name, differences, truth)
-        findings |= votes
-        data[challenge.name] = {
+        votes, curve = _votes(name, differences, truth)
+        for key, finding in {**_overlap(name, wrong), **votes}.items():
+            findings[f"{network}_{key}"] = finding
+        data[network] = {
             "wrong_networks": np.bincount(
                 wrong.sum(axis=0), minlength=len(differences) + 1
             ).tolist(),
@@ -70,14 +77,14 @@ def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
     own = np.broadcast_to(mistakes[:, None], shared.shape)
     expected = np.outer(mistakes, mistakes) / m
     findings = {
-        f"{name}_mistakes": estimate(f"{name}: mistakes per network, of {m} test inputs", mistakes),
-        f"{name}_shared": estimate_over_pairs(
+        "mistakes": estimate(f"{name}: mistakes per network, of {m} test inputs", mistakes),
+        "shared": estimate_over_pairs(
             f"{name}: share of a network's mistakes that another makes too", shared, own
         ),
-        f"{name}_shared_by_chance": estimate_over_pairs(
+        "shared_by_chance": estimate_over_pairs(
             f"{name}: the same if networks erred independently", expected, own
         ),
-        f"{name}_overlap": estimate_over_pairs(
+        "overlap": estimate_over_pairs(
             f"{name}: shared mistakes over those expected by independence", shared, expected
         ),
     }
@@ -91,8 +98,7 @@ def _overlap(name: str, wrong: Bool[np.ndarray, "n m"]) -> dict[str, Finding]:
             wrong[:, inputs].sum() / max(wrong.sum(), 1),
         )
     return findings | {
-        f"{name}_{key}": replace(exact(description, value), n=n)
-        for key, (description, value) in values.items()
+        key: replace(exact(description, value), n=n) for key, (description, value) in values.items()
     }
 
 
@@ -132,18 +138,18 @@ def _votes(
     single = ((differences > 0) == truth).mean(axis=0)
     gained = _vote_score(differences, truth) - single
     return {
-        f"{name}_accuracy": estimate(
+        "accuracy": estimate(
             f"{name}: a network's accuracy, test", ((differences > 0) == truth).mean(axis=1)
         ),
-        f"{name}_vote": _over_inputs(
+        "vote": _over_inputs(
             f"{name}: accuracy of the vote of all {n}; interval over test inputs",
             _vote_score(differences, truth),
             n,
         ),
-        f"{name}_vote_gain": _over_inputs(
+        "vote_gain": _over_inputs(
             f"{name}: the vote's accuracy minus a network's; interval over test inputs", gained, n
         ),
-        f"{name}_summed_logits": _over_inputs(
+        "summed_logits": _over_inputs(
             f"{name}: accuracy of the sum of logit differences; interval over test inputs",
             ((differences.sum(axis=0) > 0) == truth).astype(np.float64),
             n,
@@ -170,6 +176,8 @@ STUDY = Study(
     "program?",
     n_seeds=32,
     trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer", "cnn"),
     main=(
         "transformer_shared",
         "transformer_shared_by_chance",

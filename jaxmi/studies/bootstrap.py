@@ -33,12 +33,12 @@ def median(samples: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
 def ratio(samples: Float[np.ndarray, "draws n 2"]) -> Float[np.ndarray, "draws"]:
     """Return the ratio of two sums over each sample; 0 where the second is 0."""
     numerator, denominator = np.moveaxis(samples.sum(axis=1), -1, 0)
-    return _divide(numerator, denominator)
+    return divide(numerator, denominator)
 
 
 def ratio_of_ratios(samples: Float[np.ndarray, "draws n 4"]) -> Float[np.ndarray, "draws"]:
     """Return the ratio of two such ratios; 0 where the second is 0."""
-    return _divide(ratio(samples[..., :2]), ratio(samples[..., 2:]))
+    return divide(ratio(samples[..., :2]), ratio(samples[..., 2:]))
 
 
 def ratio_columns(
@@ -49,8 +49,8 @@ def ratio_columns(
     return np.stack([numerator, below], axis=-1)
 
 
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Divide; 0 where the denominator is 0."""
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Divide elementwise; 0 where the denominator is 0."""
     return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator != 0)
 
 
@@ -123,7 +123,7 @@ def estimate_over_pairs(
 
     def over_pairs(counts: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
         tables = (numerators * different, denominators * different)
-        return _divide(*(((counts @ table) * counts).sum(axis=1) for table in tables))
+        return divide(*(((counts @ table) * counts).sum(axis=1) for table in tables))
 
     drawn = counts[(counts > 0).sum(axis=1) > 1]  # one network alone makes no pair
     low, high = _percentiles(over_pairs(drawn))

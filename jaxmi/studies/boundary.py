@@ -39,6 +39,7 @@ from jaxmi.studies.parts import (
     Parts,
     X,
     Y,
+    check_published,
     find_changes,
     open_pairs,
     published,
@@ -108,7 +109,16 @@ def dense_split(arrangement: str, turn: int) -> Int[np.ndarray, "m"]:
 
 def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     """Return the published challenge, two other shapes of its boundaries, four other splits."""
-    base = plain("transformer", quick, data_dir)
+    return trainings_of(plain("transformer", quick, data_dir))
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return a training with the published labels, and its variations.
+
+    Raises:
+      InputError: if the challenge has other labels.
+    """
+    check_published(base.challenge, "boundary", "the two curves and the line")
     return [
         base,
         variant(base, "straight", "both curves straight", labels=straightened().labels),
@@ -120,10 +130,10 @@ def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
                 f"80 % of some rows, 20 % of the others: {arrangement}, turn {turn}",
                 train=dense_split(arrangement, turn),
             )
-            for arrangement in (ARRANGEMENTS[:1] if quick else ARRANGEMENTS)
+            for arrangement in (ARRANGEMENTS[:1] if base.is_quick else ARRANGEMENTS)
             for turn in range(2)
         ),
-        *([] if quick else [original_recipe(base)]),
+        *original_recipe(base),
     ]
 
 
@@ -458,6 +468,8 @@ STUDY = Study(
     "training pairs say where they run?",
     n_seeds=32,
     trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer",),
     main=(
         "per_edge_x4",
         "per_edge_y4",

@@ -7,9 +7,9 @@ study that was stopped is resumed, and one with more seeds measures only the new
 import hashlib
 import subprocess
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +19,10 @@ import numpy as np
 
 import jaxmi
 from jaxmi.errors import InputError, StoppedError
+from jaxmi.settings import with_fixed_settings
 from jaxmi.storage.archive import read_archive, write_archive
 from jaxmi.storage.checkpoints import load_checkpoint
-from jaxmi.storage.runs import RunFolder, read_curve
+from jaxmi.storage.runs import RunFolder, check_run_folder, read_curve, run_facts
 from jaxmi.studies.study import Conclusion, Measured, Study, Trained, Training
 from jaxmi.training.devices import batch_width
 from jaxmi.training.resume import StateStore
@@ -38,12 +39,17 @@ FINGERPRINT, SECONDS, COMMIT = "_fingerprint", "_seconds", "_commit"
 
 @dataclass(frozen=True)
 class NetworkStore:
-    """Run folders side by side, one per training, like those of `jaxmi regenerate`."""
+    """Run folders side by side, one per training, like those of `jaxmi regenerate`.
+
+    The run of a challenge that a user made is found under any name, by what it was made from.
+    """
 
     folder: Path
     watch: Watch
     stop: Callable[[], bool]
     """Says whether training was asked to stop."""
+    _found: dict[str, Path] = field(default_factory=dict)
+    """Training's name -> its run folder."""
 
     def train_missing(self, training: Training, seeds: Sequence[int]) -> float:
         """Train the seeds that the run folder does not hold.
@@ -65,7 +71,7 @@ class NetworkStore:
             missing = folder.unfinished(seeds)
             if missing:
                 with self.watch(training, len(missing)) as watcher:
-                    for result in train_seeds(
+                    results = train_seeds(
                         challenge,
                         recipe,
                         missing,
@@ -73,8 +79,10 @@ class NetworkStore:
                         watchers=[folder, watcher],
                         store=StateStore(folder.state_path),
                         stop=self.stop,
-                    ):
-                        folder.add(result)
+                    )
+                    with closing(results):
+                        for result in results:
+                            folder.add(result)
             folder.finish(seeds)
             runs = [run for run in folder.runs if run["seed"] in set(seeds)]
         compilations = {run["compile_seconds"] for run in runs}
@@ -94,9 +102,23 @@ class NetworkStore:
         return self._path(training) / f"seed-{seed:05d}"
 
     def _path(self, training: Training) -> Path:
-        return self.folder / training.name
+        if training.name not in self._found:
+            self._found[training.name] = self._find(training)
+        return self._found[training.name]
+
+    def _find(self, training: Training) -> Path:
+        path, challenge = self.folder / training.name, training.challenge
+        if challenge.definition is None or training.variant or path.exists():
+            return path
+        facts = run_facts(challenge, training.recipe_name, training.recipe)
+        for record in sorted(self.folder.glob("*/run.json")):
+            with suppress(InputError):  # another run, or none that can be read
+                check_run_folder(record.parent, facts, force=False)
+                return record.parent
+        return path
 
 
+@with_fixed_settings
 def conduct(
     study: Study,
     trainings: Sequence[Training],
@@ -106,6 +128,7 @@ def conduct(
     folder: Path,
     log: Callable[[str], None],
     remeasure: bool = False,
+    about: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Conduct a study.
 
@@ -118,6 +141,7 @@ def conduct(
       folder: Where this study's measurements are stored.
       log: Takes a line that says what is done next.
       remeasure: Measure again what was measured before.
+      about: The challenge that the user named, as the result has it; None: none.
 
     Returns:
       The result, as JSON types; `result.schema.json` describes it.
@@ -137,7 +161,9 @@ def conduct(
         for seed in own_seeds:
             if networks.stop():
                 raise StoppedError(f"stopped before seed {seed} of {training.name} was measured")
-            measured, is_new = _measure(study, training, seed, networks, folder, remeasure)
+            other = own_seeds[(list(own_seeds).index(seed) + 1) % len(own_seeds)]
+            pair = (seed, other) if study.compares and other != seed else (seed,)
+            measured, is_new = _measure(study, training, pair, networks, folder, remeasure)
             n_new += is_new
             seconds_measuring += float(measured.pop(SECONDS))
             commits.add(str(measured.pop(COMMIT, "")))
@@ -149,36 +175,49 @@ def conduct(
     conclusion = study.conclude(trainings, measurements)
     seconds_measuring += time.perf_counter() - start
     return _result(
-        study, conclusion, seeds, quick, networks_used, sorted(commits), seconds_measuring
+        study, conclusion, seeds, quick, networks_used, sorted(commits), seconds_measuring, about
     )
 
 
 def _measure(
     study: Study,
     training: Training,
-    seed: int,
+    seeds: Sequence[int],
     networks: NetworkStore,
     folder: Path,
     remeasure: bool,
 ) -> tuple[dict[str, np.ndarray], bool]:
     """Measure a network, or read what was measured on it before.
 
+    Args:
+      study: The study.
+      training: What the network belongs to.
+      seeds: Its seed, then that of the network that it is compared with, if the study does that.
+      networks: Where networks are read from.
+      folder: Where measurements are stored.
+      remeasure: Measure again what was measured before.
+
     Returns:
       The measurements, with what is stored beside them; whether they are new.
     """
-    path = folder / training.name / f"seed-{seed:05d}.npz"
-    checkpoint = networks.checkpoint(training, seed)
-    try:
-        parameters = (checkpoint / "params.safetensors").read_bytes()
-    except OSError as error:
-        raise InputError(f"{error.filename}: {error.strerror}; remove {checkpoint}") from error
+    path = folder / training.name / f"seed-{seeds[0]:05d}.npz"
+    parameters = b""
+    for seed in seeds:
+        checkpoint = networks.checkpoint(training, seed)
+        try:
+            parameters += (checkpoint / "params.safetensors").read_bytes()
+        except OSError as error:
+            raise InputError(f"{error.filename}: {error.strerror}; remove {checkpoint}") from error
     fingerprint = hashlib.sha256(parameters + jaxmi.__version__.encode()).hexdigest()
     if path.is_file() and not remeasure:
         stored = read_archive(path)
         if str(stored.get(FINGERPRINT)) == fingerprint:
             return stored, False
     start = time.perf_counter()
-    measured = dict(study.measure(training, networks.load(training, seed)))
+    trained = networks.load(training, seeds[0])
+    if len(seeds) > 1:
+        trained = replace(trained, other=networks.load(training, seeds[1]).params)
+    measured = dict(study.measure(training, trained))
     measured[FINGERPRINT] = np.array(fingerprint)
     measured[SECONDS] = np.array(time.perf_counter() - start)
     measured[COMMIT] = np.array(commit() or "")
@@ -205,6 +244,7 @@ def _result(
     networks: list[dict[str, Any]],
     commits: list[str],
     seconds_measuring: float,
+    about: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
@@ -219,6 +259,7 @@ def _result(
             "versions": {name: version(name) for name in PACKAGES},
             "seeds": list(seeds),
             "quick": quick,
+            **({} if about is None else {"challenge": dict(about)}),
             "networks": networks,
             "train_seconds": round(sum(runs["train_seconds"] for runs in networks), 1),
             "measure_seconds": round(seconds_measuring, 1),

@@ -1,10 +1,10 @@
 """How do data and weight decay change what is learned, and is there any grokking?
 
 Grokking is test accuracy that rises long after training accuracy has stopped rising (Power and
-others, 2022). Two grids, one for each challenge, vary the share of the data that is trained on and
-the weight decay; on challenge 2 some cells are trained six times as long at a constant learning
-rate. The control is the same network, trained in the same way on addition modulo 113, which is
-known to be grokked: it shows that grokking would be seen.
+others, 2022). A grid for each challenge varies the share of the data that is trained on and the
+weight decay; on numbers some cells are trained six times as long at a constant learning rate. The
+control is the same network, trained in the same way on addition modulo p, which is known to be
+grokked for p = 113: it shows that grokking would be seen.
 """
 
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.data.pairs import split_indices
-from jaxmi.programs.domain import P
 from jaxmi.studies.bootstrap import estimate, estimate_share, exact
 from jaxmi.studies.study import (
     Conclusion,
@@ -26,58 +26,106 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    network_of,
     plain,
+    refuse,
     variant,
 )
+from jaxmi.training.recipe import RECIPES, rounded, with_a_batch_that_fits
 
 SHARES = (10, 20, 30, 40, 50, 60, 70, 80, 90)
-"""Shares of the data, in per cent: of all pairs, or of the 50,000 training images."""
+"""Shares of the data, in per cent: of all pairs or triples, or of the training images."""
+
+MIN_IMAGES = 100 // SHARES[0]
+"""Training images of which every share has one at least."""
 
 DECAYS = {"transformer": (0.0, 0.1, 0.3, 1.0, 3.0), "cnn": (0.0, 0.03, 0.1, 0.3, 1.0)}
-"""Challenge -> weight decays, with those of the recipes, 0.3 and 0, among them."""
+"""Network, as `network_of` returns it -> weight decays, with those of the recipes, 0.3 and 0, among
+them. Where a challenge's recipe has another weight decay than 0.3, all are scaled alike."""
 
 LONG_SHARES, LONG_DECAYS = (10, 30, 50), (0.0, 1.0)
-LONG = {"steps": 6000, "eval_every": 100, "learning_rate": 1e-3, "schedule": "constant"}
-"""The recipe's settings that long runs change."""
+LONG_STEPS, LONG_EVERY, LONG_RATE = 6, 2, 1.25
+"""The factors by which long runs change the recipe's steps, steps between points of the curve, and
+learning rate, which stays constant: on challenge 2 to 6,000, 100 and 1e-3."""
 
 ADDITION = (40, 1.0)
-"""The share of the pairs, in per cent, and the weight decay with which addition is trained."""
+"""The share of the inputs, in per cent, and the weight decay with which addition is trained."""
 
 
 def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     """Return both grids, the long runs, and addition."""
     pairs, images = (plain(name, quick, data_dir) for name in ("transformer", "cnn"))
-    shares = (10, 50) if quick else SHARES
-    decays = {name: grid[1:2] if quick else grid for name, grid in DECAYS.items()}
-    long = pairs
-    if not quick:
-        recipe = replace(pairs.recipe, **LONG)
-        long = replace(pairs, recipe_name=f"{pairs.recipe_name}-long", recipe=recipe)
+    return [*_grid(pairs), *_grid(images), *_long_runs(pairs)]
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return a challenge's grid, and on numbers the long runs and addition.
+
+    Raises:
+      InputError: if there are too few training images for the grid.
+    """
+    challenge = base.challenge
+    if isinstance(challenge, NumberChallenge):
+        return [*_grid(base), *_long_runs(base)]
+    n_train = len(challenge.splits["train"])
+    if n_train < MIN_IMAGES:
+        asks = f"trains on {SHARES[0]} % of the training images, so it needs {MIN_IMAGES}"
+        raise refuse("decay", challenge, asks, f"has {n_train}")
+    return _grid(base)
+
+
+def _grid(base: Training) -> list[Training]:
+    network = network_of(base.challenge)
+    base = replace(base, group=network)
+    with_share = _numbers if isinstance(base.challenge, NumberChallenge) else _images
+    decays = DECAYS[network][1:2] if base.is_quick else DECAYS[network]
     return [
-        *(
-            _cell(with_share(base, percent), decay)
-            for base, with_share in ((pairs, _pairs), (images, _images))
-            for percent in shares
-            for decay in decays[base.challenge.name]
-        ),
-        *(
-            _cell(_pairs(long, percent, "long"), decay)
-            for percent in (LONG_SHARES[:1] if quick else LONG_SHARES)
-            for decay in (LONG_DECAYS[1:] if quick else LONG_DECAYS)
-        ),
-        _cell(_addition(long), ADDITION[1]),
+        _cell(with_share(base, percent), decay)
+        for percent in ((10, 50) if base.is_quick else SHARES)
+        for decay in decays
     ]
 
 
-def _pairs(base: Training, percent: int, kind: str = "") -> Training:
-    """Return challenge 2's training on another share of its pairs."""
+def _long_runs(base: Training) -> list[Training]:
+    """Return the long runs on numbers, and addition, the last; none is longer if they are quick."""
+    quick, recipe = base.is_quick, base.recipe
+    long = replace(base, group=f"{network_of(base.challenge)}_long")
+    if not quick:
+        recipe = replace(
+            recipe,
+            steps=LONG_STEPS * recipe.steps,
+            eval_every=LONG_EVERY * recipe.eval_every,
+            learning_rate=rounded(LONG_RATE * recipe.learning_rate),
+            schedule="constant",
+        )
+        long = replace(long, recipe_name=f"{base.recipe_name}-long", recipe=recipe)
+    return [
+        *(
+            _cell(_numbers(long, percent, "long"), decay)
+            for percent in (LONG_SHARES[:1] if quick else LONG_SHARES)
+            for decay in (LONG_DECAYS[1:] if quick else LONG_DECAYS)
+        ),
+        _cell(_addition(replace(long, group="addition")), ADDITION[1]),
+    ]
+
+
+def _numbers(base: Training, percent: int, kind: str = "") -> Training:
+    """Return a training on another share of the pairs or triples."""
+    assert isinstance(base.challenge, NumberChallenge)
     name = f"{kind}-share-{percent}".strip("-")
-    train = split_indices(P, percent / 100)[0]
-    return variant(base, name, f"{percent} % of the pairs", train=train)
+    description = f"{percent} % of the {base.challenge.noun}s"
+    return variant(base, name, description, train=_share(base.challenge, percent))
+
+
+def _share(challenge: NumberChallenge, percent: int) -> Int[np.ndarray, "train"]:
+    """Return the indices of a share of all inputs: by the seed of the challenge's own split."""
+    split = {} if challenge.definition is None else challenge.definition.split
+    operands = len(challenge.axes)
+    return split_indices(challenge.p, percent / 100, split.get("seed", 0), operands)[0]
 
 
 def _images(base: Training, percent: int) -> Training:
-    """Return challenge 1's training on another share of its training images; other splits stay."""
+    """Return a training on another share of the training images; other splits stay."""
     challenge = base.challenge
     train = challenge.splits["train"]
     train = train[: len(train) * percent // 100]
@@ -86,6 +134,7 @@ def _images(base: Training, percent: int) -> Training:
         base,
         name=f"{base.name}-share-{percent}",
         variant=f"the first {len(train)} of the training images",
+        recipe=with_a_batch_that_fits(base.recipe, len(train)),
         challenge=replace(
             challenge,
             splits={**challenge.splits, "train": train},
@@ -95,15 +144,20 @@ def _images(base: Training, percent: int) -> Training:
 
 
 def _addition(base: Training) -> Training:
-    """Return the control: x + y modulo 113, with all 113 classes."""
-    x, y = np.divmod(np.arange(P * P), P)
-    train = split_indices(P, ADDITION[0] / 100)[0]
-    description = f"(x + y) mod {P}, {ADDITION[0]} % of the pairs"
-    return variant(base, "addition", description, labels=(x + y) % P, train=train)
+    """Return the control: the operands' sum modulo p, with all p classes."""
+    challenge = base.challenge
+    assert isinstance(challenge, NumberChallenge)
+    total, p = " + ".join(challenge.axes), challenge.p
+    description = f"({total}) mod {p}, {ADDITION[0]} % of the {challenge.noun}s"
+    labels = challenge.inputs[:, :-1].sum(axis=1) % p
+    return variant(base, "addition", description, labels, _share(challenge, ADDITION[0]))
 
 
 def _cell(base: Training, decay: float) -> Training:
-    """Return a training with another weight decay."""
+    """Return a training with another weight decay, on the scale of the recipe's own."""
+    usual = RECIPES[network_of(base.challenge)]["fast"].weight_decay
+    if base.recipe.weight_decay != usual:
+        decay = rounded(decay * base.recipe.weight_decay / usual)
     return replace(
         base, name=f"{base.name}-decay-{decay:g}", recipe=replace(base.recipe, weight_decay=decay)
     )
@@ -200,14 +254,15 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
                 len(grid[0]),
                 f"{group}: {description[which]}, {setting}; interval of this cell alone",
             )
-    return Conclusion(findings, {"cells": cells, "grokked": GROKKED})
+    data: dict[str, Any] = {"cells": cells, "grokked": GROKKED}
+    if (p := trainings[0].challenge.p) is not None:
+        data["p"] = p
+    return Conclusion(findings, data)
 
 
 def group_of(training: Training) -> str:
     """Return the name of the grid that a training belongs to."""
-    if "-addition" in training.name:
-        return "addition"
-    return "transformer_long" if "-long-" in training.name else training.challenge.name
+    return training.group
 
 
 def _grid_findings(group: str, grid: Sequence[Sequence[Learning]]) -> dict[str, Finding]:
@@ -237,6 +292,8 @@ STUDY = Study(
     question="How do data and weight decay change what is learned, and is there any grokking?",
     n_seeds=8,
     trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer", "cnn"),
     main=(
         "transformer_best",
         "transformer_grokked_seeds",

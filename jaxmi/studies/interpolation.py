@@ -7,6 +7,7 @@ seed's network in the model's place.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -15,8 +16,7 @@ from jaxtyping import Bool, Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.models.transformer import Transformer
-from jaxmi.programs.domain import P
-from jaxmi.studies.bootstrap import estimate, ratio, ratio_columns
+from jaxmi.studies.bootstrap import divide, estimate, ratio, ratio_columns
 from jaxmi.studies.interpolators import (
     SAME_ROW,
     Guess,
@@ -25,7 +25,14 @@ from jaxmi.studies.interpolators import (
     neighbours,
     tangent_kernel,
 )
-from jaxmi.studies.parts import BINS, CURVES, find_changes, published
+from jaxmi.studies.parts import (
+    BINS,
+    CURVES,
+    distance_to_change,
+    find_changes,
+    is_published,
+    published,
+)
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -35,10 +42,15 @@ from jaxmi.studies.study import (
     Trained,
     Training,
     plain,
+    refuse,
 )
 
 QUICK_PAIRS = 1000
 """The number of training pairs that kernels are fitted to in the quick form."""
+
+MAX_ENTRIES = 200_000_000
+"""Most entries of a kernel between the training pairs and all pairs: about 6 GB are then needed.
+Challenge 2 has 82 million."""
 
 DESCRIPTIONS = {
     "nearest": "1-NN in (x, y)",
@@ -55,6 +67,26 @@ def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     return [plain("transformer", quick, data_dir)]
 
 
+def trainings_of(base: Training) -> list[Training]:
+    """Return the training alone.
+
+    Raises:
+      InputError: if it is not on pairs, or on too few or too many.
+    """
+    challenge = base.challenge
+    if challenge.kind != "pairs":
+        asks = "needs labels of pairs, between which its models interpolate"
+        raise refuse("interpolation", challenge, asks, f"is of {challenge.kind}")
+    n_train, n = len(_fit_indices(challenge, base.is_quick)), len(challenge.inputs)
+    if n_train < 2:
+        raise refuse("interpolation", challenge, "needs two training pairs", f"has {n_train}")
+    if n_train * n > MAX_ENTRIES:
+        asks = f"takes at most {MAX_ENTRIES:,} entries of a kernel, training pairs times all pairs"
+        has = f"has {n_train:,} times {n:,}: make one with a smaller p or --train-share"
+        raise refuse("interpolation", challenge, asks, has)
+    return [base]
+
+
 def _fit_indices(challenge: Challenge, quick: bool) -> np.ndarray:
     """Return the indices of the training pairs that kernels are fitted to."""
     train = challenge.splits["train"]
@@ -62,10 +94,16 @@ def _fit_indices(challenge: Challenge, quick: bool) -> np.ndarray:
 
 
 def measure(training: Training, trained: Trained) -> Measured:
-    """Predict the test half, by the network and by its tangent kernel before training."""
+    """Predict the test split, by the network and by its tangent kernel before training.
+
+    The kernel is that of a network with one block; of several blocks it is left out.
+    """
     challenge = training.challenge
     train, test = _fit_indices(challenge, training.is_quick), challenge.splits["test"]
-    predictions = challenge.logits(trained.params, test).argmax(axis=-1)
+    # A transformer may predict any of p + 1 tokens.
+    answers = {"answers": challenge.predict(trained.params, test).astype(np.uint16)}
+    if challenge.model_config.get("n_layers", 1) > 1:
+        return answers
     start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
     assert isinstance(challenge.model, Transformer)
     kernel = tangent_kernel(
@@ -78,7 +116,7 @@ def measure(training: Training, trained: Trained) -> Measured:
         kernel[: len(train)], kernel[len(train) :], challenge.labels[train] == 1
     )
     return {
-        "answers": predictions.astype(np.uint8),
+        **answers,
         "ntk": guess.labels,
         "ntk_noise": np.array(guess.tuned["noise"]),
     }
@@ -94,8 +132,11 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     predictions = np.stack([measured["answers"] == 1 for measured in networks])
     guesses = interpolate(challenge, training.is_quick)
     labels = {name: np.stack([guess.labels] * len(predictions)) for name, guess in guesses.items()}
-    labels["ntk"] = np.stack([measured["ntk"] for measured in networks])
-    strata = distance_classes()[test]
+    tuned = {name: guess.tuned for name, guess in guesses.items()}
+    if "ntk" in networks[0]:
+        labels["ntk"] = np.stack([measured["ntk"] for measured in networks])
+        tuned["ntk"] = {"noise": float(np.median([m["ntk_noise"] for m in networks]))}
+    strata = distance_classes(challenge)[test]
     findings = {
         "network_accuracy": estimate(
             "the network's accuracy, test half", (predictions == truth).mean(axis=1)
@@ -106,8 +147,7 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     # The reference: the next seed's network in the model's place.
     findings |= compare("seed", predictions, np.roll(predictions, 1, axis=0), truth, strata)
     data = {
-        "tuned": {name: guess.tuned for name, guess in guesses.items()}
-        | {"ntk": {"noise": float(np.median([m["ntk_noise"] for m in networks]))}},
+        "tuned": tuned,
         "left_out_accuracy": {name: guess.accuracy for name, guess in guesses.items()},
         "test": test.tolist(),
         "wrong_networks": (predictions != truth).mean(axis=0).round(3).tolist(),
@@ -115,15 +155,30 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
             name: (guessed != truth).mean(axis=0).round(3).tolist()
             for name, guessed in labels.items()
         },
-        "p": P,
+        "p": challenge.p,
     }
+    if len(test) != len(challenge.inputs) - len(challenge.inputs) // 2:
+        findings = {
+            key: replace(
+                finding, description=finding.description.replace("test half", "test split")
+            )
+            for key, finding in findings.items()
+        }
     return Conclusion(findings, data)
 
 
-def distance_classes() -> Int[np.ndarray, "inputs"]:
-    """Return each pair's bin of `BINS`, by the distance to the nearest curve or line."""
-    distances = find_changes(published()).distances[: len(CURVES)].min(axis=0)
-    return np.digitize(distances.reshape(-1), BINS[1:-1], right=True)
+def distance_classes(challenge: Challenge | None = None) -> Int[np.ndarray, "inputs"]:
+    """Return each pair's bin of `BINS`, by the distance to the nearest boundary.
+
+    Args:
+      challenge: Whose boundaries: with challenge 2's labels, and if None, its curves and its line;
+        else every change of the label between neighbouring pairs.
+    """
+    if challenge is None or is_published(challenge):
+        distances = find_changes(published()).distances[: len(CURVES)].min(axis=0).reshape(-1)
+    else:
+        distances = distance_to_change(challenge.as_table(challenge.labels))
+    return np.digitize(distances, BINS[1:-1], right=True)
 
 
 def interpolate(challenge: Challenge, quick: bool) -> dict[str, Guess]:
@@ -131,11 +186,12 @@ def interpolate(challenge: Challenge, quick: bool) -> dict[str, Guess]:
     train, test = challenge.splits["train"], challenge.splits["test"]
     pairs, labels = challenge.inputs[:, :2], challenge.labels == 1
     fit = _fit_indices(challenge, quick)
+    assert challenge.p is not None
     return {
         "nearest": neighbours(pairs[train], labels[train], pairs[test], k=1, row_weight=1.0),
         "knn": neighbours(pairs[train], labels[train], pairs[test]),
         "row": neighbours(pairs[train], labels[train], pairs[test], k=1, row_weight=SAME_ROW),
-        "gp": gaussian_process(pairs[fit], labels[fit], pairs[test], quick),
+        "gp": gaussian_process(pairs[fit], labels[fit], pairs[test], quick, challenge.p),
     }
 
 
@@ -167,6 +223,7 @@ def compare(
     observed = (wrong == slips).mean(axis=1)
     both = wrong.mean(axis=1) * slips.mean(axis=1)
     expected = both + (1 - wrong.mean(axis=1)) * (1 - slips.mean(axis=1))
+    kappa = divide(observed - expected, 1 - expected)  # 0 where neither errs
     # The largest agreement with these numbers of mistakes: the rarer ones are all shared.
     possible = 1 - np.abs(wrong.mean(axis=1) - slips.mean(axis=1))
     common = wrong.mean(axis=0) >= 0.5
@@ -206,12 +263,10 @@ def compare(
             ratio_columns(slips[:, common].sum(axis=1), common.sum()),
             ratio,
         ),
-        f"{name}_kappa": estimate(
-            f"Cohen's kappa of being wrong: {description}", (observed - expected) / (1 - expected)
-        ),
+        f"{name}_kappa": estimate(f"Cohen's kappa of being wrong: {description}", kappa),
         f"{name}_kappa_of_possible": estimate(
             f"the same over the largest kappa that the numbers of mistakes allow: {description}",
-            (observed - expected) / (possible - expected),
+            divide(observed - expected, possible - expected),
         ),
     }
 
@@ -221,6 +276,8 @@ STUDY = Study(
     question="Does a model that only interpolates predict the transformer's labels and mistakes?",
     n_seeds=16,
     trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer",),
     main=(
         "network_accuracy",
         "row_accuracy",

@@ -1,4 +1,4 @@
-"""Models of challenge 2's labels that only interpolate between training pairs.
+"""Models of a challenge's labels that only interpolate between training pairs.
 
 They are nearest neighbours, a Gaussian process, and regression with the network's own neural
 tangent kernel. Each is tuned by leave-one-out on the pairs that it is fitted to; no other label is
@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 
 from jaxmi.models.transformer import Transformer
+from jaxmi.programs.domain import P
 from jaxmi.types import Array, Params
 
 NEIGHBOURS = (1, 2, 3, 5, 7, 9, 13)
@@ -28,6 +29,8 @@ SAME_ROW = 1e4
 
 WIDTHS_X = (1.0, 3.0)
 WIDTHS_Y = (8.0, 16.0, 32.0)
+"""Widths of a Gaussian process's kernel, in rows and, for pairs below 113, in steps of y."""
+
 ROW_SHARES = (0.5, 0.9)
 """Shares of a Gaussian process's variance that rows do not have in common."""
 
@@ -65,7 +68,7 @@ def neighbours(
         row; None: tuned.
     """
     best: Guess | None = None
-    counts = NEIGHBOURS if k is None else (k,)
+    counts = [count for count in NEIGHBOURS if count < len(fit)] if k is None else [k]
     for weight in ROW_WEIGHTS if row_weight is None else (row_weight,):
         scale = np.array([weight, 1.0])
         own = _nearest(fit * scale, fit * scale, max(counts), skip_self=True)
@@ -103,15 +106,24 @@ def gaussian_process(
     labels: Bool[np.ndarray, "n"],
     others: Int[np.ndarray, "m 2"],
     quick: bool = False,
+    p: int = P,
 ) -> Guess:
     """Label pairs by regression on -1 and 1 with a Gaussian process over rows and neighbourhoods.
 
     The kernel is a product of Gaussians in x and y, for what neighbouring rows have in common, plus
     a Gaussian in y within a row, for what they do not. After Rasmussen and Williams, "Gaussian
     processes for machine learning" (2006), chapters 2 and 5.
+
+    Args:
+      fit: Pairs (x, y) with known labels.
+      labels: Their labels.
+      others: Pairs to label.
+      quick: Try one setting only.
+      p: The number of values of y, with which the widths in y grow.
     """
     best: Guess | None = None
-    for width_x, width_y, share in list(product(WIDTHS_X, WIDTHS_Y, ROW_SHARES))[
+    widths_y = [width * p / P for width in WIDTHS_Y]
+    for width_x, width_y, share in list(product(WIDTHS_X, widths_y, ROW_SHARES))[
         : 1 if quick else None
     ]:
         inner, outer = (_row_kernel(rows, fit, width_x, width_y, share) for rows in (fit, others))
@@ -195,7 +207,7 @@ def tangent_kernel(
     Gabriel and Hongler, "Neural tangent kernel" (2018).
 
     Args:
-      model: The network.
+      model: The network, of one block.
       params: Its parameters.
       inputs: Token sequences.
       others: Token sequences to pair each of them with.

@@ -5,13 +5,16 @@ Studies exchange one part and keep the others, which is an intervention on the l
 count mistakes by the part that changes the label nearby.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial import KDTree
 
+from jaxmi.challenges.challenge import Challenge
 from jaxmi.programs.domain import P
+from jaxmi.studies.study import refuse
 
 Part = np.ndarray | np.bool_ | np.integer
 
@@ -49,6 +52,33 @@ def published() -> Parts:
     """Return the published program's parts."""
     residues = np.array([int(x**1.5) % 8 for x in range(P)])
     return Parts(X**4 < 40_000 * Y, Y**4 < 360_000 * X, X + Y < P + 20, residues)
+
+
+def is_published(challenge: Challenge) -> bool:
+    """Return whether a challenge has challenge 2's labels; split and network may be others."""
+    return challenge.grid == (P, P) and bool(
+        (challenge.labels == published().labels.reshape(-1)).all()
+    )
+
+
+def check_published(challenge: Challenge, study: str, asks: str) -> None:
+    """Check that a question about the parts of challenge 2's program has a meaning.
+
+    Args:
+      challenge: The challenge that is asked about.
+      study: The study's name.
+      asks: What it asks about.
+
+    Raises:
+      InputError: if the challenge has other labels.
+    """
+    if is_published(challenge):
+        return
+    about = f"asks about {asks} in challenge 2's program on pairs below {P}"
+    if challenge.kind != "pairs":
+        raise refuse(study, challenge, about, f"is of {challenge.kind}")
+    has = f"has p = {challenge.p}" if challenge.p != P else "has other labels"
+    raise refuse(study, challenge, about, has)
 
 
 CURVES = ("x4", "y4", "line")
@@ -95,18 +125,9 @@ def find_changes(parts: Parts) -> LabelChanges:
     one of theirs is; else the interior. So each pair is in exactly one zone.
     """
     middles: dict[str, list[tuple[float, float]]] = {kind: [] for kind in KINDS}
-    labels = parts.labels
-    for dx, dy in ((0, 1), (1, 0)):
-        first = labels[: P - dx, : P - dy]
-        for x, y in np.argwhere(first != labels[dx:, dy:]).tolist():
-            kind = _kind(parts, (x, y), (x + dx, y + dy))
-            middles[kind].append((x + dx / 2, y + dy / 2))
-    pairs = np.stack(np.meshgrid(np.arange(P), np.arange(P), indexing="ij"), axis=-1)
-    pairs = pairs.reshape(-1, 2)
-    distances = np.full((len(KINDS), P * P), np.inf)
-    for own_distances, points in zip(distances, middles.values(), strict=True):
-        if points:
-            own_distances[:] = KDTree(np.array(points)).query(pairs)[0]
+    for first, second in _edges(parts.labels):
+        middles[_kind(parts, first, second)].append(_middle(first, second))
+    distances = np.stack([_distances(points, P) for points in middles.values()])
     zones = np.full(P * P, ZONES.index(INTERIOR))
     bars = distances[KINDS.index("bars")]
     zones[bars <= NEAR] = ZONES.index("bars")
@@ -117,6 +138,40 @@ def find_changes(parts: Parts) -> LabelChanges:
         for kind, points in middles.items()
     }
     return LabelChanges(lengths, distances.reshape(-1, P, P), zones.reshape(P, P))
+
+
+def distance_to_change(labels: Int[np.ndarray, "p p"]) -> Float[np.ndarray, "p*p"]:
+    """Return each pair's distance to the middle of the nearest edge between different labels.
+
+    Args:
+      labels: Of any program, row = x.
+
+    Returns:
+      In steps of x or y, in domain order; infinite if all labels are the same.
+    """
+    return _distances([_middle(*edge) for edge in _edges(labels)], len(labels))
+
+
+def _edges(
+    labels: Int[np.ndarray, "p p"],
+) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield the neighbouring pairs whose labels differ, first those within a row."""
+    for dx, dy in ((0, 1), (1, 0)):
+        first = labels[: len(labels) - dx, : len(labels) - dy]
+        for x, y in np.argwhere(first != labels[dx:, dy:]).tolist():
+            yield (x, y), (x + dx, y + dy)
+
+
+def _middle(first: tuple[int, int], second: tuple[int, int]) -> tuple[float, float]:
+    return (first[0] + second[0]) / 2, (first[1] + second[1]) / 2
+
+
+def _distances(points: list[tuple[float, float]], p: int) -> Float[np.ndarray, "{p}*{p}"]:
+    """Return the distance from each pair below p to the nearest point; infinite without points."""
+    if not points:
+        return np.full(p * p, np.inf)
+    pairs = np.stack(np.divmod(np.arange(p * p), p), axis=1)
+    return KDTree(np.array(points)).query(pairs)[0]
 
 
 def _kind(parts: Parts, first: tuple[int, int], second: tuple[int, int]) -> str:

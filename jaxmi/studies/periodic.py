@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.programs.domain import P
 from jaxmi.studies import parts
 from jaxmi.studies.bootstrap import estimate, estimate_over_rows, exact
-from jaxmi.studies.parts import CURVES, Parts, find_changes, published
+from jaxmi.studies.parts import CURVES, Parts, check_published, find_changes, published
 from jaxmi.studies.study import (
     Conclusion,
     Finding,
@@ -97,18 +97,32 @@ def held_out_rows() -> Int[np.ndarray, "sets rows"]:
 
 def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
     """Return the published challenge, permuted residues, and every rule with rows held out."""
-    base = plain("transformer", quick, data_dir)
-    half = base.challenge.splits["train"]
+    return trainings_of(plain("transformer", quick, data_dir))
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return a training with the published labels, and its variations.
+
+    Raises:
+      InputError: if the challenge has other labels.
+    """
+    check_published(base.challenge, "periodic", "the residue, floor(x^1.5) mod 8,")
+    base = replace(base, group="published")
+    train, quick = base.challenge.splits["train"], base.is_quick
+    permuted = variant(base, "residues", VARIANTS["residues"], labels_of("residues"))
     return [
         base,
-        variant(base, "residues", VARIANTS["residues"], labels_of("residues")),
+        replace(permuted, group="residues"),
         *(
-            variant(
-                base,
-                f"{rule}-rows-out-{number}",
-                f"{VARIANTS[rule]}, rows held out, set {number}",
-                labels_of(rule),
-                half[~np.isin(half // P, rows)],
+            replace(
+                variant(
+                    base,
+                    f"{rule}-rows-out-{number}",
+                    f"{VARIANTS[rule]}, rows held out, set {number}",
+                    labels_of(rule),
+                    train[~np.isin(train // P, rows)],
+                ),
+                group=rule,
             )
             for number, rows in enumerate(held_out_rows()[: 1 if quick else SETS])
             for rule in (QUICK_RULES if quick else RULES)
@@ -121,10 +135,8 @@ def measure(training: Training, trained: Trained) -> Measured:
     predictions = training.challenge.logits(trained.params).argmax(axis=-1)
     seen = np.zeros(P, bool)
     seen[training.challenge.splits["train"] // P] = True
-    others = (rule for rule in RULES if rule != "published")
-    rule = next((rule for rule in others if f"-{rule}" in training.name), "published")
     embeddings = np.asarray(trained.params["W_E"], np.float64)[:P]
-    probes = probe_rows(embeddings, residues_of(rule), seen, seed=trained.seed)
+    probes = probe_rows(embeddings, residues_of(training.group), seen, seed=trained.seed)
     return {"answers": predictions.reshape(P, P).astype(np.uint8), **probes}
 
 
@@ -479,6 +491,8 @@ STUDY = Study(
     question="Does the transformer compute the horizontal bars, or look them up row by row?",
     n_seeds=16,
     trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer",),
     main=(
         "seen_published",
         "unseen_published",

@@ -2,8 +2,8 @@
 
 `Study.measure` is a pure function of one network and `Study.conclude` one of all measurements, so a
 study can stop anywhere and be resumed, and can be tested on synthetic networks. The end of the file
-has the trainings that several studies use: the published challenges, and variants of their labels
-and splits.
+has the trainings that several studies use: a challenge as it is, and variants of its labels and
+split.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from jaxtyping import Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
-from jaxmi.training.recipe import RECIPES, Recipe
+from jaxmi.errors import InputError
+from jaxmi.programs.language import PUBLISHED
+from jaxmi.training.recipe import RECIPES, Recipe, recipes_for, with_a_batch_that_fits
 from jaxmi.training.seeds import Point
 from jaxmi.types import Params
 
@@ -33,20 +35,23 @@ class Training:
     """The name of their run folder."""
 
     challenge: Challenge
-    """What they are trained on: a published challenge, or one with other labels or splits."""
+    """What they are trained on: a challenge, or one with other labels or another split."""
 
     recipe_name: str
     recipe: Recipe
 
     variant: str | None = None
-    """How labels or splits differ from the published challenge's; None: they do not. Run folders
-    store this text, and a run is resumed only if it is the same."""
+    """How labels or split differ from the challenge's; None: they do not. Run folders store this
+    text, and a run is resumed only if it is the same."""
 
     data_dir: Path | None = None
     """The folder with MNIST that the user named, if any."""
 
     max_seeds: int | None = None
     """Train at most so many of the seeds, for networks that take long; None: all."""
+
+    group: str = ""
+    """The part of the study that it belongs to, if the study has several."""
 
     @property
     def is_quick(self) -> bool:
@@ -62,6 +67,8 @@ class Trained:
     params: Params
     """Parameters after the last step."""
     curve: Sequence[Point]
+    other: Params | None = None
+    """Those of the next seed, for a study that compares each network with another."""
 
 
 Measured = Mapping[str, np.ndarray]
@@ -123,6 +130,17 @@ class Study:
     measure: Callable[[Training, Trained], Measured]
     conclude: Callable[[Sequence[Training], Measurements], Conclusion]
 
+    trainings_of: Callable[[Training], list[Training]] | None = None
+    """The plain training of one challenge -> what to train to ask the question of that challenge.
+    Raises an `InputError` that says why, if the question has no meaning for it."""
+
+    challenges: tuple[str, ...] = ()
+    """The published challenges that it asks about, unless the user names a challenge."""
+
+    compares: bool = False
+    """Whether `measure` compares a network with the next seed's; the last one's next is the
+    first."""
+
 
 FIRST_SEED = 100
 """The first seed of every study. The recipes were chosen on smaller seeds."""
@@ -134,39 +152,60 @@ ORIGINAL_SEEDS = 4
 """The number of networks by the published recipe: one takes as long as thirty `fast` ones."""
 
 QUICK_STEPS = {"transformer": (100, 50), "cnn": (40, 20)}
-"""Challenge -> steps, and steps between points of the curve, of quick trainings."""
+"""Network, as `network_of` returns it -> steps, and steps between points of the curve, of quick
+trainings."""
 
 
-def recipe_for(name: str, quick: bool) -> tuple[str, Recipe]:
+def network_of(challenge: Challenge) -> str:
+    """Return which network a challenge's kind has: "transformer" (pairs, triples) or "cnn".
+
+    Names of findings begin with it, whatever the challenge is called.
+    """
+    return PUBLISHED[challenge.kind]
+
+
+def recipe_for(challenge: Challenge, quick: bool) -> tuple[str, Recipe]:
     """Return the name and the recipe of a challenge's trainings: `fast`, or a quick form of it."""
-    recipe = RECIPES[name]["fast"]
+    recipe = recipes_for(challenge)["fast"]
     if not quick:
         return "fast", recipe
-    steps, every = QUICK_STEPS[name]
+    steps, every = QUICK_STEPS[network_of(challenge)]
     return QUICK, replace(recipe, steps=steps, eval_every=every, warmup_steps=10)
+
+
+def plain_of(challenge: Challenge, quick: bool, data_dir: Path | None = None) -> Training:
+    """Return a challenge's training, without any variation.
+
+    Its name is that of the run folder. A published challenge's is as `jaxmi regenerate` names it;
+    another's has the beginning of its definition's checksum, since names are not unique.
+    """
+    recipe_name, recipe = recipe_for(challenge, quick)
+    definition = challenge.definition
+    name = challenge.name if definition is None else f"{definition.name}@{definition.sha256[:12]}"
+    return Training(f"{name}-{recipe_name}", challenge, recipe_name, recipe, data_dir=data_dir)
 
 
 def plain(name: str, quick: bool, data_dir: Path | None = None) -> Training:
     """Return a published challenge's training, in the run folder of `jaxmi regenerate NAME`."""
-    recipe_name, recipe = recipe_for(name, quick)
-    return Training(
-        f"{name}-{recipe_name}",
-        load_challenge(name, data_dir),
-        recipe_name,
-        recipe,
-        data_dir=data_dir,
-    )
+    return plain_of(load_challenge(name, data_dir), quick, data_dir)
 
 
-def original_recipe(base: Training) -> Training:
-    """Return challenge 2's training by the recipe of the published network, with few seeds."""
-    return replace(
-        base,
-        name=ORIGINAL,
-        recipe_name="published",
-        recipe=RECIPES["transformer"]["published"],
-        max_seeds=ORIGINAL_SEEDS,
-    )
+def original_recipe(base: Training) -> list[Training]:
+    """Return challenge 2's training by the recipe of the published network, with few seeds.
+
+    Nothing in the quick form, and for other challenges: no published network is trained on them.
+    """
+    if base.is_quick or base.challenge.name != "transformer":
+        return []
+    return [
+        replace(
+            base,
+            name=ORIGINAL,
+            recipe_name="published",
+            recipe=RECIPES["transformer"]["published"],
+            max_seeds=ORIGINAL_SEEDS,
+        )
+    ]
 
 
 def variant(
@@ -177,6 +216,8 @@ def variant(
     train: Int[np.ndarray, "m"] | None = None,
 ) -> Training:
     """Return a training of the same network on other labels, or another split, or both.
+
+    A batch is never larger than the split.
 
     Args:
       base: The training to vary.
@@ -194,7 +235,25 @@ def variant(
         splits = {"train": train.astype(np.int32), "test": test}
         challenge = replace(challenge, splits=splits, curve_splits=splits)
     description = f"{description} (labels and split {_digest(challenge)})"
-    return replace(base, name=f"{base.name}-{name}", challenge=challenge, variant=description)
+    return replace(
+        base,
+        name=f"{base.name}-{name}",
+        challenge=challenge,
+        recipe=with_a_batch_that_fits(base.recipe, len(challenge.splits["train"])),
+        variant=description,
+    )
+
+
+def refuse(study: str, challenge: Challenge, asks: str, has: str) -> InputError:
+    """Return the error that a study's question has no meaning for a challenge.
+
+    Args:
+      study: The study's name.
+      challenge: The challenge.
+      asks: What the study asks about, or needs, with the verb.
+      has: What the challenge has instead, with the verb.
+    """
+    return InputError(f"study {study} {asks}; {challenge.name} {has}")
 
 
 def _digest(challenge: Challenge) -> str:

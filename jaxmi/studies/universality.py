@@ -1,4 +1,4 @@
-"""Do all seeds learn the mechanism of the published solutions? One study for each challenge.
+"""Do all seeds learn the mechanism of the published solutions? One study for each network.
 
 Every network is explained as `jaxmi explain` explains it, with its controls. A study checks a
 network: each check compares a metric of the network with its control in the same network, or with
@@ -6,6 +6,7 @@ a number. A check is universal if it holds in every seed. The study also reports
 over seeds, and which seeds are outliers.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,12 +16,13 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.challenge import Challenge, ClueSolution
+from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics as cnn
 from jaxmi.explanation import transformer_metrics as transformer
-from jaxmi.explanation.cnn_solution import explain_cnn
+from jaxmi.explanation.cnn_solution import explain_cnn, known_clue
 from jaxmi.explanation.metrics import Metric
-from jaxmi.explanation.transformer_solution import explain_transformer
+from jaxmi.explanation.transformer_solution import MAX_INPUTS, explain_transformer
 from jaxmi.studies.bootstrap import estimate, estimate_share, median
 from jaxmi.studies.study import (
     Conclusion,
@@ -30,8 +32,10 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    network_of,
     original_recipe,
     plain,
+    refuse,
 )
 from jaxmi.types import Metrics
 
@@ -51,6 +55,14 @@ class Check:
     """Another metric that it must exceed, or a number."""
     equal: bool = False
     """Whether it must equal the number instead."""
+    elsewhere: str | None = None
+    """The description for other challenges than the published one, if it is another."""
+
+    @property
+    def keys(self) -> set[str]:
+        """The keys of the metrics that it compares; a small network may lack one."""
+        compared = (self.metric, self.control)
+        return {metric.key for metric in compared if isinstance(metric, Metric)}
 
     def holds(self, metrics: Metrics) -> bool:
         """Return whether a network passes."""
@@ -81,6 +93,8 @@ CHECKS = {
             "scrubbing by similarity to the clue keeps more than by any of 30 other 1s",
             cnn.CONTROL_SCRUB,
             cnn.OTHER_ONES_SCRUB_MAX,
+            elsewhere="scrubbing by similarity to the clue keeps more than by any of 30 other "
+            "images of its digit",
         ),
         Check(
             "armwise_trained",
@@ -100,6 +114,7 @@ CHECKS = {
             cnn.FIT_CLUE_RANK,
             1,
             True,
+            "the clue that the program names ranks first of all images",
         ),
     ),
     "transformer": (
@@ -141,7 +156,8 @@ CHECKS = {
         ),
     ),
 }
-"""Challenge -> the checks of the published solution. The names are part of the findings' names."""
+"""Network, as `network_of` returns it -> the checks of the published solution. The names are part
+of the findings' names."""
 
 METRICS: dict[str, tuple[Metric, ...]] = {
     "cnn": (
@@ -178,16 +194,17 @@ METRICS: dict[str, tuple[Metric, ...]] = {
         *(transformer.MLP_ZERO, transformer.MLP_ALONE, transformer.CONSTANT),
     ),
 }
-"""Challenge -> the metrics whose spread over seeds is reported."""
+"""Network, as `network_of` returns it -> the metrics whose spread over seeds is reported."""
 
 TEST_ACCURACY = "test_accuracy"
 """The accuracy on the test split, which the study reports beside the explanation's metrics."""
 
-WITH_ORIGINAL = ("transformer",)
-"""Challenges whose networks are also trained by the published recipe."""
-
 ORIGINAL_PREFIX = "original_"
 """Precedes the names of findings on networks by the published recipe."""
+
+QUICK_IMAGES, QUICK_PAIRS = 4000, 1500
+"""Inputs that the quick form explains a network on, at most; of images more if the clue is not
+among so many."""
 
 OUTLIER = 4.0
 """A seed is an outlier if a metric is so many robust standard deviations from the median."""
@@ -195,40 +212,61 @@ OUTLIER = 4.0
 
 def trainings(name: str, quick: bool, data_dir: Path | None = None) -> list[Training]:
     """Return the published challenge and, for the transformer, a few networks as published."""
-    base = plain(name, quick, data_dir)
-    return [base, original_recipe(base)] if name in WITH_ORIGINAL and not quick else [base]
+    return trainings_of(plain(name, quick, data_dir))
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return the training, and for challenge 2 a few networks as published.
+
+    Raises:
+      InputError: if the network is too small to be explained.
+    """
+    for size, what in (("d_model", "dimensions of the residual stream"), ("neurons", "neurons")):
+        if base.challenge.model_config.get(size, 2) < 2:
+            raise refuse("universality", base.challenge, f"needs two {what}", "has one")
+    return [base, *original_recipe(base)]
 
 
 def measure(training: Training, trained: Trained) -> Measured:
     """Explain a network, with all metrics of the published solution."""
     challenge = training.challenge
-    part = SUBSETS[challenge.name](challenge) if training.is_quick else challenge
-    metrics = EXPLAIN[challenge.name](part, trained)
+    try:
+        metrics = EXPLAIN[network_of(challenge)](challenge, trained, training.is_quick)
+    except InputError as error:
+        raise InputError(
+            f"{training.name}, seed {trained.seed}: {error}; leave the seed out with --seeds"
+        ) from error
     test = challenge.splits["test"]
     correct = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
     metrics[TEST_ACCURACY] = float(correct.mean())
     return {name: np.asarray(value, np.float64) for name, value in metrics.items()}
 
 
-def _explain_cnn(challenge: Challenge, trained: Trained) -> Metrics:
+def _explain_cnn(challenge: Challenge, trained: Trained, quick: bool) -> Metrics:
     """Explain a CNN; the untrained control is the same seed's network before training."""
+    if quick:
+        challenge = _first_images(challenge, QUICK_IMAGES)
     start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
     return explain_cnn(challenge, trained.params, {"untrained": start}).metrics
 
 
-def _explain_transformer(challenge: Challenge, trained: Trained) -> Metrics:
-    return explain_transformer(challenge, trained.params).metrics
+def _explain_transformer(challenge: Challenge, trained: Trained, quick: bool) -> Metrics:
+    most = QUICK_PAIRS if quick else MAX_INPUTS
+    return explain_transformer(challenge, trained.params, most).metrics
 
 
-EXPLAIN: dict[str, Callable[[Challenge, Trained], Metrics]] = {
+EXPLAIN: dict[str, Callable[[Challenge, Trained, bool], Metrics]] = {
     "cnn": _explain_cnn,
     "transformer": _explain_transformer,
 }
-"""Challenge -> what explains its networks."""
+"""Network, as `network_of` returns it -> a function that explains such networks; in the quick form
+on fewer inputs."""
 
 
 def _first_images(challenge: Challenge, n: int) -> Challenge:
-    assert challenge.digits is not None and challenge.solution is not None
+    """Return a challenge on its first n training images, or on more: the clue is among them."""
+    assert challenge.digits is not None and isinstance(challenge.solution, ClueSolution)
+    n = min(max(n, (known_clue(challenge) or 0) + 1), challenge.solution.images)
     return replace(
         challenge,
         inputs=challenge.inputs[:n],
@@ -238,23 +276,19 @@ def _first_images(challenge: Challenge, n: int) -> Challenge:
     )
 
 
-def _random_pairs(challenge: Challenge, n: int) -> Challenge:
-    pairs = np.random.default_rng(0).permutation(len(challenge.labels))[:n]
-    return replace(challenge, inputs=challenge.inputs[pairs], labels=challenge.labels[pairs])
-
-
-SUBSETS: dict[str, Callable[[Challenge], Challenge]] = {
-    "cnn": partial(_first_images, n=4000),
-    "transformer": partial(_random_pairs, n=1500),
-}
-"""Challenge -> what takes fewer inputs of it, to be explained in the quick form."""
-
-
 def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
     """Estimate how often each check holds and how metrics spread, and name the outliers."""
     challenge = trainings[0].challenge
-    checks = CHECKS[challenge.name]
-    shown = (*(metric.key for metric in METRICS[challenge.name]), TEST_ACCURACY)
+    is_published = challenge.published is not None
+    measured_keys = set(next(iter(measurements[trainings[0].name].values())))
+    checks = [
+        check
+        if is_published or check.elsewhere is None
+        else replace(check, description=check.elsewhere)
+        for check in CHECKS[network_of(challenge)]
+        if check.keys <= measured_keys
+    ]
+    shown = (*(metric.key for metric in METRICS[network_of(challenge)]), TEST_ACCURACY)
     findings: dict[str, Finding] = {}
     held, values = {}, {}
     for training, prefix in zip(trainings, ("", ORIGINAL_PREFIX), strict=False):
@@ -265,7 +299,11 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         held[prefix] = np.array(
             [[check.holds(metrics) for metrics in networks] for check in checks]
         )
-        values[prefix] = {name: np.array([metrics[name] for metrics in networks]) for name in shown}
+        values[prefix] = {
+            name: np.array([metrics[name] for metrics in networks])
+            for name in shown
+            if all(math.isfinite(metrics.get(name, math.nan)) for metrics in networks)
+        }
         own_findings = check_findings(checks, held[prefix])
         for name, spread in values[prefix].items():
             own_findings[name] = estimate(f"median over networks of `{name}`", spread, median)
@@ -281,8 +319,8 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
         "original": tables.get(ORIGINAL_PREFIX, {}),
         "published": {
             metric.key: metric.published
-            for metric in METRICS[challenge.name]
-            if metric.published is not None
+            for metric in METRICS[network_of(challenge)]
+            if is_published and metric.published is not None
         },
         "claims": {check.name: check.description for check in checks},
         "failing": {
@@ -304,9 +342,10 @@ def check_findings(
         for check, passed in zip(checks, held, strict=True)
     }
     description = "networks in which all checks hold"
-    findings["claims_compared"] = estimate_share(
-        f"{description} that compare with a control", np.all(held[compared], axis=0)
-    )
+    if compared.any():
+        findings["claims_compared"] = estimate_share(
+            f"{description} that compare with a control", np.all(held[compared], axis=0)
+        )
     findings["claims_all"] = estimate_share(description, np.all(held, axis=0))
     return findings
 
@@ -343,6 +382,8 @@ def _study(challenge: str, question: str, *main: str) -> Study:
         question=question,
         n_seeds=32,
         trainings=partial(trainings, challenge),
+        trainings_of=trainings_of,
+        challenges=(challenge,),
         main=(*(f"claim_{check.name}" for check in CHECKS[challenge]), "claims_all", *main),
         measure=measure,
         conclude=conclude,

@@ -77,7 +77,7 @@ def stop_together(stop_requested: Callable[[], bool]) -> Callable[[], bool]:
 
     Args:
       stop_requested: Whether this process was asked to stop. With several hosts it is not asked:
-        JAX's preemption service receives SIGTERM on each.
+        JAX's preemption service receives SIGTERM on each, and the other signals as SIGTERM.
     """
     if jax.process_count() == 1:
         return stop_requested

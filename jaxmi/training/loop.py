@@ -13,6 +13,7 @@ from jaxtyping import Float, Int32, PRNGKeyArray, UInt32
 
 from jaxmi.challenges.challenge import Challenge, Forward, chunked_logits
 from jaxmi.errors import InputError
+from jaxmi.settings import with_fixed_settings
 from jaxmi.training.recipe import Recipe
 from jaxmi.types import Array, Params
 
@@ -103,6 +104,7 @@ def make_train(challenge: Challenge, recipe: Recipe) -> Callable[[PRNGKeyArray],
         curve = {"step": first_steps + recipe.eval_every, **state.curve}
         return Trained(state.train.params, state.best_params, state.best_step, curve)
 
+    @with_fixed_settings
     def train(key: PRNGKeyArray) -> Trained:
         with jax.default_matmul_precision(recipe.matmul_precision):
             return run(key, data)

@@ -161,7 +161,7 @@ def recipes_for(challenge: "Challenge") -> dict[str, Recipe]:
         return RECIPES[challenge.name]
     recipes = RECIPES[PUBLISHED[challenge.kind]]
     n_train = len(challenge.splits["train"])
-    derived = {name: _with_a_batch_that_fits(recipe, n_train) for name, recipe in recipes.items()}
+    derived = {name: with_a_batch_that_fits(recipe, n_train) for name, recipe in recipes.items()}
     if SIGNATURES[challenge.kind].image is None:
         width = challenge.model_config["d_model"]
         derived["fast"] = fast_recipe_for_numbers(n_train, width)
@@ -188,17 +188,18 @@ def fast_recipe_for_numbers(n_train: int, width: int) -> Recipe:
         steps=points * every,
         eval_every=every,
         batch_size=max(1, min(published.batch_size, n_train // BATCHES_PER_EPOCH)),
-        learning_rate=_rounded(rate),
-        weight_decay=_rounded(decay),
+        learning_rate=rounded(rate),
+        weight_decay=rounded(decay),
     )
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Return a number with two digits, as it is written in a record."""
     return float(f"{value:.2g}")
 
 
-def _with_a_batch_that_fits(recipe: Recipe, n_train: int) -> Recipe:
+def with_a_batch_that_fits(recipe: Recipe, n_train: int) -> Recipe:
+    """Return a recipe whose batch is the whole training set if that has no more examples."""
     if recipe.batch_size is not None and recipe.batch_size >= n_train:
         return replace(recipe, batch_size=None)
     return recipe

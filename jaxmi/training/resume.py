@@ -5,16 +5,17 @@ last good one is kept until the next is complete. It is read as plain arrays, so
 resumed with another number of devices or hosts.
 """
 
-import functools
 import logging
 import re
 import shutil
 import statistics
 import sys
+import threading
+import traceback
 import warnings
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,38 @@ class SavedBatch:
 
 
 class StateStore:
-    """The folder `state/` of a run: one sub-folder per unfinished batch of seeds."""
+    """The folder `state/` of a run: one sub-folder per unfinished batch of seeds.
+
+    Close it, or use it as a context manager: until then Orbax has threads of its own, and duplicate
+    reports of its failures are silenced. A closed store may be used again.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Take the folder, which need not exist."""
         self._folder = folder.resolve()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        _silence_duplicate_reports()
+        self._silence = ExitStack()
+
+    def __enter__(self) -> "StateStore":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Wait for what is being saved, and end Orbax's threads; do nothing if it is closed.
+
+        A failed save is not reported: call `wait` before, if that matters.
+        """
+        try:
+            while self._managers:
+                _, manager = self._managers.popitem()
+                with suppress(Exception):
+                    manager.close()
+        finally:
+            self._silence.close()
 
     def load(self) -> Iterator[SavedBatch]:
         """Read every saved batch, the one with the most steps first.
@@ -150,6 +176,9 @@ class StateStore:
             )
 
     def _manager(self, name: str) -> ocp.CheckpointManager:
+        if not self._managers:
+            self._silence.close()
+            self._silence.enter_context(_duplicate_reports_silenced())
         if name not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
             self._managers[name] = ocp.CheckpointManager(
@@ -203,25 +232,73 @@ def _reason(error: Exception) -> str:
     return message.rpartition('": ')[2][:300]
 
 
-@functools.cache
-def _silence_duplicate_reports() -> None:
-    """Silence duplicate reports of a failed save, which is raised anyway.
+_silence_lock = threading.Lock()
+_silence: list[Any] = [0, None]
+"""The number of stores that are open in all threads, and the stack that ends the silence."""
 
-    Orbax logs it too. And the first failure closes the event loop of the other writes: asyncio
-    logs those that had failed by then, TensorStore's threads cannot report the rest.
+
+@contextmanager
+def _duplicate_reports_silenced() -> Iterator[None]:
+    """Silence duplicate reports of failed saves from the first store's opening to the last's close.
+
+    A failure is raised anyway. Orbax logs it too. And the first failure closes the event loop of
+    the other writes: asyncio logs those that had failed by then, TensorStore's threads cannot
+    report the rest.
     """
-    logging.getLogger("absl").setLevel(logging.CRITICAL)
-    logging.getLogger("asyncio").addFilter(
-        lambda record: not (record.exc_info and ".orbax-checkpoint-tmp" in str(record.exc_info[1]))
-    )
+    with _silence_lock:
+        if _silence[0] == 0:
+            _silence[1] = _start_silence()
+        _silence[0] += 1
+    try:
+        yield
+    finally:
+        with _silence_lock:
+            _silence[0] -= 1
+            if _silence[0] == 0:
+                _silence[1].close()
+
+
+def _start_silence() -> ExitStack:
+    """Change what reports; return what undoes it, and leaves what others have changed since."""
+    undo = ExitStack()
+    absl, asyncio = logging.getLogger("absl"), logging.getLogger("asyncio")
+    undo.callback(absl.setLevel, absl.level)
+    absl.setLevel(logging.CRITICAL)
+
+    def is_new(record: logging.LogRecord) -> bool:
+        return not (record.exc_info and _is_of_orbax(record.exc_info[1]))
+
+    asyncio.addFilter(is_new)
+    undo.callback(asyncio.removeFilter, is_new)
     warnings.filterwarnings("ignore", "coroutine 'async_serialize_", RuntimeWarning)
+    own = warnings.filters[0]
+
+    def remove_own() -> None:
+        with suppress(ValueError):
+            warnings.filters.remove(own)  # type: ignore[attr-defined] - it is a list
+            warnings._filters_mutated()  # type: ignore[attr-defined] - a private function
+
+    undo.callback(remove_own)
     report = sys.unraisablehook
 
     def report_others(unraisable: Any) -> None:
         if str(unraisable.exc_value) != "Event loop is closed":
             report(unraisable)
 
+    def report_all() -> None:
+        if sys.unraisablehook is report_others:
+            sys.unraisablehook = report
+
     sys.unraisablehook = report_others
+    undo.callback(report_all)
+    return undo
+
+
+def _is_of_orbax(error: BaseException | None) -> bool:
+    """Return whether an error was raised while Orbax wrote a file, by its place or its text."""
+    frames = () if error is None else traceback.walk_tb(error.__traceback__)
+    raised = any("orbax" in frame.f_code.co_filename for frame, _ in frames)
+    return raised or ".orbax-checkpoint-tmp" in str(error)
 
 
 def _name(seeds: Sequence[int]) -> str:

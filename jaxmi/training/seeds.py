@@ -8,7 +8,8 @@ runs, which starts and advances a batch.
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -18,6 +19,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import DivergedError, InputError, StoppedError
+from jaxmi.settings import with_fixed_settings
 from jaxmi.training import devices
 from jaxmi.training.loop import (
     Data,
@@ -105,7 +107,7 @@ def train_seeds(
     store: StateStore | None = None,
     save_every: int | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[SeedResult]:
+) -> Generator[SeedResult, None, None]:
     """Train a network per seed, and yield each batch's results as it finishes.
 
     This is `train_runs` of a single run: its arguments are described there and at `Run`.
@@ -114,10 +116,13 @@ def train_seeds(
       InputError, DivergedError, UnavailableError, StoppedError: as `train_runs`.
     """
     run = Run(challenge, seeds, tuple(watchers), store)
-    for _, result in train_runs([run], recipe, width=width, save_every=save_every, stop=stop):
-        yield result
+    results = train_runs([run], recipe, width=width, save_every=save_every, stop=stop)
+    with closing(results):
+        for _, result in results:
+            yield result
 
 
+@with_fixed_settings
 def train_runs(
     runs: Sequence[Run],
     recipe: Recipe,
@@ -126,7 +131,7 @@ def train_runs(
     watchers: Iterable[Watcher] = (),
     save_every: int | None = None,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[tuple[int, SeedResult]]:
+) -> Generator[tuple[int, SeedResult], None, None]:
     """Train a network per run and seed, and yield each batch's results as it finishes.
 
     Networks are spread over all devices of all hosts. Everything is compiled once, whatever the
@@ -145,6 +150,8 @@ def train_runs(
       save_every: Steps between two saves, rounded up to points of the curve; None: ten points.
       stop: Called after each point; if it returns True, the state is saved and training stops.
 
+    Whatever ends it, the stores are closed. Close the generator if its results are not all taken.
+
     Yields:
       The index of the run, and the result.
 
@@ -157,10 +164,26 @@ def train_runs(
       StoppedError: if `stop` returned True.
     """
     _check_runs(runs)
+    with ExitStack() as stack:
+        for run in runs:
+            if run.store is not None:
+                stack.callback(run.store.close)
+                stack.callback(run.store.close)  # an interrupt may end the first
+        yield from _train_runs(runs, recipe, width, tuple(watchers), save_every, stop)
+
+
+def _train_runs(
+    runs: Sequence[Run],
+    recipe: Recipe,
+    width: int | None,
+    watchers: Sequence[Watcher],
+    save_every: int | None,
+    stop: Callable[[], bool],
+) -> Iterator[tuple[int, SeedResult]]:
     tasks = [Task(i, seed) for i, run in enumerate(runs) for seed in run.seeds]
     width = width or devices.batch_width(runs[0].challenge, recipe, len(tasks))
     trainer = Trainer([run.challenge for run in runs], recipe, width)
-    tell = _Watchers(runs, tasks, tuple(watchers))
+    tell = _Watchers(runs, tasks, watchers)
     points_per_save = -(-save_every // recipe.eval_every) if save_every else POINTS_PER_SAVE
     diverged: dict[Task, str] = {}
     for batch in trainer.plan(runs):

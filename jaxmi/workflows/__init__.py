@@ -1,7 +1,7 @@
 """The work of each subcommand, from files to files, callable from Python.
 
 `jaxmi.workflows.study.write_study(...)` and the like need no further import: a module is loaded
-when it is first used.
+when it is first used. Paths may be given as texts.
 """
 
 import importlib

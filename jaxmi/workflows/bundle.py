@@ -2,18 +2,22 @@
 
 import pickle
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import NAMES, load_challenge
+from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path, write_text
 from jaxmi.programs.published_labels import CLUE_INDEX
 from jaxmi.report import figures, templates
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint
 from jaxmi.storage.foreign import export_network
+from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.workflows.networks import find_networks, load_labelled
 from jaxmi.workflows.progress import track
 
@@ -29,6 +33,7 @@ FILES = {
 """Challenge -> its files. All but transformer_lens_model.pt have the published files' names."""
 
 
+@takes_any_path
 def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> list[str]:
     """Write one bundle per seed, or one for single checkpoints; if anything fails, write nothing.
 
@@ -52,6 +57,7 @@ def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> 
         for file in ("README.md", *(file for name in networks for file in FILES[name]))
     ]
     check_files(out, files, force)
+    import_torch()  # before any work
     found = {name for networks in bundles.values() for name in networks}
     challenges = {name: load_challenge(name, data_dir) for name in sorted(found)}
     with atomic_files(out) as temporary:
@@ -64,8 +70,8 @@ def write_bundles(path: Path, out: Path, force: bool, data_dir: Path | None) -> 
                 logits = challenge.logits(checkpoint.params)
                 accuracies[name] = challenge.metrics(logits.argmax(axis=-1))["test_accuracy"]
                 _WRITERS[name](folder, challenge, checkpoint, logits)
-            (folder / "README.md").write_text(_readme(accuracies))
-    return files
+            write_text(folder / "README.md", _readme(accuracies))
+    return [file for file in files if (out / file).is_file()]  # a figure may be left out
 
 
 def _find(path: Path) -> dict[str, dict[str, Checkpoint]]:
@@ -94,7 +100,7 @@ def _write_cnn(
     del logits
     model, clue = (folder / file for file in FILES["cnn"])
     export_network(checkpoint, "casper", model)
-    figures.clue_image(challenge.inputs[CLUE_INDEX]).savefig(clue)
+    try_to_save(clue, partial(figures.clue_image, challenge.inputs[CLUE_INDEX]))
 
 
 def _write_transformer(
@@ -109,7 +115,7 @@ def _write_transformer(
     # Like the published notebooks, which look at no other of the 114 logits.
     learned = challenge.as_table((logits[:, 1] > logits[:, 0]).astype(np.int32))
     label_info.write_bytes(pickle_for_any_numpy({"labels": truth, "model_labels": learned}))
-    figures.label_pair(truth, learned).savefig(labels_figure)
+    try_to_save(labels_figure, partial(figures.label_pair, truth, learned))
 
 
 _WRITERS = {"cnn": _write_cnn, "transformer": _write_transformer}

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,17 +21,25 @@ from jaxmi.challenges.definition import (
     read_definition,
 )
 from jaxmi.data.mnist import load_idx_folder
+from jaxmi.drawing import draw
 from jaxmi.errors import InputError
+from jaxmi.files import readable_texts, takes_any_path, write_text
 from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain, P
 from jaxmi.programs.fairness import RULES, Candidate
 from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.parse import kind_of, parse
 from jaxmi.programs.show import show
-from jaxmi.storage.archive import read_archive
+from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
 from jaxmi.storage.atomic import atomic_files, atomic_folder, check_files, check_writable
 from jaxmi.storage.checksums import SUMS
-from jaxmi.workflows.label_tables import read_label_table
-from jaxmi.workflows.submissions import read_program, read_text
+from jaxmi.workflows.label_tables import (
+    LABELS,
+    as_truth_values,
+    is_table,
+    read_label_table,
+    read_table_arrays,
+)
+from jaxmi.workflows.submissions import path_or_text, read_program, read_text
 
 if TYPE_CHECKING:
     from jaxmi.challenges.challenge import Challenge
@@ -45,6 +54,7 @@ FAIR_ON = 10_000
 """Images on which programs are drawn, and the rules of fairness measured; of numbers all inputs."""
 
 
+@takes_any_path
 def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
     """Build a published challenge by name, or one that a user made from its folder.
 
@@ -64,6 +74,7 @@ def load_any(name: str | Path, data_dir: Path | None = None) -> "Challenge":
     return load_challenge(found, data_dir)
 
 
+@takes_any_path
 def find(name: str | Path) -> str | Definition:
     """Return a published challenge's name, or what a challenge folder holds.
 
@@ -83,6 +94,40 @@ def find(name: str | Path) -> str | Definition:
     return read_definition(folder)
 
 
+def find_labelled(name: str | Path, needs: str) -> str | Definition:
+    """Return as `find` does a challenge whose labels are known.
+
+    Args:
+      name: As in `load_any`.
+      needs: What needs the labels, for the message.
+
+    Raises:
+      InputError: if there is no such challenge, or its labels are secret.
+    """
+    secret = f"{name} is a sealed challenge: {needs} needs its program or labels, which are secret"
+    if is_bundle(Path(name)):
+        raise InputError(secret)
+    found = find(name)
+    if isinstance(found, Definition) and found.sealed:
+        raise InputError(secret)
+    return found
+
+
+def identity(found: str | Definition) -> dict[str, Any]:
+    """Return what tells a challenge from all others, in JSON types.
+
+    Args:
+      found: As `find` returns it.
+
+    Returns:
+      "name"; "kind"; and "definition_sha256", as in challenge.json, None of a published challenge.
+    """
+    if isinstance(found, str):
+        return {"name": found, "kind": KIND_OF[found], "definition_sha256": None}
+    return {"name": found.name, "kind": found.kind, "definition_sha256": found.sha256}
+
+
+@takes_any_path
 def define(
     source: str | Program | Path | np.ndarray | None,
     *,
@@ -100,7 +145,8 @@ def define(
 
     Args:
       source: A program or its text; labels of the whole domain, 0 or 1; or a file with either: a
-        program (.txt, .py) or a table of labels (.npz). None: a challenge to be sealed.
+        program (.txt, .py) or a table of labels (.npz). None: a challenge to be sealed. A text
+        that ends like the name of such a file is one.
       kind: What is labelled, "pairs", "image" or "triples"; None: the program's kind. A text that
         names `image` or `template` is of "image", as is everything if `data` is given. A text that
         is a program on triples and none on pairs is of "triples"; all else is of "pairs".
@@ -118,6 +164,7 @@ def define(
     Raises:
       InputError: if something cannot be used; of a program, with line and column.
     """
+    source = path_or_text(source)
     kind = kind or _kind(source, data)
     domain = _domain(kind, p, data)
     shapes = _shapes(kind, domain)
@@ -136,6 +183,7 @@ def define(
     return definition
 
 
+@takes_any_path
 def write_challenge(definition: Definition, out: Path, force: bool = False) -> None:
     """Write a challenge folder.
 
@@ -149,10 +197,11 @@ def write_challenge(definition: Definition, out: Path, force: bool = False) -> N
     """
     check_vacant(out, force)
     with atomic_folder(out, replace=force) as folder:
-        text = json.dumps(definition.to_json(), indent=2, ensure_ascii=True)
-        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+        text = json.dumps(readable_texts(definition.to_json()), indent=2, ensure_ascii=True)
+        write_text(folder / FILE, text + "\n")
 
 
+@takes_any_path
 def check_vacant(out: Path, force: bool) -> None:
     """Check that a challenge folder can be written, and that nothing else is lost by it.
 
@@ -169,6 +218,7 @@ def check_vacant(out: Path, force: bool) -> None:
         raise InputError(f"{out} holds more than a challenge; --force does not replace it")
 
 
+@takes_any_path
 def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Write a challenge folder, once its labels have been computed, and describe the challenge.
 
@@ -193,38 +243,57 @@ def make(definition: Definition, out: Path, force: bool, data_dir: Path | None) 
     return {"out": str(out), **describe(challenge)}
 
 
+@takes_any_path
 def show_challenge(
     name: str, out: Path | None, force: bool, data_dir: Path | None
 ) -> dict[str, Any]:
-    """Describe a challenge, and draw it.
+    """Describe a challenge, and draw it; of a sealed one, what is known of it.
 
     Args:
-      name: As in `load_any`.
+      name: As in `load_any`, or a sealed challenge's folder.
       out: The picture to write, .png, .svg or .pdf; None: NAME.png in the current folder.
       force: Replace a picture that exists.
       data_dir: As in `load_any`.
 
     Returns:
-      What `jaxmi challenge show --json` prints: `describe`'s keys, and "picture".
+      What `jaxmi challenge show --json` prints: `describe`'s keys, and "picture". The labels of a
+      sealed challenge are its network's: "program" is None, and "sealed" has the "commitment" and
+      "stated", as `evaluate` gives it.
 
     Raises:
       InputError: as `load_any`, or if the picture exists, or has another ending.
       UnavailableError: if MNIST is needed and cannot be had.
     """
+    bundle = read_bundle(Path(name)) if is_bundle(Path(name)) else None
     if out is not None and out.suffix not in PICTURES:
         raise InputError(f"--out {out}: a picture's name ends in {', '.join(PICTURES)}")
     if out is None:
-        found = find(name)
+        found = Path(name).resolve().name if bundle else find(name)
         out = Path(f"{found.name if isinstance(found, Definition) else found}.png")
     check_files(out.parent, (out.name,), force)
-    challenge = load_any(name, data_dir)
     from jaxmi.report.challenge_figure import challenge_figure
 
-    described = describe(challenge)
-    figure = challenge_figure(challenge, described["fairness"])
+    if bundle is None:
+        challenge = load_any(name, data_dir)
+        described = describe(challenge)
+        about = None
+    else:
+        challenge = _answers(bundle, data_dir)
+        sealed = {"commitment": bundle.commitment, "stated": bundle.stated()}
+        described = {**describe(challenge), "sealed": sealed}
+        lines = ["sealed; the labels drawn are the network's answers, right on"]
+        about = "\n".join([*lines, *bundle.stated_in_words()])
+    drawing = partial(challenge_figure, challenge, described["fairness"], about)
+    picture = draw(drawing, out.suffix.removeprefix("."), dpi=110)
     with atomic_files(out.parent) as folder:
-        figure.savefig(folder / out.name, dpi=110)
+        (folder / out.name).write_bytes(picture)
     return {"picture": str(out), **described}
+
+
+def _answers(bundle: Bundle, data_dir: Path | None) -> "Challenge":
+    """Return a sealed challenge with its network's answers in the place of the labels."""
+    challenge = bundle.checkpoint.load_challenge(data_dir)
+    return replace(challenge, labels=challenge.predict(bundle.checkpoint.params), program=None)
 
 
 def describe(challenge: "Challenge") -> dict[str, Any]:
@@ -291,7 +360,7 @@ def fairness_domain(challenge: "Challenge") -> tuple[Domain, np.ndarray | None]:
 def _kind(source: str | Program | Path | np.ndarray | None, data: Path | None) -> Kind:
     if isinstance(source, Program):
         return source.kind
-    if isinstance(source, Path) and source.suffix != ".npz":
+    if isinstance(source, Path) and not is_table(source):
         source = read_text(source)
     if data is not None:
         return "image"
@@ -302,7 +371,7 @@ def _domain(kind: Kind, p: int | None, data: Path | None) -> dict[str, Any]:
     if kind in NUMBER_DOMAINS:
         if data is not None:
             raise InputError(f"data {data}: only challenges on images have data")
-        return {"p": NUMBER_DOMAINS[kind].default_p if p is None else p}
+        return {"p": NUMBER_DOMAINS[kind]().p if p is None else p}
     if p not in (None, P):
         raise InputError(f"p = {p}: only challenges on pairs and triples have a p")
     if data is None:
@@ -333,9 +402,9 @@ def _labels(
     if isinstance(source, str):
         return {"program": parse(source, kind)}
     if isinstance(source, Path):
-        if source.suffix != ".npz":
+        if not is_table(source):
             return {"program": read_program(source, kind)}
-        labels = read_label_table(source, shapes).labels
+        labels = read_label_table(source, shapes, (LABELS,)).labels
     else:
         labels = np.asarray(source)
         if labels.shape not in shapes:
@@ -361,9 +430,12 @@ def _split(
         raise InputError("a split is given by its rows, or by share and seed, not both")
     n = max(int(np.prod(shape)) for shape in shapes)
     if isinstance(split, Path):
-        arrays = read_archive(split)
+        arrays = read_table_arrays(split)
         if IS_TRAIN in arrays:
             chosen = arrays[IS_TRAIN]
+            shape = next((shape for shape in shapes if len(shape) > 1), (n,))
+            chosen = as_truth_values(chosen, shape, f"{split}: `{IS_TRAIN}`").reshape(n)
+            return {"train": pack(chosen)}
         elif TRAIN in arrays:
             rows = arrays[TRAIN]
             if rows.ndim != 1 or rows.dtype.kind not in "iu" or not len(rows):

@@ -22,6 +22,7 @@ import jax
 from jax._src import compilation_cache
 
 from jaxmi.data import mnist
+from jaxmi.files import takes_any_path
 
 SWITCH = "JAXMI_COMPILATION_CACHE"
 """The environment variable that turns the cache off, by the value "0"."""
@@ -88,6 +89,7 @@ class FolderCache:
     damaged is compiled anew. Nothing here raises an `OSError`: a full disk is no reason to fail.
     """
 
+    @takes_any_path
     def __init__(self, folder: Path, max_bytes: int = MAX_BYTES) -> None:
         """Take the folder, which exists."""
         self._path, self._max_bytes = folder, max_bytes
@@ -151,6 +153,7 @@ class FolderCache:
         self._bytes = total
 
 
+@takes_any_path
 def folder_bytes(folder: Path) -> int:
     """Return the bytes of all files of a folder; 0 if it cannot be read."""
     total = 0
@@ -173,6 +176,6 @@ def _machine() -> str:
     """
     about = platform.machine()
     with suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         about += next((line for line in lines if line.startswith(("flags", "Features"))), "")
     return hashlib.sha256(about.encode()).hexdigest()[:8]

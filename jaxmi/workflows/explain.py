@@ -7,12 +7,13 @@ import hashlib
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxmi import __version__
 from jaxmi.challenges.challenge import Challenge, sizes
@@ -22,18 +23,29 @@ from jaxmi.explanation.clue_search import MNIST
 from jaxmi.explanation.cnn_solution import CnnExplanation, collection_of, explain_cnn
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
+from jaxmi.files import takes_any_path, write_text
+from jaxmi.mechanism import metrics as mechanism
+from jaxmi.mechanism import second_metrics
+from jaxmi.mechanism.account import Account, account
+from jaxmi.mechanism.second_solution import SecondSolution, second_solution
 from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
+from jaxmi.report import mechanism_page, second_page
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render, render_seeds
 from jaxmi.report.transformer_page import transformer_page
+from jaxmi.settings import with_fixed_settings
 from jaxmi.storage.atomic import atomic_files, check_files
-from jaxmi.storage.checkpoints import load_checkpoint, read_json, write_json
+from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.networks import check_kind, find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
 
 REPORT, NUMBERS = "report.html", "figures.json"
+REPLACEMENT = "replacement.npz"
+"""A smaller network, of a network that one was cut out of; docs/mechanism.md has a loader."""
+FILES = (REPORT, NUMBERS, REPLACEMENT)
+"""The files of a report, which replace none without being told to; pictures lie beside them."""
 
 
 Explanation = CnnExplanation | TransformerExplanation
@@ -55,7 +67,15 @@ class Explainer:
     main: Sequence[Metric]
     """The metrics that are printed, and that the table of seeds has."""
 
+    account: Callable[[Challenge, Params, Params | None], Account] | None = None
+    """Says what the network computes, whatever its program; the last argument are the parameters of
+    another seed, as a control."""
 
+    second: Callable[[Challenge, Params], SecondSolution | None] | None = None
+    """Recomputes the challenge's second published solution; None where its claims say nothing."""
+
+
+@with_fixed_settings
 def control_networks(challenge: Challenge) -> dict[str, Params]:
     """Return networks of the same architecture that were not trained on the challenge.
 
@@ -74,11 +94,19 @@ def _explain_cnn(challenge: Challenge, params: Params) -> CnnExplanation:
     return explain_cnn(challenge, params, control_networks(challenge))
 
 
+_TRANSFORMER = Explainer(
+    explain_transformer,
+    transformer_page,
+    MetricTable.union(mechanism.TABLE, transformer_metrics.TABLE, second_metrics.TABLE),
+    (*transformer_metrics.MAIN, *mechanism.MAIN, *second_metrics.MAIN),
+    account,
+    second_solution,
+)
+
 EXPLAINERS: Mapping[Kind, Explainer] = {
     "image": Explainer(_explain_cnn, cnn_page, cnn_metrics.TABLE, cnn_metrics.MAIN),
-    "pairs": Explainer(
-        explain_transformer, transformer_page, transformer_metrics.TABLE, transformer_metrics.MAIN
-    ),
+    "pairs": _TRANSFORMER,
+    "triples": _TRANSFORMER,
 }
 """Kind of challenge -> its explainer."""
 
@@ -101,12 +129,23 @@ class Report:
     numbers: Mapping[str, Any]
     """The content of figures.json: "figures" (the metrics), "published", "verdicts", "program"."""
 
+    replacement: Mapping[str, Any] | None = None
+    """The arrays of replacement.npz; None if there is no smaller network."""
+
     def html(self) -> str:
         """Return the page as one HTML document."""
         return render(self.page)
 
 
-def explain_network(challenge: Challenge, params: Params, name: str, command: str) -> Report:
+@with_fixed_settings
+def explain_network(
+    challenge: Challenge,
+    params: Params,
+    name: str,
+    command: str,
+    other: Params | None = None,
+    report: Callable[[str], None] = lambda stage: None,
+) -> Report:
     """Explain one network.
 
     Args:
@@ -114,24 +153,51 @@ def explain_network(challenge: Challenge, params: Params, name: str, command: st
       params: The network's parameters.
       name: What the report calls the network.
       command: The command that the report says it was made by.
+      other: Parameters of a network that was trained alike from another seed, as a control.
+      report: Receives what is done next.
 
     Raises:
       InputError: if the network does not respond to its input.
     """
     check_kind(challenge.kind, EXPLAINERS, "explain", name)
     explainer = EXPLAINERS[challenge.kind]
+    report("evidence by interventions")
     explanation = explainer.explain(challenge, params)
+    report("figures")
     page = explainer.page(explanation, challenge, name, command)
+    figures: dict[str, Any] = dict(explanation.metrics)
+    replacement = None
+    if explainer.account is not None:
+        report("mechanism from the weights")
+        given = explainer.account(challenge, params, other)
+        figures |= {**given.metrics, **given.names}
+        replacement = None if given.smaller is None else given.smaller.best.arrays
+        page = replace(
+            page,
+            summary=mechanism_page.summary(given, challenge),
+            sections=(*mechanism_page.sections(given, challenge), *page.sections),
+            not_shown=f"{mechanism_page.NOT_IN_WEIGHTS}\n\n{page.not_shown}",
+            metrics={**page.metrics, **given.metrics},
+        )
+    second = None if explainer.second is None else explainer.second(challenge, params)
+    if second is not None:
+        figures |= second.metrics
+        page = replace(
+            page,
+            sections=(*page.sections, *second_page.sections(second)),
+            metrics={**page.metrics, **second.metrics},
+        )
     numbers = {
         "challenge": challenge.name,
-        "figures": {key: _finite(value) for key, value in explanation.metrics.items()},
+        "figures": {key: _finite(value) for key, value in figures.items()},
         "published": {} if challenge.published is None else explainer.table.published,
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": explanation.program,
     }
-    return Report(page, numbers)
+    return Report(page, numbers, replacement)
 
 
+@takes_any_path
 def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Explain a network, or every seed of a run, and write the reports.
 
@@ -163,7 +229,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         if name and not force and (numbers := _done(out / name, prints[name]))
     }
     missing = [name for name in networks if name not in done]
-    files = [str(Path(name, file)) for name in missing for file in (REPORT, NUMBERS)]
+    files = [str(Path(name, file)) for name in missing for file in FILES]
     # A resumed run's table of seeds is replaced; any other report must not be.
     check_files(out, files if done else [REPORT, *files], force)
     challenge = next(iter(networks.values())).load_challenge(data_dir)
@@ -173,12 +239,14 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
         command = f"jaxmi explain {_quote(given)} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
-            report = explain_network(challenge, networks[name].params, label, command)
+            report = explain_network(
+                challenge, networks[name].params, label, command, _next_seed(networks, name)
+            )
         except InputError as error:
             refused[name] = error
             continue
         done[name] = {**report.numbers, "checkpoint": str(folders[name]), **prints[name]}
-        _write(out / name, report.page, done[name])
+        _write(out / name, report, done[name])
     if not done:
         raise next(iter(refused.values()))
     if "" in done:
@@ -188,6 +256,14 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     )
 
 
+def _next_seed(networks: Mapping[str, Checkpoint], name: str) -> Params | None:
+    """Return the parameters of the run's next seed, of the last one's the first; None if alone."""
+    names = list(networks)
+    other = names[(names.index(name) + 1) % len(names)]
+    return None if other == name else networks[other].params
+
+
+@takes_any_path
 def save_report(report: Report, folder: Path, force: bool) -> None:
     """Write a report that was made in memory.
 
@@ -199,17 +275,19 @@ def save_report(report: Report, folder: Path, force: bool) -> None:
     Raises:
       InputError: if a file exists, or the folder cannot be written.
     """
-    check_files(folder, [REPORT, NUMBERS], force)
-    _write(folder, report.page, report.numbers)
+    check_files(folder, FILES, force)
+    _write(folder, report, report.numbers)
 
 
-def _write(folder: Path, page: Page, numbers: Mapping[str, Any]) -> None:
+def _write(folder: Path, report: Report, numbers: Mapping[str, Any]) -> None:
     """Write the report on one network."""
     with atomic_files(folder) as temporary:
-        (temporary / REPORT).write_text(render(page), encoding="utf-8")
-        for section in page.sections:
+        write_text(temporary / REPORT, report.html())
+        for section in report.page.sections:
             for name, picture in section.figures.items():
                 (temporary / f"{name}.png").write_bytes(picture)
+        if report.replacement is not None:
+            np.savez(temporary / REPLACEMENT, **report.replacement)
         write_json(temporary / NUMBERS, numbers)
 
 
@@ -231,7 +309,7 @@ def _sum_up(
         beside_published=challenge.published is not None,
     )
     with atomic_files(out) as temporary:
-        (temporary / REPORT).write_text(table, encoding="utf-8")
+        write_text(temporary / REPORT, table)
     if refused:
         reasons = "; ".join(f"{name}: {error}" for name, error in refused.items())
         raise InputError(f"not explained: {reasons}; the other {len(seeds)} seeds are in {out}")
@@ -248,9 +326,9 @@ def _quote(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _finite(value: int | float) -> int | float | None:
+def _finite(value: int | float | str | None) -> int | float | str | None:
     """Return None for infinity, which JSON lacks: the edge of a band that is open to one side."""
-    return value if math.isfinite(value) else None
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _fingerprint(folder: Path) -> dict[str, str]:

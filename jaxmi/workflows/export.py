@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path
 from jaxmi.storage import foreign
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import (
@@ -18,6 +19,7 @@ from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import track
 
 
+@takes_any_path
 def export_networks(
     path: Path, format_name: str, out: Path, stack: bool = False, force: bool = False
 ) -> list[str]:
@@ -44,6 +46,7 @@ def export_networks(
     return write_networks(networks, format_name, out, stack, force, str(path))
 
 
+@takes_any_path
 def write_networks(
     networks: Mapping[str, Callable[[], Checkpoint]],
     format_name: str,
@@ -88,29 +91,35 @@ def write_networks(
     return [""] if single or stack else names
 
 
+@takes_any_path
 def import_file(
-    file: Path, out: Path, format_name: str | None, challenge: str | None, force: bool
+    file: Path,
+    out: Path,
+    format_name: str | None,
+    challenge: str | None,
+    force: bool,
+    key: str | None = None,
 ) -> dict[str, Any]:
     """Turn another tool's file into a checkpoint.
 
     Args:
-      file: A .pt or .safetensors file; nothing in it is run.
+      file: As in `foreign.import_network`; nothing in it is run.
       out: The checkpoint folder to make.
       format_name: One of `foreign.FORMATS`; None tells it from the tensors.
       challenge: A published challenge's name, or the folder of one that a user made; None tells it
         from the file's record, or else from the tensors.
       force: Replace a checkpoint that exists.
+      key: The place of the state dict in the file; None finds it.
 
     Returns:
       What `jaxmi import --json` prints.
 
     Raises:
       InputError: if the file cannot be used, or the folder exists.
-      UnavailableError: if PyTorch is needed and not installed.
     """
     check_vacant(out, force)
     named = None if challenge is None else find(challenge)
-    network = foreign.import_network(file, format_name, named)
+    network = foreign.import_network(file, format_name, named, key)
     save_checkpoint(out, network.params, network.config, network.metrics, force)
     imported = network.config["imported"]
     return {

@@ -1,15 +1,15 @@
-"""Devices to train on, stdout, and SIGTERM."""
+"""Devices to train on, stdout, and signals that ask to stop."""
 
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import FrameType
 
 import jax
 
-from jaxmi.errors import InputError
+from jaxmi.errors import InputError, StoppedError
+from jaxmi.signals import REQUESTS, handled
 from jaxmi.training.devices import usable_cores
 
 
@@ -42,31 +42,34 @@ def keep_stdout() -> None:
     """
     own = os.dup(1)
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(own, "w")
+    encoding, errors = sys.stdout.encoding, sys.stdout.errors
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(own, "w", encoding=encoding, errors=errors)
 
 
 @contextmanager
-def stop_on_sigterm() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGTERM has arrived; a second one ends the process.
+def stop_on_request() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether one of `signals.REQUESTS` has arrived.
 
-    With several hosts JAX handles the signal, so that all of them stop at the same step.
+    A second signal of the same kind ends the process. With several hosts JAX handles SIGTERM, so
+    that all of them stop at the same step; the other signals are passed on to it.
+
+    Raises:
+      StoppedError: if the block raises it; the message then names the signal.
     """
-    received = False
+    arrived: list[signal.Signals] = []
+    alone = jax.process_count() == 1
 
-    def note_signal(signum: int, frame: FrameType | None) -> None:
-        nonlocal received
-        received = True
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def note(signum: signal.Signals) -> None:
+        arrived.append(signum)
+        if not alone:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    if jax.process_count() > 1:
-        yield lambda: False
-        return
     try:
-        before = signal.signal(signal.SIGTERM, note_signal)
-    except ValueError:  # not in the main thread: a library call
-        yield lambda: False
-        return
-    try:
-        yield lambda: received
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        with handled(note, [each for each in REQUESTS if alone or each != signal.SIGTERM]):
+            yield lambda: alone and bool(arrived)
+    except StoppedError as error:
+        reason = ", ".join(each.name for each in arrived)
+        if not alone:
+            reason = reason or "a signal to one of the hosts"
+        raise StoppedError(f"{error} ({reason})" if reason else str(error)) from error

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path
 from jaxmi.programs.language import Kind
 from jaxmi.sealed import NETWORK
 from jaxmi.sealed.read import Bundle, is_bundle, read_bundle
@@ -20,6 +21,7 @@ from jaxmi.workflows.challenges import load_any
 logger = logging.getLogger(__name__)
 
 
+@takes_any_path
 def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, Params]:
     """Load a checkpoint, and the challenge whose inputs and network it has.
 
@@ -31,6 +33,7 @@ def load_network(path: Path, data_dir: Path | None = None) -> tuple[Challenge, P
     return checkpoint.load_challenge(data_dir), checkpoint.params
 
 
+@takes_any_path
 def load_labelled(path: Path) -> Checkpoint:
     """Load a checkpoint that was trained on its challenge's own labels and split.
 
@@ -46,6 +49,7 @@ def load_labelled(path: Path) -> Checkpoint:
     return checkpoint
 
 
+@takes_any_path
 def load_published(path: Path) -> Checkpoint:
     """Load a checkpoint, unless it was trained on other labels or another split.
 
@@ -74,9 +78,11 @@ def check_kind(kind: Kind, known: Collection[Kind], subcommand: str, network: ob
       InputError: if it does not.
     """
     if kind not in known:
-        raise InputError(f"{subcommand} is for pairs and images so far; {network} is of {kind}")
+        taken = ", ".join(known)
+        raise InputError(f"{network} is of {kind}; {subcommand} takes {taken}")
 
 
+@takes_any_path
 def network_folder(path: Path) -> Path:
     """Return the folder of a sealed challenge's network, or any other path as it is.
 
@@ -86,6 +92,7 @@ def network_folder(path: Path) -> Path:
     return read_bundle(path).path / NETWORK if is_bundle(path) else path
 
 
+@takes_any_path
 def find_networks(path: Path) -> dict[str, Path]:
     """Return the checkpoints at a path: the path itself under "", or a run's seeds by name.
 
@@ -103,6 +110,7 @@ def find_networks(path: Path) -> dict[str, Path]:
     return seeds
 
 
+@takes_any_path
 def write_labels(name: str, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Write a challenge's true labels over the whole domain.
 
@@ -129,6 +137,7 @@ def write_labels(name: str, out: Path, force: bool, data_dir: Path | None) -> di
     }
 
 
+@takes_any_path
 def write_predictions(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Write a network's logits and labels.
 
@@ -160,6 +169,7 @@ def write_predictions(path: Path, out: Path, force: bool, data_dir: Path | None)
     }
 
 
+@takes_any_path
 def evaluate(path: Path, data_dir: Path | None) -> dict[str, Any]:
     """Recompute a network's accuracies from its weights; a sealed one's are those that are stated.
 
@@ -202,8 +212,5 @@ def _stated(bundle: Bundle, path: Path) -> dict[str, Any]:
         "checkpoint": str(path),
         **unknown,
         "casper_figure": None,
-        "stated": {
-            name: {"right": bundle.counts[name], "inputs": n, "share": bundle.counts[name] / n}
-            for name, n in bundle.sizes.items()
-        },
+        "stated": bundle.stated(),
     }

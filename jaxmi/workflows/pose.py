@@ -18,15 +18,15 @@ from jaxmi.challenges.definition import Definition
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.challenges.sealed import Key, posed, seal
 from jaxmi.errors import DivergedError, InputError, UnavailableError
+from jaxmi.files import readable_texts, takes_any_path
 from jaxmi.programs.fairness import draw_fair
-from jaxmi.programs.language import PUBLISHED, Kind
+from jaxmi.programs.language import PUBLISHED, SIGNATURES, Kind
 from jaxmi.sealed.write import write_bundle
 from jaxmi.storage.atomic import atomic_folder, check_writable
-from jaxmi.storage.pytorch_file import import_torch
 from jaxmi.training.recipe import recipes_for
 from jaxmi.training.seeds import Run, SeedResult, train_runs
 from jaxmi.types import Params
-from jaxmi.workflows.challenges import fairness_domain
+from jaxmi.workflows.challenges import define, fairness_domain
 from jaxmi.workflows.machine import prepare_devices
 from jaxmi.workflows.progress import Progress
 
@@ -36,6 +36,7 @@ SEEDS_PER_PROGRAM = 2
 """Networks that are trained on a program before others are drawn."""
 
 
+@takes_any_path
 def pose(
     kind: Kind,
     out: Path,
@@ -56,19 +57,21 @@ def pose(
       key_path: The file to write the key to, outside of the folder, readable by its owner only.
       programs: How many programs to try at most.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
-      definition: Domain, split and network, without labels; None: as published.
+      definition: Domain, split and network, without labels; None: as published, or the defaults
+        of a kind without a published challenge.
 
     Returns:
       What `jaxmi challenge new --json` prints, which does not reveal the program.
 
     Raises:
       InputError: if a path is in use, or cannot be written.
-      UnavailableError: if PyTorch or MNIST cannot be had, or no network was good enough.
+      UnavailableError: if MNIST cannot be had, or no network was good enough.
     """
     began = time.perf_counter()
     _check_paths(out, key_path)
-    import_torch()  # the bundle needs it: fail before the training
     prepare_devices(None, programs)
+    if definition is None and not SIGNATURES[kind].published:
+        definition = define(None, kind=kind, name="sealed")
     base = load_challenge(definition or PUBLISHED[kind], data_dir)
     low, high = base.sealing.accuracy
     for tried in range(0, programs, jax.device_count()):
@@ -151,11 +154,12 @@ def _write(out: Path, key_path: Path, challenge: Challenge, trained: SeedResult,
             "training_seed": trained.seed,
             "recipe": recipe,
         }
-        os.write(descriptor, (json.dumps(content, indent=2) + "\n").encode())
+        os.write(descriptor, (json.dumps(readable_texts(content), indent=2) + "\n").encode())
         os.fsync(descriptor)
     return fingerprint
 
 
+@takes_any_path
 @contextmanager
 def private_file(path: Path) -> Iterator[int]:
     """Create a file that only its owner may read; remove it if the block fails."""

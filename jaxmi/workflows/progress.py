@@ -1,9 +1,11 @@
-"""Watchers of a training run: progress on stderr, curves for TensorBoard, a JAX trace."""
+"""Watchers of a training run: progress, curves for TensorBoard, a JAX trace."""
 
 import logging
 import shutil
+import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +18,8 @@ from rich.progress import Progress as RichProgress
 from rich.progress import track as rich_track
 
 from jaxmi.errors import UnavailableError
+from jaxmi.files import takes_any_path
+from jaxmi.notebook import Line, in_notebook
 from jaxmi.training.seeds import Curves, Point
 
 if TYPE_CHECKING:
@@ -27,6 +31,7 @@ logger = logging.getLogger(__name__)
 class Profile:
     """Record a JAX trace, as a `seeds.Watcher`; TensorBoard or Perfetto shows it."""
 
+    @takes_any_path
     def __init__(self, path: Path) -> None:
         """Take the folder to write to."""
         self._path, self._points, self._running = path, 0, False
@@ -83,22 +88,26 @@ class Progress:
         self._total, self._done = steps * n_seeds, 0
         self._steps_of: dict[int, int] = {}
         self._first: tuple[float, int] | None = None
+        self._text = f"{challenge}: compiling"
         self._last_line = 0.0
+        self._cell = Line() if in_notebook() else None
         self._bar = RichProgress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not Console(stderr=True).is_terminal,
+            console=(console := Console(stderr=True)),
+            disable=self._cell is not None or not _takes_bars(console),
         )
         self._task = self._bar.add_task(f"{challenge}: compiling", total=self._total, rate="")
 
     def __enter__(self) -> "Progress":
         """Start the display."""
         self._bar.start()
-        if self._bar.disable:
+        if self._cell is not None:
+            self._cell.show(f"{self._challenge}: compiling", 0.0)
+        elif self._bar.disable:
             logger.info(f"{self._challenge}: compiling")
         return self
 
@@ -108,8 +117,12 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop the display, and leave it visible."""
-        self._bar.stop()
+        """Stop the display, and leave it visible; say in a cell if the training has not ended."""
+        with suppress(OSError):  # the terminal was closed
+            self._bar.stop()
+        if self._cell is not None:
+            ended = "" if error is None else f", ended by {kind.__name__ if kind else error}"
+            self._cell.show(f"{self._text}{ended}", self._done / self._total, last=True)
 
     def resumed(self, curves: Curves) -> None:
         """Count the steps that an earlier process took."""
@@ -139,24 +152,71 @@ class Progress:
         text = f"{self._challenge}{which if self._unit else ''}: test {accuracy:.2%}"
         self._bar.update(self._task, completed=self._done, description=text, rate=rate)
         step = int(points[seeds[0]]["step"])
-        if self._bar.disable and (
+        self._text = f"{text}, step {step:,} of {self._steps:,}"
+        line = self._text + (f", {rate}{left}" if rate else "")
+        if self._cell is not None:
+            self._cell.show(line, self._done / self._total)
+        elif self._bar.disable and (
             step == self._steps or now - self._last_line >= SECONDS_BETWEEN_LINES
         ):
             self._last_line = now
-            logger.info(
-                f"{text}, step {step:,} of {self._steps:,}" + (f", {rate}{left}" if rate else "")
-            )
+            logger.info(line)
 
     def _count(self, seed: int, step: int) -> None:
         self._done += step - self._steps_of.get(seed, 0)
         self._steps_of[seed] = step
 
 
+def _takes_bars(console: Console) -> bool:
+    """Return whether a bar can be redrawn: FORCE_COLOR alone makes no terminal of a file."""
+    return sys.stderr.isatty() and console.is_terminal and not console.is_dumb_terminal
+
+
 def track(items: Iterable[T], total: int) -> Iterator[T]:
-    """Iterate over items; on a terminal show a bar if there are several."""
+    """Iterate over items; on a terminal or in a notebook show a bar if there are several."""
+    if in_notebook() and total > 1:
+        return _track_in_cell(items, total)
     console = Console(stderr=True)
-    disable = total == 1 or not console.is_terminal
+    disable = total == 1 or not _takes_bars(console)
     return iter(rich_track(items, "networks", total, console=console, disable=disable))
+
+
+def _track_in_cell(items: Iterable[T], total: int) -> Iterator[T]:
+    line = Line()
+    for number, item in enumerate(items):
+        line.show(f"networks: {number} of {total}", number / total)
+        yield item
+    line.show(f"networks: {total} of {total}", 1.0, last=True)
+
+
+@contextmanager
+def stages(name: str, progress: bool) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows what is done next, in a notebook's cell; elsewhere it logs.
+
+    Args:
+      name: What is worked on.
+      progress: Show it; else the function does nothing.
+    """
+    line = Line() if progress and in_notebook() else None
+    text = name
+
+    def show(stage: str) -> None:
+        nonlocal text
+        text = f"{name}: {stage}"
+        if line is not None:
+            line.show(text, last=True)
+        elif progress:
+            logger.info(text)
+
+    start = time.monotonic()
+    try:
+        yield show
+    except BaseException as error:
+        if line is not None:
+            line.show(f"{text}, ended by {type(error).__name__}", last=True)
+        raise
+    if line is not None:
+        line.show(f"{name}: done in {time.monotonic() - start:.0f} s", last=True)
 
 
 def check_tensorboard() -> None:
@@ -175,6 +235,7 @@ def check_tensorboard() -> None:
 class TensorBoard:
     """Write each seed's learning curve to its own folder, as a `seeds.Watcher`."""
 
+    @takes_any_path
     def __init__(self, path: Path) -> None:
         """Take the folder of all seeds."""
         self._path = path

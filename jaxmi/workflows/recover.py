@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,44 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.definition import Definition, pack
 from jaxmi.challenges.registry import NAMES, load_challenge, registered
+from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path, write_text
 from jaxmi.judge.score import Reference
-from jaxmi.programs.domain import Domain
+from jaxmi.programs.domain import NUMBER_DOMAINS, Domain
+from jaxmi.programs.language import SIGNATURES, Kind
 from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import METHODS, Recovery, recover
 from jaxmi.report.scores import difference_figure
 from jaxmi.sealed.read import read_bundle
-from jaxmi.storage.archive import read_archive
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import load_any
-from jaxmi.workflows.explain import EXPLAINERS, NUMBERS, REPORT
-from jaxmi.workflows.label_tables import LABELS, read_label_table
+from jaxmi.workflows.explain import EXPLAINERS, FILES
+from jaxmi.workflows.label_tables import (
+    LABELS,
+    LOGITS,
+    MODEL_LABELS,
+    as_truth_values,
+    find_labels,
+    hint_if_transposed,
+    is_table,
+    possible_shapes,
+    read_label_table,
+    read_table_arrays,
+)
 from jaxmi.workflows.networks import check_kind, is_bundle, load_published, network_folder
 from jaxmi.workflows.submissions import find_domain
 
 logger = logging.getLogger(__name__)
 
-MODEL_LABELS, LOGITS, IS_TRAIN = "model_labels", "logits", "is_train"
-"""Arrays that a table may hold beside `LABELS`. The published file has both kinds of labels: then
-`labels` are the true ones. Without `is_train` the challenge's own split is taken."""
+KIND_OF_AXES: Mapping[int, Kind] = {len(SIGNATURES[kind].operands): kind for kind in NUMBER_DOMAINS}
+"""Number of axes of a table -> the kind of numbers that it labels."""
+
+IS_TRAIN = "is_train"
+"""An array that a table may hold; without it the challenge's own split is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +80,7 @@ class Predictions:
         return gather_evidence(self.labels, self.margins, self.splits)
 
 
+@takes_any_path
 def read_predictions(
     path: Path, data_dir: Path | None, challenge: str | None = None
 ) -> Predictions:
@@ -80,17 +97,19 @@ def read_predictions(
     """
     if (path / "run.json").is_file():
         raise InputError(f"{path} is a run of many networks: name one, such as {path}/seed-00000")
-    if path.suffix == ".npz" and path.is_file():
+    if is_table(path) and path.is_file():
         return _from_table(path, data_dir, challenge)
     if challenge is not None:
         raise InputError(
-            f"--challenge {challenge}: {path} is no table (.npz); a network names its own challenge"
+            f"--challenge {challenge}: {path} is no table (.npz, .npy, .csv, .pkl); a network "
+            "names its own challenge"
         )
     checkpoint = load_published(network_folder(path))
     check_kind(checkpoint.origin.kind, METHODS, "recover", path)
     return from_checkpoint(checkpoint, data_dir)
 
 
+@takes_any_path
 def from_checkpoint(checkpoint: Checkpoint, data_dir: Path | None) -> Predictions:
     """Run a checkpoint's network over its challenge's whole domain.
 
@@ -145,12 +164,14 @@ def _from_table(path: Path, data_dir: Path | None, name: str | None) -> Predicti
     arrays, rows = table.arrays, table.rows
     known = split_known and not challenge.sealed
     truth = challenge.labels[rows] if known else None
-    if MODEL_LABELS in arrays and LABELS in arrays and arrays[LABELS].shape == table.shape:
+    if MODEL_LABELS in arrays and LABELS in arrays and arrays[LABELS].size == len(table.labels):
         truth = (arrays[LABELS] == 1).reshape(-1).astype(np.int32)
     margins = None
     if LOGITS in arrays:
         logits = arrays[LOGITS]
-        if logits.shape[:-1] != table.shape or logits.shape[-1] < 2 or logits.dtype.kind != "f":
+        n = len(table.labels)
+        fits = logits.ndim > 1 and logits.size == n * logits.shape[-1] and logits.shape[-1] > 1
+        if not fits or logits.dtype.kind != "f":
             raise InputError(f"{path}: `{LOGITS}` is {logits.shape}, for labels {table.shape}")
         if not np.isfinite(logits[..., :2]).all():
             raise InputError(f"{path}: `{LOGITS}` has numbers that are not finite")
@@ -159,16 +180,15 @@ def _from_table(path: Path, data_dir: Path | None, name: str | None) -> Predicti
     if not split_known and IS_TRAIN not in arrays:
         splits = np.zeros_like(splits)
         logger.info(
-            f"{path} is of pairs below {challenge.p}; which of them were trained on is not known: "
+            f"{path} is of {challenge.kind} below {challenge.p}; which of them were trained on is "
+            "not known: "
             f"name its challenge with --challenge, or give `{IS_TRAIN}` in the table"
         )
     if IS_TRAIN in arrays:
-        if arrays[IS_TRAIN].shape != table.shape or arrays[IS_TRAIN].dtype != bool:
-            raise InputError(
-                f"{path}: `{IS_TRAIN}` is {arrays[IS_TRAIN].shape} {arrays[IS_TRAIN].dtype}, "
-                f"expected {table.shape} bool"
-            )
-        splits = 1 - arrays[IS_TRAIN].reshape(-1).astype(np.int64)
+        is_train = as_truth_values(arrays[IS_TRAIN], table.shape, f"{path}: `{IS_TRAIN}`")
+        splits = 1 - is_train.astype(np.int64)
+    if truth is not None and challenge.grid is not None:
+        hint_if_transposed(table.labels == 1, truth == 1, challenge.grid, path)
     return Predictions(challenge, rows, table.labels == 1, margins, splits, truth)
 
 
@@ -177,8 +197,8 @@ def _labelled_by(
 ) -> tuple[Challenge, Mapping[tuple[int, ...], slice], bool]:
     """Return the challenge that a table labels, the tables' shapes, and if its split is known.
 
-    Without a challenge, the shape tells the published ones apart; another square table is of pairs,
-    of which neither the true labels nor the split are known.
+    Without a challenge, the shape tells the published ones apart; another square is of pairs, and a
+    cube of triples, of which neither the true labels nor the split are known.
     """
     if name is not None:
         folder = Path(name)
@@ -191,13 +211,19 @@ def _labelled_by(
         return challenge, challenge.program_domain.table_shapes, True
     names = {shape: name for name in NAMES for shape in registered(name).label_tables}
     shapes = {shape: registered(name).label_tables[shape] for shape, name in names.items()}
-    arrays = read_archive(path)
-    shape = next((arrays[key].shape for key in (MODEL_LABELS, LABELS) if key in arrays), ())
-    if shape in names or len(shape) != 2 or len(set(shape)) > 1:
+    arrays = read_table_arrays(path)
+    found = find_labels(arrays, (MODEL_LABELS, LABELS))
+    possible = [] if found is None else possible_shapes(arrays[found])
+    known = next((shape for shape in possible if shape in names), None)
+    even = (shape for shape in possible if len(set(shape)) == 1)
+    grid = next((shape for shape in even if len(shape) in KIND_OF_AXES), None)
+    if known is not None or grid is None:
         # Who reads a table of no known shape says so.
-        return load_challenge(names.get(shape, NAMES[0]), data_dir), shapes, True
-    p = max(shape)
-    unknown = Definition("pairs", None, labels=pack(np.zeros(p * p, bool)), domain={"p": p})
+        name = NAMES[0] if known is None else names[known]
+        return load_challenge(name, data_dir), shapes, True
+    unlabelled = pack(np.zeros(np.prod(grid), bool))
+    kind = KIND_OF_AXES[len(grid)]
+    unknown = Definition(kind, None, labels=unlabelled, domain={"p": max(grid)})
     challenge = load_challenge(unknown)
     return challenge, challenge.program_domain.table_shapes, False
 
@@ -216,6 +242,7 @@ def _margins(logits: Float[np.ndarray, "m classes"]) -> Float[np.ndarray, "m"]:
 PROGRAM, RECOVERY, MAP = "program.txt", "recovery.json", "recovery.png"
 
 
+@takes_any_path
 def write_recovery(
     path: Path,
     out: Path,
@@ -258,18 +285,20 @@ def write_recovery(
     return result
 
 
+@takes_any_path
 def check_explainable(path: Path, out: Path, force: bool) -> None:
     """Check that a network can be explained, and the report written, before the search.
 
     Raises:
       InputError: if it is a table, or a report exists.
     """
-    if path.suffix == ".npz":
+    if is_table(path):
         raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
     check_kind(load_published(network_folder(path)).origin.kind, EXPLAINERS, "explain", path)
-    check_files(out, (REPORT, NUMBERS), force)
+    check_files(out, FILES, force)
 
 
+@takes_any_path
 def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
     """Recover a sealed challenge's program.
 
@@ -300,7 +329,7 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
     chosen = stated.index(True) if any(stated) else 0
     program = recovery.candidates[chosen].program
     with atomic_files(out.parent) as folder:
-        (folder / out.name).write_text(show(program))
+        write_text(folder / out.name, show(program))
     return {
         **recovery.to_json(),
         "challenge": str(bundle_path),
@@ -344,11 +373,14 @@ def _write(
         network=network,
     )
     score = reference.score(recovery.best.labels.astype(np.int32), predictions.rows)
-    figure = difference_figure(reference, score, predictions.rows, "the recovered program")
+    drawing = partial(
+        difference_figure, reference, score, predictions.rows, "the recovered program"
+    )
     with atomic_files(out) as folder:
-        (folder / PROGRAM).write_text(show(recovery.best.program))
+        write_text(folder / PROGRAM, show(recovery.best.program))
         write_json(folder / RECOVERY, result)
-        figure.savefig(folder / MAP, dpi=110)
-    result["files"] = [str(out / name) for name in (PROGRAM, RECOVERY, MAP)]
+        has_map = try_to_save(folder / MAP, drawing, dpi=110)
+    written = (PROGRAM, RECOVERY, *([MAP] if has_map else []))
+    result["files"] = [str(out / name) for name in written]
     if not recovery.found:
         logger.info(f"not found: confidence {recovery.judgement.confidence:.2f}")

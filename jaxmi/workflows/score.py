@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from jaxmi.challenges.definition import is_challenge_folder
+from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path, write_text
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain
 from jaxmi.programs.evaluate import label
@@ -21,11 +23,14 @@ from jaxmi.programs.language import KIND_OF
 from jaxmi.programs.parse import parse
 from jaxmi.sealed import NETWORK
 from jaxmi.storage.atomic import atomic_files, check_files
+from jaxmi.workflows.label_tables import hint_if_transposed
 from jaxmi.workflows.submissions import (
+    EXPLANATION,
     Against,
     Submission,
     find_domain,
     find_submissions,
+    path_or_text,
     printable,
     read_kind,
     read_submission,
@@ -46,6 +51,7 @@ REGIONS = 10
 """How many of the regions where labels differ are named."""
 
 
+@takes_any_path
 def score_file(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
     """Judge one program or table of labels.
 
@@ -76,14 +82,15 @@ def score_file(path: Path, against: Against, out: Path | None, force: bool) -> d
         from jaxmi.report.scores import difference_figure
         from jaxmi.storage.checkpoints import write_json
 
-        figure = difference_figure(reference, score, submission.rows, submission.name)
+        drawing = partial(difference_figure, reference, score, submission.rows, submission.name)
         with atomic_files(out) as folder:
             write_json(folder / SCORE, result)
-            figure.savefig(folder / MAP, dpi=110)
-        result["files"] = [str(out / SCORE), str(out / MAP)]
+            has_map = try_to_save(folder / MAP, drawing, dpi=110)
+        result["files"] = [str(out / name) for name in (SCORE, *([MAP] if has_map else []))]
     return result
 
 
+@takes_any_path
 def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> dict[str, Any]:
     """Rank all programs and tables in a folder; list those that cannot be used.
 
@@ -126,11 +133,12 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
 
         with atomic_files(out) as folder:
             write_json(folder / RANKING, result)
-            (folder / RANKING_TABLE).write_text(ranking_markdown(result))
+            write_text(folder / RANKING_TABLE, ranking_markdown(result))
         result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
     return result
 
 
+@takes_any_path
 def score_explanation(
     path: Path, against: Against, out: Path | None, force: bool
 ) -> dict[str, Any]:
@@ -172,6 +180,7 @@ def score_explanation(
     return result
 
 
+@takes_any_path
 def judge_submission(
     submission: "str | lang.Program | np.ndarray | Path",
     challenge: "Challenge",
@@ -183,7 +192,7 @@ def judge_submission(
 
     Args:
       submission: A program or its text, labels of the whole domain, or a file of any of these or of
-        an explanation.
+        an explanation. A text that ends like the name of such a file is one.
       challenge: Inputs, splits and labels.
       params: The network to compare with, or that an explanation is about.
       truth_known: Whether the challenge's labels are the true ones.
@@ -198,7 +207,8 @@ def judge_submission(
     from jaxmi.judge.score import Reference
     from jaxmi.judge.submission import read_explanation
 
-    if isinstance(submission, Path) and submission.suffix == ".json":
+    submission = path_or_text(submission)
+    if isinstance(submission, Path) and submission.suffix == EXPLANATION:
         if params is None:
             raise InputError(f"{submission} explains a network: give the network, too")
         known = Origin(challenge.kind, challenge.model)
@@ -222,6 +232,7 @@ def judge_submission(
     return reference.score(labels, rows)
 
 
+@takes_any_path
 def load_domain(challenge: str, data_dir: Path | None) -> Domain:
     """Return the inputs that a challenge's programs label.
 
@@ -238,7 +249,7 @@ def load_domain(challenge: str, data_dir: Path | None) -> Domain:
     kind, domain = find_domain(challenge)
     if kind in NUMBER_DOMAINS:
         numbers = NUMBER_DOMAINS[kind]
-        return numbers(domain.get("p", numbers.default_p))
+        return numbers(domain["p"]) if "p" in domain else numbers()
     mnist = load_images(domain, data_dir)
     return ImageDomain(mnist.images, mnist.images[: mnist.n_train])
 
@@ -247,6 +258,10 @@ def _score(
     submission: Submission, reference: "Reference", against: Against
 ) -> tuple["Score", dict[str, Any]]:
     score = reference.score(submission.labels, submission.rows)
+    grid, known = reference.challenge.grid, reference.truth
+    known = reference.network if known is None else known
+    if submission.program is None and grid is not None and known is not None:
+        hint_if_transposed(submission.labels, known, grid, submission.name)
     differences = reference.differences(score, submission.rows)
     return score, {
         **submission.about(),

@@ -5,6 +5,7 @@ Nothing here imports JAX: a text that is no program is refused at once.
 
 import codecs
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,17 @@ from jaxtyping import Int
 
 from jaxmi.challenges.definition import is_challenge_folder, read_definition
 from jaxmi.errors import InputError
-from jaxmi.files import check_regular_file
+from jaxmi.files import check_regular_file, takes_any_path
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import Domain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import MAX_CHARACTERS, parse
 from jaxmi.programs.show import program_hash, show
 from jaxmi.sealed import STATEMENT
-from jaxmi.workflows.label_tables import read_label_table
+from jaxmi.workflows.label_tables import SUFFIXES, is_table, read_label_table
 
-PROGRAMS, TABLES = (".py", ".txt"), (".npz",)
+PROGRAMS, TABLES = (".py", ".txt"), SUFFIXES
+EXPLANATION = ".json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Against:
     """A sealed challenge's answer."""
     data_dir: Path | None = None
     """A folder with MNIST; None looks in the cache, then downloads."""
+
+
+Against.__init__ = takes_any_path(Against.__init__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +67,18 @@ class Submission:
         }
 
 
+def path_or_text(given: Any) -> Any:
+    """Return a text that names a file of programs, labels or an explanation as a path.
+
+    Such a line is no program, and no JSON of an explanation. Anything else is returned as it is.
+    """
+    if isinstance(given, str) and "\n" not in given:
+        path = Path(given)
+        return path if path.suffix.lower() in (*PROGRAMS, *TABLES, EXPLANATION) else given
+    return given
+
+
+@takes_any_path
 def read_program(path: Path, kind: lang.Kind) -> lang.Program:
     """Read a program; it is parsed and never run.
 
@@ -75,6 +92,7 @@ def read_program(path: Path, kind: lang.Kind) -> lang.Program:
         raise InputError(f"{path}: {error}") from error
 
 
+@takes_any_path
 def read_text(path: Path) -> str:
     """Read a program's text.
 
@@ -93,27 +111,65 @@ def read_text(path: Path) -> str:
         raise InputError(f"{path}: {error}") from error
 
 
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+"""Byte-order marks -> encoding; those of UTF-32 first, since one begins with one of UTF-16."""
+
+
 def _decoded(content: bytes) -> str:
     """Return the text of a file that may be cut off.
 
     Raises:
-      InputError: if it is not UTF-8.
+      InputError: if it is not UTF-8; the message ends with how to convert it.
     """
-    advice = "save it as UTF-8"
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:4]:
-        raise InputError(f"line 1, column 1: the file is UTF-16, not UTF-8; {advice}")
     content = content.removeprefix(codecs.BOM_UTF8)
+    if encoding := _wide_encoding(content):
+        where = f"line 1, column 1: the file is {encoding[:6]}, not UTF-8"
+        raise InputError(f"{where}; {_advice(encoding[:6], encoding)}")
     try:
-        return codecs.getincrementaldecoder("utf-8")().decode(content)
+        text = codecs.getincrementaldecoder("utf-8")().decode(content)
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode("utf-8", errors="replace")
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-        byte = content[error.start]
-        raise InputError(
-            f"line {line}, column {column}: byte 0x{byte:02X}; the file is not UTF-8; {advice}"
-        ) from None
+        start, byte = error.start, content[error.start]
+        # Windows-1252 has letters and quotation marks where Latin-1 has control characters.
+        is_latin = not re.search(rb"[\x80-\x9f]", content)
+        advice = _advice("Latin-1", "LATIN1") if is_latin else _advice("Windows-1252", "CP1252")
+    else:
+        if "\0" not in text:
+            return text
+        start, byte = content.index(0), 0
+        advice = "save it as UTF-8, without bytes that are no text"
+    before = content[:start].decode("utf-8")
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    place = f"line {line}, column {column}: byte 0x{byte:02X}"
+    raise InputError(f"{place}; the file is not UTF-8; {advice}")
 
 
+def _wide_encoding(content: bytes) -> str | None:
+    """Return which encoding of two or four bytes a character a file is in; None if in neither.
+
+    Without a byte-order mark it is known by its zeros: ASCII characters have them at every odd
+    byte, or at every even one.
+    """
+    for mark, encoding in _MARKS.items():
+        if content.startswith(mark):
+            return encoding
+    zeros = [content[first::2].count(0) for first in (0, 1)]
+    if max(zeros) * 4 < len(content) or not content.strip(b"\0"):
+        return None
+    if min(zeros) * 4 > max(zeros):
+        return "UTF-32LE" if content[:1] != b"\0" else "UTF-32BE"
+    return "UTF-16LE" if zeros[1] > zeros[0] else "UTF-16BE"
+
+
+def _advice(name: str, encoding: str) -> str:
+    return f"save it as UTF-8 (from {name}: iconv -f {encoding} -t UTF-8 FILE > NEW)"
+
+
+@takes_any_path
 def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domain]) -> Submission:
     """Read a program and label the domain by it, or read a table of labels.
 
@@ -125,7 +181,7 @@ def read_submission(path: Path, kind: lang.Kind, load_domain: Callable[[], Domai
     Raises:
       InputError: if the file cannot be used.
     """
-    if path.suffix in TABLES:
+    if is_table(path):
         table = read_label_table(path, load_domain().table_shapes)
         return Submission(printable(path.name), table.labels, table.rows)
     if path.suffix not in PROGRAMS:
@@ -144,13 +200,14 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in name)
 
 
+@takes_any_path
 def find_submissions(folder: Path) -> list[Path]:
     """List the programs and tables in a folder.
 
     Raises:
       InputError: if there is none.
     """
-    found = sorted(p for p in folder.iterdir() if p.suffix in PROGRAMS + TABLES)
+    found = sorted(p for p in folder.iterdir() if p.suffix in PROGRAMS or is_table(p))
     if not found:
         raise InputError(f"{folder} holds no submission ({', '.join(PROGRAMS + TABLES)})")
     return found
@@ -178,7 +235,7 @@ def find_domain(challenge: str) -> tuple[lang.Kind, Mapping[str, Any]]:
         return definition.kind, definition.domain
     statement = Path(challenge) / STATEMENT
     try:
-        content = json.loads(statement.read_text()) if statement.is_file() else {}
+        content = json.loads(statement.read_text(encoding="utf-8")) if statement.is_file() else {}
         kind, domain = content["kind"], dict(content.get("domain", {}))
         return next(one for one in lang.SIGNATURES if one == kind), domain
     except (OSError, ValueError, TypeError, KeyError, StopIteration, RecursionError):

@@ -2,13 +2,15 @@
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.errors import InputError
+from jaxmi.errors import InputError, UnavailableError
+from jaxmi.files import takes_any_path
 from jaxmi.storage.atomic import atomic_folder, check_writable
 from jaxmi.workflows.challenges import load_any
 
@@ -16,6 +18,7 @@ _INFO = "dataset_info.json"
 """The file by which a TensorFlow Dataset is known."""
 
 
+@takes_any_path
 def write_challenge_as_tfds(
     name: str, out: Path, force: bool, data_dir: Path | None
 ) -> dict[str, Any]:
@@ -32,12 +35,13 @@ def write_challenge_as_tfds(
 
     Raises:
       InputError: if there is no such challenge, or `out` cannot be written or would lose something.
-      UnavailableError: if MNIST is needed and cannot be had.
+      UnavailableError: if MNIST is needed and cannot be had, or array-record is not installed.
     """
     check_replaceable(out, force)
     return write_tfds(load_any(name, data_dir), out, force)
 
 
+@takes_any_path
 def write_tfds(challenge: Challenge, out: Path, force: bool = False) -> dict[str, Any]:
     """Write a challenge's inputs, labels and splits as a TensorFlow Dataset.
 
@@ -57,6 +61,7 @@ def write_tfds(challenge: Challenge, out: Path, force: bool = False) -> dict[str
     Raises:
       InputError: if `out` cannot be written, exists and `force` is not given, or holds anything
         but a TensorFlow Dataset.
+      UnavailableError: if array-record is not installed: it has no build for this system.
     """
     check_replaceable(out, force)
     from jaxmi.data.tfds import INDEX, write_dataset  # takes a second to import
@@ -88,12 +93,19 @@ def tfds_columns(challenge: Challenge) -> dict[str, np.ndarray]:
     return columns
 
 
+@takes_any_path
 def check_replaceable(out: Path, force: bool) -> None:
     """Check that a dataset can be written to a folder, and that nothing else is lost by it.
 
     Raises:
       InputError: if it cannot, or something would be.
+      UnavailableError: if the package that writes the file format is not installed.
     """
+    if find_spec("array_record") is None:
+        raise UnavailableError(
+            "a TensorFlow Dataset is written by the package array-record, which is not installed; "
+            "it has builds for Linux and for macOS on arm64 only"
+        )
     check_writable(out.parent)
     if not os.path.lexists(out):
         return

@@ -4,8 +4,9 @@ import logging
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,9 +16,12 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.challenges.definition import FILE, Definition
 from jaxmi.challenges.registry import NAMES, load_challenge, name_of, origin
+from jaxmi.drawing import try_to_save
 from jaxmi.errors import DivergedError, InputError
+from jaxmi.files import takes_any_path
 from jaxmi.programs.published_labels import CALIBRATED_BAND, l1_distances
 from jaxmi.report import figures
+from jaxmi.settings import with_fixed_settings
 from jaxmi.storage.checkpoints import load_checkpoint
 from jaxmi.storage.runs import RunFolder, check_run_folder, run_facts
 from jaxmi.training.convergence import not_converged
@@ -29,7 +33,7 @@ from jaxmi.training.resume import StateStore
 from jaxmi.training.seeds import Point, Run, Watcher, train_runs
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import define, find
-from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_sigterm
+from jaxmi.workflows.machine import keep_stdout, prepare_devices, stop_on_request
 from jaxmi.workflows.progress import Profile, Progress, check_tensorboard
 
 logger = logging.getLogger(__name__)
@@ -40,6 +44,7 @@ DPI = 110
 """Dots per inch of a run's figures."""
 
 
+@takes_any_path
 def draw_run(
     path: Path,
     challenge: Challenge,
@@ -59,12 +64,15 @@ def draw_run(
     title = f"{challenge.title}, {len(curves)} seed{'s' if len(curves) > 1 else ''}"
     goal = None if challenge.published is None else challenge.published.test_accuracy
     unfinished = not_converged(curves, challenge.kind)
-    drawn = {"curves": figures.learning_curves(curves, goal, title, unfinished)}
+    drawings: dict[str, Callable[[], Any]] = {
+        "curves": partial(figures.learning_curves, curves, goal, title, unfinished)
+    }
     if challenge.grid is not None:
         shown = (challenge.labels, challenge.predict(params), challenge.train_mask)
         truth, learned, trained_on = (challenge.slices(values) for values in shown)
         for place in truth:
-            drawn["-".join(["labels", *re.findall(r"\w+", place)])] = figures.label_maps(
+            drawings["-".join(["labels", *re.findall(r"\w+", place)])] = partial(
+                figures.label_maps,
                 truth=truth[place],
                 learned=learned[place],
                 is_train=trained_on[place],
@@ -72,7 +80,8 @@ def draw_run(
             )
     elif challenge.published is None:
         test = challenge.splits["test"]
-        drawn["labels"] = figures.image_mistakes(
+        drawings["labels"] = partial(
+            figures.image_mistakes,
             images=challenge.inputs[test],
             labels=challenge.labels[test],
             learned=challenge.predict(params, test),
@@ -80,7 +89,8 @@ def draw_run(
         )
     elif isinstance(challenge.solution, ClueSolution):
         test, clue = challenge.splits["test"], challenge.inputs[challenge.solution.clue_index]
-        drawn["distances"] = figures.distance_figure(
+        drawings["distances"] = partial(
+            figures.distance_figure,
             images=challenge.inputs[test],
             distances=np.asarray(l1_distances(challenge.inputs[test], clue)),
             labels=challenge.labels[test],
@@ -89,8 +99,8 @@ def draw_run(
             band=CALIBRATED_BAND,
             name=name,
         )
-    for file_name, figure in drawn.items():
-        figure.savefig(path / f"{file_name}.png", dpi=DPI)
+    for file_name, drawing in drawings.items():
+        try_to_save(path / f"{file_name}.png", drawing, dpi=DPI)
 
 
 @dataclass(frozen=True)
@@ -168,6 +178,8 @@ def _define_program(file: Path) -> Definition:
         raise error if named else InputError(f"{file}: {error}") from error
 
 
+@takes_any_path
+@with_fixed_settings
 def regenerate(
     challenges: Mapping[Path, str | Definition],
     recipe_name: str,
@@ -188,7 +200,7 @@ def regenerate(
       recipe_name: The name of each challenge's recipe.
       change: Applied to each recipe.
       seeds: Which seeds of each challenge.
-      options: How to carry it out; `options.stop` is replaced by SIGTERM.
+      options: How to carry it out; `options.stop` is replaced by signals.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
       cpu_devices: Devices to split the CPU into; None: one per core, but no more than networks of
         one kind.
@@ -201,8 +213,9 @@ def regenerate(
       InputError: if a folder or a recipe is invalid, or a number out of range.
       DivergedError: if some networks diverge, when the others are finished.
       UnavailableError: if MNIST is needed and cannot be had, or a state cannot be saved.
-      StoppedError: on SIGTERM, when the state is saved; the same call resumes.
+      StoppedError: on a signal that asks to stop, when the state is saved; the same call resumes.
     """
+    challenges = {Path(folder): challenge for folder, challenge in challenges.items()}
     for folder, challenge in challenges.items():
         facts: dict[str, Any] = {"challenge": name_of(challenge)}
         if isinstance(challenge, str):  # another's recipe follows from its data
@@ -227,7 +240,7 @@ def regenerate(
 
     entries: dict[Path, list[dict[str, Any]]] = {}
     diverged: list[str] = []
-    with stop_on_sigterm() as stopping:
+    with stop_on_request() as stopping:
         options = replace(options, stop=stop_together(stopping))
         for group in group_by_shape(loaded, recipes):
             recipe = recipes[next(iter(group))]
@@ -276,6 +289,8 @@ def group_by_shape(
     return groups
 
 
+@takes_any_path
+@with_fixed_settings
 def train_together(
     challenges: Mapping[Path, Challenge],
     recipe_name: str,
@@ -301,7 +316,7 @@ def train_together(
       InputError: if a folder cannot be used.
       DivergedError: on every host, if some networks diverge; the others are in the folders.
       UnavailableError: if the state cannot be saved.
-      StoppedError: on SIGTERM; the same call resumes.
+      StoppedError: on a signal that asks to stop; the same call resumes.
     """
     host = jax.process_index()
     where = next(iter(challenges))
@@ -389,14 +404,16 @@ def _train(
         n_networks = len(seeds) * len(folders)
         width = batch_width(runs[0].challenge, recipe, n_networks, options.seeds_per_batch)
         # One result at a time: a thousand networks need not fit in memory.
-        for index, result in train_runs(
+        results = train_runs(
             runs,
             recipe,
             width=width,
             watchers=watchers,
             save_every=options.save_every,
             stop=options.stop,
-        ):
+        )
+        stack.enter_context(closing(results))
+        for index, result in results:
             folders[paths[index]].add(result)
 
 

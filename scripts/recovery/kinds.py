@@ -13,10 +13,10 @@ from jaxmi.challenges.registry import load_challenge
 from jaxmi.data.pairs import split_indices
 from jaxmi.programs import language as lang
 from jaxmi.programs.fairness import draw_fair
-from jaxmi.programs.sample import ImageGrammar, PairGrammar
-from jaxmi.workflows.challenges import fairness_domain
+from jaxmi.programs.sample import ImageGrammar, NumberGrammar
+from jaxmi.workflows.challenges import define, fairness_domain
 
-OFF_GRID = PairGrammar(
+OFF_GRID = NumberGrammar(
     exponents=(0.4, 0.6, 0.8, 1.1, 1.2, 1.4, 1.6, 1.8, 1.9, 2.2, 2.5),
     stripe_exponents=(1.2, 1.4, 1.6, 1.8),
 )
@@ -27,6 +27,8 @@ class Kind:
     """A kind of networks, which differ in their seeds only."""
 
     challenge: str
+    """A published challenge, or "triples": 23 values each, the split and network by default."""
+
     even: int
     """Number of networks with even seeds."""
 
@@ -36,7 +38,7 @@ class Kind:
     tuned: bool = False
     """True if the search was tuned on the even seeds, so that only the odd ones judge it."""
 
-    grammar: PairGrammar | ImageGrammar | None = None
+    grammar: NumberGrammar | ImageGrammar | None = None
     """The grammar that programs are drawn from; None for the published program."""
 
     is_null: bool = False
@@ -53,6 +55,8 @@ class Kind:
 
     def base(self) -> Challenge:
         """Return the published challenge, with this kind's splits."""
+        if self.challenge == "triples":
+            return load_challenge(define(None, kind="triples", name="triples"))
         base = load_challenge(self.challenge)
         if self.share is None:
             return base
@@ -65,9 +69,10 @@ KINDS = {
     "challenge-2": Kind("transformer", 16, 16, tuned=True),
     "challenge-2-published": Kind("transformer", 2, 2, recipe="published"),
     **{f"share-{s}": Kind("transformer", 2, 2, share=s / 100) for s in range(10, 100, 10)},
-    "pairs": Kind("transformer", 20, 100, True, PairGrammar()),
+    "pairs": Kind("transformer", 20, 100, True, NumberGrammar()),
     "off-grid": Kind("transformer", 6, 12, True, OFF_GRID),
-    "two-guards": Kind("transformer", 10, 12, True, PairGrammar(guarded=(2, 2))),
+    "two-guards": Kind("transformer", 10, 12, True, NumberGrammar(guarded=(2, 2))),
+    "triples": Kind("triples", 0, 20, grammar=NumberGrammar().scaled_to(23)),
     "challenge-1": Kind("cnn", 8, 8),
     "challenge-1-published": Kind("cnn", 1, 1, recipe="published"),
     "image": Kind("cnn", 10, 20, True, ImageGrammar()),
@@ -76,7 +81,7 @@ KINDS = {
 }
 
 
-def draw(base: Challenge, grammar: PairGrammar | ImageGrammar, rng: Random) -> lang.Program:
+def draw(base: Challenge, grammar: NumberGrammar | ImageGrammar, rng: Random) -> lang.Program:
     """Draw a fair program, as `jaxmi challenge new` does."""
     domain, digits = fairness_domain(base)
     return draw_fair(domain, rng, grammar, digits)[0]

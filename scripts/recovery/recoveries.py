@@ -15,7 +15,6 @@ import numpy as np
 from kinds import KINDS
 
 import jaxmi
-from jaxmi.programs.language import KIND_OF
 from jaxmi.programs.parse import parse
 from jaxmi.recovery.recover import recover
 from jaxmi.workflows.recover import Predictions, read_predictions
@@ -52,16 +51,16 @@ def read_network(path: Path) -> tuple[Predictions, dict[str, Any]]:
     """Return a network's predictions, and the first columns of its row of results."""
     predictions, name = read_predictions(path, None), path.parent.name
     text = str(np.load(path)["program"])
-    challenge = predictions.challenge.name
+    challenge = predictions.challenge
     if text == "published":
-        text = (PUBLISHED / f"{challenge}.txt").read_text()
+        text = (PUBLISHED / f"{challenge.name}.txt").read_text(encoding="utf-8")
     return predictions, {
         "file": str(path),
         "kind": name,
         "seed": int(path.stem),
         "network_truth": float((predictions.labels == read_truth(path)).mean()),
         "true_program": text,
-        "true_length": None if KINDS[name].is_null else parse(text, KIND_OF[challenge]).size,
+        "true_length": None if KINDS[name].is_null else parse(text, challenge.kind).size,
     }
 
 
@@ -78,13 +77,15 @@ def templates(text: str) -> set[str]:
 def read_rows(results: Path) -> list[dict[str, Any]]:
     """Return the rows of a file of results; none if it does not exist."""
     return (
-        [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
+        [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+        if results.exists()
+        else []
     )
 
 
 def write_row(results: Path, row: dict[str, Any]) -> None:
     """Append a row to a file of results."""
-    with results.open("a") as file:
+    with results.open("a", encoding="utf-8") as file:
         file.write(json.dumps(row) + "\n")
 
 

@@ -44,7 +44,7 @@ def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
     verified = run("challenge", "verify", "deep/sealed", "--fingerprint", posed["fingerprint"])
     assert verified["intact"] is True
     assert verified["commitment"] == posed["commitment"]
-    assert "network.pt" in verified["compared"]
+    assert "network.safetensors" in verified["compared"]
 
     Path("guess.py").write_text(key["program"])
     score = run("score", "guess.py", "--challenge", "deep/sealed")
@@ -207,5 +207,5 @@ def test_what_was_altered_or_does_not_belong_is_refused(
     assert "altered" in fails(2, "challenge", "reveal", folder, str(key_file))
     key_file.write_text(json.dumps({**content, "fingerprint": "0" * 64}))
     assert "another fingerprint" in fails(2, "challenge", "reveal", folder, str(key_file))
-    (bundle / "network.pt").write_bytes(b"altered")
-    assert "network.pt was altered" in fails(2, "challenge", "verify", folder)
+    (bundle / "network.safetensors").write_bytes(b"altered")
+    assert "network.safetensors was altered" in fails(2, "challenge", "verify", folder)

@@ -15,6 +15,7 @@ from jaxmi.cli.explain import print_explanations
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError
 from jaxmi.explanation.transformer_metrics import ACCURACY
+from jaxmi.mechanism.metrics import ROW_CLASS, ROW_CLASS_SECOND
 from jaxmi.programs import language as lang
 from jaxmi.report.page import Page
 from jaxmi.storage.checkpoints import load_checkpoint, save_checkpoint
@@ -88,26 +89,36 @@ def test_the_folder_holds_the_report_every_figure_and_every_number(explained, na
     assert numbers["verdicts"] == result["verdicts"]
     html = (out / "report.html").read_text()
     pictures = sorted(out.glob("*.png"))
-    assert len(pictures) == html.count('src="data:image/png') == {"cnn": 7, "transformer": 5}[name]
+    assert len(pictures) == html.count('src="data:image/png') == {"cnn": 7, "transformer": 11}[name]
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert "://" not in html
-    assert {p.suffix for p in out.iterdir()} == {".html", ".json", ".png"}
+    others = {p.name for p in out.iterdir()} - {p.name for p in pictures}
+    smaller = {"cnn": set(), "transformer": {"replacement.npz"}}[name]
+    assert others == {"report.html", "figures.json", *smaller}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained, name) -> None:
     out, result = explained[name]
+    classes = {*ROW_CLASS.values(), *ROW_CLASS_SECOND.values()} & set(result["figures"])
+    assert len(classes) == {"cnn": 0, "transformer": 4}[name]
     for key, value in result["figures"].items():
+        if key in classes:
+            assert value in (None, "int(x ** 1.5) % 8"), key
+            continue
         assert value is not None, key
         assert math.isfinite(value), key
         share = "kept" in key or "scrub" in key or "agreement" in key
         if share and "error" not in key:
             assert 0 <= value <= 1, key
-    assert set(result["figures"]) == set(explain.EXPLAINERS[lang.KIND_OF[name]].table)
+    table = set(explain.EXPLAINERS[lang.KIND_OF[name]].table)
+    # Pairs have no w, and a network alone has no other seed; the study tunes.
+    absent = {key for key in table if re.search(r"other_seed|(attention|class)_w_|tuned", key)}
+    assert set(result["figures"]) - classes == table - absent
     assert result["published"] == explain.EXPLAINERS[lang.KIND_OF[name]].table.published
     html = (out / "report.html").read_text()
-    expected = {"cnn": 7, "transformer": 6}[name]
+    expected = {"cnn": 7, "transformer": 13}[name]
     assert html.count("<h2") == expected + 1  # and what the evidence does not show
 
 
@@ -187,6 +198,15 @@ def test_nothing_is_overwritten_unasked(fails, explained, checkpoints: Path) -> 
     assert (out / "report.html").stat().st_mtime_ns == before
 
 
+@pytest.mark.parametrize("name", ["report.html", "figures.json", "replacement.npz"])
+def test_no_file_of_a_report_is_replaced_unasked(fails, checkpoints: Path, name: str) -> None:
+    Path("out").mkdir()
+    Path("out", name).write_text("mine")
+    message = fails(2, "explain", str(checkpoints / "transformer"), "--out", "out")
+    assert f"{name} exists already" in message
+    assert Path("out", name).read_text() == "mine"
+
+
 def test_what_cannot_be_explained_is_refused(fails, checkpoints: Path, cnn: Challenge) -> None:
     assert "nothing" in fails(2, "explain", "nothing", "--out", "out")
     assert "checkpoint; write elsewhere" in fails(
@@ -203,7 +223,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the explanation itself by a page with one number; lists what was explained."""
     explained = []
 
-    def explained_as(challenge, params, name, command):
+    def explained_as(challenge, params, name, command, other=None):
         explained.append(name)
         metrics = {ACCURACY.key: float(name.removeprefix("seed-"))}
         numbers = {
@@ -260,10 +280,26 @@ def test_the_same_command_goes_on_with_the_seeds_that_are_missing(run, a_run, co
     assert len(counted) == 3
 
 
+def test_each_seed_is_explained_beside_the_next(run, a_run, counted, monkeypatch) -> None:
+    works, beside = explain.explain_network, {}
+
+    def watched(challenge, params, name, command, other=None):
+        beside[name] = other
+        return works(challenge, params, name, command)
+
+    monkeypatch.setattr(explain, "explain_network", watched)
+    run("explain", a_run, "--out", "out")
+    for seed, following in enumerate((1, 2, 0)):
+        expected = load_checkpoint(Path(a_run, f"seed-{following:05d}")).params["W_E"]
+        np.testing.assert_array_equal(beside[f"seed-{seed:05d}"]["W_E"], expected)
+    run("explain", f"{a_run}/seed-00000", "--out", "alone")
+    assert beside["seed-00000"] is None
+
+
 def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeypatch) -> None:
     works = explain.explain_network
 
-    def failing(challenge, params, name, command):
+    def failing(challenge, params, name, command, other=None):
         if name == "seed-00001":
             raise OSError("disk full")
         return works(challenge, params, name, command)
@@ -282,7 +318,7 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
 ) -> None:
     works = explain.explain_network
 
-    def failing(challenge, params, name, command):
+    def failing(challenge, params, name, command, other=None):
         if name == "seed-00001":
             raise InputError("nothing to explain")
         return works(challenge, params, name, command)

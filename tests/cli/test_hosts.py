@@ -13,6 +13,7 @@ import pytest
 from command import COMMAND, finish, read_until, start
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.signals import REQUESTS
 from jaxmi.workflows.challenges import define, write_challenge
 
 RUN = (
@@ -60,12 +61,13 @@ def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
 
 
 @pytest.mark.slow
-def test_sigterm_to_one_host_stops_both_and_they_go_on_together() -> None:
+@pytest.mark.parametrize("signum", REQUESTS, ids=lambda signum: signum.name)
+def test_a_signal_to_one_host_stops_both_and_they_go_on_together(signum: signal.Signals) -> None:
     longer = ("--seeds", "0:4", "--set", "steps=240", "eval_every=10", "batch_size=128")
     first, second = start_both(*longer)
     read_until(first, "step 10 of")
     time.sleep(0.2)
-    second.send_signal(signal.SIGTERM)
+    second.send_signal(signum)
     for process in (first, second):
         _, err = finish(process, code=75)
         assert "jaxmi: stopped at step" in err

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -187,3 +188,10 @@ def test_a_message_is_printed_once_even_if_a_library_has_configured_logging(
     finally:
         logging.getLogger().removeHandler(handler)
     assert capsys.readouterr().err == "compiling\n"
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(), _messages_on_stderr():
+        warnings.simplefilter("always")
+        warnings.warn("a plugin is old,\n and not used", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == "RuntimeWarning: a plugin is old, and not used\n"

@@ -12,6 +12,7 @@ import pytest
 from command import COMMAND, finish, read_until, start
 
 from jaxmi.cli.main import main
+from jaxmi.signals import REQUESTS
 
 STEPS = 400
 RUN = (
@@ -75,12 +76,16 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(undisturbed: dict[str, bytes]) -> None:
-    process = start(*RUN, "--save-every", str(STEPS))  # so that only SIGTERM can have saved
+@pytest.mark.parametrize("signum", REQUESTS, ids=lambda signum: signum.name)
+def test_a_signal_saves_and_the_same_command_goes_on(
+    signum: signal.Signals, undisturbed: dict[str, bytes]
+) -> None:
+    process = start(*RUN, "--save-every", str(STEPS))  # so that only the signal can have saved
     read_until(process, "seeds 0..")
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signum)
     _, err = finish(process, code=75)
     assert err.splitlines()[-1].startswith("jaxmi: stopped at step")
+    assert err.endswith(f"({signum.name}); the same command resumes\n")
     (step,) = (int(path.name) for path in Path("run/state").glob("*/*"))
     assert 0 < step < STEPS
     _, err = finish(start(*RUN))

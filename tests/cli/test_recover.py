@@ -94,7 +94,7 @@ def test_the_truth_plays_no_part_unless_it_is_asked_for(
         ({"labels": np.full((113, 113), "one")}, "expected whole numbers from 0 to 32,767"),
         ({"labels": np.eye(113), "logits": np.zeros((113, 2))}, "`logits` is (113, 2)"),
         ({"labels": np.eye(113), "logits": np.full((113, 113, 2), np.inf)}, "not finite"),
-        ({"labels": np.eye(113), "is_train": np.ones((113, 113))}, "`is_train`"),
+        ({"labels": np.eye(113), "is_train": 2 * np.ones((113, 113))}, "`is_train`"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_named(fails, arrays: dict, named: str) -> None:
@@ -105,7 +105,9 @@ def test_a_table_that_cannot_be_used_is_named(fails, arrays: dict, named: str) -
 
 
 def test_what_is_no_network_or_would_be_lost_is_refused(fails, bundle: Path) -> None:
-    assert "absent is no checkpoint" in fails(2, "recover", "absent", "--out", "out")
+    assert "absent is no checkpoint: there is no such" in fails(
+        2, "recover", "absent", "--out", "out"
+    )
     Path("run").mkdir()
     Path("run/run.json").write_text("{}")
     assert "name one, such as run/seed-00000" in fails(2, "recover", "run", "--out", "out")

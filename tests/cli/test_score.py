@@ -11,6 +11,7 @@ import pytest
 
 import jaxmi
 from jaxmi.programs.show import show
+from jaxmi.workflows.bundle import pickle_for_any_numpy
 
 PUBLISHED = Path(jaxmi.__file__).parent / "programs" / "published"
 
@@ -242,3 +243,21 @@ def test_what_cannot_be_used_is_named(fails, changed: Path, bundle: Path, checkp
     assert Path("out/score.json").read_text() == "mine"
     (bundle / "README.md").write_text("altered")
     assert "README.md was altered" in fails(2, "score", program, *sealed)
+
+
+def test_the_published_pickle_and_its_like_are_scored(run, fails, transformer) -> None:
+    """`jaxmi score` takes `model_labels` of the pickle that `export --to bundle` writes."""
+    truth = transformer.as_table(transformer.labels)
+    learned = truth.copy()
+    learned[:3] ^= 1
+    content = pickle_for_any_numpy({"labels": truth, "model_labels": learned})
+    Path("transformer_label_info.pkl").write_bytes(content)
+    np.savetxt("labels.csv", learned, fmt="%d", delimiter=",")
+    np.save("T.npy", truth.T)
+    for name in ("transformer_label_info.pkl", "labels.csv"):
+        found = run("score", name, "--challenge", "transformer")
+        assert found["agreement_truth"] == (learned == truth).mean()
+    run("score", "T.npy", "--challenge", "transformer")
+    np.save("signs.npy", 2 * truth - 1)
+    line = fails(2, "score", "signs.npy", "--challenge", "transformer")
+    assert "-1 and 1, expected 0 and 1" in line

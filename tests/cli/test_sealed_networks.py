@@ -53,6 +53,28 @@ def test_evaluate_says_what_a_sealed_challenge_states(run, sealed_folder: Path, 
     assert "not recomputed" in shown.replace("\n", " ").replace("  ", " ")
 
 
+def test_a_sealed_challenge_is_shown_by_its_networks_answers(
+    run, fails, sealed_folder: Path, key_file: Path, tmp_path: Path, capsys
+) -> None:
+    bundle = read_bundle(sealed_folder)
+    result = run("challenge", "show", str(sealed_folder), "--out", str(tmp_path / "shown.png"))
+    assert result["sealed"] == {"commitment": bundle.commitment, "stated": bundle.stated()}
+    answers = np.load(sealed_folder / "model_labels.npz")["labels"]
+    assert result["label1_share"] == answers.mean() and result["program"] is None
+    true = open_bundle(bundle, key_file, None).challenge.labels  # the control
+    assert result["label1_share"] != true.mean()
+    assert (tmp_path / "shown.png").read_bytes()[1:4] == b"PNG"
+    copy, second = tmp_path / "copy", tmp_path / "2.png"
+    shutil.copytree(sealed_folder, copy)
+    (copy / "domain.npz").write_bytes(b"")
+    assert "domain.npz" in fails(2, "challenge", "show", str(copy), "--out", str(second))
+    assert not second.exists()
+    from jaxmi.cli.main import main
+
+    main(["challenge", "show", str(sealed_folder), "--out", str(tmp_path / "3.png")])
+    assert f"{bundle.counts['test']:,} of 6,385 (test)" in " ".join(capsys.readouterr().out.split())
+
+
 def test_evaluate_recomputes_what_is_not_sealed(run, checkpoints: Path) -> None:
     result = run("evaluate", str(checkpoints / "transformer"))
     assert "stated" not in result and result["test_accuracy"] > 0.95

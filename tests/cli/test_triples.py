@@ -1,11 +1,13 @@
 """Challenges on triples on the command line: made, trained on, scored, exported, refused."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from jaxmi.cli.main import main
 from jaxmi.workflows.train import find_challenges
 
 SMALL = ("--p", "7", "--network", "d_model=16", "n_heads=2", "d_mlp=32")
@@ -48,14 +50,17 @@ def test_every_subcommand_reads_a_challenge_on_triples(run, fails, trained: str)
     assert all(", w = " in region["name"] for region in regions)
     table = run("score", "predicted.npz", "--challenge", "own")
     assert table["agreement_truth"] == pytest.approx(accuracy)  # the control
-    for before in ("explain", "recover"):
-        refusal = f"{before} is for pairs and images so far; {trained} is of triples"
-        assert refusal in fails(2, before, trained, "--out", "other")
-    assert "is of triples" in fails(2, "recover", trained, "--explain", "--out", "other")
-    args = ("recover", "predicted.npz", "--challenge", "own", "--out", "other")
-    assert "recover is for pairs and images so far; own is of triples" in fails(2, *args)
-    assert "'triples'" in fails(2, "challenge", "new", "--kind", "triples", "--out", "other")
-    assert not Path("other").exists()
+    recovered = run("recover", trained, "--truth", "--out", "recovered")
+    assert Path("recovered/recovery.png").is_file()
+    again = run("score", "recovered/program.txt", "--challenge", "own", "--checkpoint", trained)
+    assert again["agreement_network"] == recovered["agreement_network"] > 0.6
+    assert again["agreement_truth"] == recovered["agreement_truth"]
+    explained = run("explain", trained, "--out", "explained")
+    assert explained["figures"]["accuracy"] == pytest.approx(accuracy, abs=0.05)
+    posed = run("challenge", "new", "--kind", "triples", "--p", "23", "--out", "sealed")
+    assert posed["kind"] == "triples"
+    verified = run("challenge", "verify", "sealed")
+    assert "transformer_lens_4.safetensors" in verified["compared"]
     tokens = run("data", "tfds", "own", "--out", "dataset")["features"]["tokens"]
     assert tokens["shape"] == [4]
 
@@ -67,6 +72,29 @@ def test_every_subcommand_reads_a_challenge_on_triples(run, fails, trained: str)
     run("import", "file.safetensors", "--challenge", "own", "--out", "back")
     refused = ("import", "file.safetensors", "--challenge", "transformer", "--out", "other")
     assert "expected float32" in fails(2, *refused)
+
+
+@pytest.mark.slow
+def test_a_program_on_triples_is_recovered_from_a_table(run, fails, capsys) -> None:
+    x, y, w = np.indices((17, 17, 17))
+    labels = x + y < w + 4
+    arrays = {"labels": labels, "logits": np.stack([~labels, labels], -1).astype(float)}
+    np.savez("table.npz", **arrays)
+    main(["recover", "table.npz", "--out", "recovered", "--json"])
+    printed = capsys.readouterr()
+    assert "table.npz is of triples below 17; which of them were trained on is" in printed.err
+    found = json.loads(printed.out)
+    assert found["program"].splitlines()[1] in ("if x + y < w + 4:", "if x + y > w + 3:")
+    assert found["agreement_network"] == 1 and Path("recovered/recovery.png").is_file()
+    np.savez("split.npz", **arrays, is_train=x > y)
+    error = fails(2, "recover", "split.npz", "--truth", "--out", "other")
+    assert "names no challenge whose true labels are known" in error
+    Path("own.txt").write_text("return x + y < w + 4")
+    run("challenge", "make", "own.txt", "--out", "own", "--p", "17", *SMALL[2:])
+    named = run("recover", "table.npz", "--challenge", "own", "--truth", "--out", "named")
+    assert named["agreement_truth"] == 1
+    np.savez("ragged.npz", labels=labels[:8])
+    assert "(8, 17, 17)" in fails(2, "recover", "ragged.npz", "--out", "other")
 
 
 def test_labels_from_a_table(run, fails) -> None:

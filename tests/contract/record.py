@@ -4,7 +4,8 @@
 
 Run it only when an output changes on purpose, for the cases that change, and look at the
 difference before you commit it. The present files, and those in `data/`, were made by revision
-1d83983; what is in `data/` stays, for it stands for what users have on their disks.
+1d83983, but for keys that were added since; what is in `data/` stays, for it stands for what users
+have on their disks.
 
 A run of another version of jaxmi is not gone on with, and what a study measured with another
 version is measured anew. So when the version is raised, `data/run`, `data/unfinished`, `data/runs`

@@ -225,3 +225,27 @@ def test_other_data_in_the_users_folder_is_refused(cache: Path, tmp_path: Path) 
     folder = write(tmp_path / "mine", {**SMALL, "t10k-images-idx3-ubyte": b"fashion"})
     with pytest.raises(InputError, match="t10k-images-idx3-ubyte"):
         mnist.load_mnist(folder)
+
+
+@pytest.mark.parametrize(
+    ("below", "rename"),
+    [
+        ("MNIST/raw", lambda name: name),
+        ("raw", lambda name: name),
+        ("", lambda name: name.replace("-idx", ".idx")),
+    ],
+)
+def test_other_names_of_folders_and_files_are_found(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, below: str, rename
+) -> None:
+    """Torchvision's folders, also by a variable that begins with `~`."""
+    folder = tmp_path / "home" / "data"
+    (folder / below).mkdir(parents=True)
+    for name in mnist.SHA256:
+        (folder / below / rename(name)).write_bytes(b"")
+    assert mnist.locate(folder) == mnist.Location("folder", folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("JAXMI_DATA_DIR", "~/data")
+    assert mnist.locate() == mnist.Location("folder", folder)
+    monkeypatch.setenv("JAXMI_CACHE_DIR", "~/cache")
+    assert mnist.cache_dir() == tmp_path / "home" / "cache" / "mnist"

@@ -23,6 +23,7 @@ from jaxmi.explanation.verdicts import NOT_SUPPORTED
 from jaxmi.programs.parse import parse
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render
+from jaxmi.report.transformer_figures import filters
 from jaxmi.report.transformer_page import transformer_page
 from jaxmi.types import Params
 from jaxmi.workflows.explain import control_networks
@@ -119,6 +120,35 @@ def test_a_narrow_stream_lacks_what_it_has_no_room_for(width: int, without: set[
     (plane,) = (s for s in page.sections if s.title == "Nothing but the plane matters")
     assert (plane.reason.startswith("the residual stream has two dimensions")) == (width == 2)
     render(page)
+
+
+@pytest.mark.parametrize("most", [pytest.param(25, marks=pytest.mark.slow), 24])
+def test_a_large_domain_is_explained_on_a_part_of_it(most: int) -> None:
+    challenge = own(p=5, d_model=4, n_heads=1, d_mlp=4)
+    found = explain_transformer(challenge, initial(challenge), most)
+    assert len(found.streams["full"].labels) == len(found.domain.rows) == {25: 25, 24: 16}[most]
+    predicted = challenge.logits(initial(challenge))[:, :2].argmax(axis=1)
+    right = (predicted == challenge.labels)[found.domain.rows]
+    assert found.metrics["accuracy"] == pytest.approx(right.mean())
+    html = shown(transformer_page(found, challenge, "a network", "x"))
+    assert ("true label" in html) and ("all 25 pairs" in html) == (most == 25)
+    part = "Everything is measured on 16 of the 25 pairs: those of 4 random values of each of x, y."
+    assert (part in html) == (most == 24)
+
+
+@pytest.mark.slow
+def test_triples_are_drawn_in_slices() -> None:
+    program = "return x + 2 * y < 3 * w"
+    challenge = jaxmi.make_challenge(
+        program, kind="triples", p=5, network={"d_model": 4, "n_heads": 1, "d_mlp": 4}
+    )
+    found = explain_transformer(challenge, initial(challenge))
+    assert found.attention.mean.shape == (1, 4)
+    assert set(found.metrics) <= set(transformer_metrics.table_for(1, 1, ("x", "y", "w")))
+    html = shown(transformer_page(found, challenge, "a network", "x"))
+    assert "one vector for each of x, y and w" in html and "all 125 triples" in html
+    figure = filters(found, challenge)
+    assert sum("w = " in axes.get_ylabel() for axes in figure.axes) == 8  # 4 slices of either run
 
 
 def test_a_stream_of_one_dimension_is_refused() -> None:

@@ -52,6 +52,7 @@ def largest_difference(found, expected) -> float:
     return max(jax.tree.leaves(differences))
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("kind", ["random", "trained"])
 @pytest.mark.parametrize("name", NAMES)
 def test_logits_are_the_same(challenges, name: str, kind: str) -> None:
@@ -78,6 +79,7 @@ def gradients(challenge: Challenge, params, rows: np.ndarray) -> dict:
     return {form: jax.device_get(run(params, form)) for form in challenge.forms}
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("kind", ["random", "trained"])
 def test_the_transformers_gradients_are_the_same(challenges, kind: str) -> None:
     challenge = challenges["transformer"]
@@ -86,6 +88,7 @@ def test_the_transformers_gradients_are_the_same(challenges, kind: str) -> None:
     assert largest_difference(found["fast"], found["readable"]) < 1e-4
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("kind", [pytest.param("random", marks=pytest.mark.slow), "trained"])
 def test_the_cnns_gradients_are_the_same(challenges, kind: str) -> None:
     """In float64: in float32 rounding decides which of two nearly equal units a pool passes on."""
@@ -107,6 +110,7 @@ def test_the_comparison_sees_a_changed_gradient(challenges) -> None:
     assert largest_difference(wrong, expected) > 1e-4
 
 
+@pytest.mark.device
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_training_follows_the_same_curve(challenges, name: str) -> None:
@@ -130,6 +134,7 @@ def test_training_follows_the_same_curve(challenges, name: str) -> None:
     ), "the control: another seed"
 
 
+@pytest.mark.device
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_several_seeds_at_once_are_each_alone_and_no_grouped_convolution(

@@ -65,7 +65,10 @@ class _Maker:
     def _return(self, depth: int) -> lang.Return:
         value = self._expression(depth)
         match value:
-            case lang.Call(function="round" | "float", arguments=(lang.Name(),)):
+            case (
+                lang.Call(function="round" | "float", arguments=(lang.Name(),))
+                | lang.Call(function="pow", arguments=(_, lang.Unary("-"), _))
+            ):
                 return lang.Return(lang.Unary("-", value))  # of an input alone it is refused
         return lang.Return(value)
 
@@ -105,6 +108,7 @@ class _Maker:
             self._unary,
             self._connected,
             self._choice,
+            self._item,
         )
         return self._rng.choice(makers)(depth - 1)
 
@@ -139,6 +143,16 @@ class _Maker:
         condition, then, otherwise = (self._expression(depth) for _ in range(3))
         return lang.Choice(condition, then, otherwise)
 
+    def _item(self, depth: int) -> lang.Expression:
+        elements = [self._expression(depth) for _ in range(self._rng.choice((1, 2, 3, 5)))]
+        index = self._expression(depth)
+        if self._careful():
+            index = lang.Call("int", (index,))
+            index = lang.Binary("%", index, lang.Number(len(elements)))
+            if self._rng.random() < 0.3:
+                index = lang.Binary("-", index, lang.Number(len(elements)))
+        return lang.Item(tuple(elements), index)
+
     def _call(self, depth: int) -> lang.Expression:
         function = self._rng.choice(tuple(lang.FUNCTIONS))
         fewest, most = lang.FUNCTIONS[function]
@@ -148,4 +162,11 @@ class _Maker:
             arguments = [lang.Call("abs", tuple(arguments))]
         if function == "isqrt" and self._careful():
             arguments = [lang.Call("abs", (lang.Call("int", tuple(arguments)),))]
+        if function == "round" and count == 2 and self._careful():
+            arguments[1] = lang.Number(self._rng.randint(0, 3))
+        if function == "pow" and self._careful():
+            arguments = [lang.Call("abs", (lang.Call("int", (a,)),)) for a in arguments]
+            arguments[2] = lang.Binary("+", arguments[2], lang.Number(1))
+        if function == "fmod" and self._careful():
+            arguments[1] = lang.Call("max", (lang.Number(1), lang.Call("abs", (arguments[1],))))
         return lang.Call(function, tuple(arguments))

@@ -186,6 +186,8 @@ class Draw:
             f"float({a})",
             f"isqrt(abs(int({a})))",
             f"where({self.condition(0)}, {a}, {b})",
+            f"({a}, {self.literal()}, {b})[int(abs({self.number(0)})) % 3]",
+            f"fmod(floor({a}), {self.random.randint(2, 20)})",
             f"-({a})",
             f"({a} or {b})",
             f"({a} and {b})",
@@ -259,6 +261,7 @@ def compile_anyway(text: str, monkeypatch: pytest.MonkeyPatch, barriers: bool = 
         return np.asarray(run(values, tables, zero), np.int32).reshape(-1)
 
 
+@pytest.mark.device
 def test_the_published_program_is_compiled_with_200_sets_of_constants(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

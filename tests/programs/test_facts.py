@@ -26,7 +26,7 @@ def violation(expression: lang.Expression, certain: Facts) -> str:
     except EvaluationError as error:
         return "" if certain.fails else str(error)
     checks = {
-        "bits": all(abs(v) < 2.0**certain.bits for v in values) or certain.bits > 1000,
+        "bits": certain.bits > 1000 or all(abs(v) < 2.0**certain.bits for v in values),
         "whole": not certain.whole or all(isinstance(v, int) for v in values),
         "truth": not certain.truth or set(values) <= {0, 1},
         "nonnegative": not certain.nonnegative or all(v >= 0 or v != v for v in values),

@@ -11,11 +11,11 @@ import jaxmi
 from jaxmi.data.mnist import Mnist
 from jaxmi.errors import InputError
 from jaxmi.programs import fairness
-from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain, TripleDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.fairness import RULES, Candidate, band_accuracy, draw_fair, tree_accuracy
 from jaxmi.programs.parse import parse
-from jaxmi.programs.sample import PairGrammar
+from jaxmi.programs.sample import NumberGrammar
 from jaxmi.programs.show import show
 
 
@@ -100,6 +100,20 @@ def test_each_rule_on_pairs_is_broken_alone(rule: str, text: str) -> None:
     assert broken(text, PAIRS) == [rule]
 
 
+TRIPLE = """z = 0
+if x ** 2 < 9 * y:
+    z += 3
+z += (x + 2 * y) // 4 % 5 - 3
+if w {}:
+    z -= 3
+return z >= 0"""
+
+
+def test_triples_that_two_numbers_tell_break_the_rule_on_them_alone() -> None:
+    assert broken(TRIPLE.format("> 21"), TripleDomain(23)) == ["two numbers"]
+    assert broken(TRIPLE.format("> 15"), TripleDomain(23)) == []  # the control
+
+
 def test_the_program_that_those_are_made_of_breaks_none() -> None:
     assert broken(FAIR.format(3), PAIRS) == []
 
@@ -159,6 +173,6 @@ def test_a_fair_draw_breaks_no_rule_and_counts_what_did() -> None:
 
 def test_a_grammar_without_fair_programs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fairness, "MAX_DRAWS", 20)
-    nothing = PairGrammar(boundaries=(0, 0), periodic=(0, 0), guarded=(0, 0))
+    nothing = NumberGrammar(boundaries=(0, 0), periodic=(0, 0), guarded=(0, 0))
     with pytest.raises(InputError, match=r"of 20 programs none is fair: {'share': 20}"):
         draw_fair(PAIRS, random.Random(0), nothing)

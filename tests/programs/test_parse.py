@@ -218,7 +218,7 @@ REFUSED = {
     "return 1e999": (1, 8, "the number is too large"),
     # Calls
     "return round(x)": (1, 8, "round of an input alone is no label"),
-    "return round(x / 3, 1)": (1, 8, "round takes 1 number"),
+    "return round(x / 3, 1, 2)": (1, 8, "round takes 1..2 numbers, not 3"),
     "return np.int(x)": (1, 8, "not one of the language's functions"),
     "return np.min(x, y)": (1, 8, "not one of the language's functions"),
     "return os.sqrt(x)": (1, 8, "not one of the language's functions"),

@@ -129,6 +129,7 @@ def test_share_of_label_1_and_golden_hash() -> None:
     assert digest == "2a6385f0ade920377f3fa3aa054f03b9328221e6a530281727799aea6c20cc6c"
 
 
+@pytest.mark.device
 def test_labels_are_the_same_under_jit_and_without_x64() -> None:
     assert not jax.config.jax_enable_x64
     x, y = jnp.meshgrid(jnp.arange(P), jnp.arange(P), indexing="ij")

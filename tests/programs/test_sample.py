@@ -8,10 +8,10 @@ import pytest
 
 from jaxmi.data.mnist import Mnist
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import Domain, ImageDomain, PairDomain
+from jaxmi.programs.domain import Domain, ImageDomain, PairDomain, TripleDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
-from jaxmi.programs.sample import ImageGrammar, PairGrammar, sample_program
+from jaxmi.programs.sample import ImageGrammar, NumberGrammar, sample_program
 from jaxmi.programs.show import program_hash, show
 
 PAIRS = PairDomain()
@@ -22,15 +22,18 @@ def images(mnist_data: Mnist) -> ImageDomain:
     return ImageDomain(mnist_data.images[:2000], mnist_data.images[:60_000])
 
 
-@pytest.fixture(params=["pairs", "image"])
+NUMBERS = {"pairs": PAIRS, "small pairs": PairDomain(7), "triples": TripleDomain(11)}
+
+
+@pytest.fixture(params=[*NUMBERS, "image"])
 def domain(request: pytest.FixtureRequest) -> Domain:
-    return PAIRS if request.param == "pairs" else request.getfixturevalue("images")
+    return NUMBERS.get(request.param) or request.getfixturevalue("images")
 
 
 @pytest.mark.slow
 def test_every_program_labels_every_input_and_comes_back_from_its_text(domain: Domain) -> None:
     rng = random.Random(1)
-    for _ in range(300 if domain.kind == "pairs" else 30):
+    for _ in range(30 if domain.kind == "image" else 300):
         program = sample_program(domain, rng)
         assert parse(show(program), domain.kind) == program
         assert set(np.unique(label(program, domain))) <= {0, 1}
@@ -70,7 +73,7 @@ def terms_of(program: lang.Program) -> dict[str, int]:
 
 @pytest.mark.slow
 def test_terms_are_as_many_as_stated_and_each_number_as_often() -> None:
-    rng, grammar = random.Random(5), PairGrammar()
+    rng, grammar = random.Random(5), NumberGrammar()
     counts = [terms_of(sample_program(PAIRS, rng)) for _ in range(1000)]
     for sort in ("boundaries", "periodic", "guarded"):
         low, high = getattr(grammar, sort)
@@ -81,7 +84,7 @@ def test_terms_are_as_many_as_stated_and_each_number_as_often() -> None:
 
 
 def test_a_grammar_of_ones_own_is_kept_to() -> None:
-    grammar = PairGrammar(
+    grammar = NumberGrammar(
         boundaries=(2, 2),
         curved=1,
         periodic=(1, 1),
@@ -129,3 +132,22 @@ def test_thresholds_lie_between_the_stated_quantiles(images: ImageDomain) -> Non
     for _ in range(20):
         share = label(sample_program(images, rng, grammar), images).mean()
         assert min(abs(share - 0.4), abs(share - 0.6)) < 0.03
+
+
+def test_boundaries_follow_p() -> None:
+    def scaled(p: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        grammar = NumberGrammar().scaled_to(p)
+        return grammar.anchors, grammar.widths
+
+    assert scaled(113) == ((20, 92), (8, 24))
+    assert scaled(226) == ((40, 184), (16, 48))
+    assert scaled(5) == ((1, 4), (2, 2))
+
+
+def test_programs_on_triples_use_all_three_numbers() -> None:
+    rng = random.Random(0)
+    texts = [show(sample_program(TripleDomain(23), rng)) for _ in range(300)]
+    for name in ("x", "y", "w"):
+        assert sum(name in text for text in texts) > 150
+    planes = [text for text in texts if "x + y + w" in text or "x + y - w" in text]
+    assert 20 < len(planes) < 280

@@ -170,13 +170,14 @@ REFUSED = {
     ">>> return 1": (1, 1, "a prompt before bare statements; delete the prompts"),
     ">>> def f(x, y):\n...     return (q\n": (2, 16, "not Python"),
     ">>> def f(x, y):\n...     return q\n": (2, 16, "unknown name 'q'"),
-    "Words:\n```\nx > y\n```": (1, 7, "not Python: invalid syntax; leave out what stands around"),
+    "x ```> y```": (1, 3, "not Python: invalid syntax; leave out what stands around"),
     # Expressions
     "return x in y": (1, 8, "comparisons are < <= > >= == !=, or one `in` of numbers or a range"),
     "return x in ()": (1, 13, "nothing is in there; write the numbers"),
     "z = x / y\nreturn x in (1, z)": (2, 17, "after `in` stand numbers"),
     "return x in range(0, y / 2)": (1, 22, "a range's ends are whole numbers"),
-    "return x in range(9, 0, -1)": (1, 25, "a range's step is a whole number from 1 on"),
+    "return x in range(9, 0, y)": (1, 25, "a range's step is a whole number other than 0"),
+    "return x in range(9, 0, 0)": (1, 25, "a range's step is a whole number other than 0"),
     "return x & 1": (1, 8, "operator & is not part of the language; of conditions"),
     "z = x > 3\nz |= y\nreturn z": (2, 1, "operator | is not part of the language"),
     "return x ^ 2": (1, 8, "operator ^ is not part of the language; a power is `**`"),
@@ -184,17 +185,18 @@ REFUSED = {
     "x && y": (1, 4, "not Python: invalid syntax; instead of && write and"),
     "print(x)\nreturn x > y": (1, 1, "a call whose value is not used is not part of the language"),
     "from math import pi as P\nreturn P > x": (2, 8, "unknown name 'P'; write 3.14159"),
-    "return round(x / 3, 2) > y": (1, 8, "round takes 1 number, not 2; write round(a * 100) / 100"),
+    "return np.round(x / 3, 2) > y": (1, 8, "NumPy rounds to decimals in another way than Python"),
     "return divmod(x, 3)": (1, 8, "divmod gives two numbers; write divmod(a, b)[0]"),
     "return divmod(x, 3)[2]": (1, 8, "a subscript"),
-    "return pow(x, -1, y)": (1, 8, "power takes 2 numbers, not 3"),
+    "return pow(x, -1, y)": (1, 8, "an inverse of an input alone is no label; write a comparison"),
+    "return np.power(x, 2, y)": (1, 8, "power takes 2 numbers, not 3"),
     "return pow(9, 99999999)": (1, 8, "a whole number reaches 2**1024"),
     "return bool(x)": (1, 8, "bool of an input alone is no label; write a comparison"),
     "return np.pi > x": (1, 8, "an attribute is not part of the language; write 3.14159"),
-    "return math.fmod(x, 3)": (
+    "return math.gcd(x, 3)": (
         1,
         8,
-        "not one of the language's functions; instead of math.fmod write a % b",
+        "not one of the language's functions; instead of math.gcd write `a % n == 0 and b % n == 0",
     ),
     "return np.maximum(x, 3)": (
         1,
@@ -225,6 +227,98 @@ def test_what_is_refused_is_named_with_what_to_type(
         parse(text, "pairs")
     assert str(caught.value).startswith(f"line {line}, column {column}: {words}")
     assert caught.value.position == Position(line, column)
+
+
+SEVERAL = {
+    "return np.maximum(x, 3) > q\\\n  + np.maximum(y, math.gcd(x, y))": (
+        "line 1, column 8: not one of the language's functions; instead of np.maximum write "
+        "max(a, b); line 1, column 27: unknown name 'q'; line 2, column 19: instead of math.gcd "
+        "write `a % n == 0 and b % n == 0` for each n that counts"
+    ),
+    "if b > 3: return sqr(a) > 4\nreturn flor(b) + a > 5": (
+        "line 1, column 4: unknown name 'b'; the inputs are x, y, p; line 1, column 18: instead of "
+        "sqr write sqrt(...); line 1, column 22: unknown name 'a'; line 2, column 8: instead of "
+        "flor write floor(...)"
+    ),
+    "return np.log(x) > np.sin(y) if q else 0": (
+        "line 1, column 8: not one of the language's functions: np.log; line 1, column 20: no "
+        "function np.sin; line 1, column 33: unknown name 'q'"
+    ),
+    "z = z + w\nreturn z": (
+        "line 1, column 5: unknown name 'z'; the inputs are x, y, p; line 1, column 9: unknown "
+        "name 'w'"
+    ),
+    f"return {' + '.join(f'unknown_{i}' for i in range(30))}": (
+        "line 1, column 8: unknown name 'unknown_0'; the inputs are x, y, p; line 1, column 20: "
+        "unknown name 'unknown_1'; line 1, column 32: unknown name 'unknown_2'; line 1, column 44: "
+        "unknown name 'unknown_3'; line 1, column 56: unknown name 'unknown_4'; and 25 more"
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "message"), SEVERAL.items())
+def test_all_unknown_names_are_told_at_once_with_the_place_of_the_first(
+    text: str, message: str
+) -> None:
+    with pytest.raises(ProgramError) as caught:
+        parse(text, "pairs")
+    assert str(caught.value) == message
+
+
+HINTS = {
+    "np.isqrt(x)": "instead of np.isqrt write isqrt(...)",
+    "os.sqrt(x)": "instead of os.sqrt write sqrt(...)",
+    "math.round(x / 2)": "instead of math.round write round(...)",
+    "np.bitwise_and(x, y)": "instead of np.bitwise_and write a and b",
+    "np.isin(x, (1, 2))": "instead of np.isin write a in (1, 2)",
+    "math.pow(x, 2)": "instead of math.pow write a ** b",
+    "math.remainder(x, 3)": "instead of math.remainder write a - round(a / b) * b",
+    "trunc(x / 2)": "instead of trunc write int(a)",
+    "np.array([1, 2])[x]": "instead of np.array write the tuple or the number alone",
+    "abs(x)[0]": "a subscript is not part of the language; write a tuple before it",
+    "(x / 2).is_integer()": "instead of is_integer write a % 1 == 0",
+    "str(x)": "instead of str write `a // 10 ** n % 10` for digit n",
+    "sum(x, y)": "sum takes a tuple of numbers, as in `sum((x, y, 3))`",
+    "sum((x / 2, y, 3))": "sum of floats, which versions of Python round differently",
+    "len(x)": "len takes a tuple of numbers",
+    "{1, 2}[x]": "a set or a range where a tuple is needed",
+    "((0, 1), (1, 0))[x][y]": "a table of two indices is not part of the language; write one tuple",
+    "((0, 1), (1, 0))[x]": "a tuple inside another is not part of the language; write one tuple",
+    "(1, 2)[0:1]": "a subscript is not part of the language",
+    "(x, y) == (1, 2)": "a tuple is not part of the language; write a number, or compare each",
+    "{0: 1, 1: 5}[x]": "a subscript is not part of the language; write a tuple before it",
+    "round(x / 3, ndigits=1)": "functions take plain arguments",
+    "min((x, *y))": "Python's Starred is not part of the language",
+}
+
+
+@pytest.mark.parametrize(("expression", "words"), HINTS.items())
+def test_a_refusal_names_the_nearest_thing_that_exists(expression: str, words: str) -> None:
+    with pytest.raises(ProgramError) as caught:
+        parse(f"return {expression} > 1", "pairs")
+    assert words in str(caught.value)
+
+
+NAMED = {
+    "T = (1, 2)\nreturn T > x": (2, 8, "T is a tuple, which stands in `T[0]`, after `in`"),
+    "T = (1, 2)\nT = 3\nreturn T": (2, 1, "T is a tuple and keeps its value"),
+    "T = (1, 2)\nT += 3\nreturn T": (2, 1, "T is a tuple and keeps its value"),
+    "T = 3\nT = (1, 2)\nreturn T[0]": (2, 1, "a tuple is given a new name, once, at the top"),
+    "x = (1, 2)\nreturn y": (1, 1, "a tuple is given a new name, once, at the top level"),
+    "if x:\n  T = (1, 2)\nreturn T[0]": (2, 3, "a tuple is given a new name, once, at the top"),
+    "T = (1, 2)\nreturn T[2] > x": (2, 8, "a subscript beyond the 2 numbers of the tuple"),
+    "T = (1, 2)\nT[0] = 3\nreturn T[0]": (2, 1, "only a plain name can be given a value"),
+    "T = ()\nreturn x": (1, 5, "nothing is in there"),
+    "a, b = {x, y}\nreturn a": (1, 8, "a set or a range where a tuple is needed"),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), NAMED.items())
+def test_a_named_tuple_is_a_constant(text: str, expected: tuple[int, int, str]) -> None:
+    line, column, words = expected
+    with pytest.raises(ProgramError) as caught:
+        parse(text, "pairs")
+    assert str(caught.value).startswith(f"line {line}, column {column}: {words}")
 
 
 def test_what_is_written_out_counts() -> None:
@@ -315,26 +409,34 @@ def test_no_wrapping_changes_what_a_random_program_means(seed: int) -> None:
     assert parse(show(read), "pairs") == read
 
 
+GERMAN = "# ok\nx > y  # gr\u00f6\u00dfer"
+
+
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "message", "command"),
     [
-        ("\ufeffx > y".encode("utf-16-le"), "line 1, column 1: the file is UTF-16, not UTF-8"),
-        ("x > y".encode("utf-16-be"), "line 1, column 1: the file is UTF-16, not UTF-8"),
-        (
-            "# ok\nx > y  # gr\u00f6\u00dfer".encode("latin-1"),
-            "line 2, column 12: byte 0xF6; the file is",
-        ),
+        ("\ufeffx > y".encode("utf-16-le"), "1, column 1: the file is UTF-16, not UTF-8", "UTF-16"),
+        ("x > y".encode("utf-16-be"), "1, column 1: the file is UTF-16, not UTF-8", "UTF-16BE"),
+        (GERMAN.encode("utf-16-le"), "1, column 1: the file is UTF-16, not UTF-8", "UTF-16LE"),
+        ("# \u4e16\u754c\nx > y".encode("utf-16-le"), "is UTF-16, not UTF-8", "UTF-16LE"),
+        ("x > y".encode("utf-32"), "1, column 1: the file is UTF-32, not UTF-8", "UTF-32"),
+        ("x > y".encode("utf-32-be"), "1, column 1: the file is UTF-32, not UTF-8", "UTF-32BE"),
+        (GERMAN.encode("latin-1"), "2, column 12: byte 0xF6; the file is not UTF-8", "LATIN1"),
+        (b"x > y  # \x93ok\x94", "1, column 10: byte 0x93; the file is not UTF-8", "CP1252"),
+        (b"x > y\n\0", "2, column 1: byte 0x00; the file is not UTF-8", None),
+        (b"\0" * 80, "1, column 1: byte 0x00; the file is not UTF-8", None),
     ],
 )
 def test_a_file_in_another_encoding_is_refused_as_such(
-    tmp_path: Any, content: bytes, message: str
+    tmp_path: Any, content: bytes, message: str, command: str | None
 ) -> None:
     path = tmp_path / "program.py"
     path.write_bytes(content)
     with pytest.raises(InputError) as caught:
         read_program(path, "pairs")
     assert message in str(caught.value)
-    assert str(caught.value).endswith("save it as UTF-8")
+    assert "save it as UTF-8" in str(caught.value)
+    assert (f"iconv -f {command} -t UTF-8 " in str(caught.value)) == (command is not None)
 
 
 def test_a_file_in_utf8_is_read_with_and_without_a_byte_order_mark(tmp_path: Any) -> None:

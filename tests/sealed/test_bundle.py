@@ -21,11 +21,22 @@ from jaxmi.challenges.sealed import Key, posed
 from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
+from jaxmi.sealed import write
 from jaxmi.sealed.read import check_contents, open_bundle, read_bundle
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_safetensors, write_json
 from jaxmi.storage.checksums import SUMS, checksums, fingerprint
 from jaxmi.storage.foreign import export_network
+from jaxmi.storage.pytorch_file import has_torch
 from jaxmi.workflows.pose import private_file
+
+SAFE = (
+    "network.safetensors",
+    "transformer_lens.safetensors",
+    "transformer_lens_4.safetensors",
+)
+FOREIGN = (*SAFE, "network.pt", "transformer_lens.pt") if has_torch() else SAFE
+
+needs_torch = pytest.mark.skipif(not has_torch(), reason="PyTorch is not installed")
 
 
 def files_of(bundle: Path) -> list[Path]:
@@ -38,9 +49,8 @@ def test_a_bundle_as_it_was_made_is_intact_and_holds_every_form(bundle: Path) ->
         "challenge.json",
         "domain.npz",
         "model_labels.npz",
-        "network.pt",
         "network/metrics.json",
-        "transformer_lens.pt",
+        *FOREIGN,
     }
     assert {str(file.relative_to(bundle)) for file in files_of(bundle)} == {
         "README.md",
@@ -48,12 +58,36 @@ def test_a_bundle_as_it_was_made_is_intact_and_holds_every_form(bundle: Path) ->
         "challenge.json",
         "domain.npz",
         "model_labels.npz",
-        "network.pt",
         "network/config.json",
         "network/metrics.json",
         "network/params.safetensors",
-        "transformer_lens.pt",
+        *FOREIGN,
     }
+
+
+@pytest.mark.parametrize("there", [pytest.param(True, marks=needs_torch), False])
+def test_without_pytorch_a_bundle_lacks_its_files_and_is_verified_all_the_same(
+    there: bool,
+    key: Key,
+    transformer: Challenge,
+    sealed_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(write, "has_torch", lambda: there)
+    folder = tmp_path / "made"
+    folder.mkdir()
+    params = load_checkpoint(sealed_folder / "network").params
+    write.write_bundle(folder, posed(transformer, key.program), params, key, {})
+    compared = check_contents(read_bundle(folder), None)
+    expected = [*SAFE, "network.pt", "transformer_lens.pt"] if there else list(SAFE)
+    assert [name for name in compared if name.endswith((".pt", ".safetensors"))] == expected
+    assert {file.name for end in ("pt", "safetensors") for file in folder.glob(f"*.{end}")} == set(
+        expected
+    )
+    readme = (folder / "README.md").read_text()
+    assert all(f"`{name}`" in readme for name in SAFE)
+    assert ("`network.pt`" in readme) == there
 
 
 def test_the_domain_and_the_split_are_those_of_the_challenge(
@@ -96,10 +130,10 @@ def test_what_is_added_taken_away_or_linked_is_named(bundle: Path, tmp_path: Pat
     with pytest.raises(InputError, match=r"hint\.txt is not listed"):
         read_bundle(bundle)
     (bundle / "hint.txt").unlink()
-    (bundle / "network.pt").rename(tmp_path / "network.pt")
-    with pytest.raises(InputError, match=r"network\.pt is missing"):
+    (bundle / "network.safetensors").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match=r"network\.safetensors is missing"):
         read_bundle(bundle)
-    (bundle / "network.pt").symlink_to(tmp_path / "network.pt")
+    (bundle / "network.safetensors").symlink_to(tmp_path / "moved")
     with pytest.raises(InputError, match="not a regular file"):
         read_bundle(bundle)
 
@@ -139,7 +173,7 @@ FORGERIES: dict[str, Callable[[Path], object]] = {
     "model_labels.npz": lambda b: change_arrays(
         b / "model_labels.npz", lambda a: a["labels"].__setitem__((5, 5), 1 - a["labels"][5, 5])
     ),
-    "network.pt": lambda b: shutil.copy(b / "other.pt", b / "network.pt"),
+    "network.safetensors": lambda b: shutil.copy(b / "other", b / "network.safetensors"),
     "hint.txt": lambda b: (b / "hint.txt").write_text("x < y"),
 }
 """Alterations with matching checksums; each name begins with the file that the error names."""
@@ -149,12 +183,13 @@ FORGERIES: dict[str, Callable[[Path], object]] = {
 def test_files_that_do_not_agree_are_noticed_even_with_new_checksums(
     forgery: str, bundle: Path, transformer: Challenge
 ) -> None:
-    if forgery == "network.pt":
+    if forgery == "network.safetensors":
         params = jax.device_get(transformer.init(jax.random.key(0)))
         config = load_checkpoint(bundle / "network").config
-        export_network(Checkpoint(params, config, {}), "casper", bundle / "other.pt")
+        export_network(Checkpoint(params, config, {}), "safetensors", bundle / "other.safetensors")
+        (bundle / "other.safetensors").rename(bundle / "other")
     FORGERIES[forgery](bundle)
-    (bundle / "other.pt").unlink(missing_ok=True)
+    (bundle / "other").unlink(missing_ok=True)
     (bundle / SUMS).write_text(checksums(bundle))
     with pytest.raises(InputError, match=re.escape(forgery.partition(",")[0])):
         check_contents(read_bundle(bundle), None)

@@ -3,11 +3,15 @@
     python fuzz.py FORMAT CHECKPOINT N [blind]
 
 FORMAT is one of `foreign.FORMATS`, "native", or "published": the casper format without our record,
-of which only bytes are corrupted. "blind" leaves out the comparison with the record, as a control.
+of which only bytes are corrupted; "script": the same as a training script saves it, wrapped beside
+a configuration, in pickle protocol 4. "blind" leaves out the comparison with the record, as a
+control.
+
 Prints one JSON object: how many corruptions loaded to exactly the original tensors ("same"), how
 many gave the clear error ("refused"), by kind; "bad" lists all others. A crash ends the process.
 """
 
+import argparse
 import json
 import resource
 import sys
@@ -128,6 +132,13 @@ def prepare(format_name: str, checkpoint: checkpoints.Checkpoint, folder: Path) 
         state = {name: torch.tensor(a) for name, a in layout.write(checkpoint.params).items()}
         torch.save({"model": state} if layout.wrapped else state, path)
         return [path]
+    if format_name == "script":
+        layout = foreign.find_layout("casper", checkpoint.challenge)
+        arrays = layout.write(checkpoint.params).items()
+        state = {f"module.{name}": torch.tensor(array) for name, array in arrays}
+        beside = {"args": argparse.Namespace(lr=1e-3), "set": {1}, "losses": [np.float64(0.5)] * 9}
+        torch.save({"net": {"params": state}, **beside}, path, pickle_protocol=4)
+        return [path]
     path = path.with_suffix(foreign.FORMATS[format_name].suffixes[0])
     foreign.export_network(checkpoint, format_name, path)
     return [path]
@@ -137,7 +148,7 @@ def load(format_name: str, challenge: str, path: Path) -> checkpoints.Checkpoint
     """Reads what was prepared, as the command line does."""
     if format_name == "native":
         return checkpoints.load_checkpoint(path.parent)
-    format_name = {"published": "casper"}.get(format_name, format_name)
+    format_name = {"published": "casper", "script": "casper"}.get(format_name, format_name)
     return foreign.import_network(path, format_name, challenge)
 
 
@@ -165,7 +176,7 @@ def main() -> None:
         pytorch_file.check_record = checkpoints.check_record = lambda record, tensors: None
     original = checkpoints.load_checkpoint(source)
     wrapped = original.challenge == "transformer" and format_name == "casper"
-    kinds = list(BYTES if format_name == "published" else BYTES | TENSORS)
+    kinds = list(BYTES if format_name in ("published", "script") else BYTES | TENSORS)
     counts: Counter[str] = Counter()
     bad = []
     with tempfile.TemporaryDirectory() as folder:

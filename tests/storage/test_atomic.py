@@ -60,3 +60,24 @@ def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=message):
             check_files(folder, ["another", name], force)
     assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_a_folder_has_the_mode_that_the_umask_gives(tmp_path: Path, mask: int) -> None:
+    before = os.umask(mask)
+    try:
+        (tmp_path / "usual").mkdir()
+        (tmp_path / "net").mkdir()  # an empty folder may be there
+        with atomic_folder(tmp_path / "net") as temporary:
+            (temporary / "file").touch()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "net").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    assert os.listdir(tmp_path / "net") == ["file"]
+
+
+def test_a_folder_keeps_its_parents_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2755)
+    with atomic_folder(tmp_path / "net") as temporary:
+        (temporary / "file").touch()
+    assert (tmp_path / "net").stat().st_mode & 0o2000

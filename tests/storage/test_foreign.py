@@ -161,8 +161,8 @@ DAMAGE = {
     "tensor fc1.weight is float32[400, 200], expected float32[200, 400]": lambda t: t.update(
         {"fc1.weight": t["fc1.weight"].T.copy()}
     ),
-    "tensor fc2.bias is float64[2], expected float32[2]": lambda t: t.update(
-        {"fc2.bias": t["fc2.bias"].astype(np.float64)}
+    "tensor fc2.bias is int64[2], expected float32[2]": lambda t: t.update(
+        {"fc2.bias": t["fc2.bias"].astype(np.int64)}
     ),
     "tensor fc2.bias has values that are not finite": lambda t: t.update(
         {"fc2.bias": t["fc2.bias"] * np.float32(np.inf)}
@@ -192,6 +192,7 @@ def test_the_first_offender_is_named(tmp_path: Path, trained, suffix: str, messa
 def test_a_bias_that_the_network_lacks_is_refused(tmp_path: Path, trained) -> None:
     tensors = TRANSFORMER_LENS.write(trained["transformer"].params)
     tensors["blocks.0.attn.b_Q"][3, 5] = 1e-3
+    tensors["blocks.0.attn.b_K"][3, 5] = 1e-3
     save_file(tensors, tmp_path / "f.safetensors")
     with pytest.raises(InputError, match=r"attn\.b_Q, float32\[8, 16\], must be zero"):
         foreign.import_network(tmp_path / "f.safetensors")

@@ -19,6 +19,8 @@ CASES = [
     ("safetensors", "transformer"),
     ("published", "cnn"),
     ("published", "transformer"),
+    ("script", "cnn"),
+    pytest.param("script", "transformer", marks=pytest.mark.slow),
 ]
 
 

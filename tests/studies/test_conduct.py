@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.cli.main import main
 from jaxmi.errors import InputError, StoppedError
-from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint, write_json
+from jaxmi.storage.runs import run_facts
 from jaxmi.studies import conduct as conduct_module
 from jaxmi.studies.bootstrap import estimate
 from jaxmi.studies.conduct import NetworkStore, conduct
-from jaxmi.studies.study import Conclusion, Study, Trained, Training, variant
+from jaxmi.studies.study import Conclusion, Study, Trained, Training, plain_of, variant
 from jaxmi.training.recipe import Recipe
 
 RECIPE = Recipe(steps=2, batch_size=64, learning_rate=1e-3, eval_every=1)
@@ -170,3 +172,29 @@ def test_the_commit_is_of_the_source_and_of_no_checkout_around_it(
     assert commit() == git("rev-parse", "HEAD")
     source.write_text("second")
     assert commit() == git("rev-parse", "HEAD") + "+"
+
+
+def test_the_run_of_an_own_challenge_is_found_under_any_name(tmp_path: Path) -> None:
+    sizes = {"d_model": 8, "n_heads": 2, "d_mlp": 8}
+    first, second = (
+        plain_of(jaxmi.make_challenge(text, p=5, name="own", network=sizes), quick=False)
+        for text in ("return x < y", "return x > y")
+    )
+    for name, training in (("a-run", second), ("zz", first)):
+        (tmp_path / name).mkdir()
+        facts = run_facts(training.challenge, training.recipe_name, training.recipe)
+        write_json(tmp_path / name / "run.json", {**facts, "finished": True, "runs": []})
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken/run.json").write_text("{")
+
+    def found(training: Training) -> str:
+        store = NetworkStore(tmp_path, lambda *_: nullcontext(Silent()), lambda: False)
+        return store.checkpoint(training, 0).parent.name
+
+    assert (found(first), found(second)) == ("zz", "a-run")
+    longer = replace(first, recipe=replace(first.recipe, steps=2 * first.recipe.steps))
+    varied = variant(first, "turned", "labels turned", labels=1 - first.challenge.labels)
+    assert found(longer) == first.name  # the controls: of these there is no run
+    assert found(varied) == varied.name
+    (tmp_path / first.name).mkdir()
+    assert found(first) == first.name

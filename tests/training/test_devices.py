@@ -118,6 +118,7 @@ def test_on_an_accelerator_as_many_seeds_as_fit_are_trained(
     assert devices.batch_width(transformer, recipe, 7) == 8
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("name", ["transformer", "cnn"])
 def test_memory_is_estimated_from_above(request: pytest.FixtureRequest, name: str) -> None:
     """Against what the compiler reserves for one seed; no more than a few times above."""

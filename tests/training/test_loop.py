@@ -94,6 +94,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_logits() -> None:
     np.testing.assert_allclose(loss, (log_z - 1 + 2 * log_z) / 3, rtol=1e-6)
 
 
+@pytest.mark.device
 @pytest.mark.slow
 def test_microbatches_add_up_to_the_batch(transformer: Challenge) -> None:
     rows = transformer.splits["train"]
@@ -136,6 +137,7 @@ def alone(transformer: Challenge):
     return next(train_seeds(transformer, SHORT, [3]))
 
 
+@pytest.mark.device
 def test_the_same_seed_gives_the_same_bits(transformer: Challenge, alone) -> None:
     again = next(train_seeds(transformer, SHORT, [3]))
     chex.assert_trees_all_equal(again.params, alone.params)
@@ -148,6 +150,7 @@ def test_another_seed_gives_another_network(transformer: Challenge, alone) -> No
         assert (a != b).any()
 
 
+@pytest.mark.device
 @pytest.mark.slow
 def test_a_seed_among_others_is_the_seed_alone(transformer: Challenge, alone) -> None:
     """Within 2e-3 of each array's largest value after 40 steps: rounding, amplified."""

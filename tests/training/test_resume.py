@@ -43,6 +43,7 @@ def stop_after(points: int):
     return lambda: next(calls) == points
 
 
+@pytest.mark.device
 def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Path) -> None:
     state = {"w": jnp.arange(3_000_000.0).reshape(2, -1), "n": jnp.array([1, 2], jnp.int32)}
     expected = jax.tree.map(np.array, state)
@@ -60,6 +61,7 @@ def test_what_is_saved_is_read_back_though_it_was_donated_meanwhile(tmp_path: Pa
     assert float(state["n"][0]) == -1, "the control: it was overwritten"
 
 
+@pytest.mark.device
 @pytest.mark.slow
 def test_training_stopped_and_resumed_is_bitwise_training(
     transformer: Challenge, tmp_path: Path
@@ -262,17 +264,29 @@ def test_a_save_that_fails_tells_why_and_not_where(
     assert str(raised.value) == f"cannot save the training state in {told}"
 
 
+FILES = ("/other/code.py", "/orbax/code.py")
+
+
+def raised_in(file: str) -> BaseException:
+    """Return an error that a line of a file raised; its text does not name the file."""
+    line = compile("raise OSError(27, 'File too large')", file, "exec")
+    with pytest.raises(OSError) as raised:
+        exec(line)
+    return raised.value
+
+
 def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
-    resume._silence_duplicate_reports.__wrapped__()
-    errors = [RuntimeError("Event loop is closed"), RuntimeError("another"), ValueError(FULL)]
-    for error in errors:
-        sys.unraisablehook(SimpleNamespace(exc_value=error))
-        logging.getLogger("asyncio").error("a task failed", exc_info=error)
-    logging.getLogger("asyncio").error("slow")
+    closed, other, own = RuntimeError("Event loop is closed"), *map(raised_in, FILES)
+    errors = [closed, other, ValueError(FULL), own]
+    with resume._start_silence():
+        for error in errors:
+            sys.unraisablehook(SimpleNamespace(exc_value=error))
+            logging.getLogger("asyncio").error("a task failed", exc_info=error)
+        logging.getLogger("asyncio").error("slow")
     assert told == errors[1:]
     logged = [record.exc_info and record.exc_info[1] for record in caplog.records]
-    assert logged == [*errors[:2], None]
+    assert logged == [closed, other, None]

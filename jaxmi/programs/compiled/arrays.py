@@ -97,6 +97,12 @@ class _Arrays:
         numbers = [_number(argument) for argument in arguments]
         if name in ("min", "max"):
             return reduce(jnp.minimum if name == "min" else jnp.maximum, numbers)
+        if name == "fmod":
+            a, b = numbers
+            quotient = self._barrier(a / self._barrier(b))
+            return self._barrier(a - self._barrier(b * jnp.trunc(quotient)))
+        if len(arguments) > 1 and name != "where":
+            raise AssertionError(f"{name} of several numbers has no bounds")
         if name == "sqrt":
             return self._barrier(jnp.sqrt(numbers[0]))
         if name == "isqrt":
@@ -104,6 +110,14 @@ class _Arrays:
         if name == "where":
             return self.choose(self.truth(arguments[0]), *arguments[1:])
         return _FUNCTIONS[name](numbers[0])
+
+    def item(self, elements: list[jax.Array], index: jax.Array) -> jax.Array:
+        place, n = _number(index), len(elements)
+        place = jnp.where(place < 0, place + n, place)
+        result, *others = elements
+        for i, value in enumerate(others, 1):
+            result = self.choose(place == i, value, result)
+        return result
 
 
 _COMPARISONS = {

@@ -7,6 +7,7 @@ power of two that divides it. Rounding to a float never makes the grain finer.
 """
 
 from collections.abc import Sequence
+from functools import partial, reduce
 from math import frexp, inf, sqrt
 from typing import Literal, NamedTuple, cast
 
@@ -139,6 +140,20 @@ class _BoundsAlgebra:
             high = min(high, a.high)
         return _checked(low, high, grain, kind)
 
+    def _remainder(self, a: Bounds, b: Bounds) -> Bounds:
+        if b.low <= 0 <= b.high:
+            raise RefusedError(f"fmod by something from {b.low:g} to {b.high:g}, perhaps 0")
+        grain = min(a.grain, b.grain)
+        if a.largest + b.largest >= EXACT * 2.0**grain:  # as for %
+            raise RefusedError("fmod of numbers with more than 53 binary digits")
+        return _checked(min(a.low, 0), max(a.high, 0), grain, "float")
+
+    def item(self, elements: list[Bounds], index: Bounds) -> Bounds:
+        n = len(elements)
+        if index.kind != "int" or index.low < -n or index.high >= n:
+            raise RefusedError(f"an index from {index.low:g} to {index.high:g} of {n} elements")
+        return reduce(partial(self.choose, index), elements)
+
     def power(self, value: Bounds, exponent: int) -> Bounds:
         if value.kind != "int":
             raise RefusedError("** of a float that is not in a table")
@@ -156,6 +171,10 @@ class _BoundsAlgebra:
                 low, high = pick(first.low, other.low), pick(first.high, other.high)
                 first = joined._replace(low=low, high=high)
             return first
+        if name == "pow" or (name == "round" and len(arguments) == 2):
+            raise RefusedError(f"{name} of {len(arguments)} numbers that is not in a table")
+        if name == "fmod":
+            return self._remainder(first, arguments[1])
         if name == "abs":
             low = 0 if first.low <= 0 <= first.high else min(abs(first.low), abs(first.high))
             return first._replace(low=low, high=first.largest)

@@ -69,6 +69,10 @@ class Algebra(Protocol[V]):
         """Apply one of `language.FUNCTIONS`."""
         ...
 
+    def item(self, elements: list[V], index: V) -> V:
+        """Return one of some elements."""
+        ...
+
 
 @dataclass(frozen=True)
 class _State(Generic[V]):
@@ -218,5 +222,7 @@ class _Interpreter(Generic[V]):
                 return algebra.choose(self._truth(condition, known), value(then), value(otherwise))
             case lang.Call(function=name, arguments=arguments):
                 return algebra.function(name, [value(part) for part in arguments])
+            case lang.Item(elements=elements, index=index):
+                return algebra.item([value(element) for element in elements], value(index))
             case lang.Number():
                 raise AssertionError("literals are holes, tables, or exponents")

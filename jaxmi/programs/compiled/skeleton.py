@@ -52,8 +52,8 @@ def split_constants(program: lang.Program) -> tuple[Hashable, tuple[int | float,
     """Split a program into a key of its skeleton and its constants, fast enough to group many.
 
     These literals are no constants and stay in the skeleton: truth values, arguments of `template`,
-    exponents, and bases of powers, except whole numbers in powers that are short products, as in
-    `(x - 50) ** 2`.
+    of `pow` and of `round` to decimals, exponents, and bases of powers, except whole numbers in
+    powers that are short products, as in `(x - 50) ** 2`.
 
     Returns:
       A key, equal for programs with equal skeletons; and the constants, in the order of the text.
@@ -121,7 +121,7 @@ def _fold(part: Any, is_open: bool, leaf: _Leaf, build: _Build) -> Any:
     if isinstance(part, lang.Binary) and part.operator == "**":
         left = _fold(part.left, is_open and _is_product(part), leaf, build)
         return build(part, names, ["**", left, _fold(part.right, False, leaf, build)])
-    is_open = is_open and not (isinstance(part, lang.Call) and part.function == lang.TEMPLATE)
+    is_open = is_open and not _is_closed(part)
     return build(part, names, [_fold(getattr(part, n), is_open, leaf, build) for n in names])
 
 
@@ -132,9 +132,19 @@ def _rebuilt(node: lang.Node, names: tuple[str, ...], parts: list[Any]) -> Any:
 def _is_product(power: lang.Binary) -> bool:
     for part in lang.walk(power.left):
         match part:
-            case lang.Number(value=float()) | lang.Binary("/") | lang.Call("sqrt" | "float"):
+            case (
+                lang.Number(value=float()) | lang.Binary("/") | lang.Call("sqrt" | "float" | "fmod")
+            ):
                 return False
     return short_exponent(power) is not None
+
+
+def _is_closed(node: lang.Node) -> bool:
+    """Return whether a node's literals stay; powers and rounded numbers are exact in tables."""
+    match node:
+        case lang.Call(lang.TEMPLATE | "pow") | lang.Call("round", (_, _)):
+            return True
+    return False
 
 
 class _Tables:

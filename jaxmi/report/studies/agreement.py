@@ -10,29 +10,30 @@ from matplotlib.ticker import MaxNLocator
 
 from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, grouped_bars
 
-CHALLENGES = ("transformer", "cnn")
-
 
 def draw_agreement(result: Mapping[str, Any]) -> Figure:
     """Draw the result of the study `agreement`."""
     findings, data = result["findings"], result["data"]
-    figure = Figure(figsize=(16, 9.5), layout="constrained")
-    grid = figure.subplots(2, 3)
-    for (counts, votes, overlap), name in zip(grid, CHALLENGES, strict=True):
-        _draw_counts(counts, data[name], name)
-        _draw_votes(votes, data[name], name)
+    about = result["provenance"].get("challenge")
+    figure = Figure(figsize=(16, 4.75 * len(data)), layout="constrained")
+    grid = figure.subplots(len(data), 3, squeeze=False)
+    for (counts, votes, overlap), network in zip(grid, data, strict=True):
+        name = network if about is None else about["name"]
+        _draw_counts(counts, data[network], name)
+        _draw_votes(votes, data[network], name)
         grouped_bars(
             overlap,
             ["made by\nanother network", "wrong in half\nor more of them", "wrong\nin all"],
             {
                 "of a network's mistakes": [
-                    findings[f"{name}_{key}"] for key in ("shared", "wrong_in_half", "wrong_in_all")
+                    findings[f"{network}_{key}"]
+                    for key in ("shared", "wrong_in_half", "wrong_in_all")
                 ]
             },
             (RED,),
             scale=100,
         )
-        chance = 100 * findings[f"{name}_shared_by_chance"]["value"]
+        chance = 100 * findings[f"{network}_shared_by_chance"]["value"]
         level = ([-0.45, 0.45], [chance, chance])
         overlap.plot(*level, color="#222222", linestyle="--", label="another, by chance")
         overlap.legend(fontsize="small", loc="upper right")

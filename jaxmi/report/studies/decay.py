@@ -8,17 +8,25 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxmi.programs.domain import P
+
 EXAMPLES = {"transformer": "pairs", "cnn": "images"}
+"""Group of the published challenges' cells -> what their inputs are called."""
 
 
 def draw_decay(result: Mapping[str, Any]) -> Figure:
     """Draw the result of the study `decay`."""
     cells = result["data"]["cells"]
-    figure = Figure(figsize=(17, 13), layout="constrained")
-    grid = figure.subplots(3, 3)
-    for (accuracy, gain, curves), (group, examples) in zip(grid, EXAMPLES.items(), strict=False):
+    about = result["provenance"].get("challenge")
+    present = {cell["group"] for cell in cells}
+    groups = [group for group in EXAMPLES if group in present]
+    n_rows = len(groups) + ("addition" in present)
+    figure = Figure(figsize=(17, 13 * n_rows / 3), layout="constrained")
+    grid = figure.subplots(n_rows, 3, squeeze=False)
+    for (accuracy, gain, curves), group in zip(grid, groups, strict=False):
+        name = group if about is None else about["name"]
         own_cells = [cell for cell in cells if cell["group"] == group]
-        label = f"{group}, {examples}"
+        label = f"{name}, {EXAMPLES[group] if about is None else about['kind']}"
         _draw_map(accuracy, own_cells, "test_value", f"{label}: test accuracy, %", "viridis")
         dark = 100 * result["data"]["grokked"]
         title = f"{label}: gain after the fit, points; black: {dark:g} or more, grokking"
@@ -28,18 +36,24 @@ def draw_decay(result: Mapping[str, Any]) -> Figure:
         _draw_curves(
             curves,
             [cell for cell in own_cells if cell["decay"] == middle],
-            f"{group}: weight decay {middle:g}",
+            f"{name}: weight decay {middle:g}",
         )
+    if "addition" in present:
+        _draw_control(grid[-1], cells, result["data"].get("p", P))
+    return figure
+
+
+def _draw_control(row: np.ndarray, cells: Sequence[Mapping[str, Any]], p: int) -> None:
+    """Draw the learning curves of the long runs on numbers, and of addition, into three axes."""
     long = [cell for cell in cells if cell["group"] == "transformer_long"]
     decays = sorted({cell["decay"] for cell in long})
-    for axes, decay in zip(grid[2], decays, strict=False):
+    for axes, decay in zip(row, decays, strict=False):
         chosen = [cell for cell in long if cell["decay"] == decay]
         _draw_curves(axes, chosen, f"transformer, long: weight decay {decay:g}")
-    for axes in grid[2][len(decays) : 2]:
+    for axes in row[len(decays) : 2]:
         axes.axis("off")
     addition = [cell for cell in cells if cell["group"] == "addition"]
-    _draw_curves(grid[2][2], addition, "the control: addition modulo 113")
-    return figure
+    _draw_curves(row[2], addition, f"the control: addition modulo {p}")
 
 
 def _draw_map(

@@ -10,6 +10,7 @@ from jaxmi.report.studies.agreement import draw_agreement
 from jaxmi.report.studies.boundary import draw_boundary
 from jaxmi.report.studies.decay import draw_decay
 from jaxmi.report.studies.interpolation import draw_interpolation
+from jaxmi.report.studies.mechanism import draw_mechanism
 from jaxmi.report.studies.periodic import draw_periodic
 from jaxmi.report.studies.universality import draw_universality
 
@@ -21,6 +22,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "universality-transformer": draw_universality,
     "decay": draw_decay,
     "agreement": draw_agreement,
+    "mechanism": draw_mechanism,
 }
 """Study's name -> the function that draws its result."""
 
@@ -35,7 +37,9 @@ def draw_study(result: Mapping[str, Any]) -> Figure:
         raise InputError(f"unknown study {result['study']!r}")
     figure = FIGURES[result["study"]](result)
     seeds = result["provenance"]["seeds"]
-    label = f"{result['study']}: {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}; 95 % intervals"
+    about = result["provenance"].get("challenge")
+    of = "" if about is None else f" of {about['name']}"
+    label = f"{result['study']}{of}: {len(seeds)} seeds, {seeds[0]} to {seeds[-1]}; 95 % intervals"
     if result["provenance"]["quick"]:
         label += "; quick: the networks are barely trained, the numbers mean nothing"
     figure.text(0.005, -0.005, label, fontsize="x-small", va="top")

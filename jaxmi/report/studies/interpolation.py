@@ -23,14 +23,15 @@ NAMES = {
 def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     """Draw the result of the study `interpolation`."""
     findings, data = result["findings"], result["data"]
+    names = {key: name for key, name in NAMES.items() if f"{key}_accuracy" in findings}
     figure = Figure(figsize=(16, 9.5), layout="constrained")
     (labels, mistakes, kappa), (own, row, kernel) = figure.subplots(2, 3)
     grouped_bars(
         labels,
-        list(NAMES.values()),
+        list(names.values()),
         {
-            "the program's": [findings[f"{name}_accuracy"] for name in NAMES],
-            "the network's": [findings[f"{name}_agreement"] for name in NAMES],
+            "the program's": [findings[f"{name}_accuracy"] for name in names],
+            "the network's": [findings[f"{name}_agreement"] for name in names],
         },
         (GREY, BLUE),
         scale=100,
@@ -43,12 +44,12 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     labels.set_ylim(0, 125)
     grouped_bars(
         mistakes,
-        list(NAMES.values()),
+        list(names.values()),
         {
-            "made by the model too": [findings[f"{name}_mistakes_shared"] for name in NAMES],
-            "by chance": [findings[f"{name}_mistakes_by_chance"] for name in NAMES],
+            "made by the model too": [findings[f"{name}_mistakes_shared"] for name in names],
+            "by chance": [findings[f"{name}_mistakes_by_chance"] for name in names],
             "by chance, at the same distance": [
-                findings[f"{name}_mistakes_by_distance"] for name in NAMES
+                findings[f"{name}_mistakes_by_distance"] for name in names
             ],
         },
         (RED, GREY, YELLOW),
@@ -59,11 +60,11 @@ def draw_interpolation(result: Mapping[str, Any]) -> Figure:
     mistakes.set_title("the network's mistakes")
     grouped_bars(
         kappa,
-        list(NAMES.values()),
+        list(names.values()),
         {
-            "Cohen's kappa": [findings[f"{name}_kappa"] for name in NAMES],
+            "Cohen's kappa": [findings[f"{name}_kappa"] for name in names],
             "over the largest kappa that the numbers of mistakes allow": [
-                findings[f"{name}_kappa_of_possible"] for name in NAMES
+                findings[f"{name}_kappa_of_possible"] for name in names
             ],
         },
         (GREEN, GREY),

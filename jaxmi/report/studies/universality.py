@@ -117,7 +117,8 @@ def _draw_others(axes: Axes, names: list[str], data: Mapping[str, Any]) -> None:
     axes.set_yticks(range(len(names))[::-1], names, fontsize=7)
     axes.set_xlim(-0.25, 1.25)
     axes.set_xticks([])
-    axes.set_title("in their own units, lowest to highest; diamond: published", fontsize="medium")
+    title = "in their own units, lowest to highest"
+    axes.set_title(title + "; diamond: published" * bool(data["published"]), fontsize="medium")
 
 
 def _wrap(text: str, width: int = 46) -> str:

@@ -1,0 +1,1 @@
+"""A mechanism for any network, from its weights, whatever its program."""

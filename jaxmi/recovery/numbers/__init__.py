@@ -1,0 +1,1 @@
+"""Search on pairs and triples: features found on tables, an accumulator, then a program."""

@@ -1,1 +1,0 @@
-"""Search on pairs: features found on tables, an accumulator, then a program."""

@@ -1,0 +1,168 @@
+"""What do transformers compute, whatever their program, and is it the same in every seed?
+
+Every network is given the account that `jaxmi explain` gives it, beside another seed's. The study
+says how often few neurons suffice, how many of a network's own mistakes they make, and whether the
+classes of values that the program uses come first in the weights.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxmi.challenges.numbers import NumberChallenge
+from jaxmi.mechanism import metrics as table
+from jaxmi.mechanism.account import account, tuned
+from jaxmi.mechanism.classes import CANDIDATES, class_text
+from jaxmi.programs.show import show
+from jaxmi.studies.bootstrap import estimate, estimate_share
+from jaxmi.studies.study import (
+    Conclusion,
+    Finding,
+    Measured,
+    Measurements,
+    Study,
+    Trained,
+    Training,
+    plain,
+    refuse,
+)
+
+QUICK_PAIRS = 1500
+"""Inputs that the quick form measures a network on, at most."""
+
+ENOUGH_AGREEMENT, ENOUGH_MISTAKES = 0.997, 0.90
+"""What `MAIN_COUNT` neurons should keep of a network's labels, and of its mistakes."""
+
+BEST, FOUND = "best_class_{}", "found_class_{}"
+"""Names of measurements, by operand: the number of the best candidate, and whether it is found."""
+
+
+def trainings(quick: bool, data_dir: Path | None = None) -> list[Training]:
+    """Return challenge 2."""
+    return trainings_of(plain("transformer", quick, data_dir))
+
+
+def trainings_of(base: Training) -> list[Training]:
+    """Return the training alone.
+
+    Raises:
+      InputError: if the challenge is on images.
+    """
+    if not isinstance(base.challenge, NumberChallenge):
+        raise refuse("mechanism", base.challenge, "asks about transformers", "has a CNN")
+    return [base]
+
+
+def measure(training: Training, trained: Trained) -> Measured:
+    """Give an account of a network, and tune its smaller networks to its labels."""
+    most = {"max_inputs": QUICK_PAIRS} if training.is_quick else {}
+    found = account(training.challenge, trained.params, trained.other, **most)
+    metrics = found.metrics | tuned(found)
+    measured = {key: np.asarray(value, np.float64) for key, value in metrics.items()}
+    names = [class_text("x", *one) for one in CANDIDATES]
+    for operand, classes in found.classes.items():
+        best = classes.best.replace(operand, "x")
+        measured[BEST.format(operand)] = np.asarray(names.index(best))
+        measured[FOUND.format(operand)] = np.asarray(classes.found is not None)
+    return measured
+
+
+def conclude(trainings: Sequence[Training], measurements: Measurements) -> Conclusion:
+    """Estimate every metric, how often the goals are reached, and how often classes agree."""
+    (training,) = trainings
+    networks = list(measurements[training.name].values())
+    findings: dict[str, Finding] = {}
+    values = {}
+    for key, metric in table.TABLE.items():
+        known = [float(network[key]) for network in networks if key in network]
+        if known:
+            values[key] = known
+            findings[key] = estimate(f"mean over networks: {metric.label}", np.array(known))
+    findings |= _goals(networks)
+    operands = [name for name in table.R2 if BEST.format(name) in networks[0]]
+    ranked = {}
+    for operand in operands:
+        found, counts = _classes(training, operand, networks)
+        findings |= found
+        ranked[operand] = counts
+    return Conclusion(findings, {"values": values, "classes": ranked})
+
+
+def _goals(networks: Sequence[Measured]) -> dict[str, Finding]:
+    """Return the shares of networks in which few neurons keep enough."""
+    few = table.FEW["own"][table.MAIN_COUNT]
+    findings = {}
+    for kept, enough in ((few.agreement, ENOUGH_AGREEMENT), (few.mistakes, ENOUGH_MISTAKES)):
+        known = [float(network[kept.key]) for network in networks if kept.key in network]
+        if known:
+            findings[f"{kept.key}_enough"] = estimate_share(
+                f"networks in which {kept.label} is at least {enough:.1%}",
+                np.array(known) >= enough,
+            )
+    return findings
+
+
+def _classes(
+    training: Training, operand: str, networks: Sequence[Measured]
+) -> tuple[dict[str, Finding], dict[str, int]]:
+    """Return how often an operand's classes are found, and are the program's."""
+    best = np.array([int(network[BEST.format(operand)]) for network in networks])
+    found = np.array([bool(network[FOUND.format(operand)]) for network in networks])
+    names = [class_text(operand, *CANDIDATES[i]) for i in best]
+    findings = {
+        f"row_class_{operand}_found": estimate_share(
+            f"networks whose weights tell apart classes of {operand}", found
+        )
+    }
+    program = training.challenge.program
+    text = "" if program is None else show(program)
+    used = [class_text(operand, *one) for one in CANDIDATES if class_text(operand, *one) in text]
+    if used:
+        findings[f"row_class_{operand}_first"] = estimate_share(
+            f"networks in which the best of {len(CANDIDATES)} classes is the program's, "
+            f"{' or '.join(used)}",
+            np.array([name in used for name in names]),
+        )
+    counts = {name: names.count(name) for name in sorted(set(names), key=names.count, reverse=True)}
+    return findings, counts
+
+
+STUDY = Study(
+    name="mechanism",
+    question="How few neurons compute a transformer's labels, and which classes of values do its "
+    "weights tell apart?",
+    n_seeds=32,
+    trainings=trainings,
+    trainings_of=trainings_of,
+    challenges=("transformer",),
+    compares=True,
+    main=(
+        "attention_mean_agreement",
+        "attention_additive_agreement",
+        "neurons_32_agreement",
+        "neurons_32_mistakes",
+        "neurons_32_agreement_enough",
+        "neurons_32_mistakes_enough",
+        "neurons_32_heldout_agreement",
+        "neurons_32_heldout_mistakes",
+        "neurons_32_other_seed_heldout_mistakes",
+        "neurons_32_untrained_agreement",
+        "replacement_numbers",
+        "replacement_heldout_agreement",
+        "replacement_heldout_mistakes",
+        "replacement_tuned_mistakes",
+        "replacement_tuned_heldout_agreement",
+        "replacement_tuned_heldout_mistakes",
+        "row_thresholds_agreement",
+        "row_thresholds_mistakes",
+        "row_class_x_first",
+        "row_class_x_r2",
+        "row_class_x_next_r2",
+        "row_class_x_permuted_r2",
+        "row_class_x_untrained_r2",
+        "row_class_y_found",
+    ),
+    measure=measure,
+    conclude=conclude,
+)

@@ -113,15 +113,17 @@ def _read_out(
     """Return the two logits, their direct part, and their part through the MLP."""
     resid_mid = resid_mid.astype(jnp.float32)
     with jax.default_matmul_precision("float32"):
-        # The MLP acts on each row separately, so rows may be inputs instead of positions.
+        # The MLP acts on each row separately, so rows may be inputs instead of positions. Only its
+        # neurons are taken from it: what follows is linear, and shorter by way of the two logits.
         last = config.n_layers - 1
-        mlp_out: Any = Mlp(config, last).apply(
-            {"params": params[part_name("mlp", last)]},
-            resid_mid,
-            Sites(sites(config.n_layers), None),
-        )
+        mlp = params[part_name("mlp", last)]
+        seen = Sites(sites(config.n_layers), None)
+        Mlp(config, last).apply({"params": mlp}, resid_mid, seen)
+        neurons = seen.activations[f"blocks.{last}.mlp.hook_post"]
         unembed = params["W_U"][:, :2]
-        return (resid_mid + mlp_out) @ unembed, resid_mid @ unembed, mlp_out @ unembed
+        direct = resid_mid @ unembed
+        through = neurons @ (mlp["W_out"] @ unembed) + mlp["b_out"] @ unembed
+        return direct + through, direct, through
 
 
 def _n_layers(network: Network) -> int:

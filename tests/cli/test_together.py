@@ -134,7 +134,7 @@ def test_stopped_and_killed_it_ends_as_if_undisturbed(folders: list[str]) -> Non
     wait_for_a_state(process)
     process.send_signal(signal.SIGTERM)
     _, err = finish(process, code=75)
-    assert "of less to seed 1 of sum; the same command resumes" in err.splitlines()[-1]
+    assert "of less to seed 1 of sum (SIGTERM); the same command resumes" in err.splitlines()[-1]
     for name in names:  # each run folder holds its own part
         assert len(list((Path("out") / name / "state").glob("*"))) == 1
     shutil.copytree("out", "stopped")

@@ -12,7 +12,7 @@ by the MLPs of the blocks before.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -122,7 +122,7 @@ def _read_out(
         neurons = seen.activations[f"blocks.{last}.mlp.hook_post"]
         unembed = params["W_U"][:, :2]
         direct = resid_mid @ unembed
-        through = neurons @ (mlp["W_out"] @ unembed) + mlp["b_out"] @ unembed
+        through = neurons @ (mlp["W_out"] @ unembed) + (mlp["b_out"] @ unembed)[None]
         return direct + through, direct, through
 
 

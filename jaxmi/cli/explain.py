@@ -27,14 +27,23 @@ class Explain(DataSubcommand):
     """The folder to write: report.html, figures.json, figures as PNG, of a transformer also
     replacement.npz, a smaller network; for a run, a folder per seed."""
 
+    variables: bool = False
+    """Ask which values of a program a transformer computes inside."""
+
+    program: Path | None = None
+    """With --variables: the program, .txt or .py. Default: the one that is recovered from the
+    network."""
+
     force: bool = False
     """Replace an existing explanation."""
 
     def run(self) -> Result:
         """Explain every network and write the reports."""
         from jaxmi.workflows.explain import write_explanations
+        from jaxmi.workflows.variables import read_question
 
-        return write_explanations(self.checkpoint, self.out, self.force, self.data_dir)
+        question = read_question(self.checkpoint, self.program, self.variables)
+        return write_explanations(self.checkpoint, self.out, self.force, self.data_dir, question)
 
     @property
     def resumes(self) -> bool:
@@ -80,4 +89,6 @@ def print_explanations(result: Mapping[str, Any]) -> None:
         if network["program"]:
             program = f"\n{network['program']}\n"
             console.print(program, soft_wrap=True)
+        for one in network["figures"].get("variables", ()):
+            console.print(f"{one['verdict']:>14}  {one['name']} ({one['site']})", soft_wrap=True)
     console.print(f"{result['report']}", soft_wrap=True)

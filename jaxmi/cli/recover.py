@@ -38,7 +38,8 @@ class Recover(DataSubcommand):
 
     def run(self) -> Result:
         """Read the predictions, search, write."""
-        from jaxmi.workflows.recover import check_explainable, write_recovery
+        from jaxmi.workflows.explain import check_explainable, write_explanations
+        from jaxmi.workflows.recover import write_recovery
 
         inside = self.out / "explained"
         if self.explain:
@@ -48,8 +49,6 @@ class Recover(DataSubcommand):
         )
         if not self.explain:
             return result
-        from jaxmi.workflows.explain import write_explanations
-
         explanation = write_explanations(self.network, inside, self.force, self.data_dir)
         return {**result, "explanation": explanation}
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import jax
 import numpy as np
+from flax import linen as nn
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge
@@ -134,7 +135,7 @@ class _Few:
 
 
 @dataclass(frozen=True)
-class _Run:
+class Run:
     """One network's activations over the domain."""
 
     mlp: LastMlp
@@ -161,14 +162,14 @@ def account(
     """
     domain = challenge.subgrid(max_inputs)
     inputs = challenge.inputs[domain.rows]
-    run = _run(challenge, params, inputs)
+    run = run_network(challenge.model, params, inputs)
     difference = run.mlp.difference(run.resid_mid)
     labels = difference > 0
     truth = None if challenge.sealed else challenge.labels[domain.rows] == 1
     answers = Answers(labels, None if truth is None else labels != truth)
-    others = {} if other is None else {"other_seed": _run(challenge, other, inputs)}
+    others = {} if other is None else {"other_seed": run_network(challenge.model, other, inputs)}
     untrained = jax.jit(challenge.init)(jax.random.key(0))
-    blank = others["untrained"] = _run(challenge, untrained, inputs)
+    blank = others["untrained"] = run_network(challenge.model, untrained, inputs)
     half = _half(len(labels))
     few = _few_neurons(answers, domain, run.neurons, difference, others, half)
     smaller, of_smaller = _smaller(answers, domain, run, difference, others, few, half)
@@ -213,9 +214,10 @@ def _half(count: int) -> _Half:
     return _Half(order[: count // 2], order[count // 2 :])
 
 
-def _run(challenge: Challenge, params: Params, inputs: Int[np.ndarray, "n tokens"]) -> _Run:
-    assert isinstance(challenge.model, Transformer)
-    config = challenge.model.config
+def run_network(model: nn.Module, params: Params, inputs: Int[np.ndarray, "n tokens"]) -> Run:
+    """Return the activations from which a transformer's account is given, in float64."""
+    assert isinstance(model, Transformer)
+    config = model.config
     tables = None
     if config.n_layers == 1:
         tables = tables_of(params, config)
@@ -223,14 +225,14 @@ def _run(challenge: Challenge, params: Params, inputs: Int[np.ndarray, "n tokens
         resid_mid = tables.resid_mid(tables.patterns(operands), operands)
     else:
         site = resid_mid_of(config.n_layers)
-        read = Network(challenge.model, params, chunk=400).read(inputs, [site])
+        read = Network(model, params, chunk=400).read(inputs, [site])
         resid_mid = read[site][:, LAST].astype(np.float64)
     mlp = last_mlp(params, config)
-    return _Run(mlp, resid_mid, mlp.neurons(resid_mid).astype(np.float32), tables)
+    return Run(mlp, resid_mid, mlp.neurons(resid_mid).astype(np.float32), tables)
 
 
 def _replacements(
-    answers: Answers, domain: Subgrid, run: _Run, operands: Int[np.ndarray, "n operand"]
+    answers: Answers, domain: Subgrid, run: Run, operands: Int[np.ndarray, "n operand"]
 ) -> Metrics:
     """Replace attention, then the residual stream, by simpler forms."""
     shape, n_operands = domain.shape, len(domain.shape)
@@ -269,7 +271,7 @@ def _few_neurons(
     domain: Subgrid,
     neurons: Float[np.ndarray, "n neuron"],
     difference: Float[np.ndarray, "n"],
-    others: Mapping[str, _Run],
+    others: Mapping[str, Run],
     half: _Half,
 ) -> _Few:
     """Choose few neurons on all inputs, and on one half to be judged on the other."""
@@ -307,9 +309,9 @@ def _few_neurons(
 def _smaller(
     answers: Answers,
     domain: Subgrid,
-    run: _Run,
+    run: Run,
     difference: Float[np.ndarray, "n"],
-    others: Mapping[str, _Run],
+    others: Mapping[str, Run],
     few: _Few,
     half: _Half,
 ) -> tuple[Smaller | None, Metrics]:
@@ -321,7 +323,7 @@ def _smaller(
         return None, values
     operands = inputs_of(domain.shape)
 
-    def source(one: _Run) -> Source:
+    def source(one: Run) -> Source:
         return Source(one.mlp, one.resid_mid, one.neurons, domain.shape, difference)
 
     def agreement(found: Sequence[Replacement], rows: np.ndarray) -> list[float]:
@@ -387,7 +389,7 @@ def _nearest_fitted(
     return nearest.reshape(-1)
 
 
-def _effects(run: _Run, domain: Subgrid) -> dict[str, Float[np.ndarray, "p k"]]:
+def _effects(run: Run, domain: Subgrid) -> dict[str, Float[np.ndarray, "p k"]]:
     """Return what each operand's values add to the residual stream, in leading coordinates."""
     n_operands = len(domain.shape)
     grid = run.resid_mid.reshape(*domain.shape, -1)

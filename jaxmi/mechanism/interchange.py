@@ -15,7 +15,7 @@ nothing gives every keep, exchanging everything every follow.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -132,28 +132,6 @@ def draw_pairs(
     return Pairs(bases[rows], sources[rows], labels[rows], np.concatenate(kinds))
 
 
-class Site(Protocol):
-    """A place in a network where a subspace is exchanged."""
-
-    name: str
-
-    def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "d k"]]:
-        """Learn a subspace for each task.
-
-        Args:
-          tasks: For each the pairs to learn from, of one number.
-          seed: Draws the starts.
-
-        Returns:
-          For each task an orthonormal basis.
-        """
-        ...
-
-    def difference(self, basis: Float[np.ndarray, "d k"], pairs: Pairs) -> Float[np.ndarray, "m"]:
-        """Return each base's logit difference with the subspace's part from its source."""
-        ...
-
-
 @dataclass(frozen=True, eq=False)
 class ResidMid:
     """The residual stream before the last MLP, at the last position."""
@@ -165,7 +143,15 @@ class ResidMid:
     name: str = "resid_mid"
 
     def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "q k"]]:
-        """Learn a subspace of `DIMENSIONS` for each task (see `Site`)."""
+        """Learn a subspace of `DIMENSIONS` for each task.
+
+        Args:
+          tasks: For each the pairs to learn from; all of one number.
+          seed: Draws the starts.
+
+        Returns:
+          For each task an orthonormal basis, in coordinates along `directions`.
+        """
         mlp, across = self.mlp, self.directions
         arrays = {
             "coordinates": self.stream @ across.T,
@@ -181,7 +167,7 @@ class ResidMid:
         return _learned(_in_stream, arrays, tasks, starts, SHARPNESS / size, STEPS, RATE)
 
     def difference(self, basis: Float[np.ndarray, "q k"], pairs: Pairs) -> Float[np.ndarray, "m"]:
-        """Return the logit differences after an exchange (see `Site`)."""
+        """Return each base's logit difference with the subspace's part from its source."""
         own, source = self.stream[pairs.bases], self.stream[pairs.sources]
         span = basis.T @ self.directions
         return self.mlp.difference(own + (source - own) @ span.T @ span)
@@ -201,7 +187,15 @@ class Neurons:
     name: str = "neurons"
 
     def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "q 1"]]:
-        """Learn a direction for each task (see `Site`); it starts near the read-out."""
+        """Learn a direction for each task, starting near the read-out.
+
+        Args:
+          tasks: For each the pairs to learn from; all of one number.
+          seed: Draws the starts.
+
+        Returns:
+          For each task a unit vector, in coordinates along `directions`.
+        """
         weights = self.directions @ self.weights
         arrays = {
             "coordinates": self.neurons @ self.directions.T,
@@ -218,14 +212,18 @@ class Neurons:
         )
 
     def difference(self, basis: Float[np.ndarray, "q 1"], pairs: Pairs) -> Float[np.ndarray, "m"]:
-        """Return the logit differences after an exchange (see `Site`)."""
+        """Return each base's logit difference with the direction's part from its source."""
         along = basis[:, 0] @ self.directions
         places = self.neurons @ along
         change = places[pairs.sources] - places[pairs.bases]
         return self.differences[pairs.bases] + change * (along @ self.weights)
 
 
-def sites_of(source: Source) -> list[Site]:
+Site = ResidMid | Neurons
+"""A place in a network where a subspace is exchanged."""
+
+
+def sites_of(source: Source) -> Sequence[Site]:
     """Return the places where variables are looked for in a network.
 
     Args:
@@ -287,7 +285,7 @@ def _learned(
         numbers,
         *map(jnp.asarray, pairs),
         jnp.asarray(starts, jnp.float32),
-        sharpness,
+        jnp.asarray(sharpness, jnp.float32),
         steps,
         rate,
     )
@@ -311,14 +309,14 @@ def _descend(
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
     n_batches = bases.shape[1] // BATCH
 
-    def loss(matrix, pairs):
+    def loss(matrix: Any, pairs: Any) -> jax.Array:
         bases, sources, labels = pairs
         basis, _ = jnp.linalg.qr(matrix)
         logits = difference(arrays, basis, bases, sources) * sharpness
         return optax.sigmoid_binary_cross_entropy(logits, labels.astype(jnp.float32)).mean()
 
     def from_start(pairs, start):
-        def step(carry, i):
+        def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
             matrix, state = carry
             begin = (i % n_batches) * BATCH
             batch = [jax.lax.dynamic_slice(part, (begin,), (BATCH,)) for part in pairs]
@@ -327,7 +325,8 @@ def _descend(
 
         carry = (start, optimizer.init(start))
         (matrix, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
-        return jnp.linalg.qr(matrix)[0], loss(matrix, pairs)
+        basis, _ = jnp.linalg.qr(matrix)
+        return basis, loss(matrix, pairs)
 
     def task(arguments):
         pairs, starts = arguments

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Num
 
 from jaxmi.models.transformer import TransformerConfig
 
@@ -29,14 +29,14 @@ class Planted:
         self.read: dict[int, list[int]] = {0: [], 1: []}
         self.n_neurons, self.n_dims = 0, FIRST
 
-    def feature(self, values: Float[np.ndarray, "p"], position: int) -> int:
+    def feature(self, values: Num[np.ndarray, "p"], position: int) -> int:
         """Return a new dimension in which the operand at a position adds these values."""
         dim, self.n_dims = self.n_dims, self.n_dims + 1
         self.embed[: self.p, dim] = values
         self.read[position].append(dim)
         return dim
 
-    def below(self, y: int, threshold: int, weight: float) -> list[int]:
+    def below(self, y: int, threshold: int, weight: int | float) -> list[int]:
         """Add `weight` to the logit difference where y < threshold; return the two neurons."""
         neurons = [self.n_neurons, self.n_neurons + 1]
         for neuron, (bias, sign) in zip(neurons, ((0.0, 1.0), (-1.0, -1.0)), strict=True):
@@ -75,9 +75,9 @@ class Planted:
 
 def plant_conditions(
     thresholds: Sequence[Int[np.ndarray, "p"]],
-    weights: Sequence[float],
+    weights: Sequence[int | float],
     addend: Float[np.ndarray, "p"],
-    const: float,
+    const: int | float,
     width: int,
     neurons: int,
 ) -> Planted:

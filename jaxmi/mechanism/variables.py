@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.numbers import NumberChallenge
+from jaxmi.mechanism.account import MAX_INPUTS, run_network
 from jaxmi.mechanism.interchange import (
     KINDS,
     LEAST,
@@ -22,8 +25,13 @@ from jaxmi.mechanism.interchange import (
     Site,
     Wanted,
     draw_pairs,
+    sites_of,
 )
-from jaxmi.programs.variables import Hypothesis
+from jaxmi.mechanism.replacement import Source
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.language import Program
+from jaxmi.programs.variables import Hypothesis, hypotheses
+from jaxmi.types import Params
 
 COMPUTED, IN_PART, NOT_COMPUTED, UNKNOWN = "computed", "in part", "not computed", "cannot be told"
 
@@ -78,9 +86,10 @@ def verdict(share: float | None, shuffled: float | None) -> str:
     """Return what the rule says of a share of strict pairs, and of that with shuffled values."""
     if share is None or shuffled is None:
         return UNKNOWN
-    if share >= COMPUTED_FROM and share - shuffled >= COMPUTED_MARGIN:
+    margin = round(share - shuffled, 9)
+    if share >= COMPUTED_FROM and margin >= COMPUTED_MARGIN:
         return COMPUTED
-    return IN_PART if share - shuffled >= PART_MARGIN else NOT_COMPUTED
+    return IN_PART if margin >= PART_MARGIN else NOT_COMPUTED
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,8 +132,48 @@ class _Inputs:
         ]
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What is computed of a program's variables in a network."""
+
+    program: Program
+    agreement: float
+    """The share of the network's own labels that the program gives, in 0..1."""
+    variables: Sequence[Finding]
+
+    @property
+    def as_json(self) -> list[dict[str, Any]]:
+        """The list `variables` of figures.json."""
+        return [asdict(one) for one in self.variables]
+
+
+def variables_of(
+    challenge: Challenge, params: Params, program: Program, max_inputs: int = MAX_INPUTS
+) -> Findings:
+    """Look for a program's variables in a transformer.
+
+    Args:
+      challenge: A challenge on pairs or triples.
+      params: The network's parameters.
+      program: A program of its kind.
+      max_inputs: Measure a larger domain on a part of at most so many inputs.
+
+    Raises:
+      InputError: if the program is of another kind, or fails on an input.
+    """
+    assert isinstance(challenge, NumberChallenge)
+    domain = challenge.subgrid(max_inputs)
+    own = label(program, challenge.program_domain)[domain.rows] == 1
+    run = run_network(challenge.model, params, challenge.inputs[domain.rows])
+    difference = run.mlp.difference(run.resid_mid)
+    source = Source(run.mlp, run.resid_mid, run.neurons, domain.shape, difference)
+    found = [one.at(domain.rows) for one in hypotheses(program, challenge.program_domain)]
+    findings = find_variables(found, difference > 0, domain.shape, sites_of(source))
+    return Findings(program, float((own == (difference > 0)).mean()), findings)
+
+
 def find_variables(
-    hypotheses: Sequence[Hypothesis],
+    variables: Sequence[Hypothesis],
     answers: Bool[np.ndarray, "n"],
     shape: Sequence[int],
     sites: Sequence[Site],
@@ -136,7 +185,7 @@ def find_variables(
     whose label the network and the hypothesis's program agree on.
 
     Args:
-      hypotheses: The variables.
+      variables: What to look for.
       answers: The network's own labels.
       shape: The number of values of each operand.
       sites: Where to look.
@@ -149,16 +198,16 @@ def find_variables(
     to_learn = np.zeros(len(answers), bool)
     to_learn[rng.permutation(len(answers))[: len(answers) // 2]] = True
     inputs = _Inputs(shape, answers, to_learn, rng.permutation(len(answers)))
-    forms = [_forms(one, inputs, rng) for one in hypotheses]
+    forms = [_forms(one, inputs, rng) for one in variables]
     flat = [form for of_one in forms for form in of_one.values()]
     findings: dict[tuple[int, str], Finding] = {}
     for site in sites:
         learned = iter(site.learn([form.learned for form in flat], seed) if flat else ())
-        for i, (one, of_one) in enumerate(zip(hypotheses, forms, strict=True)):
+        for i, (one, of_one) in enumerate(zip(variables, forms, strict=True)):
             bases = {name: next(learned) for name in of_one}
             rng = np.random.default_rng([seed, i])  # the same pairs at every site
             findings[i, site.name] = _finding(one, site, of_one, bases, inputs, rng)
-    return [findings[i, site.name] for i in range(len(hypotheses)) for site in sites]
+    return [findings[i, site.name] for i in range(len(variables)) for site in sites]
 
 
 def _forms(one: Hypothesis, inputs: _Inputs, rng: np.random.Generator) -> dict[str, _Form]:
@@ -260,8 +309,3 @@ def _finding(
 
 def _moved_name(one: Hypothesis) -> str | None:
     return None if one.moved is None else one.moved.variable.name
-
-
-def as_json(findings: Sequence[Finding]) -> list[dict[str, Any]]:
-    """Return findings as JSON objects."""
-    return [asdict(one) for one in findings]

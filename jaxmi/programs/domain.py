@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Num, UInt8
+from jaxtyping import Num, Shaped, UInt8
 
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
@@ -124,7 +124,7 @@ class SetDomain:
     domain: NumberDomain
     name: str
     """The name that is set; none of the inputs'."""
-    values: Num[np.ndarray, "k"]
+    values: Shaped[np.ndarray, "k"]
 
     @property
     def kind(self) -> lang.Kind:

@@ -56,6 +56,10 @@ class Variable:
         """Return the labels of base inputs if the variable had its values of source inputs."""
         return self.counterfactual[self.values[sources], bases]
 
+    def at(self, rows: Int[np.ndarray, "m"]) -> "Variable":
+        """Return the variable on some inputs only, in this order."""
+        return replace(self, values=self.values[rows], counterfactual=self.counterfactual[:, rows])
+
 
 @dataclass(frozen=True, eq=False)
 class Hypothesis:
@@ -66,6 +70,11 @@ class Hypothesis:
     """The program's labels."""
     moved: "Hypothesis | None" = None
     """The same variable of the program with one constant moved; None if none can be."""
+
+    def at(self, rows: Int[np.ndarray, "m"]) -> "Hypothesis":
+        """Return the hypothesis about some inputs only, in this order."""
+        moved = None if self.moved is None else self.moved.at(rows)
+        return Hypothesis(self.variable.at(rows), self.own[rows], moved)
 
 
 @dataclass(frozen=True)
@@ -105,7 +114,7 @@ def hypotheses(program: lang.Program, domain: NumberDomain) -> list[Hypothesis]:
     for axis, (name, values) in enumerate(domain.columns().items()):
         others = np.expand_dims(np.moveaxis(tables, axis, 0), axis + 1)
         labels = np.broadcast_to(others, (domain.p, *domain.shape)).reshape(domain.p, -1)
-        if (labels != own).any():
+        if labels.size <= MAX_LABELS and (labels != own).any():
             found.append(Hypothesis(Variable(name, "operand", values, labels), own))
     return found
 
@@ -252,8 +261,11 @@ def _moved(part: _Part, program: lang.Program, domain: NumberDomain) -> Hypothes
         wrong = replace(part, node=node, name=show_expression(node))
         moved = _with(part, program, node)
         try:
-            share = float((evaluate(_computing(wrong, program), domain) != right).mean())
+            values = evaluate(_computing(wrong, program), domain)
         except EvaluationError:
+            continue
+        share = float((values != right).mean())
+        if (values == values[0]).all():
             continue
         if part.role != "residue" and not LEAST_MOVED <= share <= MOST_MOVED:
             continue

@@ -36,7 +36,8 @@ from jaxmi.mechanism.account import Account, account
 from jaxmi.mechanism.second_solution import SecondSolution, second_solution
 from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
-from jaxmi.report import mechanism_page, second_page
+from jaxmi.programs.show import show
+from jaxmi.report import mechanism_page, second_page, variables_page
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, render, render_seeds
 from jaxmi.report.transformer_page import transformer_page
@@ -44,8 +45,10 @@ from jaxmi.settings import with_fixed_settings
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json, write_json
 from jaxmi.types import Params
+from jaxmi.workflows.label_tables import is_table
 from jaxmi.workflows.networks import check_kind, find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
+from jaxmi.workflows.variables import Question
 
 REPORT, NUMBERS = "report.html", "figures.json"
 REPLACEMENT = "replacement.npz"
@@ -157,6 +160,7 @@ def explain_network(
     other: Params | None = None,
     report: Callable[[str], None] = lambda stage: None,
     prepared: Any = None,
+    question: Question | None = None,
 ) -> Report:
     """Explain one network.
 
@@ -169,11 +173,15 @@ def explain_network(
       report: Receives what is done next.
       prepared: What the explainer's `prepare` returned for the challenge, which serves all of its
         networks; None computes it.
+      question: Asks which variables of a program the network computes; None does not ask.
 
     Raises:
-      InputError: if the network does not respond to its input.
+      InputError: if the network does not respond to its input; if variables are asked for and it is
+        on images, no program can be recovered from it, or the given one does not fit.
     """
     check_kind(challenge.kind, EXPLAINERS, "explain", name)
+    if question is not None:
+        question.check(challenge.kind)
     explainer = EXPLAINERS[challenge.kind]
     report("evidence by interventions")
     prepared = explainer.prepare(challenge) if prepared is None else prepared
@@ -194,6 +202,21 @@ def explain_network(
             not_shown=f"{mechanism_page.NOT_IN_WEIGHTS}\n\n{page.not_shown}",
             metrics={**page.metrics, **given.metrics},
         )
+    computed: dict[str, Any] = {}
+    if question is not None:
+        report("variables of the program")
+        answer = question.answer(challenge, params, name)
+        figures["variables"] = answer.as_json
+        computed["variables_of"] = {
+            "program": show(answer.program),
+            "origin": question.origin,
+            "agreement": answer.agreement,
+        }
+        page = replace(
+            page,
+            summary=f"{page.summary} {variables_page.summary(answer)}".strip(),
+            sections=(*page.sections, variables_page.section(answer, question.origin)),
+        )
     second = None if explainer.second is None else explainer.second(challenge, params)
     if second is not None:
         figures |= second.metrics
@@ -208,6 +231,7 @@ def explain_network(
         "published": {} if challenge.published is None else explainer.table.published,
         "verdicts": {s.title: s.verdict for s in page.sections if s.verdict},
         "program": explanation.program,
+        **computed,
     }
     return Report(page, numbers, replacement)
 
@@ -223,7 +247,26 @@ def prepare_to_explain(challenge: Challenge) -> Any:
 
 
 @takes_any_path
-def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None) -> dict[str, Any]:
+def check_explainable(path: Path, out: Path, force: bool) -> None:
+    """Check that a network can be explained, and the report written, before the search.
+
+    Raises:
+      InputError: if it is a table, or a report exists.
+    """
+    if is_table(path):
+        raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
+    check_kind(load_published(network_folder(path)).origin.kind, EXPLAINERS, "explain", path)
+    check_files(out, FILES, force)
+
+
+@takes_any_path
+def write_explanations(
+    path: Path,
+    out: Path,
+    force: bool,
+    data_dir: Path | None,
+    question: Question | None = None,
+) -> dict[str, Any]:
     """Explain a network, or every seed of a run, and write the reports.
 
     Each seed of a run is written as soon as it is explained. A seed that this version has explained
@@ -234,6 +277,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
       out: The folder to write.
       force: Replace existing files.
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
+      question: Asks which variables of a program each network computes; None does not ask.
 
     Returns:
       The object that `jaxmi explain --json` prints.
@@ -247,7 +291,10 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     networks = {name: load_published(folder) for name, folder in folders.items()}
     for network in networks.values():
         check_kind(network.origin.kind, EXPLAINERS, "explain", path)
-    prints = {name: _fingerprint(folder) for name, folder in folders.items()}
+        if question is not None:
+            question.check(network.origin.kind)
+    asked = {} if question is None else {"asked": question.mark}
+    prints = {name: _fingerprint(folder) | asked for name, folder in folders.items()}
     done = {
         name: numbers
         for name in networks
@@ -272,6 +319,7 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
                 command,
                 _next_seed(networks, name),
                 prepared=prepared,
+                question=question,
             )
         except InputError as error:
             refused[name] = error
@@ -357,7 +405,7 @@ def _quote(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _finite(value: int | float | str | None) -> int | float | str | None:
+def _finite(value: Any) -> Any:
     """Return None for infinity, which JSON lacks: the edge of a band that is open to one side."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 

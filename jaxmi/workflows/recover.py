@@ -28,7 +28,6 @@ from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import load_any
-from jaxmi.workflows.explain import EXPLAINERS, FILES
 from jaxmi.workflows.label_tables import (
     LABELS,
     LOGITS,
@@ -283,19 +282,6 @@ def write_recovery(
         _compare(result, recovery, predictions.truth)
     _write(out, predictions, recovery, result, truth, data_dir)
     return result
-
-
-@takes_any_path
-def check_explainable(path: Path, out: Path, force: bool) -> None:
-    """Check that a network can be explained, and the report written, before the search.
-
-    Raises:
-      InputError: if it is a table, or a report exists.
-    """
-    if is_table(path):
-        raise InputError(f"--explain: {path} is a table of labels; name a checkpoint")
-    check_kind(load_published(network_folder(path)).origin.kind, EXPLAINERS, "explain", path)
-    check_files(out, FILES, force)
 
 
 @takes_any_path

@@ -1,0 +1,137 @@
+"""The section of a report that says which variables of a program a transformer computes."""
+
+from functools import partial
+
+from matplotlib.figure import Figure
+
+from jaxmi.mechanism.interchange import DIMENSIONS
+from jaxmi.mechanism.variables import (
+    COMPUTED,
+    IN_PART,
+    NOT_COMPUTED,
+    RULE,
+    UNKNOWN,
+    Finding,
+    Findings,
+)
+from jaxmi.programs.show import show
+from jaxmi.report.page import Section, png
+
+COLOURS = {COMPUTED: "#4f9a57", IN_PART: "#e0a526", NOT_COMPUTED: "#d1352b", UNKNOWN: "#8a8f98"}
+"""Verdict -> its colour."""
+
+CONTROL = "#8a8f98"
+
+
+def summary(found: Findings) -> str:
+    """Return a sentence for the paragraph that opens the report."""
+    if not found.variables:
+        return ""
+    by_verdict = {
+        verdict: ", ".join(names)
+        for verdict in (COMPUTED, IN_PART, NOT_COMPUTED)
+        if (names := [name for name, best in _best(found).items() if best == verdict])
+    }
+    parts = [f"{verdict}: {names}" for verdict, names in by_verdict.items()]
+    told = "; ".join(parts) or "none of its variables can be told"
+    return (
+        f"Of the values that a program with {found.agreement:.1%} of its labels computes, at one "
+        f"place at least: {told}."
+    )
+
+
+def _best(found: Findings) -> dict[str, str]:
+    """Return variable -> the best verdict of its sites."""
+    order = (COMPUTED, IN_PART, NOT_COMPUTED, UNKNOWN)
+    names = dict.fromkeys(one.name for one in found.variables)
+    return {
+        name: min((one.verdict for one in found.variables if one.name == name), key=order.index)
+        for name in names
+    }
+
+
+def section(found: Findings, origin: str) -> Section:
+    """Return the evidence on each variable.
+
+    Args:
+      found: What interchange interventions say.
+      origin: Where the program is from: "given" or "recovered".
+    """
+    rule = " ".join(RULE.replace("**", "").split())
+    return Section(
+        "Which of the program's values are computed inside",
+        f"""The {origin} program below gives {found.agreement:.1%} of the network's labels. That
+        says nothing of how the network comes by them. So each value that the program computes is
+        looked for inside: a base input is run with part of its activations taken from a source
+        input, and the network's label is compared with what the program says if that value alone
+        is the source's. The part is learned on one half of the inputs and judged on the other: a
+        subspace of {DIMENSIONS} dimensions of the sum before the MLP (resid_mid), or one direction
+        of the neurons, which the logit difference reads linearly.
+
+        Only strict pairs tell: the program then says a label that is neither the base's nor the
+        source's. Beside each value stand two that are wrong: its values shuffled among the inputs,
+        and one of its constants moved, on pairs where the two programs differ. The operands
+        themselves are shown for comparison.
+
+        {rule}""",
+        png(variables=partial(draw, found)) if found.variables else {},
+        code=f"{show(found.program)}\n{table(found)}",
+    )
+
+
+def table(found: Findings) -> str:
+    """Write the findings as a table in text, one variable and site a line."""
+    width = max([len(one.name) for one in found.variables], default=0)
+    head = (
+        f"{'value':{width}}  place      strict  keep  follow  shuffled  beyond  shuffled  verdict"
+    )
+    rows = [
+        f"{one.name:{width}}  {one.site:9}  {_cell(one.strict, 6)}  {_cell(one.keep, 4)}  "
+        f"{_cell(one.follow, 6)}  {_cell(one.shuffled_strict, 8)}  "
+        f"{_cell(one.strict_beyond_operands, 6)}  "
+        f"{_cell(one.shuffled_strict_beyond_operands, 8)}  {one.verdict}"
+        for one in found.variables
+    ]
+    moved = [
+        f"{one.name}, {one.site}: moved to {one.moved}: {_cell(one.moved_constant_strict, 0)}; "
+        f"as it is, where both differ: {_cell(one.strict_beside_moved, 0)}"
+        for one in found.variables
+        if one.moved_constant_strict is not None
+    ]
+    note = "beyond: strict pairs on which no exchange of whole operands gives that label"
+    return "\n".join([head, *rows, note, "", *moved])
+
+
+def _cell(share: float | None, width: int) -> str:
+    return f"{'-' if share is None else f'{share:.0%}':>{width}}"
+
+
+def draw(found: Findings) -> Figure:
+    """Draw the share of strict pairs of each variable, beside that with shuffled values."""
+    sites = list(dict.fromkeys(one.site for one in found.variables))
+    names = list(dict.fromkeys(one.name for one in found.variables))
+    figure = Figure(figsize=(6.5 * len(sites), 1.4 + 0.42 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(sites), squeeze=False, sharey=True)[0]
+    for axes, site in zip(panels, sites, strict=True):
+        for place, one in enumerate(one for one in found.variables if one.site == site):
+            own, shuffled = _judged(one)
+            axes.barh(place, 100 * (own or 0), 0.55, color=COLOURS[one.verdict])
+            axes.plot([100 * (shuffled or 0)] * 2, [place - 0.4, place + 0.4], color="black")
+        axes.set_xlim(0, 100)
+        axes.set_xlabel("strict pairs with the program's label, %")
+        axes.set_title({"resid_mid": "sum before the MLP", "neurons": "neurons"}.get(site, site))
+        axes.grid(axis="x", alpha=0.3)
+    panels[0].set_yticks(range(len(names)), names, fontsize=8)
+    panels[0].invert_yaxis()
+    for verdict, colour in COLOURS.items():
+        if any(one.verdict == verdict for one in found.variables):
+            panels[-1].bar(0, 0, color=colour, label=verdict)
+    panels[-1].plot([], [], color="black", label="shuffled values")
+    panels[-1].legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _judged(one: Finding) -> tuple[float | None, float | None]:
+    """Return the two shares from which the verdict follows."""
+    beyond = one.strict_beyond_operands, one.shuffled_strict_beyond_operands
+    return (one.strict, one.shuffled_strict) if None in beyond else beyond

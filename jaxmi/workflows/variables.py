@@ -1,0 +1,93 @@
+"""The program whose variables are looked for in a network: a given one, or the recovered one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxmi.challenges.challenge import Challenge
+from jaxmi.errors import InputError
+from jaxmi.files import takes_any_path
+from jaxmi.mechanism.variables import Findings, variables_of
+from jaxmi.programs.language import INPUTS, SIGNATURES, Kind, Program
+from jaxmi.programs.show import program_hash
+from jaxmi.types import Params
+from jaxmi.workflows.networks import find_networks, load_published, network_folder
+from jaxmi.workflows.recover import from_network, search
+from jaxmi.workflows.submissions import read_program
+
+RECOVERED, GIVEN = "recovered", "given"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A wish to know which variables of a program a network computes."""
+
+    program: Program | None = None
+    """The program; None: the one that is recovered from each network."""
+
+    @property
+    def origin(self) -> str:
+        """Where the program is from: `GIVEN` or `RECOVERED`."""
+        return RECOVERED if self.program is None else GIVEN
+
+    @property
+    def mark(self) -> str:
+        """A text by which an earlier answer to the same question is known."""
+        return RECOVERED if self.program is None else program_hash(self.program)
+
+    def check(self, kind: Kind) -> None:
+        """Check that variables can be looked for in a network of this kind.
+
+        Raises:
+          InputError: if it is a network on images, or the program is of another kind.
+        """
+        if SIGNATURES[kind].image is not None:
+            raise InputError(
+                "--variables: the variables of a program are looked for in transformers; this "
+                "network is on images"
+            )
+        if self.program is not None and self.program.kind != kind:
+            raise InputError(
+                f"--program: it is on {self.program.kind}; the network takes "
+                f"{', '.join(INPUTS[kind])}"
+            )
+
+    def answer(self, challenge: Challenge, params: Params, name: str) -> Findings:
+        """Look for the variables in a network.
+
+        Args:
+          challenge: The network's challenge.
+          params: Its parameters.
+          name: What messages call the network.
+
+        Raises:
+          InputError: if no program can be recovered, or the program fails on an input.
+        """
+        program = self.program
+        if program is None:
+            known = not challenge.sealed
+            program = search(from_network(challenge, params, known), name).best.program
+        return variables_of(challenge, params, program)
+
+
+@takes_any_path
+def read_question(checkpoint: Path, program: Path | None, wanted: bool) -> Question | None:
+    """Return what is asked of a network or a run; None if nothing is.
+
+    Args:
+      checkpoint: A checkpoint, a run, or a sealed challenge's folder.
+      program: A program's file; None: the program is recovered.
+      wanted: Whether variables are asked for.
+
+    Raises:
+      InputError: if a program is given and no variables are asked for, or it cannot be read.
+    """
+    if not wanted:
+        if program is not None:
+            raise InputError(f"--program {program}: only --variables takes a program")
+        return None
+    if program is None:
+        return Question()
+    networks = find_networks(network_folder(checkpoint))
+    kind = load_published(next(iter(networks.values()))).origin.kind
+    Question().check(kind)
+    return Question(read_program(program, kind))

@@ -57,6 +57,7 @@ from jaxmi.workflows.compiled import keep_compiled
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress, stages
 from jaxmi.workflows.train import group_by_shape
+from jaxmi.workflows.variables import ask
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -555,7 +556,13 @@ def load(
 
 
 @with_fixed_settings
-def explain(network: Network, *, progress: bool = True) -> Explanation:
+def explain(
+    network: Network,
+    *,
+    variables: bool = False,
+    program: str | Program | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Explanation:
     """Explain a network: the published solution's evidence, with controls.
 
     Without true labels, as of a sealed challenge's network, `metrics` lacks the accuracies; beside
@@ -563,12 +570,18 @@ def explain(network: Network, *, progress: bool = True) -> Explanation:
 
     Args:
       network: The network.
+      variables: Ask which values of a program a transformer computes inside; `metrics` has the
+        answers under "variables".
+      program: With `variables`: the program, its text, or its file (.txt, .py); None: the one that
+        is recovered from the network.
       progress: Show in a notebook's cell what is done next; elsewhere log it on "jaxmi".
 
     Raises:
-      InputError: if the network does not respond to its input.
+      InputError: if the network does not respond to its input; if variables are asked for and it is
+        on images, no program can be recovered from it, or the given one does not fit.
     """
     keep_compiled()
+    question = ask(network.challenge.kind, program, variables)
     with stages(f"explain {network._name()}", progress) as show:
         report = explain_workflow.explain_network(
             network.challenge,
@@ -576,6 +589,7 @@ def explain(network: Network, *, progress: bool = True) -> Explanation:
             network._name(),
             "jaxmi.explain(network)",
             report=show,
+            question=question,
         )
     return Explanation(network, report)
 

@@ -40,9 +40,9 @@ class Explain(DataSubcommand):
     def run(self) -> Result:
         """Explain every network and write the reports."""
         from jaxmi.workflows.explain import write_explanations
-        from jaxmi.workflows.variables import read_question
+        from jaxmi.workflows.variables import ask_of
 
-        question = read_question(self.checkpoint, self.program, self.variables)
+        question = ask_of(self.checkpoint, self.program, self.variables)
         return write_explanations(self.checkpoint, self.out, self.force, self.data_dir, question)
 
     @property

@@ -1,5 +1,6 @@
 """The program whose variables are looked for in a network: a given one, or the recovered one."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
 from jaxmi.mechanism.variables import Findings, variables_of
 from jaxmi.programs.language import INPUTS, SIGNATURES, Kind, Program
+from jaxmi.programs.parse import parse
 from jaxmi.programs.show import program_hash
 from jaxmi.types import Params
 from jaxmi.workflows.networks import find_networks, load_published, network_folder
 from jaxmi.workflows.recover import from_network, search
-from jaxmi.workflows.submissions import read_program
+from jaxmi.workflows.submissions import path_or_text, read_program
 
 RECOVERED, GIVEN = "recovered", "given"
 
@@ -42,12 +44,11 @@ class Question:
         """
         if SIGNATURES[kind].image is not None:
             raise InputError(
-                "--variables: the variables of a program are looked for in transformers; this "
-                "network is on images"
+                "variables of a program are looked for in transformers; the network is on images"
             )
         if self.program is not None and self.program.kind != kind:
             raise InputError(
-                f"--program: it is on {self.program.kind}; the network takes "
+                f"the program is on {self.program.kind}; the network takes "
                 f"{', '.join(INPUTS[kind])}"
             )
 
@@ -69,25 +70,52 @@ class Question:
         return variables_of(challenge, params, program)
 
 
-@takes_any_path
-def read_question(checkpoint: Path, program: Path | None, wanted: bool) -> Question | None:
-    """Return what is asked of a network or a run; None if nothing is.
+def ask(
+    kind: Kind, program: str | Program | os.PathLike[str] | None, wanted: bool
+) -> Question | None:
+    """Return what is asked of a network of a kind; None if nothing is.
 
     Args:
-      checkpoint: A checkpoint, a run, or a sealed challenge's folder.
-      program: A program's file; None: the program is recovered.
+      kind: The kind.
+      program: A program, its text, or its file; None: the program is recovered.
       wanted: Whether variables are asked for.
 
     Raises:
-      InputError: if a program is given and no variables are asked for, or it cannot be read.
+      InputError: if a program is given and no variables are asked for; if it cannot be read, or
+        does not fit; if the network is on images.
     """
     if not wanted:
         if program is not None:
-            raise InputError(f"--program {program}: only --variables takes a program")
+            raise InputError("a program is given, and its variables are not asked for")
         return None
-    if program is None:
-        return Question()
+    Question().check(kind)
+    program = path_or_text(program)
+    if isinstance(program, os.PathLike):
+        program = read_program(Path(program), kind)
+    elif isinstance(program, str):
+        program = parse(program, kind)
+    question = Question(program)
+    question.check(kind)
+    return question
+
+
+@takes_any_path
+def ask_of(checkpoint: Path, program: Path | None, wanted: bool) -> Question | None:
+    """Return what the command line asks of a network or a run; None if nothing is.
+
+    Args:
+      checkpoint: A checkpoint, a run, or a sealed challenge's folder.
+      program: The value of --program.
+      wanted: Whether --variables was given.
+
+    Raises:
+      InputError: as `ask`.
+    """
+    if program is not None and not wanted:
+        raise InputError(f"--program {program}: only --variables takes a program")
+    if not wanted:
+        return None
     networks = find_networks(network_folder(checkpoint))
     kind = load_published(next(iter(networks.values()))).origin.kind
     Question().check(kind)
-    return Question(read_program(program, kind))
+    return Question(None if program is None else read_program(program, kind))

@@ -18,6 +18,7 @@ Name = Literal[
     "decay",
     "agreement",
     "mechanism",
+    "variables",
 ]
 
 
@@ -29,8 +30,8 @@ class Study(DataSubcommand):
 
     name: Positional[Literal[Name, "universality"]]
     """boundary, periodic, interpolation, universality-cnn, universality-transformer, decay,
-    agreement or mechanism; docs/findings.md says what each asks and found. universality: with
-    --challenge, the one that fits its kind."""
+    agreement, mechanism or variables; docs/findings.md says what each asks and found. universality:
+    with --challenge, the one that fits its kind."""
 
     challenge: OptionalText = None
     """transformer, cnn, or the folder of your own challenge: asks the question of that one. A study

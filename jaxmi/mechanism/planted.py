@@ -1,11 +1,16 @@
 """Networks whose mechanism is known: weights that compute conditions, or look rows up."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
 
 from jaxmi.models.transformer import TransformerConfig
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.language import Program
+from jaxmi.programs.parse import parse
 
 ONE, AT_X, AT_Y, OUT, FIRST = range(5)
 """Dimensions of the residual stream: constant at the end, positions, the logit difference."""
@@ -111,3 +116,67 @@ def plant_rows(labels: Bool[np.ndarray, "p p"], width: int, neurons: int) -> Pla
         network.const += sign
     network.const -= 0.5
     return network
+
+
+@dataclass(frozen=True, eq=False)
+class PlantedPair:
+    """A random program, and two networks that give its labels and differ inside."""
+
+    program: Program
+    domain: PairDomain
+    labels: Bool[np.ndarray, "n"]
+    parts: tuple[str, ...]
+    """The names of its conditions and of its remainder, as `programs.variables` has them."""
+    conditions: Planted
+    rows: Planted
+
+
+SHARES = (0.3, 0.7)
+"""A program is drawn anew until the share of its labels that are 1 lies within these."""
+
+MOST_CHANGES = 12
+"""It is drawn anew, too, if a row's label changes more often than this."""
+
+
+def draw_planted(p: int, rng: np.random.Generator) -> PlantedPair:
+    """Draw a program of three conditions and a remainder, and plant it in two ways.
+
+    Args:
+      p: The number of values of each operand, at least 16.
+      rng: Draws it.
+    """
+    domain, x = PairDomain(p), np.arange(p)
+    while True:
+        scale, start = int(rng.integers(2, 6)), int(rng.integers(2, p // 3))
+        shift, total = int(rng.integers(-p // 4, p // 4)), int(rng.integers(p // 2, 3 * p // 2))
+        modulus, exponent = int(rng.integers(3, 9)), float(rng.choice([1.2, 1.5, 1.8]))
+        weights = [int(w) for w in rng.integers(2, 4, 3)]
+        right = f"x + {shift}" if shift >= 0 else f"x - {-shift}"
+        parts = (
+            f"y < {scale} * sqrt(x) + {start}",
+            f"y > {right}",
+            f"y < {total} - x",
+            f"int(x ** {exponent}) % {modulus}",
+        )
+        offset = modulus // 2
+        text = (
+            f"z = 0\nif {parts[0]}:\n    z += {weights[0]}\n"
+            f"if {parts[1]}:\n    z -= {weights[1]}\n"
+            f"if {parts[2]}:\n    z += {weights[2]}\n"
+            f"z += {parts[3]} - {offset}\nreturn z >= 2\n"
+        )
+        program = parse(text, "pairs")
+        labels = label(program, domain) == 1
+        grid = labels.reshape(p, p)
+        changes = np.abs(np.diff(grid.astype(int), axis=1)).sum(axis=1).max() + 2
+        if SHARES[0] <= labels.mean() <= SHARES[1] and changes <= MOST_CHANGES:
+            break
+    # y > t is 1 - [y < t + 1].
+    places = [np.ceil(scale * np.sqrt(x) + start), x + shift + 1, total - x]
+    thresholds = [np.clip(place, 0, p).astype(int) for place in places]
+    addend = (x**exponent).astype(int) % modulus - float(offset)
+    signed = [weights[0], weights[1], weights[2]]
+    planted = plant_conditions(thresholds, signed, addend, -weights[1] - 1.5, 32, 16)
+    return PlantedPair(
+        program, domain, labels, parts, planted, plant_rows(grid, 64, 2 * MOST_CHANGES)
+    )

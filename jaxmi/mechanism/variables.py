@@ -148,7 +148,11 @@ class Findings:
 
 
 def variables_of(
-    challenge: Challenge, params: Params, program: Program, max_inputs: int = MAX_INPUTS
+    challenge: Challenge,
+    params: Params,
+    program: Program,
+    max_inputs: int = MAX_INPUTS,
+    change: Callable[[Hypothesis], Hypothesis] = lambda one: one,
 ) -> Findings:
     """Look for a program's variables in a transformer.
 
@@ -157,6 +161,7 @@ def variables_of(
       params: The network's parameters.
       program: A program of its kind.
       max_inputs: Measure a larger domain on a part of at most so many inputs.
+      change: Makes each hypothesis another one, as a control.
 
     Raises:
       InputError: if the program is of another kind, or fails on an input.
@@ -167,7 +172,7 @@ def variables_of(
     run = run_network(challenge.model, params, challenge.inputs[domain.rows])
     difference = run.mlp.difference(run.resid_mid)
     source = Source(run.mlp, run.resid_mid, run.neurons, domain.shape, difference)
-    found = [one.at(domain.rows) for one in hypotheses(program, challenge.program_domain)]
+    found = [change(one.at(domain.rows)) for one in hypotheses(program, challenge.program_domain)]
     findings = find_variables(found, difference > 0, domain.shape, sites_of(source))
     return Findings(program, float((own == (difference > 0)).mean()), findings)
 

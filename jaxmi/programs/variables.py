@@ -76,6 +76,10 @@ class Hypothesis:
         moved = None if self.moved is None else self.moved.at(rows)
         return Hypothesis(self.variable.at(rows), self.own[rows], moved)
 
+    def with_values(self, values: Int[np.ndarray, "n"]) -> "Hypothesis":
+        """Return a wrong hypothesis: the variable has the values of other inputs."""
+        return Hypothesis(replace(self.variable, values=values), self.own)
+
 
 @dataclass(frozen=True)
 class _Part:

@@ -17,6 +17,7 @@ from jaxmi.studies import (
     mechanism,
     periodic,
     universality,
+    variables,
 )
 from jaxmi.studies.study import Study
 
@@ -31,6 +32,7 @@ STUDIES: dict[str, Study] = {
         decay.STUDY,
         agreement.STUDY,
         mechanism.STUDY,
+        variables.STUDY,
     )
 }
 """All studies, in the order of docs/findings.md."""

@@ -13,6 +13,7 @@ from jaxmi.report.studies.interpolation import draw_interpolation
 from jaxmi.report.studies.mechanism import draw_mechanism
 from jaxmi.report.studies.periodic import draw_periodic
 from jaxmi.report.studies.universality import draw_universality
+from jaxmi.report.studies.variables import draw_variables
 
 FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "boundary": draw_boundary,
@@ -23,6 +24,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "decay": draw_decay,
     "agreement": draw_agreement,
     "mechanism": draw_mechanism,
+    "variables": draw_variables,
 }
 """Study's name -> the function that draws its result."""
 

@@ -111,8 +111,8 @@ def _about_exchange(account: ImageAccount, reading: Reading) -> str:
         return ""
     return (
         "If a score is taken from another image in all that the neurons read, the label is what "
-        f"the rule says in {worst:.1%} of the cases (a random direction in its place: "
-        f"{control:.1%}; chance is 50%)."
+        f"the rule says in {'' if len(reading.images) == 1 else 'at least '}{worst:.1%} of the "
+        f"cases (a random direction in its place: {control:.1%}; chance is 50%)."
     )
 
 
@@ -124,6 +124,16 @@ def _worst_exchange(account: ImageAccount, reading: Reading) -> tuple[float | No
         for by in (table.SCORE_INTERCHANGE, table.SCORE_INTERCHANGE_RANDOM)
     )
     return min(own, default=None), max(random, default=None)
+
+
+def _cause(cause: Sequence[Edge], edges: Sequence[Edge]) -> str:
+    """Say where the images lie that lie beyond each of some edges."""
+    words: dict[int, str] = {}
+    for edge in cause:
+        between = edge.score in words  # above its lower edge and below its upper one
+        text = _side(edge, edges, "is ")
+        words[edge.score] = f"{text.rpartition(' ')[0]} medium" if between else text
+    return " and ".join(words.values())
 
 
 def _side(edge: Edge, edges: Sequence[Edge], verb: str = "") -> str:
@@ -142,7 +152,7 @@ def rule_in_words(rule: Rule) -> str:
         return "label 0 everywhere"
     if causes == [()]:
         return "label 1 everywhere"
-    written = [" and ".join(_side(edge, rule.edges, "is ") for edge in cause) for cause in causes]
+    written = [_cause(cause, rule.edges) for cause in causes]
     return f"label 1 where {', or '.join(written)}; else 0"
 
 

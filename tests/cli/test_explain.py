@@ -122,8 +122,8 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
         if share and "error" not in key:
             assert 0 <= value <= 1, key
     table = set(explain.EXPLAINERS[lang.KIND_OF[name]].table)
-    # Pairs have no w, and a network alone has no other seed; the study tunes. This CNN has one score
-    # with two edges, and its program compares one thing.
+    # Pairs have no w, and a network alone has no other seed; the study tunes. This CNN has one
+    # score with two edges, and its program compares one thing.
     absent = {key for key in table if re.search(ABSENT[name], key)}
     assert set(result["figures"]) - classes == table - absent
     assert result["published"] == explain.EXPLAINERS[lang.KIND_OF[name]].table.published

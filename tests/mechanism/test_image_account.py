@@ -9,7 +9,7 @@ import pytest
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explanation.clue_search import pixel_moments
 from jaxmi.mechanism import image_metrics as table
-from jaxmi.mechanism.boundary import ENOUGH
+from jaxmi.mechanism.boundary import ENOUGH, Edge, Rule
 from jaxmi.mechanism.image_account import ImageAccount, conditions_of, image_account
 from jaxmi.programs.parse import parse
 from jaxmi.report import image_page
@@ -124,6 +124,20 @@ def test_a_silent_network_has_no_boundary(part: Challenge, moments) -> None:
     assert given.reading is None and "scores_count" not in given.metrics
     assert "no boundary" in image_page.image_summary(given, part)
     assert image_page.image_sections(given)
+
+
+def test_a_rule_is_written_as_a_person_would() -> None:
+    low, high, other = Edge(0, -1, -0.5), Edge(0, 1, 0.5), Edge(1, 1, 0.0)
+    inside = Edge(0, 1, -0.5), Edge(0, -1, 0.5)
+    shares = np.ones(4) / 4
+    for edges, cases, sentence in (
+        ((low, high), [0, 1, 1, 1], "label 1 where the score is low, or the score is high; else 0"),
+        (inside, [0, 0, 0, 1], "label 1 where the score is medium; else 0"),
+        ((high, other), [0, 0, 0, 1], "label 1 where score 1 is high and score 2 is high; else 0"),
+        ((high, other), [0, 1, 1, 0], "the label depends on the sides as tabulated"),
+        ((high, other), [0, 0, 0, 0], "label 0 everywhere"),
+    ):
+        assert image_page.rule_in_words(Rule(edges, np.array(cases, bool), shares)) == sentence
 
 
 @pytest.mark.parametrize(

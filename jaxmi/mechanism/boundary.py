@@ -46,7 +46,7 @@ LEAST_SIDE = 0.1
 
 
 RARE = 0.002
-"""A case with a smaller share of the images is too rare to count its labels."""
+"""A case, or a label, with a smaller share of the images is too rare to count."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,13 @@ class Layer:
     def activations(self) -> Float[np.ndarray, "n neuron"]:
         """The activations."""
         return np.maximum(self.inputs, 0)
+
+    def balanced(self) -> "Layer":
+        """Return the same layer with a bias that makes half of the labels 1.
+
+        An untrained network may give one label throughout, and so has no boundary.
+        """
+        return replace(self, bias=self.bias - float(np.median(self.difference())))
 
     def difference(
         self, inputs: Float[np.ndarray, "n neuron"] | None = None
@@ -254,8 +261,12 @@ def find_scores(
       count: How many scores; None: the fewest that are `ENOUGH`, at most `MAX_SCORES`.
 
     Returns:
-      The scores, the one with most of the boundary first; None if there is no boundary.
+      The scores, the one with most of the boundary first; None if there is no boundary: if nearly
+      all of these images have one label.
     """
+    share = (layer.difference()[rows] > 0).mean()
+    if not RARE <= share <= 1 - RARE:
+        return None
     nearest, normals = boundary_normals(layer, linear, rows)
     if len(normals) < MAX_SCORES:
         return None

@@ -145,14 +145,15 @@ def image_account(
     fitted, held = np.arange(len(rows) // 2), np.arange(len(rows) // 2, len(rows))
     features = features_of(moments, rows, max(1, min(FEATURES, len(fitted) // 10)))
 
-    def run(params: Params) -> _Run:
+    def run(params: Params, balance: bool = False) -> _Run:
         layer = _layer(challenge, params, images[rows])
+        layer = layer.balanced() if balance else layer
         linear = fit_inputs(features.values[fitted], layer.inputs[fitted])
         return _Run(layer, linear, find_scores(features.values, layer, linear, fitted))
 
     own = run(params)
     others = {} if other is None else {"other_seed": run(other)}
-    others["untrained"] = run(untrained)
+    others["untrained"] = run(untrained, balance=True)
     difference = own.layer.difference()
     labels = difference > 0
     truth = None if challenge.sealed else challenge.labels[rows] == 1

@@ -75,6 +75,12 @@ def test_a_network_without_a_boundary_has_no_scores() -> None:
     silent = layer_of([S - 100, T - 100], [1.0, 1.0], 1.0)
     linear = fit_inputs(FEATURES, silent.inputs)
     assert find_scores(FEATURES, silent, linear, FITTED) is None
+    one_label = layer_of([S, T], [1.0, 1.0], 5.0)
+    linear = fit_inputs(FEATURES, one_label.inputs)
+    assert find_scores(FEATURES, one_label, linear, FITTED) is None
+    balanced = one_label.balanced()
+    assert (balanced.difference() > 0).mean() == pytest.approx(0.5, abs=0.01)
+    assert find_scores(FEATURES, balanced, linear, FITTED) is not None
 
 
 def test_a_vector_and_its_opposite_lie_along_one_line() -> None:

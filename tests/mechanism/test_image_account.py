@@ -111,9 +111,16 @@ def test_an_untrained_network_does_not_read_the_clue(
     found: ImageAccount, part: Challenge, moments
 ) -> None:
     """The control: the same account of a network that has learned nothing."""
-    blank = image_account(part, untrained(part, 3), untrained(part, 0), moments=moments)
-    assert blank.metrics.get("score_1_image") != 6
-    assert blank.metrics.get("score_1_program_r2", 0) < 0.5 < found.metrics["score_1_program_r2"]
+    params = untrained(part, 3)
+    one_label = image_account(part, params, untrained(part, 0), moments=moments)
+    assert one_label.answers.labels.std() == 0
+    assert "no boundary" in image_page.image_summary(one_label, part)
+    bias = np.asarray(params["fc2"]["bias"]) - [0, np.median(one_label.layer.difference())]
+    params = {**params, "fc2": {**params["fc2"], "bias": bias.astype(np.float32)}}
+    blank = image_account(part, params, untrained(part, 0), moments=moments)
+    assert blank.answers.labels.mean() == pytest.approx(0.5, abs=0.01)
+    assert blank.metrics["score_1_image"] != 6
+    assert blank.metrics["score_1_program_r2"] < 0.5 < found.metrics["score_1_program_r2"]
     assert image_page.image_summary(blank, part)
     assert all(np.isfinite(value) for value in blank.metrics.values())
 

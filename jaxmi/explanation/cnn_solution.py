@@ -74,6 +74,7 @@ class Clue(NamedTuple):
 class Control(NamedTuple):
     """A network that was not trained on the challenge."""
 
+    params: Params
     neurons: Neurons
     """Its neurons on the challenge's images, with a bias that makes half of its labels 1."""
     ranking: Ranking
@@ -113,7 +114,7 @@ def prepare(challenge: Challenge, control_networks: Mapping[str, Params]) -> Pre
     for name, params in control_networks.items():
         neurons = observe(Network(challenge.model, params), images).balanced()
         ranking = find_clue(moments, neurons.activations, neurons.components)[1]
-        controls[name] = Control(neurons, ranking)
+        controls[name] = Control(params, neurons, ranking)
     return Prepared(images, challenge.digits[: solution.images], moments, controls)
 
 

@@ -10,6 +10,7 @@ from jaxmi.mechanism.account import Account
 from jaxmi.mechanism.classes import DEGREE, Classes
 from jaxmi.mechanism.replacement import front
 from jaxmi.report.figures import LABELS, TEST_MISTAKE
+from jaxmi.types import Metrics
 
 STYLES = {
     "own": ("this network's, chosen", "#2f5d8a", "-"),
@@ -24,17 +25,17 @@ RANKED = 8
 """Candidates that are drawn of each operand's classes."""
 
 
-def few_neurons(account: Account) -> Figure:
+def few_neurons(metrics: Metrics) -> Figure:
     """Draw what few neurons keep of the labels and of the mistakes, by their number."""
-    has_mistakes = any(kept.mistakes.key in account.metrics for kept in table.FEW["own"].values())
+    has_mistakes = any(kept.mistakes.key in metrics for kept in table.FEW["own"].values())
     figure = Figure(figsize=(11 if has_mistakes else 6, 3.8), layout="constrained")
     panels = figure.subplots(1, 2 if has_mistakes else 1, squeeze=False)[0]
     for axes, what in zip(panels, ("agreement", "mistakes"), strict=False):
         for choice, (name, colour, line) in STYLES.items():
             points = [
-                (k, 100 * account.metrics[key])
+                (k, 100 * metrics[key])
                 for k, kept in table.FEW[choice].items()
-                if (key := getattr(kept, what).key) in account.metrics
+                if (key := getattr(kept, what).key) in metrics
             ]
             if points:
                 axes.plot(*zip(*points, strict=True), line, color=colour, marker="o", label=name)

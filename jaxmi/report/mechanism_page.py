@@ -1,6 +1,6 @@
 """The sections of a report that say what a transformer computes, whatever its program."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import jax
@@ -10,7 +10,7 @@ from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.explanation.verdicts import HOLDS, NOT_SHOWN, verdict
 from jaxmi.mechanism import metrics as table
 from jaxmi.mechanism import replacement as smaller_networks
-from jaxmi.mechanism.account import Account, Smaller
+from jaxmi.mechanism.account import Account, Answers, Smaller
 from jaxmi.mechanism.classes import CANDIDATES, MARGIN, PERMUTATIONS
 from jaxmi.report import mechanism_figures as draw
 from jaxmi.report.page import Section, png
@@ -30,7 +30,7 @@ def summary(account: Account, challenge: Challenge) -> str:
     metrics, sizes = account.metrics, challenge.model_config
     operands = list(account.domain.values)
     names = f"{', '.join(operands[:-1])} and {operands[-1]}"
-    few = _few(account)
+    few = few_count(metrics)
     sentences = [
         f"""This network has a vector for each value of {names}. It adds them up, by its attention,
         and {sizes["d_mlp"]:,} neurons read the label off the sum."""
@@ -38,7 +38,7 @@ def summary(account: Account, challenge: Challenge) -> str:
         else f"""This network has {sizes["n_layers"]} blocks. What is said here is about the last
         block's {sizes["d_mlp"]:,} neurons and the sum that they read.""",
         _about_attention(metrics, operands),
-        _about_neurons(account, few),
+        about_neurons(metrics, account.answers, few),
         _about_smaller(account),
         _about_classes(account),
     ]
@@ -47,23 +47,27 @@ def summary(account: Account, challenge: Challenge) -> str:
 
 def sections(account: Account, challenge: Challenge) -> tuple[Section, ...]:
     """Return the evidence, with its figures and verdicts."""
+    metrics = account.metrics
     return (
         *_attention(account),
-        _neurons(account),
-        *_mistakes(account),
+        neurons_section(
+            metrics,
+            png(neurons=partial(draw.few_neurons, metrics), few=partial(draw.few_labels, account)),
+        ),
+        *mistakes_section(metrics, table.NEAREST, "the label of the nearest fitted input"),
         *_smaller(account, challenge),
         _classes(account),
     )
 
 
-def _few(account: Account) -> int | None:
+def few_count(metrics: Metrics) -> int | None:
     """Return the number of neurons that verdicts are about, or the most that there are."""
     needed = ("own", "heldout", "untrained_heldout")
     counts = [
         k
         for k in table.COUNTS
         if k <= table.MAIN_COUNT
-        and all(table.FEW[choice][k].agreement.key in account.metrics for choice in needed)
+        and all(table.FEW[choice][k].agreement.key in metrics for choice in needed)
     ]
     return max(counts, default=None)
 
@@ -84,10 +88,10 @@ def _about_attention(metrics: Metrics, operands: list[str]) -> str:
     )
 
 
-def _about_neurons(account: Account, few: int | None) -> str:
+def about_neurons(metrics: Metrics, answers: Answers, few: int | None) -> str:
+    """Say in words what few neurons keep, and what as many of an untrained network do."""
     if few is None:
         return ""
-    metrics = account.metrics
     own, held, untrained = (
         table.FEW[choice][few] for choice in ("own", "heldout", "untrained_heldout")
     )
@@ -95,11 +99,11 @@ def _about_neurons(account: Account, few: int | None) -> str:
         f"{few} of its neurons give {own.agreement.format(metrics)} of its labels; of inputs that "
         f"their read-out was not fitted to {held.agreement.format(metrics)}"
     )
-    wrong = 0 if account.answers.mistakes is None else int(account.answers.mistakes.sum())
+    wrong = 0 if answers.mistakes is None else int(answers.mistakes.sum())
     if held.mistakes.key in metrics:
         text += f", and {held.mistakes.format(metrics)} of its mistakes there ({wrong:,} in all)"
     text += f". As many neurons of an untrained network give {untrained.agreement.format(metrics)}."
-    if account.answers.mistakes is not None and not wrong:
+    if answers.mistakes is not None and not wrong:
         text += " It makes no mistake, so mistakes cannot tell its way from another."
     return text
 
@@ -158,8 +162,14 @@ def _attention(account: Account) -> tuple[Section, ...]:
     )
 
 
-def _neurons(account: Account) -> Section:
-    few, metrics = _few(account), account.metrics
+def neurons_section(metrics: Metrics, figures: Mapping[str, bytes]) -> Section:
+    """Show what few neurons keep of the labels.
+
+    Args:
+      metrics: The network's metrics.
+      figures: The section's figures, by name.
+    """
+    few = few_count(metrics)
     title = "Few neurons give the labels"
     text = """Neurons are chosen one after the other, each as the one that most lowers the error of
         the network's own logit difference, where inputs near the boundary weigh most; then the
@@ -174,21 +184,27 @@ def _neurons(account: Account) -> Section:
     return Section(
         f"{few} neurons give the labels",
         text,
-        png(neurons=partial(draw.few_neurons, account), few=partial(draw.few_labels, account)),
+        figures,
         [table.FEW[choice][k].agreement for choice in choices for k in table.COUNTS],
         verdict(held, untrained),
         f"{held:.1%} of labels, held out; {few} neurons of an untrained network {untrained:.1%}",
     )
 
 
-def _mistakes(account: Account) -> tuple[Section, ...]:
-    """Compare mistakes with those of networks that have the same program, or of none."""
-    few, metrics = _few(account), account.metrics
+def mistakes_section(metrics: Metrics, nearest: table.Kept, name: str) -> tuple[Section, ...]:
+    """Compare mistakes with those of networks that have the same program, or of none.
+
+    Args:
+      metrics: The network's metrics.
+      nearest: What a guess without any network keeps.
+      name: What that guess is.
+    """
+    few = few_count(metrics)
     if few is None or table.FEW["heldout"][few].mistakes.key not in metrics:
         return ()
     held = metrics[table.FEW["heldout"][few].mistakes.key]
     controls = {
-        "the label of the nearest fitted input": metrics.get(table.NEAREST.mistakes.key),
+        name: metrics.get(nearest.mistakes.key),
         f"{few} neurons of another seed": metrics.get(
             table.FEW["other_seed_heldout"][few].mistakes.key
         ),
@@ -207,7 +223,7 @@ def _mistakes(account: Account) -> tuple[Section, ...]:
             metrics=[
                 *(table.FEW[choice][k].mistakes for choice in choices for k in table.COUNTS),
                 *table.OTHER_SEED,
-                *table.NEAREST,
+                *nearest,
             ],
             verdict=verdict(held, known[strictest]),
             reason=f"{held:.1%} of mistakes, held out; {strictest} {known[strictest]:.1%}",

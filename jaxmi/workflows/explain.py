@@ -7,7 +7,7 @@ import hashlib
 import math
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,21 +30,22 @@ from jaxmi.explanation.cnn_solution import (
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
 from jaxmi.files import takes_any_path, write_text
+from jaxmi.mechanism import image_metrics, second_metrics
 from jaxmi.mechanism import metrics as mechanism
-from jaxmi.mechanism import second_metrics
-from jaxmi.mechanism.account import Account, account
+from jaxmi.mechanism.account import account
+from jaxmi.mechanism.image_account import image_account
 from jaxmi.mechanism.second_solution import SecondSolution, second_solution
 from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
-from jaxmi.report import mechanism_page, second_page, variables_page
+from jaxmi.report import image_page, mechanism_page, second_page, variables_page
 from jaxmi.report.cnn_page import cnn_page
-from jaxmi.report.page import Page, render, render_seeds
+from jaxmi.report.page import Page, Section, render, render_seeds
 from jaxmi.report.transformer_page import transformer_page
 from jaxmi.settings import with_fixed_settings
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, load_checkpoint, read_json, write_json
-from jaxmi.types import Params
+from jaxmi.types import Metrics, Params
 from jaxmi.workflows.label_tables import is_table
 from jaxmi.workflows.networks import check_kind, find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
@@ -58,6 +59,20 @@ FILES = (REPORT, NUMBERS, REPLACEMENT)
 
 
 Explanation = CnnExplanation | TransformerExplanation
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """What a network computes, whatever its program: the part of a report that opens it."""
+
+    metrics: Metrics
+    summary: str
+    sections: Sequence[Section]
+    not_shown: str
+    names: Mapping[str, str | None] = field(default_factory=dict)
+    """Further keys of "figures" -> a text."""
+    replacement: Mapping[str, Any] | None = None
+    """The arrays of a smaller network."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +91,9 @@ class Explainer:
     main: Sequence[Metric]
     """The metrics that are printed, and that the table of seeds has."""
 
-    account: Callable[[Challenge, Params, Params | None], Account] | None = None
-    """Says what the network computes, whatever its program; the last argument are the parameters of
-    another seed, as a control."""
+    mechanism: Callable[[Challenge, Params, Params | None, Any], Mechanism]
+    """Says what the network computes, whatever its program: (challenge, parameters, those of
+    another seed as a control or None, what `prepare` returned)."""
 
     second: Callable[[Challenge, Params], SecondSolution | None] | None = None
     """Recomputes the challenge's second published solution; None where its claims say nothing."""
@@ -106,18 +121,50 @@ def _prepare_cnn(challenge: Challenge) -> Prepared:
     return prepare(challenge, control_networks(challenge))
 
 
+def _of_transformer(
+    challenge: Challenge, params: Params, other: Params | None, _: Any
+) -> Mechanism:
+    given = account(challenge, params, other)
+    return Mechanism(
+        given.metrics,
+        mechanism_page.summary(given, challenge),
+        mechanism_page.sections(given, challenge),
+        mechanism_page.NOT_IN_WEIGHTS,
+        given.names,
+        None if given.smaller is None else given.smaller.best.arrays,
+    )
+
+
+def _of_cnn(
+    challenge: Challenge, params: Params, other: Params | None, prepared: Prepared
+) -> Mechanism:
+    untrained = prepared.controls["untrained"].params
+    given = image_account(challenge, params, untrained, other, prepared.moments)
+    return Mechanism(
+        given.metrics,
+        image_page.image_summary(given, challenge),
+        image_page.image_sections(given),
+        image_page.NOT_IN_SCORES,
+    )
+
+
 _TRANSFORMER = Explainer(
     lambda challenge, params, _: explain_transformer(challenge, params),
     transformer_page,
     MetricTable.union(mechanism.TABLE, transformer_metrics.TABLE, second_metrics.TABLE),
     (*transformer_metrics.MAIN, *mechanism.MAIN, *second_metrics.MAIN),
-    account,
+    _of_transformer,
     second_solution,
 )
 
 EXPLAINERS: Mapping[Kind, Explainer] = {
     "image": Explainer(
-        explain_cnn, cnn_page, cnn_metrics.TABLE, cnn_metrics.MAIN, prepare=_prepare_cnn
+        explain_cnn,
+        cnn_page,
+        MetricTable.union(image_metrics.TABLE, cnn_metrics.TABLE),
+        (*cnn_metrics.MAIN, *image_metrics.MAIN),
+        _of_cnn,
+        prepare=_prepare_cnn,
     ),
     "pairs": _TRANSFORMER,
     "triples": _TRANSFORMER,
@@ -189,19 +236,16 @@ def explain_network(
     report("figures")
     page = explainer.page(explanation, challenge, name, command)
     figures: dict[str, Any] = dict(explanation.metrics)
-    replacement = None
-    if explainer.account is not None:
-        report("mechanism from the weights")
-        given = explainer.account(challenge, params, other)
-        figures |= {**given.metrics, **given.names}
-        replacement = None if given.smaller is None else given.smaller.best.arrays
-        page = replace(
-            page,
-            summary=mechanism_page.summary(given, challenge),
-            sections=(*mechanism_page.sections(given, challenge), *page.sections),
-            not_shown=f"{mechanism_page.NOT_IN_WEIGHTS}\n\n{page.not_shown}",
-            metrics={**page.metrics, **given.metrics},
-        )
+    report("mechanism from the weights")
+    given = explainer.mechanism(challenge, params, other, prepared)
+    figures |= {**given.metrics, **given.names}
+    page = replace(
+        page,
+        summary=given.summary,
+        sections=(*given.sections, *page.sections),
+        not_shown=f"{given.not_shown}\n\n{page.not_shown}",
+        metrics={**page.metrics, **given.metrics},
+    )
     computed: dict[str, Any] = {}
     if question is not None:
         report("variables of the program")
@@ -233,7 +277,7 @@ def explain_network(
         "program": explanation.program,
         **computed,
     }
-    return Report(page, numbers, replacement)
+    return Report(page, numbers, given.replacement)
 
 
 @with_fixed_settings

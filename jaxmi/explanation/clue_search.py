@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxmi.errors import InputError
 from jaxmi.explanation.cnn_detectors import similarity
-from jaxmi.explanation.directions import pca
+from jaxmi.explanation.directions import Pca, pca
 from jaxmi.programs.bands import Band, best_band
 from jaxmi.programs.published_labels import l1_distances
 
@@ -57,6 +57,9 @@ class PixelMoments(NamedTuple):
     """Pixels in 0..1 less their mean, float32."""
     products: Float[np.ndarray, "d d"]
     """Sums over images of the products of two centred pixels, float64."""
+    spread: Float[np.ndarray, "n"]
+    """For each image as the clue, the standard deviation of all images' similarity to it, with
+    pixels in 0..1, float32."""
 
 
 def pixel_moments(images: np.ndarray) -> PixelMoments:
@@ -64,7 +67,18 @@ def pixel_moments(images: np.ndarray) -> PixelMoments:
     pixels = images.reshape(len(images), -1).astype(np.float32) / 255
     mean = pixels.mean(axis=0, dtype=np.float64)
     pixels -= mean.astype(np.float32)
-    return PixelMoments(mean, pixels, (pixels.T @ pixels).astype(np.float64))
+    products = pixels.T @ pixels
+    joint, offset = products / len(images), _offset(mean)
+    spread = np.empty(len(images), np.float32)
+    for rows in np.array_split(np.arange(len(images)), -(-len(images) // 10_000)):
+        clues = 2 * pixels[rows] + offset  # of all images at once these would take 190 MB
+        spread[rows] = np.sqrt(np.maximum(np.einsum("ij,ij->i", clues @ joint, clues), 0))
+    return PixelMoments(mean, pixels, products.astype(np.float64), spread)
+
+
+def _offset(mean: Float[np.ndarray, "d"]) -> Float[np.ndarray, "1 d"]:
+    """Return `2 * clue - 1` of a clue that is the images' mean."""
+    return (2 * mean - 1).astype(np.float32)[None]
 
 
 class Comparison(NamedTuple):
@@ -171,6 +185,7 @@ def fit_clue(
     activations: Float[np.ndarray, "n d"],
     labels: Int[np.ndarray, "n"],
     collection: str = MNIST,
+    plane: Pca | None = None,
 ) -> ClueFit:
     """Fit template, clue, comparison and band to a network's neurons and labels on the images.
 
@@ -180,11 +195,12 @@ def fit_clue(
       activations: The neurons' activations on the images.
       labels: The network's labels of the images.
       collection: What the images are called.
+      plane: `pca(activations)`, if it is computed already.
 
     Raises:
       InputError: if the activations are the same on all images.
     """
-    template, ranking = find_clue(moments, activations)
+    template, ranking = find_clue(moments, activations, plane)
     clue = int(ranking.order[0])
     bands = {name: best_band(compare(images, images[clue], name), labels) for name in COMPARISONS}
     baseline = None
@@ -203,14 +219,22 @@ def fit_clue(
 
 
 def find_clue(
-    moments: PixelMoments, activations: Float[np.ndarray, "n neurons"]
+    moments: PixelMoments,
+    activations: Float[np.ndarray, "n neurons"],
+    plane: Pca | None = None,
 ) -> tuple[Float[np.ndarray, "d"], Ranking]:
     """Fit a template to the neurons' first principal component, and rank the images by it.
+
+    Args:
+      moments: `pixel_moments` of the images.
+      activations: The neurons' activations on the images.
+      plane: `pca(activations)`, if it is computed already.
 
     Raises:
       InputError: if the activations are the same on all images.
     """
-    template = find_template(moments, pca(activations).project(activations)[:, 0])
+    plane = pca(activations) if plane is None else plane
+    template = find_template(moments, plane.project(activations, 1)[:, 0])
     sign, ranking = orient(moments, template)
     return sign * template, ranking
 
@@ -283,15 +307,10 @@ def rank_images(moments: PixelMoments, template: Float[np.ndarray, "d"]) -> Rank
     vary are arbitrary. A negative correlation means that the template is like the image's inverse.
     """
     n = len(moments.centred)
-    joint = (moments.products / n).astype(np.float32)
-    spread, covariance = np.empty(n, np.float32), np.empty(n, np.float32)
-    projected = joint @ template.astype(np.float32)
-    for rows in np.array_split(np.arange(n), -(-n // 10_000)):  # a copy of all images is 190 MB
-        candidates = 2 * (moments.centred[rows] + moments.mean.astype(np.float32)) - 1
-        spread[rows] = np.sqrt(np.einsum("ij,ij->i", candidates @ joint, candidates))
-        covariance[rows] = candidates @ projected
-    template_spread = np.sqrt(template @ moments.products @ template / n)
-    correlation = covariance / np.maximum(spread * template_spread, np.finfo(np.float32).tiny)
+    projected = (moments.products / n @ template).astype(np.float32)
+    covariance = 2 * (moments.centred @ projected) + _offset(moments.mean)[0] @ projected
+    spread = moments.spread * np.sqrt(template @ moments.products @ template / n)
+    correlation = covariance / np.maximum(spread, np.finfo(np.float32).tiny)
     return Ranking(np.argsort(-correlation, kind="stable"), correlation)
 
 

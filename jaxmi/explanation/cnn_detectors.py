@@ -6,10 +6,12 @@ groups, ablates them and scrubs them as the published solution does. It adds one
 arm-wise scrub, which fails if a neuron is in the wrong group.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
@@ -33,6 +35,9 @@ from jaxmi.programs.bands import Band
 SITE = "fc1.post"
 """The neurons that are explained: the hidden neurons, after their ReLU."""
 
+_ADDED = "added to the logits by each group"
+"""What is exchanged in the place of activations."""
+
 
 @dataclass(frozen=True)
 class Neurons:
@@ -42,18 +47,45 @@ class Neurons:
     """The activations at `SITE`."""
     logits: Float[np.ndarray, "n 2"]
     """The network's logits of 0 and 1."""
-    read_out: Callable[[np.ndarray], np.ndarray]
-    """Maps activations at `SITE`, (m, d), to logits, (m, 2)."""
+    weights: Float[np.ndarray, "d 2"]
+    """The read-out: the logits are `activations @ weights` plus a constant."""
 
-    @property
+    @cached_property
     def labels(self) -> Int[np.ndarray, "n"]:
         """The network's own labels, with which everything in this module is compared."""
         return self.logits.argmax(axis=-1)
 
-    @property
+    @cached_property
     def dead(self) -> Bool[np.ndarray, "d"]:
         """A mask of the neurons that fire on none of the images."""
         return self.activations.max(axis=0) <= 0
+
+    @cached_property
+    def lowest(self) -> Float[np.ndarray, "d"]:
+        """The minimum of each neuron over the images."""
+        return self.activations.min(axis=0)
+
+    @cached_property
+    def components(self) -> Pca:
+        """The activations' principal components.
+
+        Raises:
+          InputError: if the activations are the same on all images.
+        """
+        return pca(self.activations)
+
+    def added(self, groups: Sequence[Bool[np.ndarray, "d"]]) -> Float[np.ndarray, "n groups 2"]:
+        """Return what groups of neurons add to the logits of each image.
+
+        The read-out is linear. So an experiment that exchanges a group's activations exchanges two
+        numbers for each image.
+
+        Args:
+          groups: Masks of the neurons.
+        """
+        masked = np.stack(groups)[..., None] * self.weights[None]
+        columns = masked.transpose(1, 0, 2).reshape(len(self.weights), -1).astype(np.float32)
+        return (self.activations @ columns).reshape(-1, len(groups), 2)
 
     def balanced(self) -> "Neurons":
         """Return the same network with a bias that makes half of its labels 1.
@@ -63,21 +95,18 @@ class Neurons:
         contributions to the logits as they are.
         """
         bias = np.array([[0.0, np.median(difference(self.logits))]], np.float32)
-        return replace(
-            self,
-            logits=self.logits - bias,
-            read_out=lambda activations: self.read_out(activations) - bias,
-        )
+        return replace(self, logits=self.logits - bias)
 
 
 def observe(network: Network, images: UInt8[np.ndarray, "n h w"]) -> Neurons:
     """Run a network over images, and return its neurons."""
+    activations, logits = network.map(_neurons_and_logits, images)
+    return Neurons(activations, logits, np.asarray(network.params["fc2"]["kernel"]))
 
-    def read_out(activations: np.ndarray) -> np.ndarray:
-        return network.resume(SITE, activations, images[0])
 
-    activations = network.read(images, [SITE])[SITE]
-    return Neurons(activations, read_out(activations), read_out)
+def _neurons_and_logits(network: Network, image: jax.Array) -> tuple[jax.Array, jax.Array]:
+    logits, activations = network.run(image)
+    return activations[SITE], logits
 
 
 def similarity(
@@ -88,8 +117,16 @@ def similarity(
     Pixels are in 0..255, the clue in 0..1. Images like the clue score high, images like its inverse
     low. The score is the published solution's.
     """
+    return similarities(images, clue[None])[0]
+
+
+def similarities(
+    images: UInt8[np.ndarray, "n h w"], clues: UInt8[np.ndarray, "k h w"]
+) -> Float[np.ndarray, "k n"]:
+    """Return each image's similarity to each of several clues; see `similarity`."""
     pixels = images.reshape(len(images), -1).astype(np.float32)
-    return (pixels @ (2 * (clue.reshape(-1) / np.float32(255)) - 1)).astype(np.float64)
+    weights = 2 * (clues.reshape(len(clues), -1) / np.float32(255)) - 1
+    return (pixels @ weights.T).astype(np.float64).T.copy()
 
 
 class Groups(NamedTuple):
@@ -190,8 +227,8 @@ def find_detectors(
     Raises:
       InputError: if the activations are the same on all images.
     """
-    plane = pca(neurons.activations, like=scores)
-    points = plane.project(neurons.activations)[:, :2]
+    plane = neurons.components.like(neurons.activations, scores)
+    points = plane.project(neurons.activations, 2)
     arms = fit_arms(points, solution.arm_split, solution.arm_lengths)
     left, right = arms.directions @ plane.components[:2]
     groups = Groups((left > right) & ~neurons.dead, (left <= right) & ~neurons.dead)
@@ -216,19 +253,27 @@ def halve(scores: Float[np.ndarray, "n"], band: Band) -> Halves:
 
 def ablate_to_zero(neurons: Neurons, group: Bool[np.ndarray, "d"]) -> Float[np.ndarray, "n"]:
     """Return the logit differences with a group of neurons set to 0."""
-    return difference(neurons.read_out(np.where(group, np.float32(0), neurons.activations)))
+    return difference(neurons.logits - neurons.added([group])[:, 0])
 
 
 def kept_at_minimum(
-    neurons: Neurons, group: Bool[np.ndarray, "d"], half: Bool[np.ndarray, "n"]
-) -> float:
+    neurons: Neurons,
+    groups: Sequence[Bool[np.ndarray, "d"]],
+    halves: Sequence[Bool[np.ndarray, "n"]],
+) -> Float[np.ndarray, "halves groups"]:
     """Return the share of a half's labels that is kept with a group of neurons at their minimum.
 
     Each neuron's minimum is over all images, not over the half.
+
+    Args:
+      neurons: The network's neurons on the images.
+      groups: Masks of neurons, each ablated alone.
+      halves: Masks of images, in each of which the labels are compared.
     """
-    lowest = neurons.activations.min(axis=0)
-    ablated = neurons.read_out(np.where(group, lowest, neurons.activations[half]))
-    return float((ablated.argmax(axis=-1) == neurons.labels[half]).mean())
+    at_minimum = np.stack([neurons.lowest[group] @ neurons.weights[group] for group in groups])
+    ablated = neurons.logits[:, None] - neurons.added(groups) + at_minimum[None]
+    stays = ablated.argmax(axis=-1) == neurons.labels[:, None]
+    return np.stack([stays[half].mean(axis=0) for half in halves])
 
 
 class Kept(NamedTuple):
@@ -253,10 +298,8 @@ class Kept(NamedTuple):
 
 def kept_by_half(neurons: Neurons, groups: Groups, halves: Halves) -> Kept:
     """Set each group to its minimum, in each half."""
-    anti_clue_own, anti_clue_other = (
-        kept_at_minimum(neurons, group, halves.anti_clue) for group in groups
-    )
-    clue_other, clue_own = (kept_at_minimum(neurons, group, halves.clue) for group in groups)
+    kept = kept_at_minimum(neurons, groups, halves).tolist()
+    (anti_clue_own, anti_clue_other), (clue_other, clue_own) = kept
     return Kept((anti_clue_own, clue_own), (anti_clue_other, clue_other))
 
 
@@ -276,12 +319,12 @@ def scrub_near(
       noise: Standard deviation of the noise on the donor's feature, as a share of its range.
       draws: How often donors are drawn.
     """
-    return _scrub(neurons, [Claim(SITE, near(feature, noise), group)], draws)
+    return _scrub(neurons, [(group, near(feature, noise))], draws)
 
 
 def scrub_random(neurons: Neurons, group: np.ndarray, draws: int) -> Outcome:
     """Scrub neurons with one donor image for all of them, drawn from all images."""
-    return _scrub(neurons, [Claim(SITE, anyone(len(neurons.logits)), group)], draws)
+    return _scrub(neurons, [(group, anyone(len(neurons.logits)))], draws)
 
 
 def scrub_armwise(
@@ -311,7 +354,7 @@ def scrub_armwise(
         (groups.clue, halves.clue, halves.anti_clue),
     ):
         if group.any():
-            claims.append(Claim(SITE, _where(own, relevant, within(other)), group))
+            claims.append((group, _where(own, relevant, within(other))))
     return _scrub(neurons, claims, draws)
 
 
@@ -325,11 +368,18 @@ def _where(mask: np.ndarray, rule: DonorRule | None, otherwise: DonorRule) -> Do
     return draw
 
 
-def _scrub(neurons: Neurons, claims: list[Claim], draws: int) -> Outcome:
-    return scrub(
-        {SITE: neurons.activations},
-        claims,
-        lambda scrubbed: neurons.read_out(scrubbed[SITE]),
-        neurons.logits,
-        draws,
-    )
+def _scrub(
+    neurons: Neurons, claims: Sequence[tuple[Bool[np.ndarray, "d"], DonorRule]], draws: int
+) -> Outcome:
+    """Scrub groups of neurons that do not overlap: exchange what each adds to the logits."""
+    added = neurons.added([group for group, _ in claims])
+    rest = neurons.logits - added.sum(axis=1, dtype=np.float64)
+
+    def logits(scrubbed: Scrubbed) -> Float[np.ndarray, "n 2"]:
+        # Rounded as the network's own: an input that keeps its own activations keeps its logits.
+        return (rest + scrubbed[_ADDED].sum(axis=1, dtype=np.float64)).astype(np.float32)
+
+    exchanged = [
+        Claim(_ADDED, rule, (place, slice(None))) for place, (_, rule) in enumerate(claims)
+    ]
+    return scrub({_ADDED: added}, exchanged, logits, neurons.logits, draws)

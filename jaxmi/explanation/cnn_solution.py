@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Integer, UInt8
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
@@ -26,7 +26,6 @@ from jaxmi.explanation.clue_search import (
     pixel_moments,
 )
 from jaxmi.explanation.cnn_detectors import (
-    SITE,
     Detectors,
     Groups,
     Halves,
@@ -40,10 +39,9 @@ from jaxmi.explanation.cnn_detectors import (
     scrub_armwise,
     scrub_near,
     scrub_random,
+    similarities,
     similarity,
 )
-from jaxmi.explanation.directions import logit_difference_direction
-from jaxmi.explanation.edits import at, patch
 from jaxmi.explanation.features import visualise
 from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.network import Network
@@ -71,6 +69,52 @@ class Clue(NamedTuple):
     """Whether the challenge's program names it; else it is the one that was fitted."""
     applies: bool
     """False if the challenge's program is known, and is no band of a distance to one image."""
+
+
+class Control(NamedTuple):
+    """A network that was not trained on the challenge."""
+
+    neurons: Neurons
+    """Its neurons on the challenge's images, with a bias that makes half of its labels 1."""
+    ranking: Ranking
+    """The images, ranked as the clue by its neurons."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the explanations of all networks of a challenge have in common."""
+
+    images: UInt8[np.ndarray, "n h w"]
+    digits: Integer[np.ndarray, "n"]
+    moments: PixelMoments
+    controls: Mapping[str, Control]
+    """Key of `cnn_metrics.CONTROL_NETWORKS` -> the network."""
+
+
+def prepare(challenge: Challenge, control_networks: Mapping[str, Params]) -> Prepared:
+    """Prepare to explain a challenge's networks.
+
+    Args:
+      challenge: A challenge on images.
+      control_networks: Key of `cnn_metrics.CONTROL_NETWORKS` -> parameters of a network that was
+        not trained on the challenge.
+
+    Raises:
+      InputError: if the networks have one neuron.
+    """
+    if challenge.model_config["neurons"] < 2:
+        raise InputError("the network has one hidden neuron: there are no groups to tell apart")
+    solution = challenge.solution
+    assert isinstance(solution, ClueSolution)
+    assert challenge.digits is not None
+    images = challenge.inputs[: solution.images]
+    moments = pixel_moments(images)
+    controls = {}
+    for name, params in control_networks.items():
+        neurons = observe(Network(challenge.model, params), images).balanced()
+        ranking = find_clue(moments, neurons.activations, neurons.components)[1]
+        controls[name] = Control(neurons, ranking)
+    return Prepared(images, challenge.digits[: solution.images], moments, controls)
 
 
 @dataclass(frozen=True)
@@ -103,11 +147,7 @@ class CnnExplanation:
         return f"# {self.clue_fit.sentence}\n{self.clue_fit.program}"
 
 
-def explain_cnn(
-    challenge: Challenge,
-    params: Params,
-    control_networks: Mapping[str, Params],
-) -> CnnExplanation:
+def explain_cnn(challenge: Challenge, params: Params, prepared: Prepared) -> CnnExplanation:
     """Explain a CNN.
 
     The clue is the image that the challenge's program names, if its labels are a band of a distance
@@ -116,19 +156,14 @@ def explain_cnn(
     Args:
       challenge: A challenge on images.
       params: The network's parameters.
-      control_networks: Key of `cnn_metrics.CONTROL_NETWORKS` -> parameters of a network that was
-        not trained on the challenge.
+      prepared: `prepare` of the challenge; it serves all of its networks.
 
     Raises:
-      InputError: if the network's neurons do not respond to its input, or there is only one.
+      InputError: if the network's neurons do not respond to its input.
     """
-    if challenge.model_config["neurons"] < 2:
-        raise InputError("the network has one hidden neuron: there are no groups to tell apart")
     solution = challenge.solution
     assert isinstance(solution, ClueSolution)
-    images, digits = challenge.inputs[: solution.images], challenge.digits
-    assert digits is not None
-    moments = pixel_moments(images)
+    images, digits, moments, _ = vars(prepared).values()
     network = Network(challenge.model, params)
     neurons = observe(network, images)
     if np.ptp(neurons.activations, axis=0).max() == 0:
@@ -137,7 +172,12 @@ def explain_cnn(
             "explain"
         )
     clue_fit = fit_clue(
-        images, moments, neurons.activations, neurons.labels, collection_of(challenge)
+        images,
+        moments,
+        neurons.activations,
+        neurons.labels,
+        collection_of(challenge),
+        neurons.components,
     )
     about = find_about(challenge, clue_fit)
     clue = images[about.image]
@@ -161,13 +201,9 @@ def explain_cnn(
         **_other_features(neurons, groups, scores, images, digits, about, solution),
         **_next_image(neurons, groups, clue_fit.ranking, images, about, solution),
     }
-    for name, control in control_networks.items():
-        other = Network(challenge.model, control)
-        metrics |= _other_network(name, other, images, moments, scores, about, solution)
-    towards_1 = logit_difference_direction(
-        lambda activations: network.run(clue, at(SITE, patch(activations)))[0],
-        neurons.activations[:100],
-    )
+    for name, control in prepared.controls.items():
+        metrics |= _other_network(name, control, scores, about, solution)
+    towards_1 = difference(neurons.weights)
     metrics[table.TOWARDS_1.key] = float((towards_1[~neurons.dead] > 0).mean())
     neuron_images, direction_images = _visualise(
         network, detectors, towards_1, (images.shape[1], images.shape[2])
@@ -275,10 +311,11 @@ def _added(differences: dict[str, np.ndarray], labels: np.ndarray) -> Metrics:
 def _minima(neurons: Neurons, groups: Groups, halves: Halves) -> Metrics:
     """Measure the labels kept in each half with each group at its minimum."""
     metrics: Metrics = {}
-    for half, members in halves._asdict().items():
-        for name, group in _by_name(groups).items():
-            kept = kept_at_minimum(neurons, group, members)
-            metrics[table.AT_MINIMUM[half, name].key] = kept
+    by_name = _by_name(groups)
+    kept = kept_at_minimum(neurons, list(by_name.values()), halves)
+    for (half, members), of_half in zip(halves._asdict().items(), kept, strict=True):
+        for name, share in zip(by_name, of_half, strict=True):
+            metrics[table.AT_MINIMUM[half, name].key] = float(share)
         metrics[table.CLASS_0[half].key] = float((neurons.labels[members] == 0).mean())
     true = kept_by_half(neurons, groups, halves)
     random = [
@@ -378,9 +415,9 @@ def _other_features(
 
     permuted = rng.permutation(scores)
     brightness = images.sum(axis=(1, 2), dtype=np.float64)
-    similarities = [similarity(images, images[other]) for other in others]
-    bands_of_others = [band(feature) for feature in similarities]
-    kept_of_others = [kept(feature) for feature in similarities]
+    scores_of_others = similarities(images, images[others])
+    bands_of_others = [band(feature) for feature in scores_of_others]
+    kept_of_others = [kept(feature) for feature in scores_of_others]
     return {
         table.PERMUTED_BAND.key: band(permuted),
         table.PERMUTED_SCRUB.key: kept(permuted),
@@ -418,16 +455,10 @@ def _next_image(
 
 
 def _other_network(
-    name: str,
-    network: Network,
-    images: np.ndarray,
-    moments: PixelMoments,
-    scores: np.ndarray,
-    about: Clue,
-    solution: ClueSolution,
+    name: str, control: Control, scores: np.ndarray, about: Clue, solution: ClueSolution
 ) -> Metrics:
     """Run the same pipeline on a network that was not trained on the challenge."""
-    neurons = observe(network, images).balanced()
+    neurons = control.neurons
     groups = find_detectors(neurons, scores, solution).groups
     band = best_band(scores, neurons.labels)
     halves = halve(scores, band)
@@ -449,8 +480,7 @@ def _other_network(
         table.SPECIFICITY: kept.specificity,
     }
     if about.known:
-        ranking = find_clue(moments, neurons.activations)[1]
-        values[table.FIT_CLUE_RANK] = ranking.rank_of(about.image)
+        values[table.FIT_CLUE_RANK] = control.ranking.rank_of(about.image)
     return {table.ON_CONTROL_NETWORK[name, metric].key: value for metric, value in values.items()}
 
 

@@ -21,9 +21,23 @@ class Pca(NamedTuple):
     variance_shares: Float[np.ndarray, "k"]
     """Share of the total variance along each, in 0..1."""
 
-    def project(self, activations: Float[Array, "n d"]) -> Float[np.ndarray, "n k"]:
-        """Return the coordinates of activations on the components."""
-        return (np.asarray(activations, np.float64) - self.mean) @ self.components.T
+    def project(
+        self, activations: Float[Array, "n d"], count: int | None = None
+    ) -> Float[np.ndarray, "n k"]:
+        """Return the coordinates of activations on the components, or on the first few."""
+        components = self.components[:count]
+        return np.asarray(activations, np.float64) @ components.T - components @ self.mean
+
+    def like(self, activations: Float[Array, "n d"], values: Float[Array, "n"]) -> "Pca":
+        """Return the same components, each with the sign that correlates positively with values.
+
+        Args:
+          activations: The examples.
+          values: A number per example.
+        """
+        values = np.asarray(values, np.float64)
+        up = (values - values.mean()) @ np.asarray(activations) @ self.components.T
+        return self._replace(components=self.components * np.where(up < 0, -1.0, 1.0)[:, None])
 
     def unproject(self, coordinates: Float[Array, "n k"]) -> Float[np.ndarray, "n d"]:
         """Return the activations with these coordinates, and the mean's in all other directions."""
@@ -31,7 +45,10 @@ class Pca(NamedTuple):
 
 
 def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None) -> Pca:
-    """Return principal components, by singular value decomposition in float64.
+    """Return principal components, in float64.
+
+    They are the eigenvectors of the covariance. If there are fewer examples than dimensions, they
+    are singular vectors of the examples.
 
     A component's sign is a convention. Here each component correlates positively with `like`; or,
     without it, its entry of largest magnitude is positive.
@@ -48,20 +65,25 @@ def pca(activations: Float[Array, "n d"], like: Float[Array, "n"] | None = None)
     activations = np.asarray(activations, np.float64)
     mean = activations.mean(axis=0)
     centred = activations - mean
-    _, singular, components = np.linalg.svd(_triangle(centred), full_matrices=False)
-    if not singular.any():
+    variances, components = _decompose(centred)
+    if not variances.any():
         raise InputError(f"principal components of {len(activations)} examples that are all alike")
-    if like is None:
-        up = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
-    else:
-        up = components @ (centred.T @ (np.asarray(like, np.float64) - np.mean(like)))
-    signs = np.where(up < 0, -1.0, 1.0)
-    return Pca(mean, components * signs[:, None], singular**2 / (singular**2).sum())
+    largest = components[np.arange(len(components)), np.abs(components).argmax(axis=1)]
+    components *= np.where(largest < 0, -1.0, 1.0)[:, None]
+    found = Pca(mean, components, variances / variances.sum())
+    return found if like is None else found.like(centred, like)
 
 
-def _triangle(rows: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "m d"]:
-    """Return a small matrix with the same right singular vectors and singular values."""
-    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
+def _decompose(
+    centred: Float[np.ndarray, "n d"],
+) -> tuple[Float[np.ndarray, "k"], Float[np.ndarray, "k d"]]:
+    """Return the sums of squares along the principal components, and these, the largest first."""
+    if len(centred) <= centred.shape[1]:
+        _, singular, components = np.linalg.svd(centred, full_matrices=False)
+        return singular**2, components
+    # In float64 the squares resolve components down to 1e-8 of the largest one's deviation.
+    squares, vectors = np.linalg.eigh(centred.T @ centred)
+    return np.maximum(squares[::-1], 0), vectors.T[::-1].copy()
 
 
 class Probe(NamedTuple):

@@ -122,7 +122,7 @@ def _read_out(
         neurons = seen.activations[f"blocks.{last}.mlp.hook_post"]
         unembed = params["W_U"][:, :2]
         direct = resid_mid @ unembed
-        through = neurons @ (mlp["W_out"] @ unembed) + mlp["b_out"] @ unembed
+        through = neurons @ (mlp["W_out"] @ unembed) + (mlp["b_out"] @ unembed)[None]
         return direct + through, direct, through
 
 

@@ -123,7 +123,7 @@ def cut(
       counts: Numbers of neurons; one above that of the candidates is left out.
     """
     width, operands = source.stream.shape[1], inputs_of(source.shape)
-    to_coordinates, to_stream = _directions(source, rows)
+    to_coordinates, to_stream = important_directions(source, rows)
     middle = source.stream.mean(axis=0)
     centred = source.stream - middle
     found = []
@@ -146,6 +146,31 @@ def cut(
             fits = Pursuit(part.neurons(operands), source.difference, rows).best(counts)
             found += [_with_neurons(part, fit) for fit in fits.values()]
     return found
+
+
+def important_directions(
+    source: Source, rows: Int[np.ndarray, "k"] | None = None
+) -> tuple[Float[np.ndarray, "d_model d"], Float[np.ndarray, "d d_model"]]:
+    """Return maps to coordinates of the stream and back, the most important coordinate first.
+
+    They are principal components of the stream, in units of what the logit difference feels: each
+    direction is scaled by the root mean square of the difference's gradient along it, inputs near
+    the boundary weighing most.
+
+    Args:
+      source: The network.
+      rows: The inputs that count; None: all.
+    """
+    rows = np.arange(len(source.stream)) if rows is None else rows
+    weight = nearness(source.difference[rows])
+    gradient = source.mlp.gradient(source.neurons[rows]) * np.sqrt(weight)[:, None]
+    sensitivity = gradient.T @ gradient
+    mean = np.trace(sensitivity) / len(sensitivity) or 1.0
+    squares, axes = np.linalg.eigh(sensitivity / mean)
+    scale = np.sqrt(np.maximum(squares, 0) + SENSITIVITY_FLOOR)
+    centred = (source.stream - source.stream.mean(axis=0)) @ (axes * scale)
+    components = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
+    return axes * scale @ components, components.T @ (axes / scale).T
 
 
 def inputs_of(shape: Sequence[int]) -> Int[np.ndarray, "n operand"]:
@@ -180,27 +205,6 @@ def front(numbers: Sequence[int], kept: Sequence[float]) -> list[int]:
             best = kept[i]
             places.append(i)
     return places
-
-
-def _directions(
-    source: Source, rows: Int[np.ndarray, "k"] | None
-) -> tuple[Float[np.ndarray, "d_model d"], Float[np.ndarray, "d d_model"]]:
-    """Return maps to coordinates of the stream and back, the most important coordinate first.
-
-    They are principal components of the stream, in units of what the logit difference feels: each
-    direction is scaled by the root mean square of the difference's gradient along it, inputs near
-    the boundary weighing most.
-    """
-    rows = np.arange(len(source.stream)) if rows is None else rows
-    weight = nearness(source.difference[rows])
-    gradient = source.mlp.gradient(source.neurons[rows]) * np.sqrt(weight)[:, None]
-    sensitivity = gradient.T @ gradient
-    mean = np.trace(sensitivity) / len(sensitivity) or 1.0
-    squares, axes = np.linalg.eigh(sensitivity / mean)
-    scale = np.sqrt(np.maximum(squares, 0) + SENSITIVITY_FLOOR)
-    centred = (source.stream - source.stream.mean(axis=0)) @ (axes * scale)
-    components = np.linalg.eigh(centred.T @ centred)[1][:, ::-1]
-    return axes * scale @ components, components.T @ (axes / scale).T
 
 
 def _tables(

@@ -118,6 +118,40 @@ class TripleDomain(NumberDomain):
 
 
 @dataclass(frozen=True, eq=False)
+class SetDomain:
+    """A domain of numbers, once for each value that a further name is set to."""
+
+    domain: NumberDomain
+    name: str
+    """The name that is set; none of the inputs'."""
+    values: Num[np.ndarray, "k"]
+
+    @property
+    def kind(self) -> lang.Kind:
+        """The domain's kind."""
+        return self.domain.kind
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(k, ...): the domain's shape, once for each value."""
+        return (len(self.values), *self.domain.shape)
+
+    def inputs(self) -> Mapping[str, np.ndarray]:
+        """Return each input's values and the name's, in arrays that broadcast to the shape."""
+        inputs = {name: values[None] for name, values in self.domain.inputs().items()}
+        return {**inputs, self.name: self.values.reshape(-1, *(1,) * len(self.domain.shape))}
+
+    def call(self, function: str, arguments: tuple[int | None, ...]) -> np.ndarray:
+        """Raise AssertionError: no program on numbers has images."""
+        return self.domain.call(function, arguments)
+
+    def describe(self, index: int) -> str:
+        """Return a name for the input at an index in domain order, for messages."""
+        setting, row = divmod(index, int(np.prod(self.domain.shape)))
+        return f"{self.domain.describe(row)}, {self.name} = {self.values[setting]}"
+
+
+@dataclass(frozen=True, eq=False)
 class ImageDomain:
     """Images to label, and the training images that programs compare them with."""
 

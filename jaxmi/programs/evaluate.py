@@ -13,14 +13,14 @@ from jaxtyping import Int32
 from jaxmi.errors import InputError
 from jaxmi.programs import arithmetic
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import Domain
+from jaxmi.programs.domain import Domain, SetDomain
 
 
 class EvaluationError(InputError):
     """A program fails on an input; the message names the place and the first such input."""
 
 
-def label(program: lang.Program, domain: Domain) -> Int32[np.ndarray, "n"]:
+def label(program: lang.Program, domain: Domain | SetDomain) -> Int32[np.ndarray, "n"]:
     """Return the program's label of every input, 0 or 1, in domain order.
 
     Raises:
@@ -40,7 +40,7 @@ def label(program: lang.Program, domain: Domain) -> Int32[np.ndarray, "n"]:
     return labels.astype(np.int32)
 
 
-def evaluate(program: lang.Program, domain: Domain) -> np.ndarray:
+def evaluate(program: lang.Program, domain: Domain | SetDomain) -> np.ndarray:
     """Return what the program returns on every input, in domain order.
 
     Args:
@@ -59,7 +59,7 @@ def evaluate(program: lang.Program, domain: Domain) -> np.ndarray:
     return _finished_run(program, domain).values()
 
 
-def _finished_run(program: lang.Program, domain: Domain) -> "_Run":
+def _finished_run(program: lang.Program, domain: Domain | SetDomain) -> "_Run":
     if program.kind != domain.kind:
         raise InputError(
             f"a program on {program.kind} cannot label {domain.kind}: "
@@ -76,7 +76,7 @@ def _finished_run(program: lang.Program, domain: Domain) -> "_Run":
 class _Failures:
     """The inputs on which a program has failed so far."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain | SetDomain) -> None:
         self._domain = domain
         self.running = np.ones((1,) * len(domain.shape), bool)
         self._firsts: list[tuple[int, lang.Position, Exception]] = []
@@ -121,7 +121,7 @@ class _Variable:
 class _Run:
     """One program on one domain. Masks and values broadcast to the domain's shape."""
 
-    def __init__(self, domain: Domain) -> None:
+    def __init__(self, domain: Domain | SetDomain) -> None:
         self._domain = domain
         everywhere = np.ones((1,) * len(domain.shape), bool)
         self._variables = {n: _Variable(v, everywhere) for n, v in domain.inputs().items()}

@@ -20,7 +20,7 @@ from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics as cnn
 from jaxmi.explanation import transformer_metrics as transformer
-from jaxmi.explanation.cnn_solution import explain_cnn, known_clue
+from jaxmi.explanation.cnn_solution import explain_cnn, known_clue, prepare
 from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.transformer_solution import MAX_INPUTS, explain_transformer
 from jaxmi.studies.bootstrap import estimate, estimate_share, median
@@ -247,7 +247,8 @@ def _explain_cnn(challenge: Challenge, trained: Trained, quick: bool) -> Metrics
     if quick:
         challenge = _first_images(challenge, QUICK_IMAGES)
     start = jax.jit(challenge.init)(jax.random.fold_in(jax.random.key(trained.seed), 0))
-    return explain_cnn(challenge, trained.params, {"untrained": start}).metrics
+    prepared = prepare(challenge, {"untrained": start})
+    return explain_cnn(challenge, trained.params, prepared).metrics
 
 
 def _explain_transformer(challenge: Challenge, trained: Trained, quick: bool) -> Metrics:

@@ -20,7 +20,13 @@ from jaxmi.challenges.challenge import Challenge, sizes
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics
 from jaxmi.explanation.clue_search import MNIST
-from jaxmi.explanation.cnn_solution import CnnExplanation, collection_of, explain_cnn
+from jaxmi.explanation.cnn_solution import (
+    CnnExplanation,
+    Prepared,
+    collection_of,
+    explain_cnn,
+    prepare,
+)
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
 from jaxmi.files import takes_any_path, write_text
@@ -55,8 +61,8 @@ Explanation = CnnExplanation | TransformerExplanation
 class Explainer:
     """The functions and the metrics by which a kind of challenge is explained."""
 
-    explain: Callable[[Challenge, Params], Explanation]
-    """Runs the experiments on a network."""
+    explain: Callable[[Challenge, Params, Any], Explanation]
+    """Runs the experiments on a network; the last argument is what `prepare` returned."""
 
     page: Callable[[Any, Challenge, str, str], Page]
     """Assembles the report: (explanation, challenge, name, command) -> page."""
@@ -74,6 +80,9 @@ class Explainer:
     second: Callable[[Challenge, Params], SecondSolution | None] | None = None
     """Recomputes the challenge's second published solution; None where its claims say nothing."""
 
+    prepare: Callable[[Challenge], Any] = lambda challenge: None
+    """Computes what the explanations of all of a challenge's networks have in common."""
+
 
 @with_fixed_settings
 def control_networks(challenge: Challenge) -> dict[str, Params]:
@@ -90,12 +99,12 @@ def control_networks(challenge: Challenge) -> dict[str, Params]:
     return {**untrained, "parity": trained}
 
 
-def _explain_cnn(challenge: Challenge, params: Params) -> CnnExplanation:
-    return explain_cnn(challenge, params, control_networks(challenge))
+def _prepare_cnn(challenge: Challenge) -> Prepared:
+    return prepare(challenge, control_networks(challenge))
 
 
 _TRANSFORMER = Explainer(
-    explain_transformer,
+    lambda challenge, params, _: explain_transformer(challenge, params),
     transformer_page,
     MetricTable.union(mechanism.TABLE, transformer_metrics.TABLE, second_metrics.TABLE),
     (*transformer_metrics.MAIN, *mechanism.MAIN, *second_metrics.MAIN),
@@ -104,7 +113,9 @@ _TRANSFORMER = Explainer(
 )
 
 EXPLAINERS: Mapping[Kind, Explainer] = {
-    "image": Explainer(_explain_cnn, cnn_page, cnn_metrics.TABLE, cnn_metrics.MAIN),
+    "image": Explainer(
+        explain_cnn, cnn_page, cnn_metrics.TABLE, cnn_metrics.MAIN, prepare=_prepare_cnn
+    ),
     "pairs": _TRANSFORMER,
     "triples": _TRANSFORMER,
 }
@@ -145,6 +156,7 @@ def explain_network(
     command: str,
     other: Params | None = None,
     report: Callable[[str], None] = lambda stage: None,
+    prepared: Any = None,
 ) -> Report:
     """Explain one network.
 
@@ -155,6 +167,8 @@ def explain_network(
       command: The command that the report says it was made by.
       other: Parameters of a network that was trained alike from another seed, as a control.
       report: Receives what is done next.
+      prepared: What the explainer's `prepare` returned for the challenge, which serves all of its
+        networks; None computes it.
 
     Raises:
       InputError: if the network does not respond to its input.
@@ -162,7 +176,8 @@ def explain_network(
     check_kind(challenge.kind, EXPLAINERS, "explain", name)
     explainer = EXPLAINERS[challenge.kind]
     report("evidence by interventions")
-    explanation = explainer.explain(challenge, params)
+    prepared = explainer.prepare(challenge) if prepared is None else prepared
+    explanation = explainer.explain(challenge, params, prepared)
     report("figures")
     page = explainer.page(explanation, challenge, name, command)
     figures: dict[str, Any] = dict(explanation.metrics)
@@ -195,6 +210,16 @@ def explain_network(
         "program": explanation.program,
     }
     return Report(page, numbers, replacement)
+
+
+@with_fixed_settings
+def prepare_to_explain(challenge: Challenge) -> Any:
+    """Compute what the explanations of all of a challenge's networks have in common.
+
+    Returns:
+      The argument `prepared` of `explain_network`.
+    """
+    return EXPLAINERS[challenge.kind].prepare(challenge)
 
 
 @takes_any_path
@@ -234,13 +259,19 @@ def write_explanations(path: Path, out: Path, force: bool, data_dir: Path | None
     check_files(out, files if done else [REPORT, *files], force)
     challenge = next(iter(networks.values())).load_challenge(data_dir)
     refused: dict[str, InputError] = {}
+    prepared = prepare_to_explain(challenge) if missing else None
     for name in track(missing, len(missing)):
         given = folders[name] if name else path
         command = f"jaxmi explain {_quote(given)} --out {_quote(out / name)}"
         label = name or path.resolve().name
         try:
             report = explain_network(
-                challenge, networks[name].params, label, command, _next_seed(networks, name)
+                challenge,
+                networks[name].params,
+                label,
+                command,
+                _next_seed(networks, name),
+                prepared=prepared,
             )
         except InputError as error:
             refused[name] = error

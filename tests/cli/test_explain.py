@@ -223,7 +223,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Replaces the explanation itself by a page with one number; lists what was explained."""
     explained = []
 
-    def explained_as(challenge, params, name, command, other=None):
+    def explained_as(challenge, params, name, command, other=None, **rest):
         explained.append(name)
         metrics = {ACCURACY.key: float(name.removeprefix("seed-"))}
         numbers = {
@@ -283,9 +283,9 @@ def test_the_same_command_goes_on_with_the_seeds_that_are_missing(run, a_run, co
 def test_each_seed_is_explained_beside_the_next(run, a_run, counted, monkeypatch) -> None:
     works, beside = explain.explain_network, {}
 
-    def watched(challenge, params, name, command, other=None):
+    def watched(challenge, params, name, command, other=None, **rest):
         beside[name] = other
-        return works(challenge, params, name, command)
+        return works(challenge, params, name, command, **rest)
 
     monkeypatch.setattr(explain, "explain_network", watched)
     run("explain", a_run, "--out", "out")
@@ -299,10 +299,10 @@ def test_each_seed_is_explained_beside_the_next(run, a_run, counted, monkeypatch
 def test_a_seed_that_fails_leaves_the_others(run, fails, a_run, counted, monkeypatch) -> None:
     works = explain.explain_network
 
-    def failing(challenge, params, name, command, other=None):
+    def failing(challenge, params, name, command, other=None, **rest):
         if name == "seed-00001":
             raise OSError("disk full")
-        return works(challenge, params, name, command)
+        return works(challenge, params, name, command, **rest)
 
     monkeypatch.setattr(explain, "explain_network", failing)
     assert "disk full" in fails(1, "explain", a_run, "--out", "out")
@@ -318,10 +318,10 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
 ) -> None:
     works = explain.explain_network
 
-    def failing(challenge, params, name, command, other=None):
+    def failing(challenge, params, name, command, other=None, **rest):
         if name == "seed-00001":
             raise InputError("nothing to explain")
-        return works(challenge, params, name, command)
+        return works(challenge, params, name, command, **rest)
 
     monkeypatch.setattr(explain, "explain_network", failing)
     line = fails(2, "explain", a_run, "--out", "out")

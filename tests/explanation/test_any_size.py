@@ -14,7 +14,7 @@ from jaxmi.data.mnist import Mnist, encode_idx
 from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics
 from jaxmi.explanation.clue_search import MNIST
-from jaxmi.explanation.cnn_solution import collection_of, explain_cnn, known_clue
+from jaxmi.explanation.cnn_solution import collection_of, explain_cnn, known_clue, prepare
 from jaxmi.explanation.edits import at, compose, mean
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.transformer_evidence import patterns_of, resid_mid_of, run_both_ways
@@ -236,7 +236,7 @@ def test_a_cnn_of_other_sizes_is_explained_by_its_own_clue(folder: Path, which: 
     params = initial(challenge)
     controls = control_networks(challenge)
     assert set(controls) == {"untrained"}
-    found = explain_cnn(challenge, params, controls)
+    found = explain_cnn(challenge, params, prepare(challenge, controls))
     assert found.about.known == (which == "band")
     assert found.about.applies == (which != "other")
     assert (found.about.image == 8) == (which == "band")
@@ -263,4 +263,4 @@ def test_a_cnn_of_other_sizes_is_explained_by_its_own_clue(folder: Path, which: 
 def test_a_cnn_of_one_neuron_is_refused(folder: Path) -> None:
     challenge = on_images(folder, f"return not {BAND}", neurons=1)
     with pytest.raises(InputError, match="one hidden neuron"):
-        explain_cnn(challenge, initial(challenge), {})
+        prepare(challenge, {})

@@ -40,6 +40,21 @@ def test_the_signs_follow_the_stated_rule_and_not_the_data_s_order() -> None:
     np.testing.assert_allclose(pca(points, like).components, -found.components, atol=1e-9)
 
 
+def test_components_of_the_covariance_are_the_singular_vectors() -> None:
+    """With more examples than dimensions the covariance is decomposed, else the examples are."""
+    points = (RNG(4).normal(size=(300, 6)) * [9, 5, 3, 1, 0.1, 0] + 40).astype(np.float32)
+    found = pca(points)
+    centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
+    _, singular, directions = np.linalg.svd(centred, full_matrices=False)
+    np.testing.assert_allclose(found.variance_shares, singular**2 / (singular**2).sum(), atol=1e-12)
+    cosines = np.abs((found.components[:5] * directions[:5]).sum(axis=1))
+    np.testing.assert_allclose(cosines, 1, atol=1e-9)
+    np.testing.assert_array_equal(found.project(points, 2).shape, (300, 2))
+    np.testing.assert_allclose(found.project(points, 2), found.project(points)[:, :2], atol=1e-9)
+    other = RNG(5).normal(size=300)
+    assert (found.like(points, other).project(points).T @ (other - other.mean()) > -1e-6).all()
+
+
 def test_a_probe_finds_a_planted_direction_and_no_other() -> None:
     rng = RNG(2)
     points, direction = rng.normal(size=(2000, 6)), np.array([1.0, -2, 0, 0, 0, 0])

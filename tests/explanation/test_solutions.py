@@ -11,7 +11,7 @@ from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics, transformer_metrics, transformer_solution
 from jaxmi.explanation.clue_search import compare
 from jaxmi.explanation.cnn_metrics import RANDOM_GROUPS
-from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn
+from jaxmi.explanation.cnn_solution import CnnExplanation, explain_cnn, prepare
 from jaxmi.explanation.transformer_solution import explain_transformer
 from jaxmi.programs.bands import best_band
 from jaxmi.storage.checkpoints import load_checkpoint
@@ -30,7 +30,7 @@ def cnn_found(cnn: Challenge, checkpoints, mnist_data) -> CnnExplanation:
         solution=replace(cnn.solution, images=N),
     )
     params = load_checkpoint(checkpoints / "cnn").params
-    return explain_cnn(part, params, {})
+    return explain_cnn(part, params, prepare(part, {}))
 
 
 def test_metrics_of_the_cnn_are_what_their_names_say(cnn_found: CnnExplanation, cnn) -> None:

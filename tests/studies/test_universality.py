@@ -95,6 +95,7 @@ def test_the_untrained_control_is_the_same_seeds_network(mnist_data, monkeypatch
         return SimpleNamespace(metrics={})
 
     monkeypatch.setattr(universality, "explain_cnn", explain)
+    monkeypatch.setattr(universality, "prepare", lambda challenge, controls: controls)
     (training,) = universality.CNN.trainings(True, None)
     params = jax.jit(training.challenge.init)(jax.random.key(5))
     universality.measure(training, Trained(100, params, []))

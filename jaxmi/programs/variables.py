@@ -1,0 +1,304 @@
+"""Variables of a program: the values that it computes on its way from an input to a label.
+
+Each can be set: what would the label be if this condition, this residue, this partial sum had
+another value, and all else stayed? An intervention on a network is compared with such
+counterfactual labels (Geiger et al., "Causal abstractions of neural networks", 2021).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from jaxmi.programs import language as lang
+from jaxmi.programs.domain import NumberDomain, SetDomain
+from jaxmi.programs.evaluate import EvaluationError, evaluate, label
+from jaxmi.programs.show import show, show_expression
+
+Role = Literal["condition", "residue", "term", "partial sum", "operand"]
+
+MAX_VALUES = 600
+"""A variable with more values than this is left out."""
+
+MAX_LABELS = 2**26
+"""A variable with more counterfactual labels than this is left out: values times inputs."""
+
+FACTORS = (0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
+"""A constant of a comparison is moved by one of these factors,"""
+
+MOVED_SHARE = 0.15
+"""so that the comparison changes on about this share of the inputs,"""
+
+OFFSETS = (2, 5, 10, 20, 50, 100, 200, 1000)
+"""or, of a comparison without constants, one of these is added to its left side;"""
+
+LEAST_MOVED, MOST_MOVED = 0.02, 0.4
+"""it changes at least, and at most, on these shares."""
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One value that a program computes, on every input of a domain."""
+
+    name: str
+    """The part of the program that computes it, as the program writes it."""
+    role: Role
+    values: Int[np.ndarray, "n"]
+    """The number of its value, among its distinct values, of each input."""
+    counterfactual: Bool[np.ndarray, "k n"]
+    """The label of each input if the variable had each of its distinct values."""
+
+    def labels(
+        self, bases: Int[np.ndarray, "m"], sources: Int[np.ndarray, "m"]
+    ) -> Bool[np.ndarray, "m"]:
+        """Return the labels of base inputs if the variable had its values of source inputs."""
+        return self.counterfactual[self.values[sources], bases]
+
+
+@dataclass(frozen=True, eq=False)
+class Hypothesis:
+    """A variable, the labels of the program that it is of, and a program that is wrong about it."""
+
+    variable: Variable
+    own: Bool[np.ndarray, "n"]
+    """The program's labels."""
+    moved: "Hypothesis | None" = None
+    """The same variable of the program with one constant moved; None if none can be."""
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A place in a program: an expression, or a sum before a statement."""
+
+    name: str
+    role: Role
+    node: lang.Expression
+    """The expression; for a partial sum its name."""
+    at: int | None = None
+    """The statement, of the program's own, that it stands in; None if it needs no state."""
+
+
+def hypotheses(program: lang.Program, domain: NumberDomain) -> list[Hypothesis]:
+    """Return a program's variables, in the order of its text, then the operands themselves.
+
+    These are the comparisons; the remainders; what else is added to a variable; and a sum so far,
+    before a statement that compares it. What needs such a sum is found in statements that stand in
+    no other. A variable that cannot be computed everywhere is left out, as is one with more than
+    `MAX_VALUES` values, and one whose value never changes the label.
+
+    Args:
+      program: A program on numbers.
+      domain: Its inputs.
+
+    Raises:
+      InputError: if the program is of another kind, or fails on an input.
+    """
+    own = label(program, domain).astype(bool)
+    found = []
+    for part in _parts(program):
+        variable = _variable(part, program, domain)
+        if variable is not None and (variable.counterfactual != own).any():
+            found.append(Hypothesis(variable, own, _moved(part, program, domain)))
+    tables = own.reshape(domain.shape)
+    for axis, (name, values) in enumerate(domain.columns().items()):
+        others = np.expand_dims(np.moveaxis(tables, axis, 0), axis + 1)
+        labels = np.broadcast_to(others, (domain.p, *domain.shape)).reshape(domain.p, -1)
+        if (labels != own).any():
+            found.append(Hypothesis(Variable(name, "operand", values, labels), own))
+    return found
+
+
+def _parts(program: lang.Program) -> list[_Part]:
+    """Return the places of a program's variables, each once."""
+    inputs = set(lang.INPUTS[program.kind])
+    parts: list[_Part] = []
+    has_state = True
+    for i, statement in enumerate(program.body):
+        stateful = set(map(id, _read_at_start(statement))) if has_state else set()
+        for node in lang.walk(statement):
+            names = lang.names_in(node)
+            if not names or _is_label(node, statement):
+                continue
+            if isinstance(node, lang.Assign) and _is_term(node, inputs):
+                parts.append(_Part(show_expression(node.value), "term", node.value))
+            elif isinstance(node, lang.Binary) and node.operator == "%" and names <= inputs:
+                parts.append(_Part(show_expression(node), "residue", node))
+            elif isinstance(node, lang.Compare) and names <= inputs:
+                parts.append(_Part(show_expression(node), "condition", node))
+            elif isinstance(node, lang.Compare) and id(node) in stateful:
+                parts += _sums(names, program, i)
+                parts.append(_Part(show_expression(node), "condition", node, i))
+        has_state = has_state and not any(isinstance(n, lang.Return) for n in lang.walk(statement))
+    return list({(part.name, part.at): part for part in parts}.values())
+
+
+def _read_at_start(statement: lang.Statement) -> Iterator[lang.Node]:
+    """Yield the nodes whose variables have the values that they have before the statement."""
+    match statement:
+        case lang.If(branches=branches):
+            for condition, _ in branches:
+                yield from lang.walk(condition)
+        case lang.Assign(value=value) | lang.Return(value=value):
+            yield from lang.walk(value)
+
+
+def _is_label(node: lang.Node, statement: lang.Statement) -> bool:
+    """Return whether a node is all that a statement returns: the label is no variable."""
+    return isinstance(statement, lang.Return) and node is statement.value
+
+
+def _is_term(node: lang.Assign, inputs: set[str]) -> bool:
+    """Return whether an assignment adds what has no comparison and no remainder in it."""
+    names = lang.names_in(node.value)
+    return (
+        node.operator in ("+", "-")
+        and bool(names)
+        and names <= inputs
+        and not any(
+            isinstance(part, lang.Compare)
+            or (isinstance(part, lang.Binary) and part.operator == "%")
+            for part in lang.walk(node.value)
+        )
+    )
+
+
+def _sums(names: set[str], program: lang.Program, at: int) -> list[_Part]:
+    """Return the sums so far, before a statement, of the variables that it compares."""
+    before = program.body[:at]
+    line = len(show(replace(program, body=before)).splitlines()) + 1
+    return [
+        _Part(f"{name} before line {line}", "partial sum", lang.Name(name), at)
+        for name in sorted(names)
+        if any(
+            isinstance(node, lang.Assign) and node.name == name and node.operator
+            for statement in before
+            for node in lang.walk(statement)
+        )
+    ]
+
+
+def _variable(part: _Part, program: lang.Program, domain: NumberDomain) -> Variable | None:
+    """Return the variable at a place; None if it is left out."""
+    try:
+        values = evaluate(_computing(part, program), domain)
+        distinct, numbers = np.unique(values.astype(np.float64), return_inverse=True)
+        first = np.array([int((numbers == k).argmax()) for k in range(len(distinct))])
+        if not 1 < len(distinct) <= MAX_VALUES or len(distinct) * len(values) > MAX_LABELS:
+            return None
+        setting = _free_name(program)
+        settings = SetDomain(domain, setting, values[first])
+        labels = label(_with(part, program, lang.Name(setting)), settings)
+    except EvaluationError:
+        return None
+    return Variable(
+        part.name,
+        part.role,
+        numbers.reshape(-1),
+        labels.astype(bool).reshape(len(distinct), len(values)),
+    )
+
+
+def _computing(part: _Part, program: lang.Program) -> lang.Program:
+    """Return a program that returns what is computed at a place."""
+    before = () if part.at is None else program.body[: part.at]
+    return replace(program, body=(*before, lang.Return(part.node)))
+
+
+def _with(part: _Part, program: lang.Program, other: lang.Expression) -> lang.Program:
+    """Return the program with another expression at a place."""
+    body = program.body
+    if part.at is None:
+        return replace(program, body=_replaced(body, lambda node: node == part.node, other))
+    before, statement, after = body[: part.at], body[part.at], body[part.at + 1 :]
+    if part.role == "partial sum":
+        assert isinstance(part.node, lang.Name)
+        return replace(
+            program, body=(*before, lang.Assign(part.node.name, other), statement, *after)
+        )
+    changed = _replaced(statement, lambda node: node is part.node, other)
+    return replace(program, body=(*before, changed, *after))
+
+
+def _replaced(part: Any, is_it: Callable[[lang.Node], bool], other: lang.Expression) -> Any:
+    """Return a part of a program with another expression for some nodes."""
+    if isinstance(part, tuple):
+        return tuple(_replaced(element, is_it, other) for element in part)
+    if not isinstance(part, lang.Node):
+        return part
+    if is_it(part):
+        return other
+    return replace(
+        part, **{name: _replaced(value, is_it, other) for name, value in vars(part).items()}
+    )
+
+
+def _free_name(program: lang.Program) -> str:
+    """Return a name that the program does not use."""
+    taken = lang.names_in(program) | set(lang.INPUTS[program.kind])
+    taken |= {node.name for node in lang.walk(program) if isinstance(node, lang.Assign)}
+    return next(name for n in range(len(taken) + 1) if (name := f"setting{n}") not in taken)
+
+
+def _moved(part: _Part, program: lang.Program, domain: NumberDomain) -> Hypothesis | None:
+    """Return the hypothesis with a constant moved that changes about `MOVED_SHARE` of the values.
+
+    A remainder gets the next larger modulus instead.
+    """
+    right = evaluate(_computing(part, program), domain)
+    best: tuple[float, _Part, lang.Program] | None = None
+    for node in _moves(part):
+        wrong = replace(part, node=node, name=show_expression(node))
+        moved = _with(part, program, node)
+        try:
+            share = float((evaluate(_computing(wrong, program), domain) != right).mean())
+        except EvaluationError:
+            continue
+        if part.role != "residue" and not LEAST_MOVED <= share <= MOST_MOVED:
+            continue
+        if best is None or abs(share - MOVED_SHARE) < abs(best[0] - MOVED_SHARE):
+            best = share, wrong, moved
+    if best is None:
+        return None
+    _, wrong, moved = best
+    try:
+        own = label(moved, domain).astype(bool)
+    except EvaluationError:
+        return None
+    variable = _variable(wrong, moved, domain)
+    return None if variable is None else Hypothesis(variable, own)
+
+
+def _moves(part: _Part) -> Iterator[lang.Expression]:
+    """Yield a place's expression with one constant moved."""
+    node = part.node
+    if part.role == "residue" and isinstance(node, lang.Binary):
+        if isinstance(node.right, lang.Number):
+            yield replace(node, right=replace(node.right, value=node.right.value + 1))
+    elif part.role == "condition":
+        constants = list(_constants(node))
+        for number in constants:
+            for factor in FACTORS:
+                value = number.value * factor
+                whole = isinstance(number.value, int)
+                other = replace(number, value=round(value) if whole else value)
+                if other.value != number.value:
+                    yield _replaced(node, lambda one, it=number: one is it, other)
+        if not constants and isinstance(node, lang.Compare):
+            for offset in OFFSETS:
+                yield replace(node, first=lang.Binary("+", node.first, lang.Number(offset)))
+
+
+def _constants(node: lang.Expression) -> Iterator[lang.Number]:
+    """Yield the constants in an expression that can be moved: not 0, and no exponents."""
+    exponents = {
+        id(power.right)
+        for power in lang.walk(node)
+        if isinstance(power, lang.Binary) and power.operator == "**"
+    }
+    for part in lang.walk(node):
+        if not isinstance(part, lang.Number) or isinstance(part.value, bool):
+            continue
+        if part.value and id(part) not in exponents:
+            yield part

@@ -1,7 +1,6 @@
 """The published solutions as submitted explanations, written for any network of their kind.
 
-`scripts/make_explanations.py` writes those of `checkpoints/` into `judge/examples/`; the study
-`duel` writes both of challenge 2 for every network.
+`scripts/make_explanations.py` writes those of `checkpoints/` into `judge/examples/`.
 """
 
 from typing import Any
@@ -26,6 +25,8 @@ RESID_PRE, HIDDEN = "blocks.0.hook_resid_pre", "blocks.0.mlp.hook_pre"
 
 NEARLY = 0.01
 """Noise on the second solution's features, as a share of their range: "nearly the same"."""
+
+_NOT_ABOUT = "{}: the solution is about a transformer of one block, on pairs"
 
 DIGITS = 4
 """Significant digits of a readout's weights."""
@@ -65,10 +66,20 @@ def clue_detectors(network: Network, challenge: Challenge) -> dict[str, Any]:
 
 
 def two_filters(network: Network, challenge: Challenge) -> dict[str, Any]:
-    """Return the submission with two filters: the last row of the published scrubbing table."""
+    """Return the submission with two filters: the last row of the published scrubbing table.
+
+    Raises:
+      InputError: if the network is not a transformer of one block on pairs, of more than two
+        dimensions.
+    """
+    model = challenge.model
+    if challenge.kind != "pairs" or not isinstance(model, Transformer) or model.config.n_layers > 1:
+        raise InputError(_NOT_ABOUT.format(challenge.name))
+    if (width := model.config.d_model) < 3:
+        raise InputError(f"{challenge.name}: a plane is all of a stream of {width} dimensions")
     boundary = find_filters(run_both_ways(network, challenge.inputs)[0]).boundary
     site, readouts, definitions = {"site": RESID_MID}, {}, {}
-    claims = [site | {"components": {"pos": 2, "pca": "2:128"}, "feature": "0"}]
+    claims = [site | {"components": {"pos": 2, "pca": f"2:{width}"}, "feature": "0"}]
     for name, normal, threshold in zip(("alpha", "beta"), *boundary[:2], strict=True):
         readouts[name] = site | {"pos": 2, "pca": normal.round(3).tolist()}
         definitions[f"{name}_passed"] = f"{name} > {threshold:.3f}"
@@ -99,7 +110,7 @@ def extended_embeddings(
     """
     solution, model = second_solution(challenge, network.params), challenge.model
     if solution is None or not isinstance(model, Transformer):
-        raise InputError(f"{challenge.name}: the solution is about one block, on pairs")
+        raise InputError(_NOT_ABOUT.format(challenge.name))
     tables = tables_of(network.params, model.config)
     attention = tables.patterns(challenge.inputs[:, :-1]).mean(axis=0)
     part = network.params[part_name("attn", 0)]

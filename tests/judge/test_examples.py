@@ -75,6 +75,23 @@ def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, c
     assert not any(claim.empty for claim in score.claims)
 
 
+def test_the_second_solution_s_example_keeps_what_its_page_says(transformer, checkpoints) -> None:
+    params = load_checkpoint(checkpoints / "transformer").params
+    path = example("transformer-second")
+    explanation = read_explanation(path, "transformer", origin("transformer"))
+    rows = np.sort(np.random.default_rng(0).permutation(12_769)[:2000])
+    subject = Subject(explanation, transformer, params, site_axes(origin("transformer")), rows)
+    claims = [bind_claim(subject, c, i) for i, c in enumerate(explanation.claims)]
+    assert run_claims(subject, claims, draws=1).kept == pytest.approx(0.78, abs=0.03)
+    assert run_claims(subject, claims[:2], draws=1).kept == pytest.approx(0.80, abs=0.03)
+    wrong = [
+        replace(one, component=two.component)
+        for one, two in zip(claims, claims[1::-1], strict=False)
+    ]
+    assert run_claims(subject, wrong, draws=1).kept < 0.7  # x's embedding of y's position
+
+
+@pytest.mark.slow
 def test_the_second_solution_s_example_has_its_embeddings_and_clusters(
     transformer, checkpoints
 ) -> None:
@@ -102,6 +119,7 @@ def test_the_second_solution_s_example_has_its_embeddings_and_clusters(
     )
 
 
+@pytest.mark.slow
 def test_the_published_solutions_can_be_written_for_other_networks(transformer, cnn) -> None:
     """Of an untrained network, too; what a solution is not about is refused by name."""
     params = jax.jit(transformer.init)(jax.random.key(1))
@@ -110,8 +128,9 @@ def test_the_published_solutions_can_be_written_for_other_networks(transformer, 
         text = json.dumps(write(network, transformer))
         assert read_explanation(text, "transformer", origin("transformer")).claims
     images = Network(cnn.model, jax.jit(cnn.init)(jax.random.key(1)))
-    with pytest.raises(InputError, match="cnn: the solution is about one block, on pairs"):
-        extended_embeddings(images, cnn)
+    for write in (two_filters, extended_embeddings):
+        with pytest.raises(InputError, match="cnn: the solution is about a transformer of one"):
+            write(images, cnn)
     with pytest.raises(InputError, match="transformer has no clue"):
         clue_detectors(network, transformer)
 

@@ -97,11 +97,11 @@ def duel_explanations(
     pool = np.arange(subject.n)
     if subject.n > POOL:
         pool = np.sort(np.random.default_rng(seed).choice(subject.n, POOL, replace=False))
-    fighters = [
-        _fighter(name, explanation, claims, pool, seed)
+    scored = [
+        _score(name, explanation, claims, pool, seed)
         for name, explanation, claims in zip(names, explanations, bound, strict=True)
     ]
-    one, other = fighters
+    one, other = scored
     points = coordinates(subject.domain)[pool]
     return Duel(
         challenge=challenge.name,
@@ -116,7 +116,7 @@ def duel_explanations(
 
 
 @dataclass(frozen=True, eq=False)
-class _Fighter:
+class _Scored:
     """An explanation, scored, with what it permits."""
 
     side: Side
@@ -135,13 +135,13 @@ def _bind(
         return bind_claims(explanation, challenge, params, rows)
 
 
-def _fighter(
+def _score(
     name: str,
     explanation: Explanation,
     claims: Sequence[BoundClaim],
     pool: Int[np.ndarray, "n"],
     seed: int,
-) -> _Fighter:
+) -> _Scored:
     with _named(name):
         score = judge_claims(explanation, claims, seed)
         tested = _tested(claims, score)
@@ -170,7 +170,7 @@ def _fighter(
         similar_rest=kept(similar, True),
         similar_bits=feature_bits(count_donors(cell, None), subject.n),
     )
-    return _Fighter(side, permissions, subject)
+    return _Scored(side, permissions, subject)
 
 
 def _tested(claims: Sequence[BoundClaim], score: ExplanationScore) -> list[BoundClaim]:
@@ -189,8 +189,8 @@ def _named(name: str) -> Iterator[None]:
 
 
 def _intervene(
-    owner: _Fighter,
-    other: _Fighter,
+    owner: _Scored,
+    other: _Scored,
     pool: Int[np.ndarray, "n"],
     points: np.ndarray,
     seed: int,
@@ -206,7 +206,7 @@ def _intervene(
     known = {name: found.value for name, found in controls.items() if found is not None}
     largest = max(known, key=lambda name: known[name], default=None)
     beyond = losses[largest] if largest is not None and known[largest] > 0 else 0.0
-    rises = [_share(draw.classes[OWNER]) - _share(draw.classes[NEITHER]) for draw in draws]
+    shares = {name: np.array([_share(draw.classes[name]) for draw in draws]) for name in CLASSES}
     return Interventions(
         owner=owner.side.name,
         other=other.side.name,
@@ -216,7 +216,8 @@ def _intervene(
         loss=_estimate(losses[OTHER]),
         control_losses=controls,
         excess=_estimate(losses[OTHER] - beyond),
-        rise=_estimate(np.array(rises)),
+        rise=_estimate(shares[OWNER] - shares[NEITHER]),
+        lead=_estimate(shares[OWNER] - shares[OTHER]),
         examples=draws[0].examples,
     )
 
@@ -245,8 +246,8 @@ class _Trials:
 
     def __init__(
         self,
-        owner: _Fighter,
-        other: _Fighter,
+        owner: _Scored,
+        other: _Scored,
         pool: Int[np.ndarray, "n"],
         points: np.ndarray,
         seed: int,

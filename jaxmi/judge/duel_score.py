@@ -175,6 +175,9 @@ class Interventions:
     """The loss beyond the largest loss of a control, or beyond 0; paired by draw."""
     rise: Estimate | None
     """Labels kept if only the owner permits, less those kept if neither does."""
+    lead: Estimate | None
+    """Labels kept if only the owner permits, less those kept if only the other does. It compares
+    explanations of about as many bits: what a finer one permits is harmless."""
     examples: Sequence[Example]
 
     @property
@@ -219,6 +222,7 @@ class Interventions:
             **{f"loss_{name}": _json(found) for name, found in self.control_losses.items()},
             "excess": _json(self.excess),
             "rise": _json(self.rise),
+            "lead": _json(self.lead),
             "right": self.right,
             "verdict": self.verdict,
             "examples": [
@@ -358,6 +362,7 @@ class Duel:
             ),
             ("loss beyond controls", estimates([side.excess for side in sides])),
             ("rise: only the owner - neither", estimates([side.rise for side in sides])),
+            ("lead: only the owner - only the other", estimates([side.lead for side in sides])),
             ("right where only the owner permits", [side.right for side in sides]),
         ]
         return [(name, one, other) for name, (one, other) in columns]

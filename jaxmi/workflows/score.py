@@ -195,7 +195,7 @@ def score_duel(
     """
     if out is not None:
         check_files(out, (DUEL,), force)
-    _check_rivals(path, other)
+    _check_two(path, other)
 
     from jaxmi.workflows.references import find_origin, load_judged_network
 
@@ -222,7 +222,7 @@ def judge_duel(path: Path, other: Path, challenge: "Challenge", params: "Params"
     """
     from jaxmi.challenges.registry import Origin
 
-    _check_rivals(path, other)
+    _check_two(path, other)
     known = Origin(challenge.kind, challenge.model)
     read = (
         _read_explanation(path, challenge.name, known),
@@ -231,7 +231,7 @@ def judge_duel(path: Path, other: Path, challenge: "Challenge", params: "Params"
     return _duel((path, other), read, challenge, params)
 
 
-def _check_rivals(path: Path, other: Path) -> None:
+def _check_two(path: Path, other: Path) -> None:
     """Check that two files may be explanations, and are not the same.
 
     Raises:

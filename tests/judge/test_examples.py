@@ -202,6 +202,22 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
     assert scrubbed(wrong, cnn, params).kept < 0.8
 
 
+def test_the_clue_is_right_against_another_image(cnn, cnn_parts) -> None:
+    """MNIST's first image is no clue; what is like it is not alike to the network."""
+    other = json.loads(example("cnn").read_text())
+    other["definitions"]["clue"] = "template(0)"
+    read = [
+        read_explanation(text, "cnn", origin("cnn")) for text in (example("cnn"), json.dumps(other))
+    ]
+    duel = duel_explanations((read[0], read[1]), ("six", "zero"), cnn, cnn_parts[0], IMAGES[:1500])
+    assert [side.right for side in duel.interventions] == ["six", "six"]
+    assert duel.difference.low > 0.1
+    lead = duel.interventions[0].lead
+    assert lead is not None and lead.low > 0.1
+    example_inputs = [one.input for one in duel.interventions[0].examples]
+    assert all(name.startswith("image ") for name in example_inputs)
+
+
 def test_the_page_s_example_can_be_read() -> None:
     page = Path(__file__).parents[2] / "docs" / "explanations.md"
     (text,) = re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)

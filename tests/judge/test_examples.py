@@ -75,6 +75,14 @@ def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, c
     assert not any(claim.empty for claim in score.claims)
 
 
+@pytest.mark.parametrize("name", ["cnn", "transformer", "transformer-second"])
+def test_every_example_can_be_read(name: str) -> None:
+    about = name.split("-")[0]
+    explanation = read_explanation(example(name), about, origin(about))
+    assert explanation.title.endswith("2023)") and len(explanation.claims) >= 5
+
+
+@pytest.mark.slow
 def test_the_second_solution_s_example_keeps_what_its_page_says(transformer, checkpoints) -> None:
     params = load_checkpoint(checkpoints / "transformer").params
     path = example("transformer-second")
@@ -202,6 +210,7 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
     assert scrubbed(wrong, cnn, params).kept < 0.8
 
 
+@pytest.mark.slow
 def test_the_clue_is_right_against_another_image(cnn, cnn_parts) -> None:
     """MNIST's first image is no clue; what is like it is not alike to the network."""
     other = json.loads(example("cnn").read_text())

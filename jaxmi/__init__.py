@@ -11,11 +11,13 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from jaxmi.api import (
+        Duel,
         Explanation,
         Network,
         Networks,
         Recovery,
         Score,
+        duel,
         explain,
         export,
         load,
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "Duel",
     "Explanation",
     "Network",
     "Networks",
     "Recovery",
     "Score",
     "__version__",
+    "duel",
     "explain",
     "export",
     "load",

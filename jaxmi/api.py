@@ -28,6 +28,7 @@ from jaxmi.challenges.registry import load_challenge as build_challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network as Subject
 from jaxmi.files import StrPath
+from jaxmi.judge.duel_score import Duel
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
 from jaxmi.programs.language import Kind, Program
@@ -653,6 +654,41 @@ def score(
         )
     params = None if network is None else network.params
     return score_workflow.judge_submission(submission, challenge, params)
+
+
+@with_fixed_settings
+def duel(
+    explanation: StrPath,
+    against: StrPath,
+    challenge: Challenge | SealedChallenge | StrPath,
+    network: Network | None = None,
+) -> Duel:
+    """Compare two explanations of one network: what each keeps per bit, and who is right.
+
+    Args:
+      explanation: The JSON file of one.
+      against: That of the other.
+      challenge: As in `score`.
+      network: The network that both are about; a sealed challenge has its own.
+
+    Returns:
+      `verdict`, `metrics()`, and what each keeps; docs/explanations.md has the rules.
+
+    Raises:
+      InputError: if a submission cannot be used, or no network is given.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
+    keep_compiled()
+    if isinstance(challenge, str | os.PathLike):
+        challenge = load_challenge(challenge)
+    if isinstance(challenge, SealedChallenge):
+        if network is not None:
+            raise InputError("a sealed challenge has a network of its own")
+        network = challenge.network
+        challenge = network.challenge
+    if network is None:
+        raise InputError(f"{os.fspath(explanation)} explains a network: give the network, too")
+    return score_workflow.judge_duel(Path(explanation), Path(against), challenge, network.params)
 
 
 @with_fixed_settings

@@ -18,7 +18,7 @@ from jaxmi.storage.checkpoints import load_checkpoint
 ROOT = Path(__file__).parent.parent
 NAMES = {
     *("make_challenge", "load_challenge", "train", "load", "explain", "recover", "score", "export"),
-    *("Network", "Networks", "Explanation", "Recovery", "Score", "__version__"),
+    *("Network", "Networks", "Explanation", "Recovery", "Score", "duel", "Duel", "__version__"),
 }
 PROGRAM = "z = x**2 - 7*y\nreturn z % 5 < 2"
 

@@ -1,6 +1,6 @@
-"""`jaxmi score`: judge programs, tables of labels, and explanations."""
+"""`jaxmi score`: judge programs, tables of labels, and explanations; compare two explanations."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -46,22 +46,29 @@ class Score(DataSubcommand):
     checkpoint: OptionalPath = None
     """A network to compare with; an explanation needs one. A sealed challenge has its own."""
 
+    against: OptionalPath = None
+    """Another explanation (.json) of the same network: what each keeps per bit of feature, and who
+    is right where only one permits an exchange. The submission is an explanation, too."""
+
     answer: OptionalPath = None
     """The key of a sealed challenge, FOLDER.answer.json: with it the true labels are known."""
 
     out: OptionalPath = None
-    """A folder to write: the metrics as JSON, and where labels differ as PNG; for a folder of
-    submissions, the ranking as Markdown and JSON. Default: nothing is written."""
+    """A folder to write: the metrics as JSON (duel.json with --against), and where labels differ as
+    PNG; for a folder of submissions, the ranking as Markdown and JSON. Default: nothing is
+    written."""
 
     force: bool = False
     """Replace files that exist."""
 
     def run(self) -> Result:
         """Read the submission first: most mistakes in one are found at once."""
-        from jaxmi.workflows.score import rank_folder, score_explanation, score_file
+        from jaxmi.workflows.score import rank_folder, score_duel, score_explanation, score_file
         from jaxmi.workflows.submissions import Against
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
+        if self.against is not None:
+            return score_duel(self.submission, self.against, against, self.out, self.force)
         if self.submission.is_dir():
             judge = rank_folder
         else:
@@ -75,6 +82,8 @@ class Score(DataSubcommand):
         console = plain_console(soft_wrap=True)
         if "ranking" in result:
             _print_ranking(result)
+        elif "interventions" in result:
+            _print_duel(result)
         elif "claims" in result:
             _print_explanation(result)
         else:
@@ -131,17 +140,34 @@ def _print_ranking(result: Mapping[str, Any]) -> None:
 
 
 def _print_explanation(result: Mapping[str, Any]) -> None:
+    from jaxmi.cli.console import plain_console
+
+    _print_rows(result["title"], result["table"])
+    plain_console(soft_wrap=True).print(f"{result['verdict']}\n({result['rule']})")
+
+
+def _print_duel(result: Mapping[str, Any]) -> None:
+    from jaxmi.cli.console import plain_console
+
+    console = plain_console(soft_wrap=True)
+    _print_rows(" against ".join(one["title"] for one in result["explanations"]), result["table"])
+    _print_rows("exchanges, by who permits them", result["exchange_table"])
+    for line in result["verdict"].split("; "):
+        console.print(line)
+    console.print(f"({result['rule']})")
+
+
+def _print_rows(title: str, rows: Sequence[Sequence[str]]) -> None:
+    """Print a table whose first row has the headings, and whose first column has the names."""
     from rich.table import Table
 
-    from jaxmi.cli.console import plain_console, print_table
+    from jaxmi.cli.console import print_table
 
-    (_, *headings), *rows = result["table"]
-    table = Table(title=result["title"], title_justify="left")
+    (_, *headings), *rest = rows
+    table = Table(title=title, title_justify="left")
     table.add_column("")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
-    for row in rows:
+    for row in rest:
         table.add_row(*row)
-    console = plain_console(soft_wrap=True)
     print_table(table)
-    console.print(f"{result['verdict']}\n({result['rule']})")

@@ -108,6 +108,25 @@ class Component:
         same_span = np.allclose(_projection(self.rows), _projection(other.rows))
         return self.place == other.place and same_span
 
+    def contains(self, other: "Component") -> bool:
+        """Return whether another component of the same site is part of this one."""
+        if self.rows is None:
+            if other.rows is not None:  # the whole vectors that its directions are in
+                outer, whole = self.index[:-1], len(self.index[-1]) == other.rows.shape[1]
+                pairs = zip(outer, other.place, strict=True)
+                return whole and all(place in positions for positions, place in pairs)
+            pairs = zip(self.index, other.index, strict=True)
+            return all(np.isin(b, a).all() for a, b in pairs)
+        if other.rows is None or self.place != other.place:
+            return False
+        return np.allclose(other.rows @ _projection(self.rows), other.rows)
+
+    def read(self, values: Values) -> Float[np.ndarray, "n d"]:
+        """Return what the component is, a row per input: its activations or its coordinates."""
+        if self.rows is not None:
+            return values[(slice(None), *self.place)].astype(np.float64) @ self.rows.T
+        return values[(slice(None), *np.ix_(*self.index))].reshape(len(values), -1)
+
 
 Selection = (
     int | slice | list[int] | np.ndarray | tuple[Index, ...] | Mapping[str, Index] | Component

@@ -128,10 +128,30 @@ def count_donors(feature: np.ndarray, noise: float | None) -> Float[np.ndarray, 
     if noise is None:
         return exact
     order = np.sort(feature.astype(np.float64))
-    reach = 2 * noise * (order[-1] - order[0])
+    reach = _deviations(order, noise)
     low = np.searchsorted(order, feature - reach, "left")
     high = np.searchsorted(order, feature + reach, "right")
     return np.maximum(high - low - 1.0, 1.0)  # the nearest is always a donor
+
+
+def near_reach(feature: Float[np.ndarray, "n"], noise: float) -> Float[np.ndarray, "n"]:
+    """Return how far a donor's feature may be from each input's: the donors of `count_donors`.
+
+    It is two standard deviations of the noise, or the distance to the nearest other input's value
+    if no other is within these.
+    """
+    if len(feature) < 2:
+        return np.zeros(len(feature))
+    order = np.argsort(feature, kind="stable")
+    gaps = np.diff(feature[order])
+    nearest = np.empty(len(feature))
+    nearest[order] = np.minimum(np.r_[np.inf, gaps], np.r_[gaps, np.inf])
+    return np.maximum(_deviations(feature, noise), nearest * (1 + 1e-9))
+
+
+def _deviations(feature: Float[np.ndarray, "n"], noise: float) -> float:
+    """Return two standard deviations of the noise on a feature."""
+    return 2 * noise * float(np.ptp(feature)) if len(feature) else 0.0
 
 
 def feature_bits(donors: Float[np.ndarray, "n"], n: int) -> float:

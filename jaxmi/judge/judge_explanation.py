@@ -58,9 +58,35 @@ def judge_explanation(
     Raises:
       InputError: if a claim cannot be tested on this network, in a line that names the claim.
     """
+    return judge_claims(explanation, bind_claims(explanation, challenge, params, rows), seed)
+
+
+def bind_claims(
+    explanation: Explanation,
+    challenge: Challenge,
+    params: Params,
+    rows: Int[np.ndarray, "n"] | None = None,
+) -> "list[BoundClaim]":
+    """Bind an explanation's claims to a network; arguments and errors as `judge_explanation`."""
     axes = site_axes(Origin(challenge.kind, challenge.model))
     subject = Subject(explanation, challenge, params, axes, rows)
-    claims = [bind_claim(subject, claim, i) for i, claim in enumerate(explanation.claims)]
+    return [bind_claim(subject, claim, i) for i, claim in enumerate(explanation.claims)]
+
+
+def judge_claims(
+    explanation: Explanation, claims: "Sequence[BoundClaim]", seed: int = 0
+) -> ExplanationScore:
+    """Test an explanation whose claims are bound to a network.
+
+    Args:
+      explanation: The submission.
+      claims: All its claims.
+      seed: Seed of donors and controls.
+
+    Raises:
+      InputError: as `judge_explanation`.
+    """
+    subject = claims[0].subject
     run = partial(run_claims, subject, seed=seed)
 
     def trial(claims: Sequence[BoundClaim], draws: int = FEW_DRAWS) -> Trial:
@@ -80,10 +106,10 @@ def judge_explanation(
         chance=chance_level(subject.logits.argmax(axis=-1)),
         claims=tuple(scores),
         together=Trial(run(claims), run(counted, rest=True)),
-        constant=trial(_with_features(tested, [np.zeros(subject.n)] * len(tested))),
-        similar=trial(_with_features(tested, similar)),
+        constant=trial(with_features(tested, [np.zeros(subject.n)] * len(tested))),
+        similar=trial(with_features(tested, similar)),
         random=tuple(trial(c, 1) for c in random if not _same_components(c, tested)),
-        identity=trial(_with_features(tested, [np.arange(subject.n)] * len(tested)), 1),
+        identity=trial(with_features(tested, [np.arange(subject.n)] * len(tested)), 1),
         covered={
             site: variance_share(
                 subject.clean[site], [c.component for c in counted if c.site == site]
@@ -221,10 +247,8 @@ def _claim_score(bound: BoundClaim, outcome: Outcome) -> ClaimScore:
     )
 
 
-def _with_features(
-    claims: Sequence[BoundClaim], features: Sequence[np.ndarray]
-) -> list[BoundClaim]:
-    """Return controls: the claims with other features."""
+def with_features(claims: Sequence[BoundClaim], features: Sequence[np.ndarray]) -> list[BoundClaim]:
+    """Return controls: the claims with other features, values of all inputs each."""
     pairs = zip(claims, features, strict=True)
     return [replace(claim, control=feature) for claim, feature in pairs]
 

@@ -1,11 +1,12 @@
 """The network that an explanation is about: its activations, and its logits when they change."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
 from jaxmi.errors import InputError
@@ -13,7 +14,7 @@ from jaxmi.explanation.components import Component, dual_directions
 from jaxmi.explanation.directions import Pca, pca
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import Scrubbed, Source
-from jaxmi.judge.features import domain_rows, evaluate_feature
+from jaxmi.judge.features import ImageRows, domain_rows, evaluate_feature
 from jaxmi.judge.submission import Axes, Explanation, Readout, SubmittedComponent
 from jaxmi.programs import language as lang
 from jaxmi.types import Params
@@ -23,6 +24,18 @@ MAX_NUMBERS = 60_000_000
 
 READ_CHUNK, RESUME_CHUNK = 256, 2048
 """Examples to compute at once, for a CPU's caches: to read a site, and to resume from sites."""
+
+UNCHANGED = 1e-5
+"""A change of an activation up to this share of the site's largest is one of rounding."""
+
+
+class Exchange(NamedTuple):
+    """A component that some inputs take from donors."""
+
+    site: str
+    component: Component
+    donors: Int[np.ndarray, "m"]
+    """Each input's donor, as a row of all inputs; -1: it keeps its own."""
 
 
 class Subject:
@@ -52,6 +65,7 @@ class Subject:
         self.claimed_sites = tuple(site for site in self.sites if site in claimed)
         self.readouts = explanation.readouts
         rows = self._choose_rows(challenge) if rows is None else rows
+        self.rows = rows
         self.n = len(rows)
         self.all_bits = float(np.log2(len(challenge.inputs)))
         self.domain = domain_rows(challenge, rows)
@@ -75,9 +89,47 @@ class Subject:
         """The network's own logits of the labels 0 and 1."""
         return self.resume(self.clean)
 
+    def describe(self, row: int) -> str:
+        """Return a name for an input: its operands, or the image's number in the challenge."""
+        if isinstance(self.domain, ImageRows):
+            return self.domain.describe(int(self.rows[row]))
+        return self.domain.describe(row)
+
     def resume(self, scrubbed: Scrubbed) -> Float[np.ndarray, "n 2"]:
         """Return the logits of 0 and 1 that follow from activations at the claimed sites."""
         return self._resumed.patched(self._inputs, self._patches(scrubbed))[:, :2]
+
+    def exchanged(
+        self, rows: Int[np.ndarray, "m"], exchanges: Sequence[Exchange]
+    ) -> tuple[Float[np.ndarray, "m 2"], Bool[np.ndarray, "m"]]:
+        """Run some inputs with components taken from donors' own runs.
+
+        Args:
+          rows: The inputs.
+          exchanges: What to exchange, at one site in this order.
+
+        Returns:
+          The logits of 0 and 1, and which inputs have an activation changed by it.
+        """
+        inputs, own = self._inputs[rows], np.arange(len(rows))
+        patches: dict[str, np.ndarray] = {}
+        changed = np.zeros(len(rows), bool)
+        for site in self.sites:
+            here = [exchange for exchange in exchanges if exchange.site == site]
+            if not here:
+                continue
+            before = (
+                self._network.patched(inputs, patches, site) if patches else self.clean[site][rows]
+            )
+            values = before
+            for exchange in here:
+                both = np.concatenate([values, self.clean[site][np.maximum(exchange.donors, 0)]])
+                donors = np.where(exchange.donors >= 0, own + len(rows), own)
+                values = exchange.component.exchange(both, np.r_[donors, donors])[: len(rows)]
+            patches[site] = values
+            differs = ~np.isclose(values, before, rtol=0, atol=UNCHANGED * _largest(before))
+            changed |= differs.reshape(len(rows), -1).any(axis=1)
+        return self._resumed.patched(inputs, patches)[:, :2], changed
 
     def feature(self, program: lang.Program, scrubbed: Scrubbed) -> np.ndarray:
         """Return a feature of every input; readouts are read from the scrubbed activations.
@@ -176,3 +228,8 @@ class Subject:
             return np.arange(n)
         drawn = np.random.default_rng(0).choice(n, MAX_NUMBERS // per_input, replace=False)
         return np.sort(drawn)
+
+
+def _largest(values: np.ndarray) -> float:
+    """Return the largest magnitude, but for masked attention scores, which are infinite."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Submissions read and judged, from files to files: one against a challenge, or a ranking of many.
+"""Submissions read and judged, from files to files: one, a ranking of many, a duel of two.
 
 JAX is imported only once a submission has been read: a text that is no program is refused at once.
 """
@@ -15,7 +15,7 @@ import numpy as np
 from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
-from jaxmi.files import takes_any_path, write_text
+from jaxmi.files import check_regular_file, takes_any_path, write_text
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import NUMBER_DOMAINS, Domain, ImageDomain
 from jaxmi.programs.evaluate import label
@@ -38,14 +38,18 @@ from jaxmi.workflows.submissions import (
 
 if TYPE_CHECKING:
     from jaxmi.challenges.challenge import Challenge
+    from jaxmi.challenges.registry import Origin
+    from jaxmi.judge.duel_score import Duel
     from jaxmi.judge.explanation_score import ExplanationScore
     from jaxmi.judge.score import Reference, Score
+    from jaxmi.judge.submission import Explanation
     from jaxmi.types import Params
 
 logger = logging.getLogger(__name__)
 
 
 SCORE, MAP, RANKING, RANKING_TABLE = "score.json", "differences.png", "ranking.json", "ranking.md"
+DUEL = "duel.json"
 
 REGIONS = 10
 """How many of the regions where labels differ are named."""
@@ -158,26 +162,130 @@ def score_explanation(
       UnavailableError: if MNIST is needed and cannot be had.
     """
     from jaxmi.judge.judge_explanation import judge_explanation
-    from jaxmi.judge.submission import read_explanation
-    from jaxmi.storage.checkpoints import write_json
     from jaxmi.workflows.references import find_origin, load_judged_network
 
     if out is not None:
         check_files(out, (SCORE,), force)
-    name, known = find_origin(against.challenge)
-    try:
-        explanation = read_explanation(path, name, known)
-    except InputError as error:
-        named = str(error).startswith(str(path))
-        raise error if named else InputError(f"{path}: {error}") from error
+    explanation = _read_explanation(path, *find_origin(against.challenge))
     score = judge_explanation(explanation, *load_judged_network(against))
     result = {"submission": path.name, "checkpoint": _network(against), **score.metrics()}
     result["table"] = score.rows()
+    return _written(result, SCORE, out)
+
+
+@takes_any_path
+def score_duel(
+    path: Path, other: Path, against: Against, out: Path | None, force: bool
+) -> dict[str, Any]:
+    """Compare two explanations of one network.
+
+    Args:
+      path: The JSON file of one.
+      other: That of the other.
+      against: The challenge and the network.
+      out: A folder to write the result to.
+      force: Replace files that exist.
+
+    Returns:
+      What `jaxmi score --against --json` prints.
+
+    Raises:
+      InputError: if something cannot be used; names the submission, and the place in it.
+      UnavailableError: if MNIST is needed and cannot be had.
+    """
     if out is not None:
-        with atomic_files(out) as folder:
-            write_json(folder / SCORE, result)
-        result["files"] = [str(out / SCORE)]
-    return result
+        check_files(out, (DUEL,), force)
+    _check_two(path, other)
+
+    from jaxmi.workflows.references import find_origin, load_judged_network
+
+    name, known = find_origin(against.challenge)
+    read = (_read_explanation(path, name, known), _read_explanation(other, name, known))
+    duel = _duel((path, other), read, *load_judged_network(against))
+    result = {"checkpoint": _network(against), **duel.metrics()}
+    result |= {"table": duel.rows(), "exchange_table": duel.exchange_rows()}
+    return _written(result, DUEL, out)
+
+
+@takes_any_path
+def judge_duel(path: Path, other: Path, challenge: "Challenge", params: "Params") -> "Duel":
+    """Compare two explanations without writing anything.
+
+    Args:
+      path: The JSON file of one.
+      other: That of the other.
+      challenge: The challenge whose network they are about.
+      params: The network's parameters.
+
+    Raises:
+      InputError: as `score_duel`.
+    """
+    from jaxmi.challenges.registry import Origin
+
+    _check_two(path, other)
+    known = Origin(challenge.kind, challenge.model)
+    read = (
+        _read_explanation(path, challenge.name, known),
+        _read_explanation(other, challenge.name, known),
+    )
+    return _duel((path, other), read, challenge, params)
+
+
+def _check_two(path: Path, other: Path) -> None:
+    """Check that two files may be explanations, and are not the same.
+
+    Raises:
+      InputError: if they are not.
+    """
+    for file in (path, other):
+        if file.suffix != EXPLANATION:
+            what = "a folder" if file.is_dir() else "not one"
+            raise InputError(
+                f"{file} is {what}: --against compares two explanations, which end in {EXPLANATION}"
+            )
+        check_regular_file(file)
+    if path.exists() and other.exists() and path.samefile(other):
+        raise InputError(f"--against {other}: the same file as {path}; name another explanation")
+
+
+def _read_explanation(path: Path, name: str, known: "Origin") -> "Explanation":
+    """Read an explanation; errors name the file.
+
+    Raises:
+      InputError: if it cannot be used.
+    """
+    from jaxmi.judge.submission import read_explanation
+
+    try:
+        return read_explanation(path, name, known)
+    except InputError as error:
+        named = str(error).startswith(str(path))
+        raise error if named else InputError(f"{path}: {error}") from error
+
+
+def _duel(
+    paths: tuple[Path, Path],
+    explanations: "tuple[Explanation, Explanation]",
+    challenge: "Challenge",
+    params: "Params",
+) -> "Duel":
+    from jaxmi.judge.duel import duel_explanations
+
+    one, other = paths
+    short = printable(one.name), printable(other.name)
+    names = short if short[0] != short[1] else (printable(str(one)), printable(str(other)))
+    return duel_explanations(explanations, names, challenge, params)
+
+
+def _written(result: dict[str, Any], name: str, out: Path | None) -> dict[str, Any]:
+    """Write a result of explanations into a folder, if there is one; return it with its file."""
+    from jaxmi.storage.checkpoints import write_json
+
+    if out is None:
+        return result
+    with atomic_files(out) as folder:
+        write_json(folder / name, result)
+    return {**result, "files": [str(out / name)]}
 
 
 @takes_any_path
@@ -205,14 +313,13 @@ def judge_submission(
     from jaxmi.challenges.registry import Origin
     from jaxmi.judge.judge_explanation import judge_explanation
     from jaxmi.judge.score import Reference
-    from jaxmi.judge.submission import read_explanation
 
     submission = path_or_text(submission)
     if isinstance(submission, Path) and submission.suffix == EXPLANATION:
         if params is None:
             raise InputError(f"{submission} explains a network: give the network, too")
         known = Origin(challenge.kind, challenge.model)
-        explanation = read_explanation(submission, challenge.name, known)
+        explanation = _read_explanation(submission, challenge.name, known)
         return judge_explanation(explanation, challenge, params)
     domain, rows = challenge.program_domain, slice(None)
     if isinstance(submission, Path):

@@ -171,3 +171,30 @@ def test_random_directions_span_another_space_of_as_many_dimensions() -> None:
 def test_dependent_readouts_are_refused() -> None:
     with pytest.raises(InputError, match="the readouts a, b are not linearly independent"):
         dual_directions(np.array([[1.0, 2.0], [2.0, 4.0]]), "the readouts a, b")
+
+
+@pytest.mark.parametrize(
+    ("whole", "part", "contained"),
+    [
+        (neurons([0, 2], [1, 4]), neurons(2, [4]), True),
+        (neurons(2, [1, 4]), neurons([1, 2], [4]), False),
+        (neurons(2, [1, 4]), neurons(2, [1, 5]), False),
+        (neurons(2, range(D)), directions(2, np.ones((1, D))), True),
+        (neurons(2, range(D - 1)), directions(2, np.eye(D)[:1]), False),
+        (neurons(1, range(D)), directions(2, np.ones((1, D))), False),
+        (directions(2, np.eye(D)[:2]), directions(2, np.array([[3.0, -1, 0, 0, 0, 0]])), True),
+        (directions(2, np.eye(D)[:2]), directions(2, np.eye(D)[1:3]), False),
+        (directions(2, np.eye(D)[:2]), directions(1, np.eye(D)[:1]), False),
+        (directions(2, np.eye(D)), neurons(2, [1]), False),
+    ],
+)
+def test_a_component_contains_its_parts(whole, part, contained: bool) -> None:
+    assert whole.contains(part) == contained
+    assert whole.contains(whole) and part.contains(part)
+
+
+def test_reading_a_component_gives_what_an_exchange_carries() -> None:
+    for component in (neurons([0, 2], [1, 4]), directions(1, RNG(5).normal(size=(2, D)))):
+        left = component.exchange(VALUES, DONORS)
+        np.testing.assert_allclose(component.read(left), component.read(VALUES)[DONORS], atol=1e-4)
+        assert component.read(VALUES).shape == (N, 4 if component.rows is None else 2)

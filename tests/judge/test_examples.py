@@ -6,19 +6,24 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import origin
+from jaxmi.errors import InputError
 from jaxmi.explanation.cnn_detectors import observe, scrub_near, similarity
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import Outcome
 from jaxmi.explanation.transformer_evidence import find_filters, run_both_ways
 from jaxmi.explanation.transformer_solution import hypotheses, scrub_filters
+from jaxmi.judge.duel import duel_explanations
 from jaxmi.judge.judge_explanation import bind_claim, judge_explanation, run_claims
+from jaxmi.judge.published import clue_detectors, extended_embeddings, two_filters
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, read_explanation, site_axes
+from jaxmi.mechanism.second_solution import second_solution
 from jaxmi.storage.checkpoints import load_checkpoint
 
 IMAGES = np.arange(15_000)
@@ -70,6 +75,93 @@ def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, c
     assert not any(claim.empty for claim in score.claims)
 
 
+@pytest.mark.parametrize("name", ["cnn", "transformer", "transformer-second"])
+def test_every_example_can_be_read(name: str) -> None:
+    about = name.split("-")[0]
+    explanation = read_explanation(example(name), about, origin(about))
+    assert explanation.title.endswith("2023)") and len(explanation.claims) >= 5
+
+
+@pytest.mark.slow
+def test_the_second_solution_s_example_keeps_what_its_page_says(transformer, checkpoints) -> None:
+    params = load_checkpoint(checkpoints / "transformer").params
+    path = example("transformer-second")
+    explanation = read_explanation(path, "transformer", origin("transformer"))
+    rows = np.sort(np.random.default_rng(0).permutation(12_769)[:2000])
+    subject = Subject(explanation, transformer, params, site_axes(origin("transformer")), rows)
+    claims = [bind_claim(subject, c, i) for i, c in enumerate(explanation.claims)]
+    assert run_claims(subject, claims, draws=1).kept == pytest.approx(0.78, abs=0.03)
+    assert run_claims(subject, claims[:2], draws=1).kept == pytest.approx(0.80, abs=0.03)
+    wrong = [
+        replace(one, component=two.component)
+        for one, two in zip(claims, claims[1::-1], strict=False)
+    ]
+    assert run_claims(subject, wrong, draws=1).kept < 0.7  # x's embedding of y's position
+
+
+@pytest.mark.slow
+def test_the_second_solution_s_example_has_its_embeddings_and_clusters(
+    transformer, checkpoints
+) -> None:
+    """What it reads off the network is what `jaxmi explain` measures, up to scale."""
+    params = load_checkpoint(checkpoints / "transformer").params
+    explanation = read_explanation(
+        example("transformer-second"), "transformer", origin("transformer")
+    )
+    solution = second_solution(transformer, params)
+    assert solution is not None and solution.clusters is not None
+    rows = {"x": np.arange(113) * 113, "y": np.arange(113)}
+    for operand, embedding in solution.embeddings.items():
+        every = replace(explanation, claims=explanation.claims[:2])
+        subject = Subject(
+            every, transformer, params, site_axes(origin("transformer")), rows[operand]
+        )
+        claim = explanation.claims["xy".index(operand)]
+        feature = subject.feature(claim.program, subject.clean)
+        assert np.corrcoef(feature, embedding)[0, 1] == pytest.approx(1, abs=1e-5)
+        assert claim.component.index[0] == ("xy".index(operand),)
+    clusters = [set(claim.component.index[1]) for claim in explanation.claims[2:]]
+    members = solution.clusters.neurons, solution.clusters.cluster
+    assert sorted(map(sorted, clusters)) == sorted(
+        sorted(members[0][members[1] == number].tolist()) for number in range(4)
+    )
+
+
+@pytest.mark.slow
+def test_the_published_solutions_can_be_written_for_other_networks(transformer, cnn) -> None:
+    """Of an untrained network, too; what a solution is not about is refused by name."""
+    params = jax.jit(transformer.init)(jax.random.key(1))
+    network = Network(transformer.model, params)
+    for write in (two_filters, extended_embeddings):
+        text = json.dumps(write(network, transformer))
+        assert read_explanation(text, "transformer", origin("transformer")).claims
+    images = Network(cnn.model, jax.jit(cnn.init)(jax.random.key(1)))
+    for write in (two_filters, extended_embeddings):
+        with pytest.raises(InputError, match="cnn: the solution is about a transformer of one"):
+            write(images, cnn)
+    with pytest.raises(InputError, match="transformer has no clue"):
+        clue_detectors(network, transformer)
+
+
+@pytest.mark.slow
+def test_each_published_solution_is_right_where_only_the_other_permits(
+    transformer, checkpoints
+) -> None:
+    params = load_checkpoint(checkpoints / "transformer").params
+    first, second = (
+        read_explanation(example(name), "transformer", origin("transformer"))
+        for name in ("transformer", "transformer-second")
+    )
+    rows = np.sort(np.random.default_rng(0).permutation(12_769)[:6000])
+    duel = duel_explanations((first, second), ("first", "second"), transformer, params, rows)
+    assert [side.score.grade for side in duel.sides] == ["in part", "in part"]
+    assert duel.difference.low > 0.02
+    assert [side.right for side in duel.interventions] == ["second", "first"]
+    one, other = (side.per_bit() for side in duel.sides)
+    assert one is not None and other is not None
+    assert one.low > 0.2 > 0.05 > other.high
+
+
 @pytest.fixture(scope="module")
 def cnn_parts(cnn: Challenge, checkpoints):
     params = load_checkpoint(checkpoints / "cnn").params
@@ -116,6 +208,23 @@ def test_the_cnn_s_example_is_complete_and_its_groups_are_needed(cnn, cnn_parts)
     swapped = replace(swapped, where_program=explanation.claims[3].where_program)
     wrong = replace(explanation, claims=(first, second, swapped, *others))
     assert scrubbed(wrong, cnn, params).kept < 0.8
+
+
+@pytest.mark.slow
+def test_the_clue_is_right_against_another_image(cnn, cnn_parts) -> None:
+    """MNIST's first image is no clue; what is like it is not alike to the network."""
+    other = json.loads(example("cnn").read_text())
+    other["definitions"]["clue"] = "template(0)"
+    read = [
+        read_explanation(text, "cnn", origin("cnn")) for text in (example("cnn"), json.dumps(other))
+    ]
+    duel = duel_explanations((read[0], read[1]), ("six", "zero"), cnn, cnn_parts[0], IMAGES[:1500])
+    assert [side.right for side in duel.interventions] == ["six", "six"]
+    assert duel.difference.low > 0.1
+    lead = duel.interventions[0].lead
+    assert lead is not None and lead.low > 0.1
+    example_inputs = [one.input for one in duel.interventions[0].examples]
+    assert all(name.startswith("image ") for name in example_inputs)
 
 
 def test_the_page_s_example_can_be_read() -> None:

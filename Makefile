@@ -23,7 +23,7 @@ test: $(VENV)/.installed-dev
 	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not long"
 
 test-all: $(VENV)/.installed-dev
 	$(PYTEST)

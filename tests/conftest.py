@@ -52,6 +52,13 @@ def pytest_report_header() -> str | None:
     return f"left out, since PyTorch is not installed: {names}" if names else None
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is long as slow, too."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_sessionstart(session: pytest.Session) -> None:
     """Download MNIST before pytest-xdist starts processes that would each download it."""
     distributes = getattr(session.config.option, "dist", "no") != "no"

@@ -11,9 +11,13 @@ TESTED_IN = {"workflows": "cli"}
 """The folders whose tests lie in another's: the rest of tests/ mirrors jaxmi/."""
 
 
+MARKS = ("pytest.mark.slow", "pytest.mark.long")
+"""The marks of tests that `make test` leaves out."""
+
+
 def is_slow(node: ast.expr) -> bool:
-    """Return whether an expression holds `pytest.mark.slow`."""
-    return any(ast.unparse(part) == "pytest.mark.slow" for part in ast.walk(node))
+    """Return whether an expression holds one of the marks."""
+    return any(ast.unparse(part) in MARKS for part in ast.walk(node))
 
 
 def quick_tests(source: str) -> Iterator[ast.FunctionDef]:
@@ -29,7 +33,7 @@ def quick_tests(source: str) -> Iterator[ast.FunctionDef]:
     for node in module.body:
         if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
             marks = [ast.unparse(decorator) for decorator in node.decorator_list]
-            if "pytest.mark.slow" not in marks:
+            if not set(MARKS) & set(marks):
                 yield node
 
 
@@ -62,8 +66,8 @@ def test_a_quick_test_starts_the_real_command_line() -> None:
 
 def test_slow_tests_are_seen() -> None:
     """The control: a mark on a function or a file leaves nothing, one on a parameter the rest."""
-    marked = "@pytest.mark.slow\ndef test_a(): start()"
-    assert list(quick_tests(marked)) == []
+    for mark in ("slow", "long"):
+        assert list(quick_tests(f"@pytest.mark.{mark}\ndef test_a(): start()")) == []
     assert list(quick_tests("pytestmark = [pytest.mark.slow]\ndef test_a(): pass")) == []
     parameter = '@pytest.mark.parametrize("n", [1, pytest.param(2, marks=pytest.mark.slow)])\n'
     assert [test.name for test in quick_tests(parameter + "def test_b(n): pass")] == ["test_b"]

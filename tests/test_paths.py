@@ -2,8 +2,10 @@
 
 import importlib
 import inspect
+import json
 import os
 import pkgutil
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -60,8 +62,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / "program.txt").write_text(PROGRAM)
+        (folder / "wrong.txt").write_text("return x <")
+        (folder / "wrong.json").write_text("{")
         self.challenge = jaxmi.make_challenge(PROGRAM, p=7, network={"d_model": 8, "n_heads": 2})
         workflows.challenges.write_challenge(self.challenge.definition, str(folder / "mine"))
+        claim = {"site": "blocks.0.hook_resid_mid", "components": {"pos": 2}, "feature": "x"}
+        about = {"challenge": self.challenge.name, "title": "rows", "claims": [claim]}
+        (folder / "good.json").write_text(json.dumps(about))
         is_train = np.arange(49).reshape(7, 7) % 2 == 0
         np.savez(folder / "split.npz", is_train=is_train)
         quick = {"steps": 2, "eval_every": 1, "progress": False}
@@ -74,6 +81,17 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("world"))
+
+
+def refused(world: World, file: str, call: Callable[[], Any]) -> None:
+    """Check that a file was read: what stands in it is refused, before any long work."""
+    with pytest.raises(InputError, match=re.escape(f"{world.folder / file}: ")):
+        call()
+
+
+def duel(world: World, *names: Any, challenge: Any = None) -> Callable[[], Any]:
+    of = world.folder / "mine" if challenge is None else challenge
+    return lambda: jaxmi.duel(*names, of, world.network)
 
 
 def images(at: Any) -> str:
@@ -101,6 +119,28 @@ CALLS: dict[str, tuple[str, Callable[[World, Any], Any]]] = {
     ),
     "score.submission": ("program.txt", lambda w, at: jaxmi.score(at, w.challenge)),
     "score.challenge": ("mine", lambda w, at: jaxmi.score(PROGRAM, at)),
+    "explain.program": (
+        "wrong.txt",
+        lambda w, at: refused(
+            w, "wrong.txt", lambda: jaxmi.explain(w.network, variables=True, program=at)
+        ),
+    ),
+    "duel.explanation": (
+        "wrong.json",
+        lambda w, at: refused(w, "wrong.json", duel(w, at, w.folder / "good.json")),
+    ),
+    "duel.against": (
+        "wrong.json",
+        lambda w, at: refused(w, "wrong.json", duel(w, w.folder / "good.json", at)),
+    ),
+    "duel.challenge": (
+        "mine",
+        lambda w, at: refused(
+            w,
+            "wrong.json",
+            duel(w, w.folder / "wrong.json", w.folder / "good.json", challenge=at),
+        ),
+    ),
     "export.path": ("new.safetensors", lambda w, at: jaxmi.export(w.network, at, to="safetensors")),
 }
 """Parameter -> the file or folder to name (under "new": one to write), and the call."""

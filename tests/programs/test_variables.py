@@ -7,9 +7,9 @@ import pytest
 
 from jaxmi.programs.domain import NumberDomain, PairDomain, TripleDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.fairness import draw_fair
 from jaxmi.programs.language import Kind
 from jaxmi.programs.parse import parse
+from jaxmi.programs.sample import sample_program
 from jaxmi.programs.variables import LEAST_MOVED, MOST_MOVED, Hypothesis, hypotheses
 
 DOMAINS: dict[Kind, NumberDomain] = {"pairs": PairDomain(23), "triples": TripleDomain(7)}
@@ -94,7 +94,7 @@ def test_setting_an_operand_exchanges_it() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_a_value_set_to_what_it_is_changes_nothing(kind: Kind, seed: int) -> None:
     domain = DOMAINS[kind]
-    program, _ = draw_fair(domain, random.Random(seed))
+    program = sample_program(domain, random.Random(seed))
     every = np.arange(np.prod(domain.shape))
     own = label(program, domain) == 1
     for one in hypotheses(program, domain):

@@ -81,7 +81,7 @@ def test_the_peak_is_a_product_of_the_stated_size() -> None:
     assert jax.block_until_ready(square_product()()).shape == (PEAK_SIZE, PEAK_SIZE)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_cost_of_seeds_counts_every_compilation(
     transformer: Challenge, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +200,7 @@ def test_targets_stand_beside_the_published_challenges_only() -> None:
     assert not [name for name in own_metrics if name.startswith(("transformer", "cnn"))]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_seconds_to_convergence_need_a_network_that_has_converged() -> None:
     easy = own("return x < y", p=13, network={"d_model": 32, "d_mlp": 64})
     found = measure.seconds_to_converged(easy, 2)

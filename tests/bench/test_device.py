@@ -38,7 +38,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return json.loads(out.read_text())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_part_has_figures(result: dict[str, Any]) -> None:
     names = ["about", "doctor", *PARTS, "tests", "bench"]
     assert set(result) == set(names)
@@ -52,7 +52,7 @@ def test_every_part_has_figures(result: dict[str, Any]) -> None:
     assert result["tests"]["figures"] == {"tests": 3, "failed": {}}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_rows_are_those_that_are_promised(result: dict[str, Any]) -> None:
     figures = {name: one.get("figures", {}) for name, one in result.items()}
     assert {"device", "product, float32", "product, bfloat16 arrays"} <= set(figures["peak"])

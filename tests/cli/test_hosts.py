@@ -81,7 +81,7 @@ def test_a_signal_to_one_host_stops_both_and_they_go_on_together(signum: signal.
     assert len(lines) == 4 * 24
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_train_two_challenges_together_stop_and_go_on() -> None:
     """With one seed each, a batch mixes the challenges, and each host holds the other's state."""
     for name, text in (("less", "return x < y"), ("sum", "return x + y > 90")):

@@ -49,7 +49,7 @@ def wait_for_a_save(process: subprocess.Popen, before: set[str]) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes]) -> None:
     moments = random.Random(0)
     saved_steps, killed = set(), 0

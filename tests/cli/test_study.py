@@ -21,10 +21,9 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 SCHEMA = json.loads(Path(conduct.__file__).with_name("result.schema.json").read_text())
 SHARES = ("share", "rate", "accuracy", "unseen", "seen", "claim", "probe", "residue_read")
 """Findings whose names begin with one of these are shares."""
-ALL = [
-    name if name == "agreement" else pytest.param(name, marks=pytest.mark.slow) for name in STUDIES
-]
-"""All studies; only the quickest is not marked slow."""
+QUICKEST = {"agreement": (), "boundary": pytest.mark.slow, "periodic": pytest.mark.slow}
+ALL = [pytest.param(name, marks=QUICKEST.get(name, pytest.mark.long)) for name in STUDIES]
+"""All studies; most are marked long."""
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +145,7 @@ def test_a_study_is_resumed_with_more_seeds_and_replaces_nothing_else(
     assert Path("out/figure.png").read_text() == "a picture of mine"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_measurements_of_another_study_in_the_folder_are_not_used(
     quick_study, run, runs: Path
 ) -> None:

@@ -63,7 +63,7 @@ def test_a_study_is_resumed_or_replaced_by_one_of_a_challenge_of_the_same_name(o
     assert len(list(Path("runs").iterdir())) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_recognised_by_its_definition(own, run) -> None:
     run("regenerate", "own", "--seeds", "100:102", "--out", "runs/any-name")
     Path("sub").mkdir()
@@ -106,7 +106,7 @@ def test_what_has_no_meaning_or_cannot_be_used_is_one_line(own, run, fails, seal
     assert not Path("runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_published_challenge_by_name_is_what_the_study_asks_about_anyway(run) -> None:
     """Of `agreement`, which asks about both, the challenge's part."""
     result = run("study", "agreement", "--challenge", "transformer", *QUICK)
@@ -119,12 +119,15 @@ def test_the_published_challenge_by_name_is_what_the_study_asks_about_anyway(run
 @pytest.mark.parametrize(
     ("name", "program", "args"),
     [
-        ("universality", "return (x + 2 * y) % 5 < 2", SMALL),
+        pytest.param("universality", "return (x + 2 * y) % 5 < 2", SMALL, marks=pytest.mark.long),
         ("universality", "return (x + y * w) % 3 < 1", SMALL),
-        ("universality-transformer", "return x < y", (*SMALL, "n_layers=2")),
-        ("interpolation", "return (x + 2 * y) % 5 < 2", SMALL),
+        pytest.param(
+            *("universality-transformer", "return x < y", (*SMALL, "n_layers=2")),
+            marks=pytest.mark.long,
+        ),
+        pytest.param("interpolation", "return (x + 2 * y) % 5 < 2", SMALL, marks=pytest.mark.long),
         ("interpolation", "return x < y", (*SMALL, "n_layers=2")),
-        ("decay", "return (x + y * w) % 3 < 1", SMALL),
+        pytest.param("decay", "return (x + y * w) % 3 < 1", SMALL, marks=pytest.mark.long),
         ("decay", "return (x + 2 * y) % 5 < 2", ("--p", "5", *SMALL[2:])),
     ],
 )
@@ -143,7 +146,7 @@ def test_studies_of_numbers_in_their_quick_form(
         assert ("ntk_accuracy" in result["findings"]) == ("n_layers=2" not in args)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["universality", "agreement", "decay"])
 def test_studies_of_own_images_in_their_quick_form(run, name: str, mnist_data: Mnist) -> None:
     Path("data").mkdir()
@@ -164,7 +167,7 @@ def test_studies_of_own_images_in_their_quick_form(run, name: str, mnist_data: M
         assert "claim_clue" in result["findings"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["boundary", "periodic"])
 def test_studies_of_challenge_2_s_program_take_another_network(run, name: str) -> None:
     program = resources.files("jaxmi.programs").joinpath("published/transformer.txt").read_text()

@@ -127,7 +127,7 @@ def test_the_second_solution_s_example_has_its_embeddings_and_clusters(
     )
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_published_solutions_can_be_written_for_other_networks(transformer, cnn) -> None:
     """Of an untrained network, too; what a solution is not about is refused by name."""
     params = jax.jit(transformer.init)(jax.random.key(1))
@@ -143,7 +143,7 @@ def test_the_published_solutions_can_be_written_for_other_networks(transformer, 
         clue_detectors(network, transformer)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_published_solution_is_right_where_only_the_other_permits(
     transformer, checkpoints
 ) -> None:

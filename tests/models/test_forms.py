@@ -111,7 +111,7 @@ def test_the_comparison_sees_a_changed_gradient(challenges) -> None:
 
 
 @pytest.mark.device
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_training_follows_the_same_curve(challenges, name: str) -> None:
     """200 steps without dropout: each point's loss within 3 %, its accuracy within 3 points."""

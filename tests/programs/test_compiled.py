@@ -272,7 +272,7 @@ def test_the_published_program_is_compiled_with_200_sets_of_constants(
     assert len({labels.tobytes() for labels in label_batch(programs, PAIRS)}) > 150
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_540_random_programs_have_the_evaluated_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     programs, expected = [], []
     for seed in range(36):

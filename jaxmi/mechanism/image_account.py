@@ -35,6 +35,7 @@ from jaxmi.mechanism.boundary import (
     fit_inputs,
     group_neurons,
 )
+from jaxmi.mechanism.metrics import Kept
 from jaxmi.mechanism.neurons import Pursuit, in_doubt
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import ImageDomain
@@ -290,10 +291,10 @@ def _only(setting: _Setting, own: _Run, reading: Reading, others: Mapping[str, _
     features, answers, held = setting.features.values, setting.answers, setting.held
     count = len(reading.scores.directions)
 
-    def kept(metrics: table.Kept, along: np.ndarray | None) -> Metrics:
+    def kept(metrics: Kept, along: np.ndarray | None) -> Metrics:
         return answers.kept(metrics, own.layer.difference(own.linear.of(features, along)), held)
 
-    def rule(metrics: table.Kept, rule: Rule, values: np.ndarray) -> Metrics:
+    def rule(metrics: Kept, rule: Rule, values: np.ndarray) -> Metrics:
         return answers.kept(metrics, rule.labels(values) - 0.5, held)
 
     values = kept(table.LINEAR, None) | kept(table.SCORES_ONLY, reading.scores.directions)

@@ -5,10 +5,12 @@ share among the images that the network gets wrong. All are of held-out images b
 were chosen and refitted on all.
 """
 
+from functools import partial
+
 from jaxmi.explanation.metrics import Control, Metric, MetricTable, Unit
 from jaxmi.mechanism import metrics as numbers
 from jaxmi.mechanism.boundary import MAX_SCORES
-from jaxmi.mechanism.metrics import FEW, OTHER_SEED, Kept
+from jaxmi.mechanism.metrics import FEW, OTHER_SEED, add_kept
 
 MAX_EDGES = 4
 """Edges beyond the first so many have no metrics of their own."""
@@ -24,21 +26,7 @@ for _metric in OTHER_SEED:
 COUNTS, MAIN_COUNT = numbers.COUNTS, numbers.MAIN_COUNT
 
 
-def _kept(key: str, label: str, controls: Kept | None = None, of: str = "") -> Kept:
-    return Kept(
-        *(
-            TABLE.add(
-                f"{key}_{what}",
-                f"{label}: {words}",
-                control=Control(controls[i], of) if controls else None,
-                needs_truth=what == "mistakes",
-            )
-            for i, (what, words) in enumerate(
-                (("agreement", "labels kept"), ("mistakes", "mistakes kept"))
-            )
-        )
-    )
-
+_kept = partial(add_kept, TABLE)
 
 NEAREST = _kept("nearest_image", "label of the nearest image of the other half")
 

@@ -5,6 +5,7 @@ share among the inputs that the network gets wrong. Many things have the first; 
 as the network does has the second.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 from jaxmi.explanation.metrics import Control, Metric, MetricTable, Unit
@@ -25,10 +26,21 @@ class Kept(NamedTuple):
     mistakes: Metric
 
 
-def _kept(key: str, label: str, controls: "Kept | None" = None, of: str = "") -> Kept:
+def add_kept(
+    metrics: MetricTable, key: str, label: str, controls: "Kept | None" = None, of: str = ""
+) -> Kept:
+    """Add what a replacement keeps to a table of metrics.
+
+    Args:
+      metrics: The table.
+      key: The beginning of both keys.
+      label: What the replacement is.
+      controls: What its control keeps; None: it has none.
+      of: What the control is.
+    """
     return Kept(
         *(
-            TABLE.add(
+            metrics.add(
                 f"{key}_{what}",
                 f"{label}: {words}",
                 control=Control(controls[i], of) if controls else None,
@@ -39,6 +51,9 @@ def _kept(key: str, label: str, controls: "Kept | None" = None, of: str = "") ->
             )
         )
     )
+
+
+_kept = partial(add_kept, TABLE)
 
 
 # What attention, and the residual stream before the MLP, can be replaced by.

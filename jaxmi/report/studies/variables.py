@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, grouped_bars
+from jaxmi.report.studies.intervals import BLUE, GREY, YELLOW, grouped_bars
 
 TITLES = {
     "resid_mid": "a subspace of the sum before the MLP",
@@ -67,6 +67,7 @@ def _broken(name: str) -> str:
 
 def _draw_worth(axes: Axes, findings: Mapping[str, Any], sites: list[str]) -> None:
     series = {TITLES[site]: [findings[f"{of}_{site}_computed"] for of in WORTH] for site in sites}
-    grouped_bars(axes, list(WORTH.values()), series, (GREEN, RED), scale=100)
+    grouped_bars(axes, list(WORTH.values()), series, (BLUE, YELLOW), scale=100)
+    axes.set_ylim(0, 125)
     axes.set_ylabel("called computed, %")
     axes.set_title("what the answers are worth")

@@ -197,7 +197,7 @@ def test_features_of_explanations_may_name_w(challenge: TripleChallenge) -> None
     assert (coordinates(domain) == challenge.inputs[rows, :3]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_easy_program_is_learned_and_what_has_no_method_is_refused(tmp_path: Path) -> None:
     easy = jaxmi.make_challenge(
         "return x + 2 * y < 3 * w",

@@ -14,7 +14,7 @@ def test_what_cannot_be_measured_is_one_line(fails, sealed_folder: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["pairs", "triples"])
+@pytest.mark.parametrize("kind", ["pairs", pytest.param("triples", marks=pytest.mark.long)])
 def test_a_tiny_challenge_is_measured_in_the_place_of_the_published_ones(
     run, capsys: pytest.CaptureFixture[str], kind: str
 ) -> None:
@@ -40,7 +40,7 @@ def test_a_tiny_challenge_is_measured_in_the_place_of_the_published_ones(
     assert "target" not in shown and "published" not in shown
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_images_are_measured_too(run, mnist_data) -> None:
     Path("mine.txt").write_text("return mean(image) < 30")
     sizes = ("--network", "channels=2,3", "neurons=8", "--train-share", "0.002")

@@ -36,19 +36,20 @@ from jaxmi.types import Params
 COMPUTED, IN_PART, NOT_COMPUTED, UNKNOWN = "computed", "in part", "not computed", "cannot be told"
 
 COMPUTED_FROM = 0.7
-"""A variable is computed if at least this share of strict pairs gets the label that it says,"""
+"""Least share of strict pairs that a computed variable gets right."""
 
 COMPUTED_MARGIN = 0.4
-"""and so much more than with shuffled values;"""
+"""Least difference of that share from the one with shuffled values, of a computed variable."""
 
 PART_MARGIN = 0.15
-"""in part if so much more than with shuffled values."""
+"""The same of a variable that is computed in part."""
 
 RULE = f"""A variable is **computed** if at least {COMPUTED_FROM:.0%} of the strict pairs get the
 label that the program says, and {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values;
 **in part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not
-computed**. Of the strict pairs those count on which no exchange of whole operands gives that label,
-if there are {LEAST} of these; with fewer than {LEAST} strict pairs it **cannot be told**."""
+computed**, which means not found. Only strict pairs are taken on which no exchange of whole
+operands gives that label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs it
+**cannot be told**."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,22 +275,26 @@ def _finding(
         labels = site.difference(bases[form], pairs) > 0
         return float((labels == pairs.labels).mean())
 
-    def draw(form: str, usable: np.ndarray, wanted: Wanted) -> Pairs:
+    def right_where(form: str, usable: np.ndarray, wanted: Wanted) -> float | None:
         judged = np.flatnonzero(usable & ~inputs.to_learn)
-        return draw_pairs(forms[form].labels, forms[form].own, judged, TO_JUDGE, rng, wanted)
+        if not len(judged):
+            return None
+        own = forms[form].own
+        pairs = draw_pairs(forms[form].labels, own, judged, TO_JUDGE, rng, wanted)
+        return right(form, pairs)
 
     def beyond(form: str) -> float | None:
         def wanted(b: np.ndarray, s: np.ndarray, labels: np.ndarray) -> np.ndarray:
             return np.all([one.own[mix] != labels for mix in inputs.mixes(b, s)], axis=0)
 
-        return right(form, draw(form, one.own == inputs.answers, wanted))
+        return right_where(form, one.own == inputs.answers, wanted)
 
     def differing(form: str, other: str) -> float | None:
         def wanted(b: np.ndarray, s: np.ndarray, labels: np.ndarray) -> np.ndarray:
             return labels != forms[other].labels(b, s)
 
         both = (one.own == inputs.answers) & (forms["moved"].own == inputs.answers)
-        return right(form, draw(form, both, wanted)) if both.any() else None
+        return right_where(form, both, wanted)
 
     strict, keep, follow = (right("own", forms["own"].judged, k) for k in range(len(KINDS)))
     shuffled = right("shuffled", forms["shuffled"].judged)

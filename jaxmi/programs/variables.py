@@ -5,6 +5,7 @@ another value, and all else stayed? An intervention on a network is compared wit
 counterfactual labels (Geiger et al., "Causal abstractions of neural networks", 2021).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -26,16 +27,16 @@ MAX_LABELS = 2**26
 """A variable with more counterfactual labels than this is left out: values times inputs."""
 
 FACTORS = (0.25, 0.5, 0.7, 0.85, 1.2, 1.5, 2.0, 4.0)
-"""A constant of a comparison is moved by one of these factors,"""
-
-MOVED_SHARE = 0.15
-"""so that the comparison changes on about this share of the inputs,"""
+"""Factors by which a constant of a comparison is moved."""
 
 OFFSETS = (2, 5, 10, 20, 50, 100, 200, 1000)
-"""or, of a comparison without constants, one of these is added to its left side;"""
+"""What is added to the left side of a comparison without constants, to move it."""
+
+MOVED_SHARE = 0.15
+"""Share of the inputs on which a moved comparison should differ: the nearest is taken."""
 
 LEAST_MOVED, MOST_MOVED = 0.02, 0.4
-"""it changes at least, and at most, on these shares."""
+"""Least and largest share of the inputs on which a moved comparison may differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +92,17 @@ class _Part:
     """The expression; for a partial sum its name."""
     at: int | None = None
     """The statement, of the program's own, that it stands in; None if it needs no state."""
+    added_to: str = ""
+    """Of a term, the variable that it is added to."""
 
 
 def hypotheses(program: lang.Program, domain: NumberDomain) -> list[Hypothesis]:
     """Return a program's variables, in the order of its text, then the operands themselves.
 
-    These are the comparisons; the remainders; what else is added to a variable; and a sum so far,
-    before a statement that compares it. What needs such a sum is found in statements that stand in
-    no other. A variable that cannot be computed everywhere is left out, as is one with more than
-    `MAX_VALUES` values, and one whose value never changes the label.
+    These are comparisons, remainders, terms that are added to a variable, and the sum so far before
+    a statement that compares it. Those that depend on an assigned variable are looked for outside
+    of branches only. A variable that cannot be computed everywhere is left out, as is one with more
+    than `MAX_VALUES` values, and one whose value never changes the label.
 
     Args:
       program: A program on numbers.
@@ -116,17 +119,20 @@ def hypotheses(program: lang.Program, domain: NumberDomain) -> list[Hypothesis]:
             found.append(Hypothesis(variable, own, _moved(part, program, domain)))
     tables = own.reshape(domain.shape)
     for axis, (name, values) in enumerate(domain.columns().items()):
+        if domain.p * own.size > MAX_LABELS:
+            break
         others = np.expand_dims(np.moveaxis(tables, axis, 0), axis + 1)
         labels = np.broadcast_to(others, (domain.p, *domain.shape)).reshape(domain.p, -1)
-        if labels.size <= MAX_LABELS and (labels != own).any():
+        if (labels != own).any():
             found.append(Hypothesis(Variable(name, "operand", values, labels), own))
     return found
 
 
 def _parts(program: lang.Program) -> list[_Part]:
-    """Return the places of a program's variables, each once."""
-    inputs = set(lang.INPUTS[program.kind])
-    parts: list[_Part] = []
+    """Return the places of a program's variables, each once, under names of their own."""
+    assigned = {node.name for node in lang.walk(program) if isinstance(node, lang.Assign)}
+    inputs = set(lang.INPUTS[program.kind]) - assigned
+    parts: dict[tuple[str, int | None], _Part] = {}
     has_state = True
     for i, statement in enumerate(program.body):
         stateful = set(map(id, _read_at_start(statement))) if has_state else set()
@@ -134,17 +140,35 @@ def _parts(program: lang.Program) -> list[_Part]:
             names = lang.names_in(node)
             if not names or _is_label(node, statement):
                 continue
+            found = []
+            pure = names <= inputs
             if isinstance(node, lang.Assign) and _is_term(node, inputs):
-                parts.append(_Part(show_expression(node.value), "term", node.value))
-            elif isinstance(node, lang.Binary) and node.operator == "%" and names <= inputs:
-                parts.append(_Part(show_expression(node), "residue", node))
-            elif isinstance(node, lang.Compare) and names <= inputs:
-                parts.append(_Part(show_expression(node), "condition", node))
-            elif isinstance(node, lang.Compare) and id(node) in stateful:
-                parts += _sums(names, program, i)
-                parts.append(_Part(show_expression(node), "condition", node, i))
+                operator, value = _added(node) or ("", node.value)
+                name = f"{node.name} {operator}= {show_expression(value)}"
+                found.append(_Part(name, "term", value, added_to=node.name))
+            elif isinstance(node, lang.Compare | lang.Binary) and _is_value(node):
+                if not pure and id(node) not in stateful:
+                    continue
+                is_condition = isinstance(node, lang.Compare)
+                if is_condition and not pure:
+                    found += _sums(names, program, i)
+                role: Role = "condition" if is_condition else "residue"
+                found.append(_Part(show_expression(node), role, node, None if pure else i))
+            for part in found:
+                parts.setdefault((part.name, part.at), part)
         has_state = has_state and not any(isinstance(n, lang.Return) for n in lang.walk(statement))
-    return list({(part.name, part.at): part for part in parts}.values())
+    counts = Counter(part.name for part in parts.values())
+    return [
+        replace(part, name=f"{part.name} at line {_line(program, part.at)}")
+        if part.at is not None and counts[part.name] > 1
+        else part
+        for part in parts.values()
+    ]
+
+
+def _line(program: lang.Program, at: int) -> int:
+    """Return the line, of the program as `show` writes it, at which a statement begins."""
+    return len(show(replace(program, body=program.body[:at])).splitlines()) * bool(at) + 1
 
 
 def _read_at_start(statement: lang.Statement) -> Iterator[lang.Node]:
@@ -162,31 +186,44 @@ def _is_label(node: lang.Node, statement: lang.Statement) -> bool:
     return isinstance(statement, lang.Return) and node is statement.value
 
 
+def _is_value(node: lang.Node) -> bool:
+    """Return whether a node is a comparison or a remainder."""
+    return isinstance(node, lang.Compare) or (
+        isinstance(node, lang.Binary) and node.operator == "%"
+    )
+
+
+def _added(node: lang.Assign) -> tuple[str, lang.Expression] | None:
+    """Return "+" or "-" and what is added to the variable itself; None if it is assigned anew."""
+    if node.operator in ("+", "-"):
+        return node.operator, node.value
+    match node:
+        case lang.Assign(
+            name=name,
+            operator=None,
+            value=lang.Binary(operator="+" | "-" as operator, left=lang.Name(name=left)) as value,
+        ) if left == name:
+            return operator, value.right
+    return None
+
+
 def _is_term(node: lang.Assign, inputs: set[str]) -> bool:
     """Return whether an assignment adds what has no comparison and no remainder in it."""
-    names = lang.names_in(node.value)
-    return (
-        node.operator in ("+", "-")
-        and bool(names)
-        and names <= inputs
-        and not any(
-            isinstance(part, lang.Compare)
-            or (isinstance(part, lang.Binary) and part.operator == "%")
-            for part in lang.walk(node.value)
-        )
-    )
+    if (added := _added(node)) is None:
+        return False
+    _, value = added
+    names = lang.names_in(value)
+    return bool(names) and names <= inputs and not any(map(_is_value, lang.walk(value)))
 
 
 def _sums(names: set[str], program: lang.Program, at: int) -> list[_Part]:
     """Return the sums so far, before a statement, of the variables that it compares."""
-    before = program.body[:at]
-    line = len(show(replace(program, body=before)).splitlines()) + 1
     return [
-        _Part(f"{name} before line {line}", "partial sum", lang.Name(name), at)
+        _Part(f"{name} before line {_line(program, at)}", "partial sum", lang.Name(name), at)
         for name in sorted(names)
         if any(
-            isinstance(node, lang.Assign) and node.name == name and node.operator
-            for statement in before
+            isinstance(node, lang.Assign) and node.name == name and _added(node)
+            for statement in program.body[:at]
             for node in lang.walk(statement)
         )
     ]
@@ -196,8 +233,9 @@ def _variable(part: _Part, program: lang.Program, domain: NumberDomain) -> Varia
     """Return the variable at a place; None if it is left out."""
     try:
         values = evaluate(_computing(part, program), domain)
-        distinct, numbers = np.unique(values.astype(np.float64), return_inverse=True)
-        first = np.array([int((numbers == k).argmax()) for k in range(len(distinct))])
+        distinct, first, numbers = np.unique(
+            values.astype(np.float64), return_index=True, return_inverse=True
+        )
         if not 1 < len(distinct) <= MAX_VALUES or len(distinct) * len(values) > MAX_LABELS:
             return None
         setting = _free_name(program)
@@ -221,30 +259,49 @@ def _computing(part: _Part, program: lang.Program) -> lang.Program:
 
 def _with(part: _Part, program: lang.Program, other: lang.Expression) -> lang.Program:
     """Return the program with another expression at a place."""
+
+    def same(node: lang.Node) -> lang.Node | None:
+        return other if node == part.node else None
+
+    def same_term(node: lang.Node) -> lang.Node | None:
+        if not isinstance(node, lang.Assign) or node.name != part.added_to:
+            return None
+        if (added := _added(node)) is None or added[1] != part.node:
+            return None
+        if node.operator:
+            return replace(node, value=other)
+        assert isinstance(node.value, lang.Binary)
+        return replace(node, value=replace(node.value, right=other))
+
     body = program.body
+    if part.role == "term":
+        return replace(program, body=_changed(body, same_term))
     if part.at is None:
-        return replace(program, body=_replaced(body, lambda node: node == part.node, other))
+        return replace(program, body=_changed(body, same))
     before, statement, after = body[: part.at], body[part.at], body[part.at + 1 :]
     if part.role == "partial sum":
         assert isinstance(part.node, lang.Name)
         return replace(
             program, body=(*before, lang.Assign(part.node.name, other), statement, *after)
         )
-    changed = _replaced(statement, lambda node: node is part.node, other)
-    return replace(program, body=(*before, changed, *after))
+    if isinstance(statement, lang.If):
+        # Only the conditions: within the branches variables may have other values.
+        branches = tuple((_changed(test, same), then) for test, then in statement.branches)
+        statement = replace(statement, branches=branches)
+    else:
+        statement = replace(statement, value=_changed(statement.value, same))
+    return replace(program, body=(*before, statement, *after))
 
 
-def _replaced(part: Any, is_it: Callable[[lang.Node], bool], other: lang.Expression) -> Any:
-    """Return a part of a program with another expression for some nodes."""
+def _changed(part: Any, change: Callable[[lang.Node], lang.Node | None]) -> Any:
+    """Return a part of a program with some nodes replaced: those that `change` returns one for."""
     if isinstance(part, tuple):
-        return tuple(_replaced(element, is_it, other) for element in part)
+        return tuple(_changed(element, change) for element in part)
     if not isinstance(part, lang.Node):
         return part
-    if is_it(part):
+    if (other := change(part)) is not None:
         return other
-    return replace(
-        part, **{name: _replaced(value, is_it, other) for name, value in vars(part).items()}
-    )
+    return replace(part, **{name: _changed(value, change) for name, value in vars(part).items()})
 
 
 def _free_name(program: lang.Program) -> str:
@@ -300,7 +357,7 @@ def _moves(part: _Part) -> Iterator[lang.Expression]:
                 whole = isinstance(number.value, int)
                 other = replace(number, value=round(value) if whole else value)
                 if other.value != number.value:
-                    yield _replaced(node, lambda one, it=number: one is it, other)
+                    yield _changed(node, lambda one, it=number, to=other: to if one is it else None)
         if not constants and isinstance(node, lang.Compare):
             for offset in OFFSETS:
                 yield replace(node, first=lang.Binary("+", node.first, lang.Number(offset)))

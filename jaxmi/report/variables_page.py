@@ -27,17 +27,19 @@ def summary(found: Findings) -> str:
     """Return a sentence for the paragraph that opens the report."""
     if not found.variables:
         return ""
-    by_verdict = {
-        verdict: ", ".join(names)
-        for verdict in (COMPUTED, IN_PART, NOT_COMPUTED)
-        if (names := [name for name, best in _best(found).items() if best == verdict])
+    words = {
+        COMPUTED: "Computed inside, at one site at least",
+        IN_PART: "In part",
+        NOT_COMPUTED: "At neither site",
+        UNKNOWN: "Cannot be told",
     }
-    parts = [f"{verdict}: {names}" for verdict, names in by_verdict.items()]
-    told = "; ".join(parts) or "none of its variables can be told"
-    return (
-        f"Of the values that a program with {found.agreement:.1%} of its labels computes, at one "
-        f"place at least: {told}."
-    )
+    best = _best(found)
+    parts = [
+        f"{start}: {', '.join(names)}."
+        for verdict, start in words.items()
+        if (names := [name for name, its in best.items() if its == verdict])
+    ]
+    return f"A program gives {found.agreement:.1%} of its labels. {' '.join(parts)}"
 
 
 def _best(found: Findings) -> dict[str, str]:
@@ -59,17 +61,17 @@ def section(found: Findings, origin: str) -> Section:
     """
     rule = " ".join(RULE.replace("**", "").split())
     return Section(
-        "Which of the program's values are computed inside",
+        "Which of the program's variables are computed inside",
         f"""The {origin} program below gives {found.agreement:.1%} of the network's labels. That
-        says nothing of how the network comes by them. So each value that the program computes is
-        looked for inside: a base input is run with part of its activations taken from a source
-        input, and the network's label is compared with what the program says if that value alone
-        is the source's. The part is learned on one half of the inputs and judged on the other: a
-        subspace of {DIMENSIONS} dimensions of the sum before the MLP (resid_mid), or one direction
-        of the neurons, which the logit difference reads linearly.
+        does not say how the network computes them. So each variable of the program, a value that
+        it computes, is looked for inside: a base input is run with part of its activations taken
+        from a source input, and the network's label is compared with what the program says if that
+        variable alone has the source's value. The part is learned on one half of the inputs and
+        judged on the other: a subspace of {DIMENSIONS} dimensions of the sum before the MLP
+        (resid_mid), or one direction of the neurons, which the logit difference reads linearly.
 
-        Only strict pairs tell: the program then says a label that is neither the base's nor the
-        source's. Beside each value stand two that are wrong: its values shuffled among the inputs,
+        Only strict pairs count: there the program says a label that neither the base nor the source
+        has. Each variable stands beside two that are wrong: its values shuffled among the inputs,
         and one of its constants moved, on pairs where the two programs differ. The operands
         themselves are shown for comparison.
 
@@ -82,9 +84,9 @@ def section(found: Findings, origin: str) -> Section:
 def table(found: Findings) -> str:
     """Write the findings as a table in text, one variable and site a line."""
     width = max([len(one.name) for one in found.variables], default=0)
-    head = (
-        f"{'value':{width}}  place      strict  keep  follow  shuffled  beyond  shuffled  verdict"
-    )
+    width = max(width, len("variable"))
+    titles = "site       strict  keep  follow  shuffled  beyond  shuffled  verdict"
+    head = f"{'variable':{width}}  {titles}"
     rows = [
         f"{one.name:{width}}  {one.site:9}  {_cell(one.strict, 6)}  {_cell(one.keep, 4)}  "
         f"{_cell(one.follow, 6)}  {_cell(one.shuffled_strict, 8)}  "

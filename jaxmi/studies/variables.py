@@ -99,6 +99,7 @@ def _of_planted(network: Planted, pair: PlantedPair) -> list[Finding]:
     tokens = np.column_stack([*np.indices((p, p)).reshape(2, -1), np.full(p * p, p)])
     run = run_network(Transformer(network.config), network.params(), tokens.astype(np.int32))
     difference = run.mlp.difference(run.resid_mid)
+    assert ((difference > 0) == pair.labels).all(), "a planted network gives other labels"
     source = Source(run.mlp, run.resid_mid, run.neurons, (p, p), difference)
     asked = [
         one for one in hypotheses(pair.program, pair.domain) if one.variable.name in pair.parts

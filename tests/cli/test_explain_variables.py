@@ -73,7 +73,8 @@ def test_the_report_the_numbers_and_the_terminal_have_the_variables(
     main([*command, "--force"])
     printed = capsys.readouterr().out
     for one in result["figures"]["variables"]:
-        assert f"{one['verdict']}  {one['name']} ({one['site']})" in printed
+        line = f"{one['verdict']:>14}  {one['name']} ({one['site']})"
+        assert line in printed.splitlines()
 
 
 @pytest.mark.slow

@@ -126,8 +126,6 @@ def test_exchanging_a_planted_condition_s_neurons_is_setting_it() -> None:
     labels = one.variable.labels(bases, sources)
     pairs = Pairs(bases, sources, labels, np.zeros(5000, int))
     assert ((site.difference(np.eye(1), pairs) > 0) == labels).all()
-    control = ((site.difference(np.eye(1), pairs) > 0) == labels[rng.permutation(5000)]).mean()
-    assert control < 0.8
 
 
 def test_pairs_are_of_their_kinds_and_balanced() -> None:
@@ -186,7 +184,8 @@ def test_a_network_of_any_size_is_asked(kind: str, sizes: dict[str, int], monkey
 def test_the_report_says_which(planted: dict) -> None:
     found = variables.Findings(PROGRAM, 1.0, list(planted.values()))
     text = variables_page.summary(found)
-    assert f"computed: {', '.join(PARTS)}" in text
+    names = ", ".join(PARTS)
+    assert f"gives 100.0% of its labels. Computed inside, at one site at least: {names}" in text
     section = variables_page.section(found, "recovered")
     assert "The recovered program below gives 100.0%" in section.text
     assert section.figures["variables"][:4] == b"\x89PNG"
@@ -196,7 +195,8 @@ def test_the_report_says_which(planted: dict) -> None:
             for line in section.code.splitlines()
             if line.split("  ")[0] == one.name and f"  {one.site}  " in line
         )
-        assert line.endswith(one.verdict) and f"{one.strict:.0%}" in line
+        assert line.endswith(f"%  {one.verdict}") or line.endswith(f"-  {one.verdict}")
+        assert f"{one.strict:.0%}" in line
     nothing = variables.Findings(PROGRAM, 1.0, [])
     assert variables_page.summary(nothing) == ""
     assert not variables_page.section(nothing, "given").figures
@@ -208,4 +208,5 @@ def test_a_network_as_initialised_computes_nothing() -> None:
     params = jax.jit(challenge.init)(jax.random.key(0))
     assert challenge.program is not None
     found = variables_of(challenge, params, challenge.program)
+    assert found.variables
     assert all(one.verdict in (UNKNOWN, NOT_COMPUTED) for one in found.variables)

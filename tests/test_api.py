@@ -224,7 +224,7 @@ def test_what_cannot_be_used_is_named(call, message) -> None:
         call()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_readmes_cell_runs() -> None:
     (cell,) = re.findall(r"```python\n(import .*?)```", (ROOT / "README.md").read_text(), re.S)
     names: dict = {}

@@ -150,7 +150,7 @@ def test_a_picture_that_was_asked_for_is_an_error(no_figure, capsys) -> None:
     assert not list(Path().iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_explanation_and_a_recovered_program_are_whole_without_their_figures(
     no_figure, capsys, checkpoints: Path
 ) -> None:

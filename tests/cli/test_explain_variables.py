@@ -77,7 +77,7 @@ def test_the_report_the_numbers_and_the_terminal_have_the_variables(
         assert line in printed.splitlines()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_is_explained_again_only_if_something_else_is_asked(
     network: str, run, fails, monkeypatch
 ) -> None:
@@ -119,7 +119,7 @@ def test_the_api_takes_a_program_in_every_form() -> None:
         ask("pairs", parse("return w > 1", "triples"), True)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_api_answers(network: str) -> None:
     answer = jaxmi.explain(jaxmi.load(network), variables=True, program=PROGRAM)
     jsonschema.validate(answer.metrics["variables"], SCHEMA)

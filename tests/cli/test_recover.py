@@ -62,7 +62,7 @@ def test_what_was_recovered_is_on_disk_and_a_submission(recovered: dict, run) ->
     assert all(one["differs"] > 0 for one in recovered["runners_up"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_truth_plays_no_part_unless_it_is_asked_for(
     recovered: dict, run, transformer: Challenge, checkpoints: Path
 ) -> None:

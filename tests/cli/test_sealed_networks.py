@@ -111,7 +111,7 @@ def test_a_sealed_challenge_is_explained_without_its_labels(
         assert f"{share:.2%}" not in html
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_of_an_own_challenge_is_trained_and_explained(run, tmp_path: Path) -> None:
     """Two blocks of four heads; the control is the same network before training."""
     challenge = jaxmi.make_challenge(

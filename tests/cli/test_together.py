@@ -125,7 +125,7 @@ def wait_for_a_state(process) -> None:
         assert process.stderr.readline(), "it ended before a state was saved"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stopped_and_killed_it_ends_as_if_undisturbed(folders: list[str]) -> None:
     names, devices = ("less", "sum"), ("--cpu-devices", "2", "--seeds-per-batch", "4")
     command = ("regenerate", *names, "--seeds", "0:2", *devices, *LONG)

@@ -18,8 +18,13 @@ def golden(name: str) -> Any:
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 
+LONG = ("explain-run", "study-anew")
+"""Cases of which shorter ones test nearly all."""
+
+
 def _marked(case: Case) -> Any:
-    return pytest.param(case, id=case.name, marks=[pytest.mark.slow] if case.slow else [])
+    slow = pytest.mark.long if case.name in LONG else pytest.mark.slow
+    return pytest.param(case, id=case.name, marks=[slow] if case.slow else [])
 
 
 @pytest.mark.parametrize("case", [_marked(case) for case in CASES])

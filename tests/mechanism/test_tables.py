@@ -28,7 +28,7 @@ def small(kind: str = "pairs", **sizes: int) -> tuple[Challenge, Params, Transfo
     return challenge, params, challenge.model
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=8)
 @given(
     st.sampled_from(["pairs", "triples"]),

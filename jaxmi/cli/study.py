@@ -18,6 +18,7 @@ Name = Literal[
     "decay",
     "agreement",
     "mechanism",
+    "duel",
 ]
 
 
@@ -29,7 +30,7 @@ class Study(DataSubcommand):
 
     name: Positional[Literal[Name, "universality"]]
     """boundary, periodic, interpolation, universality-cnn, universality-transformer, decay,
-    agreement or mechanism; docs/findings.md says what each asks and found. universality: with
+    agreement, mechanism or duel; docs/findings.md says what each asks and found. universality: with
     --challenge, the one that fits its kind."""
 
     challenge: OptionalText = None

@@ -13,6 +13,7 @@ from jaxmi.studies import (
     agreement,
     boundary,
     decay,
+    duel,
     interpolation,
     mechanism,
     periodic,
@@ -31,6 +32,7 @@ STUDIES: dict[str, Study] = {
         decay.STUDY,
         agreement.STUDY,
         mechanism.STUDY,
+        duel.STUDY,
     )
 }
 """All studies, in the order of docs/findings.md."""

@@ -19,6 +19,7 @@ Name = Literal[
     "agreement",
     "mechanism",
     "variables",
+    "duel",
 ]
 
 
@@ -30,8 +31,8 @@ class Study(DataSubcommand):
 
     name: Positional[Literal[Name, "universality"]]
     """boundary, periodic, interpolation, universality-cnn, universality-transformer, decay,
-    agreement, mechanism or variables; docs/findings.md says what each asks and found. universality:
-    with --challenge, the one that fits its kind."""
+    agreement, mechanism, variables or duel; docs/findings.md says what each asks and found.
+    universality: with --challenge, the one that fits its kind."""
 
     challenge: OptionalText = None
     """transformer, cnn, or the folder of your own challenge: asks the question of that one. A study

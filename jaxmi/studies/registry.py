@@ -13,6 +13,7 @@ from jaxmi.studies import (
     agreement,
     boundary,
     decay,
+    duel,
     interpolation,
     mechanism,
     periodic,
@@ -33,6 +34,7 @@ STUDIES: dict[str, Study] = {
         agreement.STUDY,
         mechanism.STUDY,
         variables.STUDY,
+        duel.STUDY,
     )
 }
 """All studies, in the order of docs/findings.md."""

@@ -9,6 +9,7 @@ from jaxmi.errors import InputError
 from jaxmi.report.studies.agreement import draw_agreement
 from jaxmi.report.studies.boundary import draw_boundary
 from jaxmi.report.studies.decay import draw_decay
+from jaxmi.report.studies.duel import draw_duel
 from jaxmi.report.studies.interpolation import draw_interpolation
 from jaxmi.report.studies.mechanism import draw_mechanism
 from jaxmi.report.studies.periodic import draw_periodic
@@ -25,6 +26,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "agreement": draw_agreement,
     "mechanism": draw_mechanism,
     "variables": draw_variables,
+    "duel": draw_duel,
 }
 """Study's name -> the function that draws its result."""
 

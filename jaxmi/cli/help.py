@@ -118,7 +118,7 @@ def subcommands(union: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, 
 
 
 class Captured(io.StringIO):
-    """In the place of stdout, captures what is printed; tyro draws as it would on stdout."""
+    """A stand-in for stdout that captures what is printed; tyro draws as it would on stdout."""
 
     def __init__(self) -> None:
         """Find out what stdout is."""

@@ -36,7 +36,7 @@ SITE = "fc1.post"
 """The neurons that are explained: the hidden neurons, after their ReLU."""
 
 _ADDED = "added to the logits by each group"
-"""What is exchanged in the place of activations."""
+"""The quantity that is exchanged in the place of activations."""
 
 
 @dataclass(frozen=True)

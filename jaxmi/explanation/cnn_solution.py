@@ -83,7 +83,7 @@ class Control(NamedTuple):
 
 @dataclass(frozen=True)
 class Prepared:
-    """What the explanations of all networks of a challenge have in common."""
+    """The common part of the explanations of a challenge's networks."""
 
     images: UInt8[np.ndarray, "n h w"]
     digits: Integer[np.ndarray, "n"]

@@ -26,7 +26,7 @@ class Unit(Enum):
     CORRELATION = "correlation"
     """In -1..1; also a difference of two correlations."""
     R2 = "R2"
-    """At most 1; below 0 for a prediction that is worse than none."""
+    """A coefficient of determination: at most 1, below 0 for a prediction worse than none."""
     LOGIT = "logit"
     """A logit, or a difference of two."""
     DISTANCE = "distance"

@@ -60,7 +60,7 @@ POOL = 16_384
 """Most inputs from which inputs and donors of exchanges are drawn."""
 
 EXAMPLES = 5
-"""How many exchanges that only one explanation permits are named."""
+"""The number of exchanges, permitted by one explanation only, that are named."""
 
 
 @with_fixed_settings
@@ -223,7 +223,7 @@ def _intervene(
 
 
 class _Run(NamedTuple):
-    """What came of exchanges of one class in one draw."""
+    """The outcome of exchanges of one class in one draw."""
 
     exchanged: Bool[np.ndarray, "m"]
     """The inputs that something was exchanged in."""
@@ -368,9 +368,9 @@ class _Donors(NamedTuple):
     """The donors of one component, by who permits them."""
 
     permitted: Bool[np.ndarray, "m n"]
-    """By the component's owner."""
+    """The permission of the component's owner."""
     idle: Bool[np.ndarray, "m n"]
-    """By the owner, with the input's own content: the exchange changes nothing."""
+    """The owner's permission of an exchange with the input's own content, which changes nothing."""
     forbidden: Bool[np.ndarray, "m n"]
     """Not by the owner; any donor for inputs for which the owner forbids none."""
     views: Mapping[str, Bool[np.ndarray, "m n"]]

@@ -76,9 +76,9 @@ class Side:
     """One explanation in a duel. Shares are in 0..1, per draw of donors where they are (draws,)."""
 
     name: str
-    """What it is called: the name of its file."""
+    """The name of its file."""
     score: ExplanationScore
-    """What the judge says of it alone."""
+    """The judge's score of it alone."""
     bits: float
     """Mean information about an input in all its features together."""
     kept: np.ndarray
@@ -149,7 +149,7 @@ class Example(NamedTuple):
     donors: Mapping[str, str]
     """Component, such as `claims[2]` -> the donor that it came from."""
     kept: bool
-    """Whether the label stayed."""
+    """True if the label stayed."""
 
 
 @dataclass(frozen=True)
@@ -261,7 +261,7 @@ class Duel:
 
     @property
     def verdict(self) -> str:
-        """What each keeps, who keeps more, and who is right where they disagree, in a line."""
+        """Lines that say what each keeps, who keeps more, and who is right where they disagree."""
         one, other = self.sides
         kept = " and ".join(
             f"{side.name} keeps {side.kept.mean():.1%} of labels with {side.bits:.1f} bits"

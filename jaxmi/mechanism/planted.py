@@ -175,8 +175,7 @@ def draw_planted(p: int, rng: np.random.Generator) -> PlantedPair:
     places = [np.ceil(scale * np.sqrt(x) + start), x + shift + 1, total - x]
     thresholds = [np.clip(place, 0, p).astype(int) for place in places]
     addend = (x**exponent).astype(int) % modulus - float(offset)
-    signed = [weights[0], weights[1], weights[2]]
-    planted = plant_conditions(thresholds, signed, addend, -weights[1] - 1.5, 32, 16)
+    planted = plant_conditions(thresholds, weights, addend, -weights[1] - 1.5, 32, 16)
     return PlantedPair(
         program, domain, labels, parts, planted, plant_rows(grid, 64, 2 * MOST_CHANGES)
     )

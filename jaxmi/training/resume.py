@@ -71,8 +71,7 @@ class StateStore:
         try:
             while self._managers:
                 _, manager = self._managers.popitem()
-                with suppress(Exception):
-                    manager.close()
+                self._close(manager)
         finally:
             self._silence.close()
 
@@ -159,8 +158,7 @@ class StateStore:
         """Remove the state of a batch that is finished."""
         manager = self._managers.pop(_name(seeds), None)
         if manager is not None:
-            with suppress(Exception):  # a failed save of a finished batch does not matter
-                manager.close()
+            self._close(manager)  # a failed save of a finished batch does not matter
         if jax.process_index() == 0:
             shutil.rmtree(self._folder / _name(seeds), ignore_errors=True)
 
@@ -178,7 +176,7 @@ class StateStore:
     def _manager(self, name: str) -> ocp.CheckpointManager:
         if not self._managers:
             self._silence.close()
-            self._silence.enter_context(_duplicate_reports_silenced())
+            self._silence.enter_context(_silence.of_a_store())
         if name not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
             self._managers[name] = ocp.CheckpointManager(
@@ -188,11 +186,18 @@ class StateStore:
             )
         return self._managers[name]
 
+    def _close(self, manager: ocp.CheckpointManager) -> None:
+        try:
+            manager.close()
+        except Exception:  # as below
+            _silence.failed()
+
     @contextmanager
     def _as_unavailable(self, problem: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax passes on any exception of its storage layer
+            _silence.failed()
             raise UnavailableError(f"{problem}: {_reason(error)}") from error
 
 
@@ -232,38 +237,63 @@ def _reason(error: Exception) -> str:
     return message.rpartition('": ')[2][:300]
 
 
-_silence_lock = threading.Lock()
-_silence: list[Any] = [0, None]
-"""The number of stores that are open in all threads, and the stack that ends the silence."""
-
-
-@contextmanager
-def _duplicate_reports_silenced() -> Iterator[None]:
-    """Silence duplicate reports of failed saves from the first store's opening to the last's close.
+class _Silence:
+    """Silences duplicate reports of failed saves, from the first store opened to the last closed.
 
     A failure is raised anyway. Orbax logs it too. And the first failure closes the event loop of
     the other writes: asyncio logs those that had failed by then, TensorStore's threads cannot
-    report the rest.
+    report the rest. These late reports may follow the last close, even at the process's exit, so
+    they stay silenced after a failure, until a store is closed without one.
     """
-    with _silence_lock:
-        if _silence[0] == 0:
-            _silence[1] = _start_silence()
-        _silence[0] += 1
-    try:
-        yield
-    finally:
-        with _silence_lock:
-            _silence[0] -= 1
-            if _silence[0] == 0:
-                _silence[1].close()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_open = 0
+        self._failed = False
+        self._log = ExitStack()
+        self._late = ExitStack()
+
+    def failed(self) -> None:
+        """Take note that a save failed, of which there may be late reports."""
+        self._failed = True
+
+    @contextmanager
+    def of_a_store(self) -> Iterator[None]:
+        """Silence the reports while a store is open, in any thread."""
+        with self._lock:
+            if self._n_open == 0:
+                self._failed = False
+                self._log = _orbax_log_silenced()
+                self._late.close()
+                self._late = _late_reports_silenced()
+            self._n_open += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._n_open -= 1
+                if self._n_open == 0:
+                    self._log.close()
+                    if not self._failed:
+                        self._late.close()
 
 
-def _start_silence() -> ExitStack:
-    """Change what reports; return what undoes it, and leaves what others have changed since."""
+_silence = _Silence()
+
+
+def _orbax_log_silenced() -> ExitStack:
+    """Silence Orbax's log; return what undoes it."""
     undo = ExitStack()
-    absl, asyncio = logging.getLogger("absl"), logging.getLogger("asyncio")
+    absl = logging.getLogger("absl")
     undo.callback(absl.setLevel, absl.level)
     absl.setLevel(logging.CRITICAL)
+    return undo
+
+
+def _late_reports_silenced() -> ExitStack:
+    """Change what reports; return what undoes it, and leaves what others have changed since."""
+    undo = ExitStack()
+    asyncio = logging.getLogger("asyncio")
 
     def is_new(record: logging.LogRecord) -> bool:
         return not (record.exc_info and _is_of_orbax(record.exc_info[1]))

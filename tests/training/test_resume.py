@@ -1,5 +1,6 @@
 """The state on disk: complete, unaffected by donation, read by any number of devices."""
 
+import gc
 import logging
 import shutil
 import sys
@@ -282,7 +283,7 @@ def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
     closed, other, own = RuntimeError("Event loop is closed"), *map(raised_in, FILES)
     errors = [closed, other, ValueError(FULL), own]
-    with resume._start_silence():
+    with resume._late_reports_silenced():
         for error in errors:
             sys.unraisablehook(SimpleNamespace(exc_value=error))
             logging.getLogger("asyncio").error("a task failed", exc_info=error)
@@ -290,3 +291,27 @@ def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
     assert told == errors[1:]
     logged = [record.exc_info and record.exc_info[1] for record in caplog.records]
     assert logged == [closed, other, None]
+
+
+def test_late_reports_of_a_failed_save_stay_silenced_until_a_store_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def use_a_store() -> list:
+        with StateStore(tmp_path / "state") as store:
+            store.save([0], 5, 0.0, {"w": jnp.ones((1, 3))})
+        return [*logging.getLogger("asyncio").filters]
+
+    def fail(*args, **kwargs) -> None:
+        raise ValueError(FULL)
+
+    gc.collect()  # stores of other tests
+    level, filters = logging.getLogger("absl").level, use_a_store()
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.CheckpointManager, "save", fail)
+        with pytest.raises(UnavailableError):
+            use_a_store()
+        with pytest.raises(UnavailableError):
+            use_a_store()
+    assert logging.getLogger("absl").level == level
+    assert len(logging.getLogger("asyncio").filters) == len(filters) + 1
+    assert use_a_store() == filters

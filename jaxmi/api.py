@@ -349,10 +349,16 @@ class Explanation:
         """The labelling program as far as the mechanism gives it; None if it does not."""
         return self.report.numbers["program"]
 
+    @property
+    def weights_program(self) -> str | None:
+        """A program that was read off the weights of a network on pairs; None if there is none."""
+        return self.report.weights_program
+
     def save(self, folder: StrPath, force: bool = False) -> None:
         """Write report.html, figures.json and the pictures into a folder.
 
-        A transformer of one block also has replacement.npz there, a smaller network in its place.
+        A transformer of one block also has replacement.npz there, a smaller network in its place,
+        and weights-program.txt, a program that was read off its weights (pairs only).
 
         Args:
           folder: Made with its parents.

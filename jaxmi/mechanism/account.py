@@ -23,10 +23,12 @@ from jaxmi.mechanism import replacement as smaller_networks
 from jaxmi.mechanism import simplify
 from jaxmi.mechanism.classes import COORDINATES, Classes, find_classes
 from jaxmi.mechanism.neurons import Pursuit, in_doubt
+from jaxmi.mechanism.reading import OPERANDS, Partition
 from jaxmi.mechanism.replacement import Form, Replacement, Source, inputs_of
 from jaxmi.mechanism.tables import LastMlp, Tables, last_mlp, tables_of
 from jaxmi.mechanism.thresholds import RowThresholds, row_thresholds
 from jaxmi.mechanism.tuning import STEPS, tune
+from jaxmi.mechanism.weights_program import WeightsProgram, read_weights
 from jaxmi.models.transformer import Transformer
 from jaxmi.types import Metrics, Params
 
@@ -81,6 +83,8 @@ class Smaller:
     """The shares that each keeps, under the keys of `metrics.REPLACEMENT`."""
     thresholds: RowThresholds
     """Two thresholds a row."""
+    untrained: Replacement | None
+    """One of the best's form, cut out of an untrained network, fitted to this one's logits."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,8 @@ class Account:
     """The logit difference that `MAIN_COUNT` neurons give, or all if there are fewer."""
     smaller: Smaller | None = None
     """None for a network of several blocks, without varying neurons, or measured on a part."""
+    program: WeightsProgram | None = None
+    """A program read off the weights; None without a smaller network, or for triples."""
 
     @property
     def names(self) -> dict[str, str | None]:
@@ -181,11 +187,22 @@ def account(
     }
     metrics = _replacements(answers, domain, run, inputs[:, :-1]) | few.metrics
     metrics |= of_smaller | _of_classes(classes)
+    program, of_program = _program(answers, domain, smaller, classes, seconds)
+    metrics |= of_program
     for name, found in _classes(_effects(blank, domain), domain).items():
         metrics[table.UNTRAINED_R2[name].key] = found.score
     count = run.neurons.shape[1]
     return Account(
-        domain, answers, metrics, effects, classes, seconds, count, few.difference, smaller
+        domain,
+        answers,
+        metrics,
+        effects,
+        classes,
+        seconds,
+        count,
+        few.difference,
+        smaller,
+        program,
     )
 
 
@@ -343,15 +360,40 @@ def _smaller(
     if of_half is not None:
         judged = of_half.difference(operands)
         values |= answers.kept(table.REPLACEMENT_HELDOUT, judged, half.held)
+    sizes = [[size] for size in best.form]
     for name, metrics in table.REPLACEMENT_OTHERS.items():
         if name in others:
             chosen = few.chosen[f"{name}_heldout"]
-            sizes = ([size] for size in best.form)
             for one in smaller_networks.cut(source(others[name]), chosen, half.fitted, *sizes):
                 values |= answers.kept(metrics, one.difference(operands), half.held)
     numbers = [one.numbers for one in found]
     forms = [one.form for one in found]
-    return Smaller(best, of_half, forms, numbers, kept, thresholds), values
+    blank = smaller_networks.cut(source(others["untrained"]), few.chosen["untrained"], None, *sizes)
+    untrained = next(iter(blank), None)
+    return Smaller(best, of_half, forms, numbers, kept, thresholds, untrained), values
+
+
+def _program(
+    answers: Answers,
+    domain: Subgrid,
+    smaller: Smaller | None,
+    first: Mapping[str, Classes],
+    second: Mapping[str, Classes],
+) -> tuple[WeightsProgram | None, Metrics]:
+    """Read a program off the weights of a network on pairs."""
+    if smaller is None or tuple(domain.values) != OPERANDS:
+        return None, {}
+    named = {
+        name: [
+            Partition(classes.found, classes.values)
+            for classes in (first[name], second[name])
+            if first[name].found and classes.found
+        ]
+        for name in OPERANDS
+    }
+    values = domain.values[OPERANDS[0]]
+    truth = None if answers.mistakes is None else answers.labels != answers.mistakes
+    return read_weights(smaller.best, smaller.untrained, values, named, answers.kept, truth)
 
 
 def _random_neurons(

@@ -129,6 +129,36 @@ ROW_THRESHOLDS_NUMBERS = TABLE.add(
 )
 ROW_THRESHOLDS = _kept("row_thresholds", "two thresholds a row")
 
+# A program, read off the weights.
+PROGRAM_PERMUTED = _kept("weights_program_permuted", "program read with permuted classes")
+PROGRAM_WITHOUT = _kept("weights_program_no_classes", "program read without classes")
+PROGRAM_UNTRAINED = _kept("weights_program_untrained", "program read off an untrained network")
+PROGRAM = _kept(
+    "weights_program",
+    "program read off the weights",
+    PROGRAM_PERMUTED,
+    "its classes permuted",
+)
+PROGRAM_ACCURACY = TABLE.add(
+    "weights_program_accuracy", "program read off the weights: true labels", needs_truth=True
+)
+SMOOTH = _kept("smooth_network", "smaller network with smooth tables")
+PROGRAM_NUMBERS = TABLE.add(
+    "weights_program_numbers", "program read off the weights: its numbers", Unit.COUNT
+)
+PROGRAM_SIZE = TABLE.add(
+    "weights_program_size", "program read off the weights: its length in nodes", Unit.COUNT
+)
+PLACED_OTHERS = TABLE.add(
+    "weights_program_placed_others",
+    "labels near a threshold changed by other neurons at their mean",
+)
+PLACED = TABLE.add(
+    "weights_program_placed",
+    "labels near a threshold changed by its neurons at their mean",
+    control=Control(PLACED_OTHERS, "as many other neurons"),
+)
+
 # Classes of values that the weights tell apart.
 R2 = {o: TABLE.add(f"row_class_{o}_r2", f"best class of {o}, R2", Unit.R2) for o in ("x", "y", "w")}
 NEXT_R2 = {
@@ -160,6 +190,7 @@ MAIN: tuple[Metric, ...] = (
     REPLACEMENT_NUMBERS,
     REPLACEMENT_HELDOUT.agreement,
     REPLACEMENT_HELDOUT.mistakes,
+    PROGRAM.agreement,
     R2["x"],
     PERMUTED_R2["x"],
 )

@@ -13,6 +13,7 @@ from jaxmi.mechanism import replacement as smaller_networks
 from jaxmi.mechanism.account import Account, Answers, Smaller
 from jaxmi.mechanism.classes import CANDIDATES, MARGIN, PERMUTATIONS
 from jaxmi.report import mechanism_figures as draw
+from jaxmi.report import program_page
 from jaxmi.report.page import Section, png
 from jaxmi.types import Metrics
 
@@ -41,6 +42,7 @@ def summary(account: Account, challenge: Challenge) -> str:
         about_neurons(metrics, account.answers, few),
         _about_smaller(account),
         _about_classes(account),
+        program_page.sentence(account),
     ]
     return " ".join(sentence for sentence in sentences if sentence)
 
@@ -57,6 +59,7 @@ def sections(account: Account, challenge: Challenge) -> tuple[Section, ...]:
         *mistakes_section(metrics, table.NEAREST, "the label of the nearest fitted input"),
         *_smaller(account, challenge),
         _classes(account),
+        *program_page.sections(account),
     )
 
 

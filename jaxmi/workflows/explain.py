@@ -54,7 +54,9 @@ from jaxmi.workflows.variables import Question
 REPORT, NUMBERS = "report.html", "figures.json"
 REPLACEMENT = "replacement.npz"
 """A smaller network, of a network that one was cut out of; docs/mechanism.md has a loader."""
-FILES = (REPORT, NUMBERS, REPLACEMENT)
+PROGRAM = "weights-program.txt"
+"""A program, of a network off whose weights one was read."""
+FILES = (REPORT, NUMBERS, REPLACEMENT, PROGRAM)
 """The files of a report, which replace none without being told to; pictures lie beside them."""
 
 
@@ -73,6 +75,8 @@ class Mechanism:
     """Further keys of "figures" -> a text."""
     replacement: Mapping[str, Any] | None = None
     """The arrays of a smaller network."""
+    program: str | None = None
+    """The text of a program that was read off the weights."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,7 @@ def _of_transformer(
         mechanism_page.NOT_IN_WEIGHTS,
         given.names,
         None if given.smaller is None else given.smaller.best.arrays,
+        None if given.program is None else given.program.reading.text,
     )
 
 
@@ -192,6 +197,9 @@ class Report:
 
     replacement: Mapping[str, Any] | None = None
     """The arrays of replacement.npz; None if there is no smaller network."""
+
+    weights_program: str | None = None
+    """The text of weights-program.txt; None if no program was read off the weights."""
 
     def html(self) -> str:
         """Return the page as one HTML document."""
@@ -277,7 +285,7 @@ def explain_network(
         "program": explanation.program,
         **computed,
     }
-    return Report(page, numbers, given.replacement)
+    return Report(page, numbers, given.replacement, given.program)
 
 
 @with_fixed_settings
@@ -411,6 +419,8 @@ def _write(folder: Path, report: Report, numbers: Mapping[str, Any]) -> None:
                 (temporary / f"{name}.png").write_bytes(picture)
         if report.replacement is not None:
             np.savez(temporary / REPLACEMENT, **report.replacement)
+        if report.weights_program is not None:
+            write_text(temporary / PROGRAM, report.weights_program)
         write_json(temporary / NUMBERS, numbers)
 
 

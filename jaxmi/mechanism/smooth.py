@@ -1,0 +1,164 @@
+"""Smooth tables with classes: what each value of an operand adds, read as curves plus offsets.
+
+A table has one vector for each value of an operand. It is fitted by a Gaussian process along the
+value: one curve that all values share, and for each class of values an offset and a curve of its
+own. The process predicts the vector of any value as if it were in any class, which no input shows.
+How smooth curves are, and how much classes differ, is chosen by leave-one-out prediction
+(Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4).
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+LENGTHS = (0.05, 0.1, 0.2, 0.4)
+"""Length scales of curves, as a share of the operand's range. The covariance falls exponentially
+with the distance, so that curves may have kinks, as programs with conditions do."""
+
+OFFSETS = (0.3, 3.0)
+"""Variances of the classes' offsets; the shared curve's is 1."""
+
+CURVES = (0.03, 0.3, 3.0)
+"""Variances of the classes' own curves."""
+
+NOISES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)
+"""Variances of what is not smooth."""
+
+CONSTANT = 4.0
+"""Variance of the constant."""
+
+SIMPLER = 1.02
+"""Two classes are merged unless the left-out error rises by more than this factor."""
+
+ClassOfValue = Int[np.ndarray, "n"]
+"""The class of each value of an operand."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The covariance of two values of an operand."""
+
+    length: float
+    offset: float = 0.0
+    curve: float = 0.0
+    noise: float = NOISES[0]
+
+    def __call__(
+        self,
+        values: Float[np.ndarray, "n"],
+        partitions: Sequence[ClassOfValue],
+        others: Float[np.ndarray, "m"],
+        other_partitions: Sequence[ClassOfValue],
+    ) -> Float[np.ndarray, "n m"]:
+        """Return the covariances without noise.
+
+        Args:
+          values: Values, as shares of the operand's range.
+          partitions: The classes of each, one array for each partition into classes.
+          others: Other values.
+          other_partitions: Their classes, of the same partitions.
+        """
+        curve = np.exp(-np.abs(values[:, None] - others[None, :]) / self.length)
+        covariance = CONSTANT + curve
+        for classes, other_classes in zip(partitions, other_partitions, strict=True):
+            same = classes[:, None] == other_classes[None, :]
+            covariance = covariance + same * (self.offset + self.curve * curve)
+        return covariance
+
+
+@dataclass(frozen=True)
+class SmoothTable:
+    """A table read as curves and classes."""
+
+    kernel: Kernel
+    partitions: tuple[ClassOfValue, ...]
+    values: Float[np.ndarray, "n"]
+    """The operand's values, as shares of its range."""
+    weights: Float[np.ndarray, "n d"]
+    mean: Float[np.ndarray, "d"]
+    error: float
+    """The squared error of predicting each vector from all others, summed."""
+
+    def __call__(
+        self, values: Float[np.ndarray, "m"], partitions: Sequence[ClassOfValue]
+    ) -> Float[np.ndarray, "m d"]:
+        """Return the vectors of any values, as if they were in the classes that are given."""
+        return self.mean + self.kernel(values, partitions, self.values, self.partitions) @ (
+            self.weights
+        )
+
+
+def fit_table(
+    table: Float[np.ndarray, "n d"],
+    values: Float[np.ndarray, "n"],
+    partitions: Sequence[ClassOfValue] = (),
+) -> SmoothTable:
+    """Fit a table, with the kernel that predicts left-out vectors best.
+
+    Args:
+      table: A vector for each value, in units that matter alike.
+      values: The values, as shares of the operand's range.
+      partitions: Partitions of the values into classes; each adds offsets and curves of its own.
+    """
+    kernels = (
+        [Kernel(*terms) for terms in itertools.product(LENGTHS, OFFSETS, (0.0, *CURVES))]
+        if partitions
+        else [Kernel(length) for length in LENGTHS]
+    )
+    candidates = [_fit(kernel, table, values, partitions, NOISES) for kernel in kernels]
+    return min(candidates, key=lambda candidate: candidate.error)
+
+
+def merge_classes(table: Float[np.ndarray, "n d"], given: SmoothTable) -> SmoothTable:
+    """Merge classes that the table does not tell apart, one pair after the other.
+
+    Of each partition, the two classes are merged whose merging gives the least left-out error, as
+    long as that is below `SIMPLER` times the least error so far.
+    """
+    best, least = given, given.error
+    for place in range(len(given.partitions)):
+        while True:
+            classes = best.partitions[place]
+            pairs = itertools.combinations(np.unique(classes).tolist(), 2)
+            merged = [
+                _fit(best.kernel, table, best.values, _merged(best, place, *pair)) for pair in pairs
+            ]
+            if len(merged) <= 1:
+                break
+            candidate = min(merged, key=lambda one: one.error)
+            if candidate.error > SIMPLER * least:
+                break
+            best, least = candidate, min(least, candidate.error)
+    return best
+
+
+def _merged(given: SmoothTable, place: int, kept: int, merged: int) -> list[ClassOfValue]:
+    partitions = list(given.partitions)
+    partitions[place] = np.where(partitions[place] == merged, kept, partitions[place])
+    return partitions
+
+
+def _fit(
+    kernel: Kernel,
+    table: Float[np.ndarray, "n d"],
+    values: Float[np.ndarray, "n"],
+    partitions: Sequence[ClassOfValue],
+    noises: Sequence[float] | None = None,
+) -> SmoothTable:
+    """Fit a table with one kernel, and the noise of those given that predicts best."""
+    mean = table.mean(axis=0)
+    squares, axes = np.linalg.eigh(kernel(values, partitions, values, partitions))
+    along = axes.T @ (table - mean)
+    best: SmoothTable | None = None
+    for noise in (kernel.noise,) if noises is None else noises:
+        scale = 1 / (np.maximum(squares, 0) + noise)
+        weights = (axes * scale) @ along
+        error = float(((weights / ((axes**2) @ scale)[:, None]) ** 2).sum())
+        if best is None or error < best.error:
+            chosen = Kernel(kernel.length, kernel.offset, kernel.curve, noise)
+            best = SmoothTable(chosen, tuple(partitions), values, weights, mean, error)
+    assert best is not None
+    return best

@@ -21,8 +21,8 @@ MOST_DEGREE = 3
 MOST_BOUNDARIES = 60
 """Places at which pieces may begin, at most: of more rows every second one, and so on."""
 
-DIGITS = 5
-"""Significant digits of a coefficient."""
+DIGITS = range(3, 18)
+"""Significant digits of coefficients: as few as leave the piece's labels as they are."""
 
 
 Threshold = tuple[float, ...]
@@ -234,11 +234,15 @@ def _piece(
         np.polynomial.Polynomial.fit(x, targets[:, i], shape.degree, domain=[x[0] - 1, x[-1] + 1])
         for i in range(shape.thresholds)
     ]
-    return Piece(
-        int(rows[end - 1]),
-        shape.first,
-        tuple(
-            tuple(float(f"{value:.{DIGITS}g}") for value in curve.convert().coef)
-            for curve in curves
-        ),
-    )
+    exact = [curve.convert().coef for curve in curves]
+    places = [np.searchsorted(columns, curve(x)) for curve in curves]
+    rounded = exact
+    for digits in DIGITS:
+        rounded = [[float(f"{value:.{digits}g}") for value in curve] for curve in exact]
+        written = [np.polynomial.polynomial.polyval(x, curve) for curve in rounded]
+        if all(
+            (np.searchsorted(columns, curve) == place).all()
+            for curve, place in zip(written, places, strict=True)
+        ):
+            break
+    return Piece(int(rows[end - 1]), shape.first, tuple(map(tuple, rounded)))

@@ -51,7 +51,7 @@ class Kernel:
         values: Float[np.ndarray, "n"],
         partitions: Sequence[ClassOfValue],
         others: Float[np.ndarray, "m"],
-        other_partitions: Sequence[ClassOfValue],
+        other_partitions: Sequence[Int[np.ndarray, "m"]],
     ) -> Float[np.ndarray, "n m"]:
         """Return the covariances without noise.
 
@@ -83,7 +83,7 @@ class SmoothTable:
     """The squared error of predicting each vector from all others, summed."""
 
     def __call__(
-        self, values: Float[np.ndarray, "m"], partitions: Sequence[ClassOfValue]
+        self, values: Float[np.ndarray, "m"], partitions: Sequence[Int[np.ndarray, "m"]]
     ) -> Float[np.ndarray, "m d"]:
         """Return the vectors of any values, as if they were in the classes that are given."""
         return self.mean + self.kernel(values, partitions, self.values, self.partitions) @ (
@@ -126,9 +126,9 @@ def merge_classes(table: Float[np.ndarray, "n d"], given: SmoothTable) -> Smooth
             merged = [
                 _fit(best.kernel, table, best.values, _merged(best, place, *pair)) for pair in pairs
             ]
-            if len(merged) <= 1:
+            if not merged:
                 break
-            candidate = min(merged, key=lambda one: one.error)
+            candidate = min(merged, key=lambda table: table.error)
             if candidate.error > SIMPLER * least:
                 break
             best, least = candidate, min(least, candidate.error)

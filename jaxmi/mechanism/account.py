@@ -102,6 +102,8 @@ class Account:
     """The number of neurons that the network has in its last block."""
     few: Float[np.ndarray, "n"]
     """The logit difference that `MAIN_COUNT` neurons give, or all if there are fewer."""
+    untrained: Params
+    """The network as initialised, which is the control."""
     smaller: Smaller | None = None
     """None for a network of several blocks, without varying neurons, or measured on a part."""
 
@@ -185,7 +187,16 @@ def account(
         metrics[table.UNTRAINED_R2[name].key] = found.score
     count = run.neurons.shape[1]
     return Account(
-        domain, answers, metrics, effects, classes, seconds, count, few.difference, smaller
+        domain,
+        answers,
+        metrics,
+        effects,
+        classes,
+        seconds,
+        count,
+        few.difference,
+        untrained,
+        smaller,
     )
 
 

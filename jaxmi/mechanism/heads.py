@@ -9,7 +9,6 @@ mistakes.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
@@ -25,14 +24,17 @@ from jaxmi.types import Metrics, Params
 PAIRS = 4096
 """Random pairs of an input and another one that something is taken from."""
 
+TURNS = 4
+"""Random rotations, each of an equal part of the pairs; one alone may happen to matter much."""
+
 MOSTLY = 2 / 3
 """A neuron's input is mostly of an operand that explains this share of its variance alone."""
 
 SMALLEST = 1e-9
 """A direction or a standard deviation below this share of the largest is rounding."""
 
-BLOCK = 256
-"""Inputs whose neurons are computed at once, so that these stay in the cache."""
+BLOCK = 1024
+"""Inputs whose neurons are computed at once: few enough for the cache, enough for two threads."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,10 @@ class _Start:
     inputs: Float[np.ndarray, "n neuron"]
     past: Float[np.ndarray, "n"]
 
+    def at(self, rows: Int[np.ndarray, "m"]) -> "_Start":
+        """Return those of some inputs."""
+        return _Start(self.inputs[rows], self.past[rows])
+
 
 class Network:
     """A network of one block on some inputs, of which one head after the other is changed."""
@@ -152,12 +158,15 @@ def start_of(mlp: LastMlp, stream: Streams) -> _Start:
     return _Start(inputs, stream @ mlp.direct + mlp.bias)
 
 
-def heads(challenge: Challenge, params: Params, max_inputs: int = MAX_INPUTS) -> Heads | None:
+def heads(
+    challenge: Challenge, params: Params, untrained: Params, max_inputs: int = MAX_INPUTS
+) -> Heads | None:
     """Measure what each head of a network adds, and what its labels are without it.
 
     Args:
       challenge: A challenge on pairs or triples. If it is sealed, no mistakes are known.
       params: The network's parameters.
+      untrained: Those of a network as initialised, whose attention is the control.
       max_inputs: Measure a larger domain on a part of at most so many inputs.
 
     Returns:
@@ -170,13 +179,13 @@ def heads(challenge: Challenge, params: Params, max_inputs: int = MAX_INPUTS) ->
     domain = challenge.subgrid(max_inputs)
     operands = challenge.inputs[domain.rows][:, :-1]
     network = Network(tables_of(params, model.config), operands)
-    untrained = tables_of(jax.jit(challenge.init)(jax.random.key(0)), model.config)
     labels = network.unchanged() > 0
     truth = None if challenge.sealed else challenge.labels[domain.rows] == 1
     answers = Answers(labels, None if truth is None else labels != truth)
     names = table.metrics_of(model.config.n_heads, tuple(domain.values))
     metrics = added(network, domain, names) | pattern_shares(network.patterns, domain, names)
-    metrics |= _ablated(network, answers, names) | _resampled(network, untrained, labels, names)
+    metrics |= _ablated(network, answers, names) | _resampled(network, labels, names)
+    metrics |= _of_untrained(tables_of(untrained, model.config), operands, names)
     return Heads(domain, names, metrics)
 
 
@@ -211,9 +220,10 @@ def added(network: Network, domain: Subgrid, names: table.HeadMetrics) -> Metric
         to_neurons = head.directions @ mlp.w_in
         outputs = head.parts(network.patterns[..., h], network.operands)
         shares = np.empty_like(sums)
-        for i, output in enumerate(outputs):
-            with_stream = (output - output.mean(axis=0)).T @ centred / len(centred)
-            shares[i] = weights @ (to_neurons * (with_stream @ mlp.w_in)).sum(axis=0)
+        # `centred` has no mean, so that the outputs' means do not count.
+        with_stream = np.concatenate(outputs, axis=1).T @ centred / len(centred)
+        with_neurons = (with_stream @ mlp.w_in).reshape(len(parts), *to_neurons.shape)
+        shares = (to_neurons * with_neurons).sum(axis=1) @ weights.T
         metrics |= _added(names.heads[h], parts, names, shares, shown)
         sums += shares
     return metrics | _added(names.every, parts, names, sums, shown)
@@ -330,17 +340,13 @@ def _ablated(network: Network, answers: Answers, names: table.HeadMetrics) -> Me
 
 
 def _resampled(
-    network: Network,
-    untrained: Tables,
-    labels: Bool[np.ndarray, "n"],
-    names: table.HeadMetrics,
+    network: Network, labels: Bool[np.ndarray, "n"], names: table.HeadMetrics
 ) -> Metrics:
     """Take each head's output, or its attention alone, from another random input."""
-    rng = np.random.default_rng(0)
-    count, width = network.stream.shape
-    rows, donors = rng.integers(count, size=(2, PAIRS))
+    width, rng = network.stream.shape[1], np.random.default_rng(1)
+    rows, donors = _pairs(len(labels))
     own, other = network.operands[rows], network.operands[donors]
-    start = _Start(network.start.inputs[rows], network.start.past[rows])
+    start = network.start.at(rows)
     unit = np.eye(width)
     metrics: Metrics = {}
 
@@ -348,37 +354,47 @@ def _resampled(
         difference = network.difference(start, change, directions)
         metrics[metric.key] = float(((difference > 0) == labels[rows]).mean())
 
+    def measure_turned(metric: Metric, change: np.ndarray, directions: np.ndarray) -> None:
+        same = []
+        for part in np.array_split(np.arange(PAIRS), TURNS):
+            turned = directions @ _turn(width, rng)
+            difference = network.difference(start.at(part), change[part], turned)
+            same.append((difference > 0) == labels[rows[part]])
+        metrics[metric.key] = float(np.concatenate(same).mean())
+
     patterns = attention_of_others(network.tables, own, other, names)
     by_pattern = {operand: network.outputs_at(given, own) for operand, given in patterns.items()}
     for h, (scope, head) in enumerate(zip(names.heads, network.heads, strict=True)):
         output = network.outputs[h][rows]
         change = network.outputs[h][donors] - output
         measure(scope.resampled, change, head.directions)
-        measure(_control(scope.resampled), change, head.directions @ _turn(width, rng))
+        measure_turned(_control(scope.resampled), change, head.directions)
         for operand, metric in scope.pattern_resampled.items():
             measure(metric, by_pattern[operand][h] - output, head.directions)
     every, stream = names.every, network.stream[rows]
     change = network.stream[donors] - stream
     measure(every.resampled, change, unit)
-    measure(_control(every.resampled), change, _turn(width, rng))
+    measure_turned(_control(every.resampled), change, unit)
     for operand, metric in every.pattern_resampled.items():
         change = network.tables.skip + network.together(by_pattern[operand]) - stream
         measure(metric, change, unit)
         if operand == table.ANY:
-            measure(names.turned_resampled, change, _turn(width, rng))
+            measure_turned(names.turned_resampled, change, unit)
     before = network.patterns[rows]
     for operand, pattern in patterns.items():
         moved = np.abs(pattern - before).sum(axis=1).mean(axis=0) / 2
         metrics[every.moved[operand].key] = float(moved.mean())
         for scope, share in zip(names.heads, moved, strict=True):
             metrics[scope.moved[operand].key] = float(share)
-    return metrics | _of_untrained(Network(untrained, own), other, names)
+    return metrics
 
 
 def _of_untrained(
-    network: Network, other: Int[np.ndarray, "n operand"], names: table.HeadMetrics
+    tables: Tables, operands: Int[np.ndarray, "n operand"], names: table.HeadMetrics
 ) -> Metrics:
-    """Measure an untrained network's attention, as the control."""
+    """Measure an untrained network's attention, as the control, on the same pairs of inputs."""
+    rows, donors = _pairs(len(operands))
+    network, other = Network(tables, operands[rows]), operands[donors]
     metrics: Metrics = {}
     before = network.unchanged()
     middle = np.median(before)  # an untrained network may give one label throughout
@@ -410,6 +426,11 @@ def attention_of_others(
         mixed[:, i] = other[:, i]
         patterns[operand] = tables.patterns(mixed)
     return patterns
+
+
+def _pairs(count: int) -> Int[np.ndarray, "2 pair"]:
+    """Return random pairs of an input and the other that something is taken from."""
+    return np.random.default_rng(0).integers(count, size=(2, PAIRS))
 
 
 def _turn(width: int, rng: np.random.Generator) -> Float[np.ndarray, "d d"]:

@@ -30,7 +30,8 @@ def heads(given: Heads) -> Figure:
         _draw_added(axes, given, group)
     if first is not None:
         first.set_ylabel("share of the variance of neurons' input, %")
-        first.legend(fontsize=8)
+        handles, labels = first.get_legend_handles_labels()
+        figure.legend(handles, labels, fontsize=8, loc="outside upper center", ncols=len(labels))
     half = columns // 2
     _draw_labels(figure.add_subplot(grid[1, :half]), given)
     _draw_moved(figure.add_subplot(grid[1, half:]), given)

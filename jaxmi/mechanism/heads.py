@@ -210,7 +210,7 @@ def added(network: Network, domain: Subgrid, names: table.HeadMetrics) -> Metric
     for group, weight in zip(names.groups, weights, strict=True):
         member = groups[group.name] & (importance > 0)
         metrics[group.neurons.key] = int(member.sum())
-        metrics[group.importance.key] = float(importance[member].sum() / (total or 1.0))
+        metrics[group.importance.key] = min(1.0, float(importance[member].sum() / (total or 1.0)))
         if member.any():
             weight[member] = per_variance[member] / importance[member].sum()
     shown = [bool(weight.any()) for weight in weights]

@@ -49,8 +49,10 @@ class Unit(Enum):
         if value is None or not math.isfinite(value):
             return "-"
         match self:
-            case Unit.SHARE | Unit.PART:
+            case Unit.SHARE:
                 return f"{100 * value:{share_digits}}%"
+            case Unit.PART:
+                return f"{100 * value:z{share_digits}}%"  # z: no minus sign before 0.0
             case Unit.SHARE_DIFFERENCE | Unit.LOGIT | Unit.R2:
                 return f"{value:.2f}"
             case Unit.CORRELATION:

@@ -129,7 +129,7 @@ def metrics_of(n_heads: int, operands: tuple[str, ...] = ("x", "y")) -> HeadMetr
     untrained_resampled = {
         operand: table.add(
             f"control_untrained_heads_pattern_resampled{_ending(operand)}_agreement",
-            f"untrained network: labels kept with attention that of another {operand or 'input'}",
+            f"untrained network: attention taken from another {operand or 'input'}: labels kept",
         )
         for operand in which
     }
@@ -162,8 +162,8 @@ def _scope(
     is_every = key == "heads"
     # The rows of a report's table are labelled by those of all heads.
     prefix = "" if is_every else f"{name}: "
-    its = "all outputs" if is_every else "its output"
-    pattern = "all attention" if is_every else "its attention"
+    its = "outputs" if is_every else "its output"
+    pattern = "attention" if is_every else "its attention"
 
     def untrained(controls: Mapping[str, Metric], operand: str) -> Control | None:
         return Control(controls[operand], "untrained network") if is_every else None
@@ -187,13 +187,13 @@ def _scope(
         ),
         table.add(
             f"{key}_resampled_agreement",
-            f"{prefix}{its} that of another input: labels kept",
+            f"{prefix}{its} taken from another input: labels kept",
             control=Control(turned, "the same change in random directions"),
         ),
         {
             operand: table.add(
                 f"{key}_pattern_resampled{_ending(operand)}_agreement",
-                f"{prefix}{pattern} that of another {operand or 'input'}: labels kept",
+                f"{prefix}{pattern} taken from another {operand or 'input'}: labels kept",
                 control=untrained(untrained_resampled, operand),
             )
             for operand in (ANY, *operands)

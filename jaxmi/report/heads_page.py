@@ -14,8 +14,8 @@ WITHOUT = "Labels without a head"
 DEPENDS = "Attention depends on the operands"
 MATTERS = "What attention depends on matters"
 
-RULE = f"""The claim holds from {table.ENOUGH:.0%} on, if that is {table.MARGIN:.0%} more than every
-control; it holds in part if it is only so much more than every control."""
+RULE = f"""The claim holds from {table.ENOUGH:.0%} on, if that is at least {100 * table.MARGIN:.0f}
+points more than every control; it holds in part below {table.ENOUGH:.0%}, if it is so much more."""
 
 
 def summary(heads: Heads) -> str:
@@ -25,7 +25,7 @@ def summary(heads: Heads) -> str:
     pattern = every.pattern_resampled
     single = ", ".join(f"of another {o} {pattern[o].format(metrics)}" for o in operands)
     attention = (
-        f"with attention that of another input {pattern[table.ANY].format(metrics)} of its labels "
+        f"with the attention of another input {pattern[table.ANY].format(metrics)} of its labels "
         f"stay ({single})"
     )
     shares = {scope.name: added_by(heads, scope) for scope in heads.names.heads}
@@ -92,8 +92,8 @@ def _without(heads: Heads) -> Section:
     return Section(
         WITHOUT,
         f"""Each head's output is set to its mean over all inputs, to zero, or taken from another
-        random input; or its attention alone is, with the values of the input itself. "That of
-        another x" takes the scores of x from another input, and those of the other tokens from the
+        random input; or its attention alone is, with the values of the input itself. "From another
+        x" takes the scores of x from another input, and those of the other tokens from the
         input itself. Labels kept are the network's own. "All other heads' outputs at the mean"
         leaves one head alone. What is taken from other inputs is measured on {PAIRS:,} random pairs
         of inputs, the same for all heads.
@@ -152,6 +152,6 @@ def _matters(heads: Heads) -> Section:
         random directions. {RULE}""",
         metrics=[*pattern.values(), names.turned_resampled],
         verdict=verdict(value, max(controls.values()), table.ENOUGH, table.MARGIN),
-        reason=f"{value:.1%} of labels are lost with attention that of another input; {beside}; "
+        reason=f"{value:.1%} of labels are lost with the attention of another input; {beside}; "
         f"{single}",
     )

@@ -258,3 +258,9 @@ def test_keys_are_those_of_the_network_s_size() -> None:
     assert "head3_ablated_agreement" not in names.table
     assert "head2_pattern_resampled_w_agreement" not in table.TABLE
     assert {metric.key for metric in table.MAIN} <= table.TABLE.keys()
+
+
+def test_a_part_of_a_variance_may_be_negative_but_not_minus_zero() -> None:
+    metric = table.metrics_of(1).heads[0].added[table.ALL_NEURONS, table.PATTERN]
+    for value, text in ((0.123, "12.3%"), (-0.123, "-12.3%"), (-0.0001, "0.0%")):
+        assert metric.format({metric.key: value}) == text

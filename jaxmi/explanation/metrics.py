@@ -25,6 +25,8 @@ class Unit(Enum):
     """In -1..1."""
     CORRELATION = "correlation"
     """In -1..1; also a difference of two correlations."""
+    PART = "part of a variance"
+    """Parts sum to 1; one that works against the others is below 0. Written in per cent."""
     R2 = "R2"
     """A coefficient of determination: at most 1, below 0 for a prediction worse than none."""
     LOGIT = "logit"
@@ -49,6 +51,8 @@ class Unit(Enum):
         match self:
             case Unit.SHARE:
                 return f"{100 * value:{share_digits}}%"
+            case Unit.PART:
+                return f"{100 * value:z{share_digits}}%"  # z: no minus sign before 0.0
             case Unit.SHARE_DIFFERENCE | Unit.LOGIT | Unit.R2:
                 return f"{value:.2f}"
             case Unit.CORRELATION:

@@ -106,6 +106,8 @@ class Account:
     """The number of neurons that the network has in its last block."""
     few: Float[np.ndarray, "n"]
     """The logit difference that `MAIN_COUNT` neurons give, or all if there are fewer."""
+    untrained: Params
+    """The network as initialised, which is the control."""
     smaller: Smaller | None = None
     """None for a network of several blocks, without varying neurons, or measured on a part."""
     program: WeightsProgram | None = None
@@ -201,6 +203,7 @@ def account(
         seconds,
         count,
         few.difference,
+        untrained,
         smaller,
         program,
     )

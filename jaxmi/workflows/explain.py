@@ -30,15 +30,16 @@ from jaxmi.explanation.cnn_solution import (
 from jaxmi.explanation.metrics import Metric, MetricTable
 from jaxmi.explanation.transformer_solution import TransformerExplanation, explain_transformer
 from jaxmi.files import takes_any_path, write_text
-from jaxmi.mechanism import image_metrics, second_metrics
+from jaxmi.mechanism import heads_metrics, image_metrics, second_metrics
 from jaxmi.mechanism import metrics as mechanism
 from jaxmi.mechanism.account import account
+from jaxmi.mechanism.heads import heads
 from jaxmi.mechanism.image_account import image_account
 from jaxmi.mechanism.second_solution import SecondSolution, second_solution
 from jaxmi.models.cnn import Cnn
 from jaxmi.programs.language import Kind
 from jaxmi.programs.show import show
-from jaxmi.report import image_page, mechanism_page, second_page, variables_page
+from jaxmi.report import heads_page, image_page, mechanism_page, second_page, variables_page
 from jaxmi.report.cnn_page import cnn_page
 from jaxmi.report.page import Page, Section, render, render_seeds
 from jaxmi.report.transformer_page import transformer_page
@@ -129,10 +130,17 @@ def _of_transformer(
     challenge: Challenge, params: Params, other: Params | None, _: Any
 ) -> Mechanism:
     given = account(challenge, params, other)
+    of_heads = heads(challenge, params, given.untrained)
+    metrics, summary = given.metrics, mechanism_page.summary(given, challenge)
+    sections = mechanism_page.sections(given, challenge)
+    if of_heads is not None:
+        metrics = metrics | of_heads.metrics
+        summary = f"{summary} {heads_page.summary(of_heads)}"
+        sections = (*sections, *heads_page.sections(of_heads))
     return Mechanism(
-        given.metrics,
-        mechanism_page.summary(given, challenge),
-        mechanism_page.sections(given, challenge),
+        metrics,
+        summary,
+        sections,
         mechanism_page.NOT_IN_WEIGHTS,
         given.names,
         None if given.smaller is None else given.smaller.best.arrays,
@@ -156,8 +164,10 @@ def _of_cnn(
 _TRANSFORMER = Explainer(
     lambda challenge, params, _: explain_transformer(challenge, params),
     transformer_page,
-    MetricTable.union(mechanism.TABLE, transformer_metrics.TABLE, second_metrics.TABLE),
-    (*transformer_metrics.MAIN, *mechanism.MAIN, *second_metrics.MAIN),
+    MetricTable.union(
+        mechanism.TABLE, heads_metrics.TABLE, transformer_metrics.TABLE, second_metrics.TABLE
+    ),
+    (*transformer_metrics.MAIN, *mechanism.MAIN, *heads_metrics.MAIN, *second_metrics.MAIN),
     _of_transformer,
     second_solution,
 )

@@ -156,9 +156,9 @@ def test_an_explanation_and_a_recovered_program_are_whole_without_their_figures(
 ) -> None:
     network = str(checkpoints / "transformer")
     main(["explain", network, "--out", "explained"])
-    assert len(warnings_of(capsys.readouterr().err)) == 11
+    assert len(warnings_of(capsys.readouterr().err)) == 13
     names = {path.name for path in Path("explained").iterdir()}
-    assert names == {"report.html", "figures.json", "replacement.npz"}
+    assert names == {"report.html", "figures.json", "replacement.npz", "weights-program.txt"}
     main(["recover", network, "--out", "recovered"])
     assert len(warnings_of(capsys.readouterr().err)) == 1
     names = {path.name for path in Path("recovered").iterdir()}

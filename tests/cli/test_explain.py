@@ -97,13 +97,27 @@ def test_the_folder_holds_the_report_every_figure_and_every_number(explained, na
     html = (out / "report.html").read_text()
     pictures = sorted(out.glob("*.png"))
     assert (
-        len(pictures) == html.count('src="data:image/png') == {"cnn": 11, "transformer": 12}[name]
+        len(pictures) == html.count('src="data:image/png') == {"cnn": 11, "transformer": 13}[name]
     )
     assert all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
     assert "://" not in html
     others = {p.name for p in out.iterdir()} - {p.name for p in pictures}
-    smaller = {"cnn": set(), "transformer": {"replacement.npz"}}[name]
-    assert others == {"report.html", "figures.json", *smaller}
+    written = {"cnn": set(), "transformer": {"replacement.npz", "weights-program.txt"}}[name]
+    assert others == {"report.html", "figures.json", *written}
+
+
+@pytest.mark.slow
+def test_the_program_that_was_read_off_the_weights_is_scored_as_the_report_says(
+    explained, run, checkpoints: Path
+) -> None:
+    out, result = explained["transformer"]
+    scored = run(
+        "score", str(out / "weights-program.txt"),
+        "--challenge", "transformer", "--checkpoint", str(checkpoints / "transformer"),
+    )  # fmt: skip
+    figures = result["figures"]
+    assert scored["agreement_truth"] == pytest.approx(figures["weights_program_accuracy"])
+    assert scored["agreement_network"] == pytest.approx(figures["weights_program_agreement"])
 
 
 @pytest.mark.slow
@@ -128,7 +142,7 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
     assert set(result["figures"]) - classes == table - absent
     assert result["published"] == explain.EXPLAINERS[lang.KIND_OF[name]].table.published
     html = (out / "report.html").read_text()
-    expected = {"cnn": 13, "transformer": 17}[name]
+    expected = {"cnn": 13, "transformer": 18}[name]
     assert html.count("<h2") == expected + 1  # and what the evidence does not show
 
 
@@ -208,7 +222,9 @@ def test_nothing_is_overwritten_unasked(fails, explained, checkpoints: Path) -> 
     assert (out / "report.html").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", ["report.html", "figures.json", "replacement.npz"])
+@pytest.mark.parametrize(
+    "name", ["report.html", "figures.json", "replacement.npz", "weights-program.txt"]
+)
 def test_no_file_of_a_report_is_replaced_unasked(fails, checkpoints: Path, name: str) -> None:
     Path("out").mkdir()
     Path("out", name).write_text("mine")

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.subgrid import Subgrid
 from jaxmi.explanation.metrics import Metric
+from jaxmi.explanation.verdicts import verdict
 from jaxmi.mechanism import heads_metrics as table
 from jaxmi.mechanism.account import MAX_INPUTS, Answers
 from jaxmi.mechanism.tables import LastMlp, Patterns, Streams, Tables, tables_of
@@ -47,6 +48,42 @@ class Heads:
     """The metrics that a network of this size has."""
     metrics: Metrics
     """Key -> value."""
+
+    @property
+    def depends(self) -> "Claim":
+        """Attention depends on the operands: the share that moves with another input."""
+        untrained = self.names.untrained_moved[table.ANY]
+        value = self.metrics[self.names.every.moved[table.ANY].key]
+        return Claim(float(value), {"untrained": float(self.metrics[untrained.key])})
+
+    @property
+    def matters(self) -> "Claim":
+        """What attention depends on matters: labels lost with the attention of another input."""
+        controls = {
+            "the same change in random directions": self.names.turned_resampled,
+            "untrained": self.names.untrained_resampled[table.ANY],
+        }
+        return Claim(
+            self.lost(self.names.every.pattern_resampled[table.ANY]),
+            {name: self.lost(metric) for name, metric in controls.items()},
+        )
+
+    def lost(self, kept: Metric) -> float:
+        """Return the share of labels that are lost, from the metric of those kept."""
+        return 1 - float(self.metrics[kept.key])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim about attention: a share, beside its controls."""
+
+    value: float
+    controls: Mapping[str, float]
+
+    @property
+    def verdict(self) -> str:
+        """Whether it holds, by the rule of `heads_metrics`."""
+        return verdict(self.value, max(self.controls.values()), table.ENOUGH, table.MARGIN)
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,8 @@
 from functools import partial
 
 from jaxmi.explanation.metrics import Metric
-from jaxmi.explanation.verdicts import verdict
 from jaxmi.mechanism import heads_metrics as table
-from jaxmi.mechanism.heads import MOSTLY, PAIRS, TURNS, Heads
+from jaxmi.mechanism.heads import MOSTLY, PAIRS, TURNS, Claim, Heads
 from jaxmi.report import heads_figures as draw
 from jaxmi.report.page import Section, png
 
@@ -110,8 +109,7 @@ def _without(heads: Heads) -> Section:
 
 
 def _depends(heads: Heads) -> Section:
-    metrics, every, untrained = heads.metrics, heads.names.every, heads.names.untrained_moved
-    moved, control = metrics[every.moved[table.ANY].key], metrics[untrained[table.ANY].key]
+    metrics, every, claim = heads.metrics, heads.names.every, heads.depends
     single = "; ".join(
         f"another {operand} {metrics[every.moved[operand].key]:.1%}"
         for operand in heads.domain.values
@@ -122,26 +120,17 @@ def _depends(heads: Heads) -> Section:
         to another token: half the sum of the absolute differences, mean over heads. The control is
         the network as initialised. {RULE}""",
         metrics=[*every.moved.values(), *every.shares.values()],
-        verdict=verdict(moved, control, table.ENOUGH, table.MARGIN),
-        reason=f"{moved:.1%} of attention moves with another input; untrained {control:.1%}; "
+        verdict=claim.verdict,
+        reason=f"{claim.value:.1%} of attention moves with another input; {_beside(claim)}; "
         f"{single}",
     )
 
 
 def _matters(heads: Heads) -> Section:
-    names, metrics = heads.names, heads.metrics
+    names, claim = heads.names, heads.matters
     pattern = names.every.pattern_resampled
-
-    def lost(metric: Metric) -> float:
-        return 1 - float(metrics[metric.key])
-
-    controls = {
-        "the same change in random directions": lost(names.turned_resampled),
-        "untrained": lost(names.untrained_resampled[table.ANY]),
-    }
-    value, beside = lost(pattern[table.ANY]), ", ".join(f"{n} {v:.1%}" for n, v in controls.items())
     single = "; ".join(
-        f"another {operand} {lost(pattern[operand]):.1%}" for operand in heads.domain.values
+        f"another {operand} {heads.lost(pattern[operand]):.1%}" for operand in heads.domain.values
     )
     return Section(
         MATTERS,
@@ -151,7 +140,11 @@ def _matters(heads: Heads) -> Section:
         difference exceeds its median; and a change of the same size for each input, turned into
         random directions. {RULE}""",
         metrics=[*pattern.values(), names.turned_resampled],
-        verdict=verdict(value, max(controls.values()), table.ENOUGH, table.MARGIN),
-        reason=f"{value:.1%} of labels are lost with the attention of another input; {beside}; "
-        f"{single}",
+        verdict=claim.verdict,
+        reason=f"{claim.value:.1%} of labels are lost with the attention of another input; "
+        f"{_beside(claim)}; {single}",
     )
+
+
+def _beside(claim: Claim) -> str:
+    return ", ".join(f"{name} {value:.1%}" for name, value in claim.controls.items())

@@ -1,8 +1,9 @@
 """What do transformers compute, whatever their program, and is it the same in every seed?
 
 Every network is given the account that `jaxmi explain` gives it, beside another seed's. The study
-says how often few neurons suffice, how many of a network's own mistakes they make, and whether the
-classes of values that the program uses come first in the weights.
+says how often few neurons suffice, how many of a network's own mistakes they make, whether the
+classes of values that the program uses come first in the weights, how far a program goes that is
+read off the weights, and of how many networks attention depends on the operands and matters.
 """
 
 from collections.abc import Sequence
@@ -11,9 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from jaxmi.challenges.numbers import NumberChallenge
+from jaxmi.explanation.verdicts import HOLDS
+from jaxmi.mechanism import heads_metrics
 from jaxmi.mechanism import metrics as table
 from jaxmi.mechanism.account import account, tuned
 from jaxmi.mechanism.classes import CANDIDATES, class_text
+from jaxmi.mechanism.heads import heads
+from jaxmi.models.transformer import TransformerConfig
 from jaxmi.programs.show import show
 from jaxmi.studies.bootstrap import estimate, estimate_share
 from jaxmi.studies.study import (
@@ -30,6 +35,26 @@ from jaxmi.studies.study import (
 
 QUICK_PAIRS = 1500
 """Inputs that the quick form measures a network on, at most."""
+
+ENOUGH_PROGRAM = 0.97
+"""What a program read off the weights should keep of a network's labels."""
+
+DEPENDS, MATTERS = "attention_depends", "attention_matters"
+"""Names of measurements: whether attention depends on the operands, and whether that matters."""
+
+_NAMES = heads_metrics.metrics_of(TransformerConfig.n_heads)
+ATTENTION = {
+    metric.key: metric
+    for metric in (
+        *_NAMES.every.moved.values(),
+        *_NAMES.untrained_moved.values(),
+        *_NAMES.every.shares.values(),
+        *_NAMES.every.pattern_resampled.values(),
+        _NAMES.turned_resampled,
+        *_NAMES.untrained_resampled.values(),
+    )
+}
+"""The metrics of all heads together: heads of two seeds have nothing to do with each other."""
 
 ENOUGH_AGREEMENT, ENOUGH_MISTAKES = 0.997, 0.90
 """What `MAIN_COUNT` neurons should keep of a network's labels, and of its mistakes."""
@@ -59,6 +84,12 @@ def measure(training: Training, trained: Trained) -> Measured:
     most = {"max_inputs": QUICK_PAIRS} if training.is_quick else {}
     found = account(training.challenge, trained.params, trained.other, **most)
     metrics = found.metrics | tuned(found)
+    of_heads = heads(training.challenge, trained.params, found.untrained, **most)
+    if of_heads is not None:
+        known = of_heads.metrics
+        metrics |= {key: known[key] for key in ATTENTION if key in known}
+        for name, claim in ((DEPENDS, of_heads.depends), (MATTERS, of_heads.matters)):
+            metrics[name] = int(claim.verdict == HOLDS)
     measured = {key: np.asarray(value, np.float64) for key, value in metrics.items()}
     names = [class_text("x", *one) for one in CANDIDATES]
     for operand, classes in found.classes.items():
@@ -74,12 +105,16 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
     networks = list(measurements[training.name].values())
     findings: dict[str, Finding] = {}
     values = {}
-    for key, metric in table.TABLE.items():
+    for key, metric in (*table.TABLE.items(), *ATTENTION.items()):
         known = [float(network[key]) for network in networks if key in network]
         if known:
             values[key] = known
             findings[key] = estimate(f"mean over networks: {metric.label}", np.array(known))
     findings |= _goals(networks)
+    for name, words in ((DEPENDS, "depends on the operands"), (MATTERS, "does, and that matters")):
+        known = [bool(network[name]) for network in networks if name in network]
+        if known:
+            findings[name] = estimate_share(f"networks whose attention {words}", np.array(known))
     operands = [name for name in table.R2 if BEST.format(name) in networks[0]]
     ranked = {}
     for operand in operands:
@@ -90,10 +125,14 @@ def conclude(trainings: Sequence[Training], measurements: Measurements) -> Concl
 
 
 def _goals(networks: Sequence[Measured]) -> dict[str, Finding]:
-    """Return the shares of networks in which few neurons keep enough."""
+    """Return the shares of networks in which few neurons, or a program, keep enough."""
     few = table.FEW["own"][table.MAIN_COUNT]
     findings = {}
-    for kept, enough in ((few.agreement, ENOUGH_AGREEMENT), (few.mistakes, ENOUGH_MISTAKES)):
+    for kept, enough in (
+        (few.agreement, ENOUGH_AGREEMENT),
+        (few.mistakes, ENOUGH_MISTAKES),
+        (table.PROGRAM.agreement, ENOUGH_PROGRAM),
+    ):
         known = [float(network[kept.key]) for network in networks if kept.key in network]
         if known:
             findings[f"{kept.key}_enough"] = estimate_share(
@@ -162,6 +201,18 @@ STUDY = Study(
         "row_class_x_permuted_r2",
         "row_class_x_untrained_r2",
         "row_class_y_found",
+        "weights_program_agreement",
+        "weights_program_mistakes",
+        "weights_program_accuracy",
+        "weights_program_agreement_enough",
+        "weights_program_permuted_agreement",
+        "weights_program_no_classes_agreement",
+        "weights_program_untrained_agreement",
+        "weights_program_numbers",
+        "weights_program_placed",
+        "weights_program_placed_others",
+        "attention_depends",
+        "attention_matters",
     ),
     measure=measure,
     conclude=conclude,

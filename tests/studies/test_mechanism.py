@@ -50,6 +50,20 @@ def test_goals_and_classes_are_counted_over_networks() -> None:
     assert len(draw_mechanism(result).axes) == 6
 
 
+def test_programs_and_attention_are_counted_over_networks() -> None:
+    networks = [network(0.999, 0.95, TRUE, True) for _ in range(4)]
+    for measured, agreement, depends in zip(
+        networks, (0.98, 0.96, 0.97, 0.5), (1, 1, 0, 1), strict=True
+    ):
+        measured[table.PROGRAM.agreement.key] = np.asarray(agreement)
+        measured[mechanism.DEPENDS] = np.asarray(depends)
+    del networks[3][mechanism.DEPENDS]  # of several blocks
+    findings = conclude(*networks).findings
+    assert findings["weights_program_agreement_enough"].value == 0.5
+    assert findings["attention_depends"].value == pytest.approx(2 / 3)
+    assert "attention_matters" not in findings
+
+
 def test_networks_without_mistakes_are_concluded_too() -> None:
     conclusion = conclude(network(0.999, None, 0, False), network(0.999, None, 0, False))
     assert "neurons_32_mistakes" not in conclusion.findings
@@ -61,6 +75,7 @@ def test_a_network_is_measured_beside_the_next_seed() -> None:
     training = plain_of(challenge, quick=True)
     params, other = (challenge.init(jax.random.key(seed)) for seed in (0, 1))
     alone = mechanism.measure(training, Trained(0, params, ()))
+    assert alone.keys() >= {mechanism.DEPENDS, mechanism.MATTERS, *mechanism.ATTENTION}
     beside = mechanism.measure(training, Trained(0, params, (), other))
     assert not any("other_seed" in key for key in alone)
     assert beside.keys() > alone.keys() and "other_seed_agreement" in beside

@@ -7,6 +7,7 @@ How smooth curves are, and how much classes differ, is chosen by leave-one-out p
 (Rasmussen and Williams, Gaussian Processes for Machine Learning, 2006, section 5.4).
 """
 
+import heapq
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +30,9 @@ NOISES = (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 0.3, 1.0)
 
 CONSTANT = 4.0
 """Variance of the constant."""
+
+NEAREST = 8
+"""Pairs of classes whose merging is tried: those whose tables differ least."""
 
 SIMPLER = 1.02
 """Two classes are merged unless the left-out error rises by more than this factor."""
@@ -63,10 +67,14 @@ class Kernel:
         """
         curve = np.exp(-np.abs(values[:, None] - others[None, :]) / self.length)
         covariance = CONSTANT + curve
+        of_class = self.offset + self.curve * curve
+        shared = np.ones_like(curve)
         for classes, other_classes in zip(partitions, other_partitions, strict=True):
             same = classes[:, None] == other_classes[None, :]
-            covariance = covariance + same * (self.offset + self.curve * curve)
-        return covariance
+            covariance = covariance + same * of_class
+            shared = shared * same
+        # What several classes do together need not be the sum of what each does.
+        return covariance + shared * of_class if len(partitions) > 1 else covariance
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,8 @@ def fit_table(
 def merge_classes(table: Float[np.ndarray, "n d"], given: SmoothTable) -> SmoothTable:
     """Merge classes that the table does not tell apart, one pair after the other.
 
-    Of each partition, the two classes are merged whose merging gives the least left-out error, as
-    long as that is below `SIMPLER` times the least error so far.
+    Of each partition, of the `NEAREST` pairs of classes the one is merged that gives the least
+    left-out error, as long as that is below `SIMPLER` times the least error so far.
     """
     best, least = given, given.error
     for place in range(len(given.partitions)):
@@ -133,6 +141,20 @@ def merge_classes(table: Float[np.ndarray, "n d"], given: SmoothTable) -> Smooth
                 break
             best, least = candidate, min(least, candidate.error)
     return best
+
+
+def _nearest(given: SmoothTable, place: int) -> list[tuple[int, int]]:
+    """Return the pairs of classes of a partition whose tables differ least, the nearest first."""
+    classes = np.unique(given.partitions[place]).tolist()
+    as_if = {}
+    for value in classes:
+        partitions = list(given.partitions)
+        partitions[place] = np.full_like(partitions[place], value)
+        as_if[value] = given(given.values, partitions)
+    pairs = itertools.combinations(classes, 2)
+    return heapq.nsmallest(
+        NEAREST, pairs, key=lambda pair: float(((as_if[pair[0]] - as_if[pair[1]]) ** 2).sum())
+    )
 
 
 def _merged(given: SmoothTable, place: int, kept: int, merged: int) -> list[ClassOfValue]:

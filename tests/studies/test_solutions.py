@@ -95,7 +95,7 @@ def test_the_table_and_the_figure_show_every_claim_once() -> None:
     assert len(lines) == len(solutions.CLAIMS)
     for line, published in zip(lines, solutions.CLAIMS, strict=True):
         assert line.startswith(f"| {published.claim.text} | {published.solution} | `")
-        assert line.endswith(" | 3 (19% to 99%) | 1 | 0 |")
+        assert line.endswith(" | 3 (19 to 99 %) | 1 | 0 |")
     counts, values = draw_solutions(result_of(conclusion)).axes
     assert len(counts.get_yticks()) == len(solutions.CLAIMS)
     lengths = [bar.get_width() for bar in counts.patches if isinstance(bar, Rectangle)]

@@ -35,7 +35,7 @@ def claims_table(result: Mapping[str, Any]) -> str:
             claim["solution"],
             f"`{claim['metric']}`",
             *(_mean(findings.get(key)) for key in (name, f"{name}_control")),
-            f"{_count(held)} ({held['low']:.0%} to {held['high']:.0%})",
+            f"{_count(held)} ({100 * held['low']:.0f} to {100 * held['high']:.0f} %)",
             *(str(_count(share)) for share in others),
         ]
         lines.append(f"| {' | '.join(cells)} |")

@@ -3,8 +3,8 @@
 Command:   .venv/bin/python scripts/publish_findings.py
 Time:      seconds; each study before that: `.venv/bin/jaxmi study NAME --out runs/studies/NAME`
 Writes:    docs/studies/NAME.json and NAME.png for every study in runs/studies; in docs/findings.md
-           the lines from each `<!-- NAME: finding finding ... -->` and `<!-- NAME took -->` to the
-           next empty line
+           the lines from each `<!-- NAME: finding finding ... -->`, `<!-- NAME took -->` and
+           `<!-- solutions claims -->` to the next empty line
 """
 
 import json
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxmi.report.studies.intervals import markdown
+from jaxmi.report.studies.solutions import claims_table
 from jaxmi.studies.registry import STUDIES
 
 ROOT = Path(__file__).parent.parent
@@ -36,9 +37,12 @@ def filled(page: str) -> str:
     """Return the page with every generated block as the results in docs/studies/ have it."""
 
     def fill(block: re.Match[str]) -> str:
-        head, name, _, keys, _ = block.groups()
+        head, name, separator, keys, _ = block.groups()
         result = json.loads((DOCS / f"{name}.json").read_text(encoding="utf-8"))
-        lines = _run_line(result) if keys == "took" else markdown(result["findings"], keys.split())
+        if separator == " ":
+            lines = BY_WORD[keys](result)
+        else:
+            lines = markdown(result["findings"], keys.split())
         return f"{head}{lines}\n"
 
     return BLOCK.sub(fill, page)
@@ -55,6 +59,10 @@ def _run_line(result: dict[str, Any]) -> str:
         f"{seeds[0]} to {seeds[-1]}; {train:.0f} min of training and {measure:.0f} of "
         f"measuring on 2 cores, some beside other work. [All numbers](studies/{name}.json)."
     )
+
+
+BY_WORD = {"took": _run_line, "claims": claims_table}
+"""Word after a study's name -> the function that writes the block from the study's result."""
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ Name = Literal[
     "agreement",
     "mechanism",
     "variables",
+    "solutions",
     "duel",
 ]
 
@@ -31,8 +32,8 @@ class Study(DataSubcommand):
 
     name: Positional[Literal[Name, "universality"]]
     """boundary, periodic, interpolation, universality-cnn, universality-transformer, decay,
-    agreement, mechanism, variables or duel; docs/findings.md says what each asks and found.
-    universality: with --challenge, the one that fits its kind."""
+    agreement, mechanism, variables, solutions or duel; docs/findings.md says what each asks and
+    found. universality: with --challenge, the one that fits its kind."""
 
     challenge: OptionalText = None
     """transformer, cnn, or the folder of your own challenge: asks the question of that one. A study

@@ -10,6 +10,7 @@ from functools import cache
 from typing import NamedTuple
 
 from jaxmi.explanation.metrics import Control, Metric, MetricTable, ScrubMetrics, Unit
+from jaxmi.explanation.verdicts import Claim
 from jaxmi.models.transformer import TransformerConfig
 
 RUNS = {"full": "attention as it is", "fixed": "attention fixed"}
@@ -274,3 +275,43 @@ MAIN: tuple[Metric, ...] = (
     MLP_ZERO,
 )
 """The metrics that are printed, and that the table of seeds has."""
+
+# The claims, each with the rule by which it is judged.
+ATTENTION_CLAIM = Claim(
+    "attention",
+    "attention hardly varies: fixing it keeps the labels",
+    BASELINE["fixed"],
+    (CONSTANT,),
+)
+FILTERS_CLAIM = Claim(
+    "filters",
+    "two straight sides in a plane give the label",
+    FILTERS_AGREEMENT["full"],
+    (PLANE_AGREEMENT_MAX["leading_plane"],),
+)
+PLANE_CLAIM = Claim(
+    "plane",
+    "nothing but the plane matters",
+    SCRUBS["1"]["full"].kept,
+    (PLANE_SCRUB_MAX["leading_plane"],),
+)
+
+
+def _sides_claim(row: str) -> Claim:
+    return Claim(
+        "sides",
+        "of the plane, only which sides are passed matters",
+        SCRUBS[row]["full"].kept,
+        (TURNED_MAX[row],),
+    )
+
+
+SIDES_CLAIM = _sides_claim("1+2+3a+3b")
+SIDES_CLAIM_IN_PLANE = _sides_claim("2")
+"""The same of a network whose stream is the plane, so that row 1 exchanges nothing."""
+
+MLP_CLAIM = Claim("mlp", "the MLP gives the label, not what comes past it", MLP_ALONE, (CONSTANT,))
+"""Reports show its metric without a verdict: its control is weak."""
+
+CLAIMS = (ATTENTION_CLAIM, FILTERS_CLAIM, PLANE_CLAIM, SIDES_CLAIM, MLP_CLAIM)
+"""The first solution's claims about a network whose stream has more dimensions than the plane."""

@@ -50,20 +50,20 @@ class Heads:
     """Key -> value."""
 
     @property
-    def depends(self) -> "Claim":
+    def depends(self) -> "Comparison":
         """Attention depends on the operands: the share that moves with another input."""
         untrained = self.names.untrained_moved[table.ANY]
         value = self.metrics[self.names.every.moved[table.ANY].key]
-        return Claim(float(value), {"untrained": float(self.metrics[untrained.key])})
+        return Comparison(float(value), {"untrained": float(self.metrics[untrained.key])})
 
     @property
-    def matters(self) -> "Claim":
+    def matters(self) -> "Comparison":
         """What attention depends on matters: labels lost with the attention of another input."""
         controls = {
             "the same change in random directions": self.names.turned_resampled,
             "untrained": self.names.untrained_resampled[table.ANY],
         }
-        return Claim(
+        return Comparison(
             self.lost(self.names.every.pattern_resampled[table.ANY]),
             {name: self.lost(metric) for name, metric in controls.items()},
         )
@@ -74,15 +74,15 @@ class Heads:
 
 
 @dataclass(frozen=True)
-class Claim:
-    """A claim about attention: a share, beside its controls."""
+class Comparison:
+    """A share by which a claim about attention is judged, beside its controls."""
 
     value: float
     controls: Mapping[str, float]
 
     @property
     def verdict(self) -> str:
-        """Whether it holds, by the rule of `heads_metrics`."""
+        """Whether the claim holds, by the rule of `heads_metrics`."""
         return verdict(self.value, max(self.controls.values()), table.ENOUGH, table.MARGIN)
 
 

@@ -77,6 +77,8 @@ def place_thresholds(reading: Reading, network: Replacement) -> list[Placement]:
                 shares = _shares_of_change(effects, values, cell.columns, rows, at)
                 chosen = np.argsort(-shares)[:PLACING]
                 near = _near(values, cell.columns, rows, at)
+                if not near.any():
+                    continue  # between two columns that are far apart
                 near_threshold = difference[near], without[near]
                 others = np.setdiff1d(np.arange(effects.shape[-1]), chosen)
                 draws = [rng.permutation(others)[: len(chosen)] for _ in range(DRAWS)]

@@ -4,11 +4,8 @@ The claims are of RGRGRG, *Thoughts about the Mechanistic Interpretability Chall
 docs/second-solution.md says how each is read here.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 from jaxmi.explanation.metrics import Control, Metric, MetricTable, Unit
-from jaxmi.explanation.verdicts import ENOUGH, HOLDS, IN_PART, MARGIN, NOT_SHOWN
+from jaxmi.explanation.verdicts import Claim
 
 OPERANDS = ("x", "y")
 """The operands of a pair: rows of the table of labels are values of the first."""
@@ -140,37 +137,6 @@ MAIN: tuple[Metric, ...] = (ROW_KEPT, ONLY, SILHOUETTE, CLUSTERS_KEPT)
 """The metrics that are printed."""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A claim of a published solution, and the rule by which it is judged on one network."""
-
-    name: str
-    """Part of the names of findings."""
-    text: str
-    metric: Metric
-    controls: tuple[Metric, ...]
-    """The metric must exceed each."""
-    enough: float = ENOUGH
-    """The claim holds from this value on."""
-    margin: float = MARGIN
-    """The metric must exceed the controls by this much, for the claim to hold in part."""
-
-    def known(self, metrics: Mapping[str, object]) -> bool:
-        """Return whether a network has the metric and its controls."""
-        return all(metric.key in metrics for metric in (self.metric, *self.controls))
-
-    def bar(self, metrics: Mapping[str, int | float]) -> float:
-        """Return the largest control's value."""
-        return max(float(metrics[metric.key]) for metric in self.controls)
-
-    def verdict(self, metrics: Mapping[str, int | float]) -> str:
-        """Return `HOLDS`, `IN_PART` or `NOT_SHOWN`."""
-        value = float(metrics[self.metric.key])
-        if value - self.bar(metrics) < self.margin:
-            return NOT_SHOWN
-        return HOLDS if value >= self.enough else IN_PART
-
-
 def _of(metric: Metric) -> Metric:
     assert metric.control is not None
     return metric.control.metric
@@ -213,7 +179,7 @@ EMBEDDING_CLAIMS = (
     *(
         Claim(
             f"{o}_runs",
-            f"it rises and falls in runs along {o}",
+            f"the extended embedding rises and falls in runs along {o}",
             RUNS[o],
             (_of(RUNS[o]),),
         )

@@ -4,7 +4,7 @@ from functools import partial
 
 from jaxmi.explanation.metrics import Metric
 from jaxmi.mechanism import heads_metrics as table
-from jaxmi.mechanism.heads import MOSTLY, PAIRS, TURNS, Claim, Heads
+from jaxmi.mechanism.heads import MOSTLY, PAIRS, TURNS, Comparison, Heads
 from jaxmi.report import heads_figures as draw
 from jaxmi.report.page import Section, png
 
@@ -146,5 +146,5 @@ def _matters(heads: Heads) -> Section:
     )
 
 
-def _beside(claim: Claim) -> str:
+def _beside(claim: Comparison) -> str:
     return ", ".join(f"{name} {value:.1%}" for name, value in claim.controls.items())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 
-from jaxmi.explanation.verdicts import HOLDS, IN_PART, NOT_SHOWN
+from jaxmi.explanation.verdicts import HOLDS, IN_PART, MARGIN, NOT_SHOWN, Claim
 from jaxmi.mechanism import second_metrics as table
 from jaxmi.mechanism.second_solution import SecondSolution
 from jaxmi.report import second_figures as draw
@@ -34,7 +34,7 @@ def _embeddings(solution: SecondSolution) -> Section:
 
         "Replaced by the value of nearest extended embedding" never takes the value itself. The
         control shuffles W_out's neurons: a read-out of the same embeddings that is not the
-        network's. {RULE.format(enough="90 %", margin=table.MARGIN)} Attention matters from
+        network's. {RULE.format(enough="90 %", margin=MARGIN)} Attention matters from
         {attention.enough:.0%} of lost labels on, in part from {attention.margin:.0%}.""",
         png(extended=partial(draw.extended_embeddings, solution)),
         [
@@ -57,7 +57,7 @@ def _clusters(solution: SecondSolution) -> Section:
             reason=f"{solution.metrics[table.LIVE.key]} such neurons",
         )
     enough = f"90 %, of the silhouette {table.CLUSTER_CLAIMS[0].enough}"
-    rule = RULE.format(enough=enough, margin=table.MARGIN)
+    rule = RULE.format(enough=enough, margin=MARGIN)
     return Section(
         CLUSTERS,
         f"""RGRGRG shows four neurons, and says that they stand for clusters. What x and y add to a
@@ -74,7 +74,7 @@ def _clusters(solution: SecondSolution) -> Section:
     )
 
 
-def _verdict(solution: SecondSolution, claims: Sequence[table.Claim]) -> tuple[str, str]:
+def _verdict(solution: SecondSolution, claims: Sequence[Claim]) -> tuple[str, str]:
     """Return the verdict on several claims together, and each claim's own."""
     metrics = solution.metrics
     verdicts = [claim.verdict(metrics) for claim in claims]

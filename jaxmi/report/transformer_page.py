@@ -10,7 +10,6 @@ from jaxmi.explanation.metrics import Metric
 from jaxmi.explanation.transformer_evidence import resid_mid_of
 from jaxmi.explanation.transformer_solution import TransformerExplanation
 from jaxmi.explanation.verdicts import NOT_SHOWN as NO_EVIDENCE
-from jaxmi.explanation.verdicts import verdict
 from jaxmi.report import transformer_figures as draw
 from jaxmi.report.page import PUBLISHED_CLAIM, Page, Section, png
 
@@ -126,9 +125,7 @@ def _elsewhere(by_plane: Mapping[str, Metric]) -> list[Metric]:
 def _attention(explanation: TransformerExplanation, challenge: Challenge) -> Section:
     sizes = challenge.model_config
     heads = table.heads_of(sizes["n_heads"], sizes.get("n_layers", 1), challenge.axes)
-    kept, constant = (
-        explanation.metrics[metric.key] for metric in (table.BASELINE["fixed"], table.CONSTANT)
-    )
+    claim, metrics = table.ATTENTION_CLAIM, explanation.metrics
     return Section(
         "The labels survive fixed attention",
         """Every head's pattern is set to its mean over all inputs. If attention only added up
@@ -146,14 +143,14 @@ def _attention(explanation: TransformerExplanation, challenge: Challenge) -> Sec
                 for metric in (head.attention[challenge.axes[0], "std"], head.kept_if_fixed)
             ),
         ),
-        verdict(kept, constant),
-        f"{kept:.1%} of labels kept; predicting one class throughout {constant:.1%}",
+        claim.verdict(metrics),
+        f"{metrics[claim.metric.key]:.1%} of labels kept; predicting one class throughout "
+        f"{claim.bar(metrics):.1%}",
     )
 
 
 def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Section:
-    value = explanation.metrics[table.FILTERS_AGREEMENT["full"].key]
-    random = explanation.metrics.get(table.PLANE_AGREEMENT_MAX["leading_plane"].key)
+    claim, metrics = table.FILTERS_CLAIM, explanation.metrics
     return Section(
         "Two straight sides in a plane give the label",
         """The residual stream before the MLP at the last position, on its first two principal
@@ -169,16 +166,19 @@ def _filters(explanation: TransformerExplanation, challenge: Challenge) -> Secti
             *_elsewhere(table.PLANE_AGREEMENT_MEAN),
             *_in_both(table.ALPHA_SHARE, table.BETA_SHARE, *table.VARIANCES, table.PROBE),
         ),
-        NO_EVIDENCE if random is None else verdict(value, random),
-        f"{value:.1%} of labels; "
-        + (NO_OTHER_PLANE if random is None else f"{table.IN_LEADING} {random:.1%}"),
+        claim.verdict(metrics),
+        f"{metrics[claim.metric.key]:.1%} of labels; "
+        + (
+            f"{table.IN_LEADING} {claim.bar(metrics):.1%}"
+            if claim.known(metrics)
+            else NO_OTHER_PLANE
+        ),
     )
 
 
 def _plane(explanation: TransformerExplanation) -> Section:
-    value = explanation.metrics.get(table.SCRUBS["1"]["full"].kept.key)
-    random = explanation.metrics.get(table.PLANE_SCRUB_MAX["leading_plane"].key)
-    if value is None or random is None:
+    claim, metrics = table.PLANE_CLAIM, explanation.metrics
+    if not claim.known(metrics):
         return Section(
             "Nothing but the plane matters",
             "Nothing is tested here: the residual stream has no dimension outside the plane.",
@@ -193,17 +193,16 @@ def _plane(explanation: TransformerExplanation) -> Section:
             *(table.SCRUBS[row][run].kept for row in ("1", "1*") for run in table.RUNS),
             *_elsewhere(table.PLANE_SCRUB_MEAN),
         ],
-        verdict(value, random),
-        f"{value:.1%} of labels kept; {table.IN_LEADING} {random:.1%}",
+        claim.verdict(metrics),
+        f"{metrics[claim.metric.key]:.1%} of labels kept; {table.IN_LEADING} "
+        f"{claim.bar(metrics):.1%}",
     )
 
 
 def _sides(explanation: TransformerExplanation, published: bool) -> Section:
-    every_claim = "1+2+3a+3b"
-    if table.SCRUBS[every_claim]["full"].kept.key not in explanation.metrics:
-        every_claim = "2"  # there is nothing but the plane
-    value = explanation.metrics[table.SCRUBS[every_claim]["full"].kept.key]
-    turned = explanation.metrics[table.TURNED_MAX[every_claim].key]
+    claim, metrics = table.SIDES_CLAIM, explanation.metrics
+    if not claim.known(metrics):  # there is nothing but the plane
+        claim = table.SIDES_CLAIM_IN_PLANE
     return Section(
         "Of the plane, only which sides are passed matters",
         f"""Every row of the published table, compared with the labels of the full network. In each
@@ -221,10 +220,10 @@ def _sides(explanation: TransformerExplanation, published: bool) -> Section:
                 for run in table.RUNS
             ),
         ],
-        verdict(value, turned),
-        f"{value:.1%} of labels kept with "
-        f"{'row 2' if every_claim == '2' else 'every claim at once'}; "
-        f"turned sides at best {turned:.1%}",
+        claim.verdict(metrics),
+        f"{metrics[claim.metric.key]:.1%} of labels kept with "
+        f"{'row 2' if claim is table.SIDES_CLAIM_IN_PLANE else 'every claim at once'}; "
+        f"turned sides at best {claim.bar(metrics):.1%}",
     )
 
 

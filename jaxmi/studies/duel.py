@@ -21,7 +21,6 @@ from jaxmi.judge.judge_explanation import bind_claims, run_claims, with_features
 from jaxmi.judge.permissions import Permissions
 from jaxmi.judge.published import extended_embeddings, two_filters
 from jaxmi.judge.submission import Explanation, read_explanation
-from jaxmi.models.transformer import Transformer
 from jaxmi.studies.bootstrap import estimate, estimate_share
 from jaxmi.studies.study import (
     Conclusion,
@@ -31,8 +30,8 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    one_block_on_pairs,
     plain,
-    refuse,
 )
 from jaxmi.types import Params
 
@@ -79,18 +78,9 @@ def trainings_of(base: Training) -> list[Training]:
     """Return the training alone.
 
     Raises:
-      InputError: if the challenge is not on pairs, or its network has several blocks or a stream of
-        fewer than three dimensions.
+      InputError: if the solutions are not about such networks.
     """
-    challenge, model = base.challenge, base.challenge.model
-    asks = "asks about transformers of one block on pairs"
-    if challenge.kind != "pairs" or not isinstance(model, Transformer):
-        raise refuse("duel", challenge, asks, f"is of {challenge.kind}")
-    if model.config.n_layers > 1:
-        raise refuse("duel", challenge, asks, f"has {model.config.n_layers} blocks")
-    if model.config.d_model < 3:
-        raise refuse("duel", challenge, asks, f"has a stream of {model.config.d_model} dimensions")
-    return [base]
+    return one_block_on_pairs("duel", base)
 
 
 def measure(training: Training, trained: Trained) -> Measured:

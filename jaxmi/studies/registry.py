@@ -17,6 +17,7 @@ from jaxmi.studies import (
     interpolation,
     mechanism,
     periodic,
+    solutions,
     universality,
     variables,
 )
@@ -34,6 +35,7 @@ STUDIES: dict[str, Study] = {
         agreement.STUDY,
         mechanism.STUDY,
         variables.STUDY,
+        solutions.STUDY,
         duel.STUDY,
     )
 }

@@ -7,7 +7,8 @@ split.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from jaxtyping import Int
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
+from jaxmi.models.transformer import Transformer
 from jaxmi.programs.language import PUBLISHED
 from jaxmi.training.recipe import RECIPES, Recipe, recipes_for, with_a_batch_that_fits
 from jaxmi.training.seeds import Point
@@ -254,6 +256,39 @@ def refuse(study: str, challenge: Challenge, asks: str, has: str) -> InputError:
       has: What the challenge has instead, with the verb.
     """
     return InputError(f"study {study} {asks}; {challenge.name} {has}")
+
+
+def one_block_on_pairs(study: str, base: Training) -> list[Training]:
+    """Return the training alone, for a study of what was published about challenge 2's network.
+
+    Raises:
+      InputError: if the challenge is not on pairs, or its network has several blocks or a stream of
+        fewer than three dimensions, which has no plane as a control.
+    """
+    challenge, model = base.challenge, base.challenge.model
+    asks = "asks about transformers of one block on pairs"
+    if challenge.kind != "pairs" or not isinstance(model, Transformer):
+        raise refuse(study, challenge, asks, f"is of {challenge.kind}")
+    if model.config.n_layers > 1:
+        raise refuse(study, challenge, asks, f"has {model.config.n_layers} blocks")
+    if model.config.d_model < 3:
+        raise refuse(study, challenge, asks, f"has a stream of {model.config.d_model} dimensions")
+    return [base]
+
+
+@contextmanager
+def naming_the_seed(training: Training, trained: Trained) -> Iterator[None]:
+    """Name the network in the error that it cannot be explained, and say what to do.
+
+    Raises:
+      InputError: if the body does.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            f"{training.name}, seed {trained.seed}: {error}; leave the seed out with --seeds"
+        ) from error
 
 
 def _digest(challenge: Challenge) -> str:

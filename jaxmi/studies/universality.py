@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmi.challenges.challenge import Challenge, ClueSolution
-from jaxmi.errors import InputError
 from jaxmi.explanation import cnn_metrics as cnn
 from jaxmi.explanation import transformer_metrics as transformer
 from jaxmi.explanation.cnn_solution import explain_cnn, known_clue, prepare
@@ -32,6 +31,7 @@ from jaxmi.studies.study import (
     Study,
     Trained,
     Training,
+    naming_the_seed,
     network_of,
     original_recipe,
     plain,
@@ -230,12 +230,8 @@ def trainings_of(base: Training) -> list[Training]:
 def measure(training: Training, trained: Trained) -> Measured:
     """Explain a network, with all metrics of the published solution."""
     challenge = training.challenge
-    try:
+    with naming_the_seed(training, trained):
         metrics = EXPLAIN[network_of(challenge)](challenge, trained, training.is_quick)
-    except InputError as error:
-        raise InputError(
-            f"{training.name}, seed {trained.seed}: {error}; leave the seed out with --seeds"
-        ) from error
     test = challenge.splits["test"]
     correct = challenge.logits(trained.params, test).argmax(axis=-1) == challenge.labels[test]
     metrics[TEST_ACCURACY] = float(correct.mean())

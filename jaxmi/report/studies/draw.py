@@ -13,6 +13,7 @@ from jaxmi.report.studies.duel import draw_duel
 from jaxmi.report.studies.interpolation import draw_interpolation
 from jaxmi.report.studies.mechanism import draw_mechanism
 from jaxmi.report.studies.periodic import draw_periodic
+from jaxmi.report.studies.solutions import draw_solutions
 from jaxmi.report.studies.universality import draw_universality
 from jaxmi.report.studies.variables import draw_variables
 
@@ -26,6 +27,7 @@ FIGURES: dict[str, Callable[[Mapping[str, Any]], Figure]] = {
     "agreement": draw_agreement,
     "mechanism": draw_mechanism,
     "variables": draw_variables,
+    "solutions": draw_solutions,
     "duel": draw_duel,
 }
 """Study's name -> the function that draws its result."""

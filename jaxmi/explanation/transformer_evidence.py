@@ -93,6 +93,7 @@ class ReadOut:
         assert isinstance(network.model, Transformer)
         self._config, self._params = network.model.config, network.params
         self._bias = np.array([[0.0, bias]], np.float32)
+        self._rest: Rest | None = None
 
     def __call__(self, resid_mid: Float[np.ndarray, "n d_model"]) -> Float[np.ndarray, "n 2"]:
         """Return the logits of 0 and 1."""
@@ -104,6 +105,77 @@ class ReadOut:
         """Split the logit difference into the part past the MLP and the part through it."""
         _, direct, through = _read_out(self._config, self._params, resid_mid)
         return difference(np.asarray(direct)), difference(np.asarray(through))
+
+    def rest_of(self, stream: Stream, basis: "Pca") -> "Rest":
+        """Prepare the read-out of a run in coordinates; it is kept until another is asked for."""
+        if self._rest is None or self._rest.stream is not stream or self._rest.basis is not basis:
+            self._rest = _rest(self._config, self._params, stream, basis)
+        return self._rest
+
+    def of_coordinates(
+        self, rest: "Rest", leading: Float[np.ndarray, "n k"], donors: Int[np.ndarray, "n"]
+    ) -> Float[np.ndarray, "n 2"]:
+        """Return the logits, where the stream is put together from coordinates and a rest.
+
+        Args:
+          rest: The run.
+          leading: Each input's coordinates on the first directions, as many as `LEADING` or all.
+          donors: The input from which the coordinates on all other directions are taken.
+        """
+        logits = _read_out_of_coordinates(rest.arrays, leading.astype(np.float32), donors)
+        return np.asarray(logits) - self._bias
+
+
+LEADING = 3
+"""The directions of a basis that scrubs exchange one by one: the plane, and one more."""
+
+
+class Rest(NamedTuple):
+    """A run without its coordinates on the first directions, as the last MLP reads it.
+
+    The MLP's input is linear in the coordinates. So a scrub that exchanges few of them, and takes
+    all others from one donor, needs no new product of matrices.
+    """
+
+    stream: Stream
+    basis: Pca
+    arrays: dict[str, jax.Array]
+    """`neurons` (n, d_mlp) and `logits` (n, 2), what the rest adds to both; `to_neurons` (k, d_mlp)
+    and `to_logits` (k, 2), what a unit of each coordinate adds; `read` (d_mlp, 2), the neurons'
+    weights in the logits."""
+
+
+@partial(jax.jit, static_argnames="config")
+def _rest_arrays(
+    config: TransformerConfig, params: Params, rest: jax.Array, directions: jax.Array
+) -> dict[str, jax.Array]:
+    with jax.default_matmul_precision("float32"):
+        mlp = params[part_name("mlp", config.n_layers - 1)]
+        unembed = params["W_U"][:, :2]
+        return {
+            "neurons": rest @ mlp["W_in"] + mlp["b_in"][None],
+            "logits": rest @ unembed + (mlp["b_out"] @ unembed)[None],
+            "to_neurons": directions @ mlp["W_in"],
+            "to_logits": directions @ unembed,
+            "read": mlp["W_out"] @ unembed,
+        }
+
+
+def _rest(config: TransformerConfig, params: Params, stream: Stream, basis: Pca) -> Rest:
+    directions = basis.components[:LEADING]
+    rest = stream.resid_mid - basis.project(stream.resid_mid, LEADING) @ directions
+    arrays = _rest_arrays(config, params, *(np.float32(each) for each in (rest, directions)))
+    return Rest(stream, basis, arrays)
+
+
+@jax.jit
+def _read_out_of_coordinates(
+    arrays: dict[str, jax.Array], leading: jax.Array, donors: jax.Array
+) -> jax.Array:
+    with jax.default_matmul_precision("float32"):
+        neurons = jax.nn.relu(arrays["neurons"][donors] + leading @ arrays["to_neurons"])
+        direct = arrays["logits"][donors] + leading @ arrays["to_logits"]
+        return direct + neurons @ arrays["read"]
 
 
 @partial(jax.jit, static_argnames="config")
@@ -140,7 +212,10 @@ def _resid_mid_from_patterns(
 
 
 def run_both_ways(
-    network: Network, inputs: Int[np.ndarray, "n tokens"], balance: bool = False
+    network: Network,
+    inputs: Int[np.ndarray, "n tokens"],
+    balance: bool = False,
+    each_head: bool = True,
 ) -> tuple[Stream, Stream, ReadOut, Attention]:
     """Run a network as it is, and with its attention fixed in every block.
 
@@ -149,6 +224,7 @@ def run_both_ways(
       inputs: The domain, or a part of it, as tokens.
       balance: Subtract the median logit difference. An untrained network may predict one class
         throughout; this makes half of its labels 1.
+      each_head: Also fix the attention of each head alone; if not, `kept_if_fixed` is empty.
 
     Returns:
       The full run, the fixed run, the read-out of both, and the attention.
@@ -164,7 +240,7 @@ def run_both_ways(
     full = Stream(resid_mid, read_out(resid_mid))
     kept = []
     for name, pattern in patterns.items():
-        for head in range(pattern.shape[1]):
+        for head in range(pattern.shape[1] if each_head else 0):
             # Blocks after this one compute their attention anew.
             fixed_mid = _with_patterns(network, inputs, {name: _fixed(pattern, [head])})
             kept.append((read_out(fixed_mid).argmax(axis=-1) == full.labels).mean())
@@ -224,17 +300,26 @@ class Filters(NamedTuple):
         """For each input, whether it passes alpha, and whether it passes beta."""
         return self.boundary.filters(self.points)
 
-    def coordinates(self, resid_mid: np.ndarray) -> np.ndarray:
-        """Return alpha's and beta's strength, then the coordinates on the other directions."""
-        coordinates = self.basis.project(resid_mid)
+    def coordinates(self, resid_mid: np.ndarray, count: int | None = None) -> np.ndarray:
+        """Return alpha's and beta's strength, then the coordinates on the other directions.
+
+        Args:
+          resid_mid: The residual stream, (n, d_model).
+          count: The number of coordinates, at least 2; None: all.
+        """
+        coordinates = self.basis.project(resid_mid, count)
         coordinates[:, :2] = coordinates[:, :2] @ self.boundary.normals.T
         return coordinates
 
     def residual(self, coordinates: np.ndarray) -> np.ndarray:
         """Return the residual stream that has these coordinates."""
+        return self.basis.unproject(self.on_basis(coordinates))
+
+    def on_basis(self, coordinates: np.ndarray) -> np.ndarray:
+        """Return the coordinates with those in the plane on the basis, not on the normals."""
         coordinates = coordinates.copy()
         coordinates[:, :2] = coordinates[:, :2] @ np.linalg.inv(self.boundary.normals.T)
-        return self.basis.unproject(coordinates)
+        return coordinates
 
 
 def find_filters(stream: Stream, basis: Pca | None = None) -> Filters:
@@ -321,7 +406,9 @@ def fit_and_boundary(points: Float[np.ndarray, "n 2"], labels: Int[np.ndarray, "
         inside = (unit @ _normals(wedge).T > wedge[2:]).all(axis=1)
         return float((inside != labels).mean())
 
-    starts = sorted(_wedges(), key=lambda wedge: loss(wedge)[0])[:STARTS]
+    wedges = _wedges()
+    losses = _smooth_losses(np.stack(wedges), unit[sample], signs)
+    starts = [wedges[i] for i in np.argsort(losses, kind="stable")[:STARTS]]
     smooth = [scipy.optimize.minimize(loss, start, jac=True).x for start in starts]
     refined = [
         scipy.optimize.minimize(disagreement, wedge, method="Nelder-Mead").x
@@ -348,6 +435,15 @@ def _wedges() -> list[np.ndarray]:
 
 def _normals(wedge: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(wedge[:2]), np.sin(wedge[:2])], axis=1)
+
+
+def _smooth_losses(
+    wedges: Float[np.ndarray, "w 4"], points: np.ndarray, signs: np.ndarray
+) -> Float[np.ndarray, "w"]:
+    """Return the loss of `_smooth_loss` for many wedges."""
+    normals = np.stack([np.cos(wedges[:, :2]), np.sin(wedges[:, :2])], axis=-1)
+    depths = np.einsum("wij,nj->win", normals, points) - wedges[:, 2:, None]
+    return np.logaddexp(0, -signs * depths.min(axis=1) / SOFTNESS).mean(axis=1)
 
 
 def _smooth_loss(

@@ -7,7 +7,7 @@ need.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import jax
@@ -18,6 +18,7 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.subgrid import Subgrid
 from jaxmi.errors import InputError
 from jaxmi.explanation import transformer_metrics as table
+from jaxmi.explanation.components import Component, select
 from jaxmi.explanation.network import Network
 from jaxmi.explanation.scrub import (
     Claim,
@@ -30,6 +31,7 @@ from jaxmi.explanation.scrub import (
     within,
 )
 from jaxmi.explanation.transformer_evidence import (
+    LEADING,
     Attention,
     Filters,
     ReadOut,
@@ -173,13 +175,38 @@ def scrub_filters(
       clean: The logits whose labels are to be kept.
       draws: How often donors are drawn.
     """
-    return scrub(
-        {SITE: filters.coordinates(stream.resid_mid)},
-        claims,
-        lambda scrubbed: read_out(filters.residual(scrubbed[SITE])),
-        clean,
-        draws,
-    )
+    if not isinstance(read_out, ReadOut):
+        return scrub(
+            {SITE: filters.coordinates(stream.resid_mid)},
+            claims,
+            lambda scrubbed: read_out(filters.residual(scrubbed[SITE])),
+            clean,
+            draws,
+        )
+    # All coordinates after the first few are exchanged together: their donor stands for them.
+    rest = read_out.rest_of(stream, filters.basis)
+    leading = filters.coordinates(stream.resid_mid, LEADING)
+    activations = np.concatenate([leading, np.arange(len(leading))[:, None]], axis=1)
+    of_rest = leading.shape[1]
+
+    def logits(scrubbed: Scrubbed) -> Float[np.ndarray, "n 2"]:
+        values = filters.on_basis(scrubbed[SITE][:, :of_rest])
+        return read_out.of_coordinates(rest, values, scrubbed[SITE][:, of_rest].astype(np.int32))
+
+    shape = (len(filters.basis.components),)
+    compact = [
+        replace(claim, components=_columns(select(SITE, shape, claim.components), shape[0]))
+        for claim in claims
+    ]
+    return scrub({SITE: activations}, compact, logits, clean, draws)
+
+
+def _columns(component: Component, dimensions: int) -> list[int]:
+    """Return the columns that a claim exchanges, where one stands for all after the first few."""
+    positions = component.index[-1]
+    rest = positions[positions >= LEADING]
+    assert len(rest) in (0, dimensions - LEADING), "a claim exchanges a part of the rest"
+    return [*positions[positions < LEADING].tolist(), *([LEADING] if len(rest) else [])]
 
 
 def _predictions(full: Stream, fixed: Stream, truth: Int[np.ndarray, "n"] | None) -> Metrics:
@@ -303,7 +330,7 @@ def _untrained(challenge: Challenge, inputs: Int[np.ndarray, "n tokens"]) -> Met
     """Run the same pipeline on a network as initialised, with a bias that balances its labels."""
     params = jax.jit(challenge.init)(jax.random.key(0))
     network = Network(challenge.model, params, chunk=400)
-    full, fixed, read_out, _ = run_both_ways(network, inputs, balance=True)
+    full, fixed, read_out, _ = run_both_ways(network, inputs, balance=True, each_head=False)
     filters = find_filters(full)
     rows = hypotheses(filters)
     values = {

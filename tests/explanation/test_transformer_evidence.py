@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.directions import pca
@@ -155,6 +156,28 @@ def test_every_row_holds_for_the_planted_filters(planted) -> None:
     ]  # fmt: skip
     for row in rows:
         assert kept(planted, filters, row) > 0.985, row
+
+
+@pytest.mark.parametrize("d_model", [2, 3, 4, 16])
+def test_scrubs_in_few_coordinates_are_scrubs_of_the_whole_stream(d_model: int) -> None:
+    network = {"d_model": d_model, "n_heads": 1, "d_mlp": 24}
+    challenge = jaxmi.make_challenge("return x * x % 5 < y % 3", p=13, network=network)
+    params = jax.jit(challenge.init)(jax.random.key(3))
+    run = Network(challenge.model, params)
+    stream, _, read_out, _ = run_both_ways(run, challenge.inputs, balance=True)
+    filters = find_filters(stream)
+    rows = hypotheses(filters)
+    assert len(rows) == {2: 3, 3: 10}.get(d_model, 11)
+    outcomes = set()
+    for claims in rows.values():
+        parts = stream, filters, claims
+        few = scrub_filters(*parts, read_out, stream.logits, 3)
+        whole = scrub_filters(*parts, lambda resid: read_out(resid), stream.logits, 3)
+        assert few.logit_error == pytest.approx(whole.logit_error, rel=5e-3)
+        assert few.kept == pytest.approx(whole.kept, abs=0.01)
+        assert (few.moved, few.chance) == (whole.moved, whole.chance)
+        outcomes.add(f"{few.logit_error:.4g}")
+    assert len(outcomes) >= len(rows) - 2, "rows differ"
 
 
 def test_every_row_moves_what_it_says_and_nothing_else(planted) -> None:

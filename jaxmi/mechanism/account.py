@@ -396,7 +396,8 @@ def _program(
     }
     values = domain.values[OPERANDS[0]]
     truth = None if answers.mistakes is None else answers.labels != answers.mistakes
-    return read_weights(smaller.best, smaller.untrained, values, named, answers.kept, truth)
+    own = answers.labels.reshape(domain.shape)
+    return read_weights(smaller.best, smaller.untrained, values, named, own, answers.kept, truth)
 
 
 def _random_neurons(

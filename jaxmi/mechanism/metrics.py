@@ -133,6 +133,10 @@ ROW_THRESHOLDS = _kept("row_thresholds", "two thresholds a row")
 PROGRAM_PERMUTED = _kept("weights_program_permuted", "program read with permuted classes")
 PROGRAM_WITHOUT = _kept("weights_program_no_classes", "program read without classes")
 PROGRAM_UNTRAINED = _kept("weights_program_untrained", "program read off an untrained network")
+PROGRAM_CONSTANT = _kept("weights_program_constant", "one label throughout")
+PROGRAM_OF_LABELS = _kept(
+    "weights_program_of_labels", "the same pieces fitted to the network's own labels"
+)
 PROGRAM = _kept(
     "weights_program",
     "program read off the weights",
@@ -148,6 +152,10 @@ PROGRAM_NUMBERS = TABLE.add(
 )
 PROGRAM_SIZE = TABLE.add(
     "weights_program_size", "program read off the weights: its length in nodes", Unit.COUNT
+)
+PLACED_FAR = TABLE.add(
+    "weights_program_placed_far",
+    "labels far from a threshold changed by its neurons at their mean",
 )
 PLACED_OTHERS = TABLE.add(
     "weights_program_placed_others",

@@ -19,7 +19,7 @@ MOST_DEGREE = 3
 """Degree of a threshold as a polynomial of x, at most."""
 
 MOST_BOUNDARIES = 60
-"""Places at which pieces may begin, at most: of more rows every second one, and so on."""
+"""At most this many rows may begin a piece; with more rows, every second (third, ...) is tried."""
 
 DIGITS = range(3, 18)
 """Significant digits of coefficients: as few as leave the piece's labels as they are."""

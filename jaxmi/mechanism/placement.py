@@ -1,12 +1,14 @@
-"""Which neurons place each threshold of a program that was read off a network's weights.
+"""Which neurons have the largest shares of the change across each threshold of a program.
 
-Across a threshold the logit difference changes its sign. That change is a sum over neurons, so each
-has a share of it. The neurons of the largest shares are then set to their mean: if they place the
-threshold, labels change near it.
+Across a threshold of a program that was read off a network's weights, the logit difference changes
+its sign. That change is a sum over neurons, so each has a share of it. The neurons of the largest
+shares are then set to their mean: labels should change near the threshold, more than far from it,
+and more than if as many other neurons are at their mean.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,13 +18,14 @@ from jaxmi.mechanism.reading import Reading
 from jaxmi.mechanism.replacement import Replacement, inputs_of
 
 PLACING = 3
-"""Neurons that are said to place a threshold."""
+"""Neurons that are named beside a threshold."""
 
-ACROSS = 5
-"""The change of the logit difference is taken from so far before a threshold to so far behind."""
+ACROSS = 0.05
+"""Distance along y, before and after a threshold, between which the change is taken; as a share of
+y's range."""
 
-NEAR = 10
-"""Labels are counted as near a threshold up to this distance along y."""
+NEAR = 0.09
+"""Labels are counted as near a threshold up to this distance along y, as a share of y's range."""
 
 DRAWS = 20
 """Draws of as many other neurons: the control."""
@@ -44,8 +47,10 @@ class Placement:
     """Their shares of the change across the threshold, of the sizes of all changes."""
     changed: float
     """Labels near the threshold that change if these neurons are at their mean."""
+    changed_far: float
+    """The same of all labels that are not near it."""
     changed_others: float
-    """The same for as many of the other neurons, mean over draws."""
+    """The same near it for as many of the other neurons, mean over draws."""
 
 
 def place_thresholds(reading: Reading, network: Replacement) -> list[Placement]:
@@ -69,17 +74,18 @@ def place_thresholds(reading: Reading, network: Replacement) -> list[Placement]:
             inside = cell.rows[(values[cell.rows] > start) & (values[cell.rows] <= piece.end)]
             start = piece.end
             for threshold in piece.thresholds:
-                at = np.polynomial.polynomial.polyval(values[inside].astype(float), threshold)
-                seen = (at > values[cell.columns[0]]) & (at < values[cell.columns[-1]])
+                position = np.polynomial.polynomial.polyval(values[inside].astype(float), threshold)
+                seen = (position > values[cell.columns[0]]) & (position < values[cell.columns[-1]])
                 if not seen.any():
                     continue
-                rows, at = inside[seen], at[seen]
-                shares = _shares_of_change(effects, values, cell.columns, rows, at)
+                rows, position = inside[seen], position[seen]
+                shares = _shares_of_change(effects, values, cell.columns, rows, position)
                 chosen = np.argsort(-shares)[:PLACING]
-                near = _near(values, cell.columns, rows, at)
+                near = _near(values, cell.columns, rows, position)
                 if not near.any():
                     continue  # between two columns that are far apart
                 near_threshold = difference[near], without[near]
+                far = difference[~near], without[~near]
                 others = np.setdiff1d(np.arange(effects.shape[-1]), chosen)
                 draws = [rng.permutation(others)[: len(chosen)] for _ in range(DRAWS)]
                 placements.append(
@@ -91,6 +97,7 @@ def place_thresholds(reading: Reading, network: Replacement) -> list[Placement]:
                         neurons=chosen,
                         shares=shares[chosen],
                         changed=_changed(*near_threshold, chosen),
+                        changed_far=_changed(*far, chosen),
                         changed_others=float(
                             np.mean([_changed(*near_threshold, draw) for draw in draws])
                         ),
@@ -108,22 +115,28 @@ def _changed(
 
     Args:
       difference: The logit difference.
-      without: What each neuron at its mean adds to that.
+      without: The change of the logit difference if a neuron is set to its mean.
       neurons: The neurons.
     """
     changed = difference + without[:, neurons].sum(axis=1)
     return float(((changed > 0) != (difference > 0)).mean())
 
 
-def mean_change(placements: Sequence[Placement]) -> tuple[float, float] | None:
-    """Return the labels that change near thresholds, and the control's, a row counting once."""
+class Change(NamedTuple):
+    """Labels that change if neurons are at their mean, a row of each threshold counting once."""
+
+    near: float
+    far: float
+    others: float
+
+
+def mean_change(placements: Sequence[Placement]) -> Change | None:
+    """Return the labels that change over all thresholds; None if there are none."""
     if not placements:
         return None
     counts = [len(placement.rows) for placement in placements]
-    return (
-        float(np.average([placement.changed for placement in placements], weights=counts)),
-        float(np.average([placement.changed_others for placement in placements], weights=counts)),
-    )
+    rows = [(each.changed, each.changed_far, each.changed_others) for each in placements]
+    return Change(*np.average(rows, axis=0, weights=counts).tolist())
 
 
 def _shares_of_change(
@@ -131,12 +144,13 @@ def _shares_of_change(
     values: Int[np.ndarray, "p"],
     columns: Int[np.ndarray, "column"],
     rows: Int[np.ndarray, "row"],
-    at: Float[np.ndarray, "row"],
+    position: Float[np.ndarray, "row"],
 ) -> Float[np.ndarray, "neuron"]:
     """Return each neuron's share of the change of the logit difference across a threshold."""
     last = len(columns) - 1
-    before = columns[np.clip(np.searchsorted(values[columns], at - ACROSS) - 1, 0, last)]
-    behind = columns[np.clip(np.searchsorted(values[columns], at + ACROSS), 0, last)]
+    reach = ACROSS * np.ptp(values)
+    before = columns[np.clip(np.searchsorted(values[columns], position - reach) - 1, 0, last)]
+    behind = columns[np.clip(np.searchsorted(values[columns], position + reach), 0, last)]
     change = (effects[rows, behind] - effects[rows, before]).sum(axis=0)
     change = change if change.sum() >= 0 else -change
     return change / (np.abs(change).sum() or 1.0)
@@ -146,10 +160,10 @@ def _near(
     values: Int[np.ndarray, "p"],
     columns: Int[np.ndarray, "column"],
     rows: Int[np.ndarray, "row"],
-    at: Float[np.ndarray, "row"],
+    position: Float[np.ndarray, "row"],
 ) -> Bool[np.ndarray, "p p"]:
     """Return which pairs are near a threshold."""
     near = np.zeros((len(values), len(values)), bool)
-    close = np.abs(values[columns][None, :] - at[:, None]) <= NEAR
+    close = np.abs(values[columns][None, :] - position[:, None]) <= NEAR * np.ptp(values)
     near[np.ix_(rows, columns)] = close
     return near

@@ -4,11 +4,11 @@ It starts from the smaller network (replacement.py), whose tables say what each 
 adds. Each table is read as curves plus what the classes of values differ by (smooth.py); classes
 that do the same are merged. The smaller network with these smooth tables gives a label for every
 pair, and for each class a map of labels, which is described by pieces (pieces.py). The result is a
-program in the language of challenges. No label enters, nor a program.
+program in the language of challenges. Neither true labels nor a given program enter.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import NamedTuple
@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.mechanism.pieces import Piece, fit_pieces
 from jaxmi.mechanism.replacement import Replacement, inputs_of
 from jaxmi.mechanism.smooth import ClassOfValue, SmoothTable, fit_table, merge_classes
+from jaxmi.programs import language as lang
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import ProgramError
 from jaxmi.programs.parse import parse
 
 PRICE = 3e-4
@@ -29,6 +29,7 @@ PRICE = 3e-4
 
 VARIABLES = "abcdefgh"
 """Names of the program's variables for classes."""
+
 
 OPERANDS = ("x", "y")
 """The operands of a pair. A row of a map is a value of x, a column one of y."""
@@ -47,8 +48,6 @@ class Groups(NamedTuple):
     """Classes of which some were merged."""
 
     text: str
-    variable: str
-    """The program's variable for the class."""
     classes: ClassOfValue
     """The class of each value, before merging."""
     groups: ClassOfValue
@@ -135,18 +134,14 @@ class Reading:
     """In the language of challenges."""
     labels: Bool[np.ndarray, "n"]
     """The program's labels of all pairs."""
+    numbers: int
+    """The count of the numbers that are written in it."""
     size: int
-    """The program's length in nodes of the language."""
+    """Its length in nodes of the language."""
     smoothed: Smoothed
     """The network that it describes."""
     pieces: Sequence[tuple[Cell, Sequence[Piece]]]
     """The pieces of each part of the domain."""
-
-    @property
-    def numbers(self) -> int:
-        """The count of its numbers: of its pieces, and two for each partition into classes."""
-        classes = sum(2 for groups in self.smoothed.groups.values() for _ in groups)
-        return classes + sum(piece.numbers for _, pieces in self.pieces for piece in pieces)
 
 
 def smooth_network(
@@ -159,18 +154,19 @@ def smooth_network(
       values: The values of each operand.
       partitions: Operand -> classes of its values.
     """
-    shares, variables = _shares(values), iter(VARIABLES)
+    shares = _shares(values)
     spread = given.factors.std(axis=1, keepdims=True)
     scales = np.where(spread > 0, spread, 1.0)
     sums, factors, groups = [], [], {}
     for i, name in enumerate(OPERANDS):
         classes = [part.classes for part in partitions[name]]
-        table = merge_classes(given.sums[i], fit_table(given.sums[i], shares, classes))
-        sums.append(table)
-        factors.append(fit_table(given.factors[i] / scales[i], shares, table.partitions))
+        tables = [given.sums[i], given.factors[i] / scales[i]]
+        fitted = merge_classes(tables, [fit_table(table, shares, classes) for table in tables])
+        sums.append(fitted[0])
+        factors.append(fitted[1])
         groups[name] = tuple(
-            Groups(part.text, next(variables), part.classes, merged)
-            for part, merged in zip(partitions[name], table.partitions, strict=True)
+            Groups(part.text, part.classes, merged)
+            for part, merged in zip(partitions[name], fitted[0].partitions, strict=True)
         )
     network = replace(
         given,
@@ -180,18 +176,22 @@ def smooth_network(
     return Smoothed(network, groups, values, sums, factors, scales)
 
 
-def read_program(smoothed: Smoothed, price: float = PRICE) -> Reading | None:
+def read_program(
+    smoothed: Smoothed, price: float = PRICE, labels: Bool[np.ndarray, "p p"] | None = None
+) -> Reading | None:
     """Describe a smooth network's labels by a program.
 
     Args:
       smoothed: The network.
-      price: What a number of the program costs, as a share of wrong labels; it is doubled until the
+      price: What a number of the program costs, as a share of wrong labels; it is raised until the
         program fits the language's limits.
+      labels: Labels to describe in place of the smooth network's own: a control.
 
     Returns:
-      The program; None if it has more classes than the language's limits allow.
+      The program; None if it has more parts than the language's limits allow.
     """
-    labels, values = smoothed.labels, smoothed.values
+    labels, values = smoothed.labels if labels is None else labels, smoothed.values
+    cells = list(smoothed.cells)
     while price < 1:
         pieces = [
             (
@@ -203,15 +203,24 @@ def read_program(smoothed: Smoothed, price: float = PRICE) -> Reading | None:
                     price * labels.size,
                 ),
             )
-            for cell in smoothed.cells
+            for cell in cells
         ]
         text = _program(smoothed.groups, pieces)
-        with suppress(ProgramError):
-            program = parse(text, kind="pairs")
+        program = _parsed(text)
+        if program is not None:
             given = label(program, PairDomain(len(values))) == 1
-            return Reading(text, given, program.size, smoothed, pieces)
-        price *= 2
+            numbers = sum(isinstance(node, lang.Number) for node in lang.walk(program))
+            return Reading(text, given, numbers, program.size, smoothed, pieces)
+        price *= 4
     return None
+
+
+def _parsed(text: str) -> lang.Program | None:
+    """Return a program; None if it is too long for the language."""
+    try:
+        return parse(text, kind="pairs")
+    except lang.ProgramError:
+        return None
 
 
 def _shares(values: Int[np.ndarray, "p"]) -> Float[np.ndarray, "p"]:
@@ -222,21 +231,37 @@ def _shares(values: Int[np.ndarray, "p"]) -> Float[np.ndarray, "p"]:
 def _program(
     groups: Mapping[str, Sequence[Groups]], pieces: Sequence[tuple[Cell, Sequence[Piece]]]
 ) -> str:
-    """Write pieces as a program."""
-    parts = [[part for part in groups[name] if part.n_groups > 1] for name in OPERANDS]
-    lines = [f"{part.variable} = {part.text}" for part in (*parts[0], *parts[1])]
-    for i, (cell, of_cell) in enumerate(pieces):
+    """Write pieces as a program; what most parts of the domain say comes last, without condition.
+
+    Args:
+      groups: Operand -> its classes.
+      pieces: The pieces of each part of the domain.
+    """
+    variables = iter(VARIABLES)
+    names = {
+        name: [next(variables) if part.n_groups > 1 else "" for part in groups[name]]
+        for name in OPERANDS
+    }
+    lines = [
+        f"{variable} = {part.text}"
+        for name in OPERANDS
+        for variable, part in zip(names[name], groups[name], strict=True)
+        if variable
+    ]
+    parts = []
+    for cell, of_cell in pieces:
         conditions = [
-            _membership(part.variable, part.members(group))
+            _membership(variable, part.members(group))
             for name, keys in zip(OPERANDS, cell.groups, strict=True)
-            for part, group in zip(groups[name], keys, strict=True)
-            if part.n_groups > 1
+            for variable, part, group in zip(names[name], groups[name], keys, strict=True)
+            if variable
         ]
-        is_last = i == len(pieces) - 1
-        if not is_last:
-            lines.append(f"if {' and '.join(conditions)}:")
-        lines += [("" if is_last else "    ") + line for line in _of_pieces(of_cell)]
-    return "\n".join(lines) + "\n"
+        parts.append((" and ".join(conditions), tuple(_of_pieces(of_cell))))
+    ((most, _),) = Counter(body for _, body in parts).most_common(1)
+    for condition, body in parts:
+        if body != most:
+            lines += [f"if {condition}:", *(f"    {line}" for line in body)]
+    return "\n".join([*lines, *most]) + "\n"
 
 
 def _membership(variable: str, members: Sequence[int]) -> str:

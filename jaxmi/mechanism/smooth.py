@@ -9,7 +9,7 @@ How smooth curves are, and how much classes differ, is chosen by leave-one-out p
 
 import heapq
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -120,47 +120,68 @@ def fit_table(
     return min(candidates, key=lambda candidate: candidate.error)
 
 
-def merge_classes(table: Float[np.ndarray, "n d"], given: SmoothTable) -> SmoothTable:
-    """Merge classes that the table does not tell apart, one pair after the other.
+def merge_classes(
+    tables: Sequence[Float[np.ndarray, "n _"]], given: Sequence[SmoothTable]
+) -> list[SmoothTable]:
+    """Merge classes that no table tells apart, one pair after the other.
 
-    Of each partition, of the `NEAREST` pairs of classes the one is merged that gives the least
-    left-out error, as long as that is below `SIMPLER` times the least error so far.
+    In each partition, of the `NEAREST` pairs of classes, the pair is merged whose merging raises
+    the left-out errors least, while no table's error is above `SIMPLER` times its least so far.
+
+    Args:
+      tables: Tables of one operand, such as what its values add to sums and to products.
+      given: The tables as they were fitted, with the same partitions.
     """
-    best, least = given, given.error
-    for place in range(len(given.partitions)):
+    best, least = list(given), [fitted.error for fitted in given]
+    for place in range(len(given[0].partitions)):
         while True:
-            classes = best.partitions[place]
-            pairs = itertools.combinations(np.unique(classes).tolist(), 2)
-            merged = [
-                _fit(best.kernel, table, best.values, _merged(best, place, *pair)) for pair in pairs
+            candidates = [
+                [
+                    _fit(fitted.kernel, table, fitted.values, partitions)
+                    for table, fitted in zip(tables, best, strict=True)
+                ]
+                for partitions in _with_one_class_less(best, place)
             ]
-            if not merged:
+            ratios = [
+                [fitted.error / (error or 1.0) for fitted, error in zip(each, least, strict=True)]
+                for each in candidates
+            ]
+            allowed = [i for i, each in enumerate(ratios) if max(each) <= SIMPLER]
+            if not allowed:
                 break
-            candidate = min(merged, key=lambda table: table.error)
-            if candidate.error > SIMPLER * least:
-                break
-            best, least = candidate, min(least, candidate.error)
+            best = candidates[min(allowed, key=lambda i: sum(ratios[i]))]
+            least = [min(pair) for pair in zip(least, (each.error for each in best), strict=True)]
     return best
 
 
-def _nearest(given: SmoothTable, place: int) -> list[tuple[int, int]]:
-    """Return the pairs of classes of a partition whose tables differ least, the nearest first."""
-    classes = np.unique(given.partitions[place]).tolist()
-    as_if = {}
-    for value in classes:
-        partitions = list(given.partitions)
-        partitions[place] = np.full_like(partitions[place], value)
-        as_if[value] = given(given.values, partitions)
-    pairs = itertools.combinations(classes, 2)
-    return heapq.nsmallest(
-        NEAREST, pairs, key=lambda pair: float(((as_if[pair[0]] - as_if[pair[1]]) ** 2).sum())
-    )
+def _with_one_class_less(
+    given: Sequence[SmoothTable], place: int
+) -> Iterator[tuple[ClassOfValue, ...]]:
+    """Merge each of the `NEAREST` pairs of classes of a partition: those that differ least."""
+    partitions = given[0].partitions
+    classes = np.unique(partitions[place]).tolist()
 
+    def with_(changed: ClassOfValue) -> tuple[ClassOfValue, ...]:
+        return (*partitions[:place], changed, *partitions[place + 1 :])
 
-def _merged(given: SmoothTable, place: int, kept: int, merged: int) -> list[ClassOfValue]:
-    partitions = list(given.partitions)
-    partitions[place] = np.where(partitions[place] == merged, kept, partitions[place])
-    return partitions
+    as_if = {
+        value: np.concatenate(
+            [
+                fitted(fitted.values, with_(np.full_like(partitions[place], value)))
+                / np.sqrt(fitted.error or 1.0)
+                for fitted in given
+            ],
+            axis=1,
+        )
+        for value in classes
+    }
+
+    def difference(pair: tuple[int, int]) -> float:
+        return float(((as_if[pair[0]] - as_if[pair[1]]) ** 2).sum())
+
+    pairs = heapq.nsmallest(NEAREST, itertools.combinations(classes, 2), key=difference)
+    for kept, merged in pairs:
+        yield with_(np.where(partitions[place] == merged, kept, partitions[place]))
 
 
 def _fit(

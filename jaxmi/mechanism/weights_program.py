@@ -1,8 +1,9 @@
-"""Reads a program off a network's weights, and judges it beside programs that should not do.
+"""Read a program off a network's weights, and judge it beside its controls.
 
-The controls are the same program with its classes permuted, one curve for all values of x instead
-of one for each class, and a program read off an untrained network whose read-out was fitted to this
-network's logit difference.
+The controls are read in the same way: with permuted classes; without classes; off an untrained
+network whose read-out was fitted to this network's logit difference, with the same classes. One
+label throughout is a control too. Beside these stands what the weights are not needed for: the same
+parts of the domain, with pieces fitted to the network's own labels.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,7 @@ from jaxmi.mechanism.replacement import Replacement
 from jaxmi.types import Metrics
 
 PERMUTATIONS = 3
-"""Permutations of the classes; the one of most labels kept is the control."""
+"""Permutations of the classes; the one that keeps most labels is the control."""
 
 Judge = Callable[[table.Kept, Float[np.ndarray, "n"]], Metrics]
 """From two metrics and a logit difference to what it keeps of the labels and of the mistakes."""
@@ -40,6 +41,7 @@ def read_weights(
     untrained: Replacement | None,
     values: Int[np.ndarray, "p"],
     partitions: Partitions,
+    own: Bool[np.ndarray, "p p"],
     judge: Judge,
     truth: Bool[np.ndarray, "n"] | None = None,
 ) -> tuple[WeightsProgram | None, Metrics]:
@@ -50,6 +52,7 @@ def read_weights(
       untrained: One of the same form, cut out of an untrained network; None: there is none.
       values: The values of each operand.
       partitions: The classes that were found.
+      own: The network's own labels, a row for each value of x.
       judge: Measures what labels keep.
       truth: The true labels; None: they are not known.
 
@@ -57,18 +60,18 @@ def read_weights(
       The program, or None if it is too long for the language; and the metrics.
     """
     smoothed = smooth_network(smaller, values, partitions)
+    labels = smoothed.labels.reshape(-1)
+    metrics: Metrics = judge(table.SMOOTH, _centred(labels))
     reading = read_program(smoothed)
     if reading is None:
-        return None, {}
-    metrics: Metrics = {
-        **judge(table.SMOOTH, _centred(smoothed.labels.reshape(-1))),
+        return None, metrics
+    metrics |= {
         **judge(table.PROGRAM, _centred(reading.labels)),
         table.PROGRAM_NUMBERS.key: reading.numbers,
         table.PROGRAM_SIZE.key: reading.size,
     }
     if truth is not None:
         metrics[table.PROGRAM_ACCURACY.key] = float((reading.labels == truth).mean())
-    without: Partitions = dict.fromkeys(OPERANDS, ())
 
     def control(kept: table.Kept, network: Replacement, classes: Partitions) -> Metrics:
         other = read_program(smooth_network(network, values, classes))
@@ -76,19 +79,34 @@ def read_weights(
 
     if any(partitions.values()):
         rng = np.random.default_rng(0)
-        draws = [
-            control(table.PROGRAM_PERMUTED, smaller, _permuted(partitions, rng))
-            for _ in range(PERMUTATIONS)
-        ]
-        metrics |= max(draws, key=lambda draw: draw.get(table.PROGRAM_PERMUTED.agreement.key, 0.0))
-        metrics |= control(table.PROGRAM_WITHOUT, smaller, without)
+        metrics |= _best(
+            table.PROGRAM_PERMUTED,
+            [
+                control(table.PROGRAM_PERMUTED, smaller, _permuted(partitions, rng))
+                for _ in range(PERMUTATIONS)
+            ],
+        )
+        metrics |= control(table.PROGRAM_WITHOUT, smaller, dict.fromkeys(OPERANDS, ()))
     if untrained is not None:
-        metrics |= control(table.PROGRAM_UNTRAINED, untrained, without)
+        metrics |= control(table.PROGRAM_UNTRAINED, untrained, partitions)
+    metrics |= _best(
+        table.PROGRAM_CONSTANT,
+        [judge(table.PROGRAM_CONSTANT, np.full(own.size, sign)) for sign in (-1.0, 1.0)],
+    )
+    of_labels = read_program(smoothed, labels=own)
+    if of_labels is not None:
+        metrics |= judge(table.PROGRAM_OF_LABELS, _centred(of_labels.labels))
     placements = place_thresholds(reading, smaller)
-    changes = mean_change(placements)
-    if changes is not None:
-        metrics[table.PLACED.key], metrics[table.PLACED_OTHERS.key] = changes
+    change = mean_change(placements)
+    if change is not None:
+        metrics[table.PLACED.key], metrics[table.PLACED_FAR.key] = change.near, change.far
+        metrics[table.PLACED_OTHERS.key] = change.others
     return WeightsProgram(reading, placements), metrics
+
+
+def _best(kept: table.Kept, draws: Sequence[Metrics]) -> Metrics:
+    """Return the metrics of the draw that keeps most labels."""
+    return max(draws, key=lambda draw: draw.get(kept.agreement.key, 0.0))
 
 
 def _permuted(partitions: Partitions, rng: np.random.Generator) -> Partitions:

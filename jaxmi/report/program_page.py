@@ -14,6 +14,10 @@ from jaxmi.types import Metrics
 
 def sentence(account: Account) -> str:
     """Say in words how far a program read off the weights goes; empty if there is none."""
+    if account.program is None and table.SMOOTH.agreement.key in account.metrics:
+        return (
+            "A program read off its weights would be longer than the language of challenges allows."
+        )
     if account.program is None:
         return ""
     metrics, reading = account.metrics, account.program.reading
@@ -22,8 +26,7 @@ def sentence(account: Account) -> str:
         f"{table.PROGRAM.agreement.format(metrics)} of its labels"
     )
     name, control = _strictest(metrics)
-    if name:
-        text += f" ({name}: {control:.1%})"
+    text += f" ({name}: {control:.1%})"
     if table.PROGRAM.mistakes.key in metrics:
         text += f", and {table.PROGRAM.mistakes.format(metrics)} of its mistakes"
     return f"{text}."
@@ -43,19 +46,20 @@ def sections(account: Account) -> tuple[Section, ...]:
             offsets and curves of the classes that were found; classes that do the same are merged.
             How smooth the curves are is chosen by predicting values left out. The smaller network
             with these tables gives a map of labels for every class, as if all values were in it.
-            Each map is described by thresholds along y that are polynomials of x. Labels do not
-            enter. The program is in weights-program.txt; "jaxmi score" and "jaxmi labels" read it.
+            Each map is described by thresholds along y that are polynomials of x. True labels do
+            not enter. The program is in weights-program.txt; "jaxmi score" and "jaxmi labels" read
+            it.
 
-            It says what is computed, in few numbers; it does not have the network's mistakes. The
-            controls go the same way with permuted classes (the best of {PERMUTATIONS}), without
-            classes, and from an untrained network.
+            The controls go the same way with permuted classes (the best of {PERMUTATIONS}), without
+            classes, and from an untrained network. The same pieces fitted to the network's own
+            labels need no weights and keep more of them: they describe the labels only.
 
-            In the figure, full colour marks the network's own labels of pairs in these classes,
-            pale colour what it would say if all values were in them. Beside each threshold stand
-            the {PLACING} neurons (columns of w_in in replacement.npz) of the largest share of the
-            change of the logit difference across it, from {ACROSS} before to {ACROSS} behind.
-            Labels up to {NEAR} from it change if these are set to their mean; the control is the
-            mean over {DRAWS} draws of as many of the other neurons.""",
+            {_about_figure(account)} Beside each threshold stand the {PLACING} neurons (columns of
+            w_in in replacement.npz) of the largest share of the change of the logit difference
+            across it, from {ACROSS:.0%} of y's range before to {ACROSS:.0%} behind. Labels up to
+            {NEAR:.0%} of the range from it are compared with all others if these neurons are set to
+            their mean; the control is the mean over {DRAWS} draws of as many of the other
+            neurons.""",
             png(program=partial(draw.program, account)),
             [
                 *table.PROGRAM,
@@ -63,30 +67,48 @@ def sections(account: Account) -> tuple[Section, ...]:
                 *table.PROGRAM_PERMUTED,
                 *table.PROGRAM_WITHOUT,
                 *table.PROGRAM_UNTRAINED,
+                *table.PROGRAM_CONSTANT,
+                *table.PROGRAM_OF_LABELS,
                 *table.SMOOTH,
                 table.PROGRAM_NUMBERS,
                 table.PROGRAM_SIZE,
                 table.PLACED,
+                table.PLACED_FAR,
                 table.PLACED_OTHERS,
             ],
-            verdict(agreement, control) if name else None,
-            f"{agreement:.1%} of labels; {name} {control:.1%}" if name else "",
+            verdict(agreement, control),
+            f"{agreement:.1%} of labels; {name} {control:.1%}",
             code=given.reading.text,
         ),
     )
 
 
+def _about_figure(account: Account) -> str:
+    assert account.program is not None
+    count = len(account.program.reading.pieces)
+    shown = (
+        f" The {draw.MOST_PANELS} largest of {count} parts of the domain are shown."
+        if count > draw.MOST_PANELS
+        else ""
+    )
+    return (
+        "In the figure, full colour marks the network's own labels of pairs in these classes, pale "
+        f"colour what it would say if all values were in them.{shown}"
+    )
+
+
 def _strictest(metrics: Metrics) -> tuple[str, float]:
-    """Return the control that keeps most labels; its name is empty if there is none."""
+    """Return the control that keeps most labels."""
     controls = {
         "its classes permuted": table.PROGRAM_PERMUTED,
         "without classes": table.PROGRAM_WITHOUT,
         "read off an untrained network": table.PROGRAM_UNTRAINED,
+        "one label throughout": table.PROGRAM_CONSTANT,
     }
     known = {
-        name: metrics[kept.agreement.key]
+        name: float(metrics[kept.agreement.key])
         for name, kept in controls.items()
         if kept.agreement.key in metrics
     }
-    name = max(known, key=lambda name: known[name], default="")
-    return name, known.get(name, 0.0)
+    name = max(known, key=lambda name: known[name])
+    return name, known[name]

@@ -36,8 +36,9 @@ from jaxmi.studies.study import (
 QUICK_PAIRS = 1500
 """Inputs that the quick form measures a network on, at most."""
 
-ENOUGH_PROGRAM = 0.97
-"""What a program read off the weights should keep of a network's labels."""
+ENOUGH_PROGRAM, MOST_PERMUTED = 0.97, 0.80
+"""What a program read off the weights should keep of a network's labels, and what it should keep at
+most if its classes are permuted."""
 
 DEPENDS, MATTERS = "attention_depends", "attention_matters"
 """Names of measurements: whether attention depends on the operands, and whether that matters."""
@@ -139,6 +140,13 @@ def _goals(networks: Sequence[Measured]) -> dict[str, Finding]:
                 f"networks in which {kept.label} is at least {enough:.1%}",
                 np.array(known) >= enough,
             )
+    permuted = table.PROGRAM_PERMUTED.agreement
+    known = [float(network[permuted.key]) for network in networks if permuted.key in network]
+    if known:
+        findings[f"{permuted.key}_low"] = estimate_share(
+            f"networks in which {permuted.label} is at most {MOST_PERMUTED:.1%}",
+            np.array(known) <= MOST_PERMUTED,
+        )
     return findings
 
 
@@ -206,10 +214,13 @@ STUDY = Study(
         "weights_program_accuracy",
         "weights_program_agreement_enough",
         "weights_program_permuted_agreement",
+        "weights_program_permuted_agreement_low",
         "weights_program_no_classes_agreement",
         "weights_program_untrained_agreement",
+        "weights_program_of_labels_agreement",
         "weights_program_numbers",
         "weights_program_placed",
+        "weights_program_placed_far",
         "weights_program_placed_others",
         "attention_depends",
         "attention_matters",

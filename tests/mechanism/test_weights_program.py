@@ -8,7 +8,7 @@ import pytest
 from jaxmi.mechanism import metrics as table
 from jaxmi.mechanism import pieces as of_pieces
 from jaxmi.mechanism.pieces import SHAPES, Piece, Shape, fit_pieces, labels_of
-from jaxmi.mechanism.placement import place_thresholds
+from jaxmi.mechanism.placement import mean_change, place_thresholds
 from jaxmi.mechanism.reading import Partition, polynomial_text, read_program, smooth_network
 from jaxmi.mechanism.replacement import Replacement, inputs_of
 from jaxmi.mechanism.smooth import fit_table, merge_classes
@@ -77,7 +77,8 @@ class TestSmoothTables:
     ) -> None:
         classes = np.random.default_rng(2).permutation(X % 4)
         given = curve_and_offsets(classes, offsets)
-        merged = merge_classes(given, fit_table(given, SHARES, [classes])).partitions[0]
+        (fitted,) = merge_classes([given], [fit_table(given, SHARES, [classes])])
+        merged = fitted.partitions[0]
         members = [np.unique(classes[merged == group]).tolist() for group in np.unique(merged)]
         assert sorted(members) == groups
 
@@ -86,8 +87,26 @@ class TestSmoothTables:
         first, second = rng.permutation(X % 3), rng.permutation(X % 2)
         given = curve_and_offsets(first, {0: 0.0, 1: 0.0, 2: 1.0})
         given[:, 1] += 2 * second
-        merged = merge_classes(given, fit_table(given, SHARES, [first, second])).partitions
+        (fitted,) = merge_classes([given], [fit_table(given, SHARES, [first, second])])
+        merged = fitted.partitions
         assert [len(np.unique(groups)) for groups in merged] == [2, 2]
+
+    def test_classes_that_one_of_two_tables_tells_apart_stay_apart(self) -> None:
+        classes = np.random.default_rng(2).permutation(X % 4)
+        sums = curve_and_offsets(classes, {0: 0.0, 1: 1.0, 2: 1.0, 3: 0.0})
+        factors = curve_and_offsets(classes, {0: 0.0, 1: 0.0, 2: 2.0, 3: 2.0}, seed=5)
+        tables = [sums, factors]
+        both = merge_classes(tables, [fit_table(table, SHARES, [classes]) for table in tables])
+        assert [len(np.unique(fitted.partitions[0])) for fitted in both] == [4, 4]
+        (alone,) = merge_classes([sums], [fit_table(sums, SHARES, [classes])])
+        assert len(np.unique(alone.partitions[0])) == 2  # the control
+
+    def test_what_two_partitions_do_together_is_fitted_too(self) -> None:
+        rng = np.random.default_rng(4)
+        first, second = rng.permutation(X % 2), rng.permutation(X % 2)
+        given = curve_and_offsets((first + second) % 2, {0: 0.0, 1: 1.0})  # neither alone says it
+        both = fit_table(given, SHARES, [first, second]).error
+        assert both < 0.2 * fit_table(given, SHARES, [first]).error
 
 
 def planted_map(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -239,6 +258,17 @@ class TestReading:
         assert members == [[0, 2, 4], [1, 3, 5]]
         assert "in (" in reading.text
 
+    def test_parts_that_say_the_same_are_written_once(self) -> None:
+        network = planted_network(ONE, ONE)
+        always = Replacement(**{**vars(network), "bias": np.asarray(50.0)})
+        four = Partition("x % 4", X % 4)
+        noisy = {**vars(always), "sums": always.sums + np.eye(4)[X % 4] * 0.3}
+        reading = read(Replacement(**noisy), [four], [])
+        assert reading is not None
+        assert len(reading.pieces) == 4
+        assert reading.text == "a = x % 4\nreturn 1\n"
+        assert reading.numbers == 2
+
     def test_a_program_that_is_too_long_is_made_shorter(self) -> None:
         network = planted_network(THREE, ONE)
         noise = np.random.default_rng(0).normal(size=network.sums.shape)
@@ -277,10 +307,39 @@ class TestPlacement:
             assert placement.shares[:2].sum() > 0.8
             assert placement.changed > placement.changed_others + 0.2
 
+    def test_neurons_that_all_do_alike_place_no_threshold_more_than_others(self) -> None:
+        given = vars(planted_network(THREE, ONE))
+        copies = 12
+        network = Replacement(
+            **{
+                **given,
+                "w_in": np.repeat(given["w_in"][:, :2], copies, axis=1),
+                "b_in": np.zeros(2 * copies),
+                "weights": np.repeat([1.0, -1.0], copies),
+            }
+        )
+        reading = read(network, [Partition("x ** 2 % 3", THREE)], [])
+        assert reading is not None
+        for placement in place_thresholds(reading, network):
+            assert placement.shares.max() < 0.2
+            assert abs(placement.changed - placement.changed_others) < 0.15
+
+    def test_labels_far_away_change_less(self) -> None:
+        network = planted_network(THREE, ONE)
+        reading = read(network, [Partition("x ** 2 % 3", THREE)], [])
+        assert reading is not None
+        change = mean_change(place_thresholds(reading, network))
+        assert change is not None
+        assert change.near > change.others
+        assert mean_change([]) is None
+
 
 def judged(kept: table.Kept, difference: np.ndarray) -> dict[str, float]:
     labels = planted_network(THREE, ONE).difference(inputs_of((P, P))) > 0
     return {kept.agreement.key: float(((difference > 0) == labels).mean())}
+
+
+CONTROLS = (table.PROGRAM_PERMUTED, table.PROGRAM_WITHOUT, table.PROGRAM_UNTRAINED)
 
 
 class TestReadWeights:
@@ -290,17 +349,22 @@ class TestReadWeights:
         blank = Replacement(**{**vars(network), "sums": noise})
         partitions = {"x": [Partition("x ** 2 % 3", THREE)], "y": []}
         truth = network.difference(inputs_of((P, P))) > 0
-        program, metrics = read_weights(network, blank, X, partitions, judged, truth)
+        own = truth.reshape(P, P)
+        program, metrics = read_weights(network, blank, X, partitions, own, judged, truth)
         assert program is not None
-        own = metrics[table.PROGRAM.agreement.key]
-        assert own == metrics[table.PROGRAM_ACCURACY.key] > 0.97
-        for control in (table.PROGRAM_PERMUTED, table.PROGRAM_WITHOUT, table.PROGRAM_UNTRAINED):
-            assert metrics[control.agreement.key] < own - 0.05
+        agreement = metrics[table.PROGRAM.agreement.key]
+        assert agreement == metrics[table.PROGRAM_ACCURACY.key] > 0.97
+        assert metrics[table.PROGRAM_OF_LABELS.agreement.key] > 0.97
+        for control in CONTROLS:
+            assert metrics[control.agreement.key] < agreement - 0.05
+        constant = metrics[table.PROGRAM_CONSTANT.agreement.key]
+        assert constant == pytest.approx(max(truth.mean(), 1 - truth.mean()))
 
     def test_without_classes_nothing_is_permuted_and_without_truth_nothing_is_true(self) -> None:
         network = planted_network(ONE, ONE)
-        _, metrics = read_weights(network, None, X, {"x": [], "y": []}, judged)
+        own = network.difference(inputs_of((P, P))).reshape(P, P) > 0
+        _, metrics = read_weights(network, None, X, {"x": [], "y": []}, own, judged)
         assert table.PROGRAM.agreement.key in metrics
-        for control in (table.PROGRAM_PERMUTED, table.PROGRAM_WITHOUT, table.PROGRAM_UNTRAINED):
+        for control in CONTROLS:
             assert control.agreement.key not in metrics
         assert table.PROGRAM_ACCURACY.key not in metrics

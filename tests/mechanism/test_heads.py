@@ -210,11 +210,8 @@ def planted(moves: str) -> tuple[Challenge, Tables]:
       moves: "evenly" in all 4, or "along" the direction that the labels depend on.
     """
     sizes = {"d_model": 64, "n_heads": 2, "d_mlp": 16}
-    challenge, p, rng = (
-        jaxmi.make_challenge("return x < y", p=30, network=sizes),
-        30,
-        np.random.default_rng(0),
-    )
+    p, rng = 30, np.random.default_rng(0)
+    challenge = jaxmi.make_challenge("return x < y", p=p, network=sizes)
     axes = np.linalg.qr(rng.normal(size=(64, 4)))[0].T
     scores = np.zeros((2, p, 2))
     scores[..., 1] = rng.normal(size=(2, p))  # head 0 attends in a fixed way
@@ -233,11 +230,9 @@ def test_attention_matters_only_beyond_a_change_within_the_leading_components() 
     assert result.value > table.ENOUGH
     assert result.verdict == NOT_SHOWN
     # The control: the same change in random directions of all 64 dimensions loses less.
-    network, pairs, rng = (
-        Network(tables, challenge.inputs[:, :-1]),
-        module.draw_pairs(challenge.subgrid(None), challenge.inputs[:, :-1]),
-        np.random.default_rng(0),
-    )
+    network = Network(tables, challenge.inputs[:, :-1])
+    pairs = module.draw_pairs(challenge.subgrid(None), network.operands)
+    rng = np.random.default_rng(0)
     exchanged = tables.resid_mid(pairs.patterns(tables)[table.ANY], network.operands[pairs.rows])
     change = exchanged - network.stream[pairs.rows]
     anywhere = rng.normal(size=change.shape)

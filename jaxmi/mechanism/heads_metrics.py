@@ -20,6 +20,13 @@ the labels is lost, when it is taken from another input; as for the second solut
 MARGIN = 0.02
 """The share must exceed its controls' by this much."""
 
+LEADING = 8
+"""A control turns a change within so many principal components of the residual stream. The stream
+of the published network varies in about as many; other directions hardly reach the labels."""
+
+TURNED = f"the same change turned within the {LEADING} leading components"
+"""The name of that control."""
+
 ALL_NEURONS = "all"
 """The key of the group of all neurons."""
 
@@ -135,7 +142,7 @@ def metrics_of(n_heads: int, operands: tuple[str, ...] = ("x", "y")) -> HeadMetr
     }
     turned = table.add(
         "control_heads_pattern_resampled_agreement",
-        "labels kept with the same change turned into random directions",
+        f"labels kept with {TURNED}",
     )
     scopes = [
         _scope(table, key, name, groups, operands, untrained_moved, untrained_resampled)
@@ -170,7 +177,7 @@ def _scope(
 
     turned = table.add(
         f"control_{key}_resampled_agreement",
-        f"{prefix}the same change turned into random directions: labels kept",
+        f"{prefix}{TURNED}: labels kept",
     )
     parts = {
         **{value_of(operand): f"the value of {operand}" for operand in operands},
@@ -188,7 +195,7 @@ def _scope(
         table.add(
             f"{key}_resampled_agreement",
             f"{prefix}{its} taken from another input: labels kept",
-            control=Control(turned, "the same change in random directions"),
+            control=Control(turned, TURNED),
         ),
         {
             operand: table.add(

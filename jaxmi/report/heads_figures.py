@@ -71,7 +71,7 @@ def _draw_labels(axes: Axes, given: Heads) -> None:
             [s.pattern_resampled[table.ANY] for s in scopes],
         ),
         (
-            "output of another input, turned: control",
+            "output of another input, change turned: control",
             RANDOM,
             "x",
             [s.resampled.control.metric for s in scopes if s.resampled.control],

@@ -90,17 +90,18 @@ def _without(heads: Heads) -> Section:
 
     return Section(
         WITHOUT,
-        f"""Each head's output is set to its mean over all inputs, to zero, or taken from another
-        random input; or its attention alone is, with the values of the input itself. "From another
-        x" takes the scores of x from another input, and those of the other tokens from the
-        input itself. Labels kept are the network's own. "All other heads' outputs at the mean"
-        leaves one head alone. What is taken from other inputs is measured on {PAIRS:,} random pairs
-        of inputs, the same for all heads.
+        f"""Each head's output is replaced by its mean over all inputs, by zero, or by its output on
+        another random input. A further test replaces only its attention, and keeps the input's own
+        values. "From another x" takes the score of a different x, and the scores of the other
+        tokens from the input itself. Labels kept are the network's own. "All other heads' outputs
+        at the mean" leaves a single head. What is taken from other inputs is measured on {PAIRS:,}
+        random pairs of different inputs, the same for all heads.
 
         The control of resampling is a change of the same size for each input: the change that
-        resampling makes, turned into random directions of the residual stream ({TURNS} random
-        rotations). A head whose resampling loses no more labels than that is not shown to matter.
-        With all outputs from another input, labels are those of random inputs: that is chance.
+        resampling makes, turned at random within the {table.LEADING} leading principal components
+        of the residual stream, in which the stream varies most ({TURNS} random rotations). A head
+        whose resampling loses no more labels than that is not shown to matter. With all outputs
+        from another input, the labels are those of other random inputs: that is chance.
 
         The last rows say how much attention moves, as the share of it that goes to another token,
         and which share of its variance is of one operand alone.""",
@@ -137,8 +138,8 @@ def _matters(heads: Heads) -> Section:
         f"""Attention may vary to no effect. All heads attend as they do on another random input, or
         on one whose x, or whose y, is another; what they attend to has its own values. There are
         two controls: the same on the network as initialised, where a label is whether the logit
-        difference exceeds its median; and a change of the same size for each input, turned into
-        random directions. {RULE}""",
+        difference exceeds its median; and {table.TURNED} of the residual stream, of the same size
+        for each input. {RULE}""",
         metrics=[*pattern.values(), names.turned_resampled],
         verdict=claim.verdict,
         reason=f"{claim.value:.1%} of labels are lost with the attention of another input; "

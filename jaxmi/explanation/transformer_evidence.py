@@ -119,14 +119,14 @@ class ReadOut:
 
         Args:
           rest: The run.
-          leading: Each input's coordinates on the first directions, as many as `LEADING` or all.
+          leading: Each input's coordinates on the first directions, as many as `EXCHANGED` or all.
           donors: The input from which the coordinates on all other directions are taken.
         """
         logits = _read_out_of_coordinates(rest.arrays, leading.astype(np.float32), donors)
         return np.asarray(logits) - self._bias
 
 
-LEADING = 3
+EXCHANGED = 3
 """The directions of a basis that scrubs exchange one by one: the plane, and one more."""
 
 
@@ -162,8 +162,8 @@ def _rest_arrays(
 
 
 def _rest(config: TransformerConfig, params: Params, stream: Stream, basis: Pca) -> Rest:
-    directions = basis.components[:LEADING]
-    rest = stream.resid_mid - basis.project(stream.resid_mid, LEADING) @ directions
+    directions = basis.components[:EXCHANGED]
+    rest = stream.resid_mid - basis.project(stream.resid_mid, EXCHANGED) @ directions
     arrays = _rest_arrays(config, params, *(np.float32(each) for each in (rest, directions)))
     return Rest(stream, basis, arrays)
 

@@ -31,7 +31,7 @@ from jaxmi.explanation.scrub import (
     within,
 )
 from jaxmi.explanation.transformer_evidence import (
-    LEADING,
+    EXCHANGED,
     Attention,
     Filters,
     ReadOut,
@@ -185,7 +185,7 @@ def scrub_filters(
         )
     # All coordinates after the first few are exchanged together: their donor stands for them.
     rest = read_out.rest_of(stream, filters.basis)
-    leading = filters.coordinates(stream.resid_mid, LEADING)
+    leading = filters.coordinates(stream.resid_mid, EXCHANGED)
     activations = np.concatenate([leading, np.arange(len(leading))[:, None]], axis=1)
     of_rest = leading.shape[1]
 
@@ -204,9 +204,9 @@ def scrub_filters(
 def _columns(component: Component, dimensions: int) -> list[int]:
     """Return the columns that a claim exchanges, where one stands for all after the first few."""
     positions = component.index[-1]
-    rest = positions[positions >= LEADING]
-    assert len(rest) in (0, dimensions - LEADING), "a claim exchanges a part of the rest"
-    return [*positions[positions < LEADING].tolist(), *([LEADING] if len(rest) else [])]
+    rest = positions[positions >= EXCHANGED]
+    assert len(rest) in (0, dimensions - EXCHANGED), "a claim exchanges a part of the rest"
+    return [*positions[positions < EXCHANGED].tolist(), *([EXCHANGED] if len(rest) else [])]
 
 
 def _predictions(full: Stream, fixed: Stream, truth: Int[np.ndarray, "n"] | None) -> Metrics:

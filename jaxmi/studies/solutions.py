@@ -1,4 +1,4 @@
-"""Of how many networks does each claim of challenge 2's two published solutions hold?
+"""In how many networks does each claim of challenge 2's two published solutions hold?
 
 Both solutions are recomputed on every network as `jaxmi explain` recomputes them, with the same
 controls, and every claim gets the verdict that the report gives it.
@@ -139,21 +139,22 @@ def _together(verdicts: dict[str, list[str]]) -> dict[str, Finding]:
     """Return how many of a solution's claims hold together, and both claims about attention."""
     findings = {}
     for solution, claims in SOLUTIONS.items():
-        of = np.array([verdicts[f"{solution}_{claim.name}"] for claim in claims])
+        grid = np.array([verdicts[f"{solution}_{claim.name}"] for claim in claims])
         about = f"claims of the {solution} solution, of {len(claims)},"
         findings[f"{solution}_count_holds"] = estimate(
-            f"mean over networks: {about} that hold", (of == HOLDS).sum(axis=0)
+            f"mean over networks: {about} that hold", (grid == HOLDS).sum(axis=0)
         )
         findings[f"{solution}_count_not_shown"] = estimate(
-            f"mean over networks: {about} that are not shown", (of == NOT_SHOWN).sum(axis=0)
+            f"mean over networks: {about} that are not shown",
+            (grid == NOT_SHOWN).sum(axis=0),
         )
         findings[f"{solution}_all_hold"] = estimate_share(
             f"networks in which every claim of the {solution} solution holds",
-            np.all(of == HOLDS, axis=0),
+            np.all(grid == HOLDS, axis=0),
         )
         findings[f"{solution}_all_shown"] = estimate_share(
             f"networks in which every claim of the {solution} solution holds, at least in part",
-            np.all(of != NOT_SHOWN, axis=0),
+            np.all(grid != NOT_SHOWN, axis=0),
         )
     hardly, matters = (
         np.array(verdicts[name]) == HOLDS
@@ -167,7 +168,7 @@ def _together(verdicts: dict[str, list[str]]) -> dict[str, Finding]:
 
 STUDY = Study(
     name="solutions",
-    question="Of how many networks does each claim of challenge 2's two published solutions hold?",
+    question="In how many networks does each claim of challenge 2's two published solutions hold?",
     n_seeds=32,
     trainings=trainings,
     trainings_of=trainings_of,

@@ -53,7 +53,7 @@ class StateStore:
         """Take the folder, which need not exist."""
         self._folder = folder.resolve()
         self._managers: dict[str, ocp.CheckpointManager] = {}
-        self._silence = ExitStack()
+        self._until_closed = ExitStack()
 
     def __enter__(self) -> "StateStore":
         """Return itself."""
@@ -73,7 +73,7 @@ class StateStore:
                 _, manager = self._managers.popitem()
                 self._close(manager)
         finally:
-            self._silence.close()
+            self._until_closed.close()
 
     def load(self) -> Iterator[SavedBatch]:
         """Read every saved batch, the one with the most steps first.
@@ -139,7 +139,7 @@ class StateStore:
             "arrays": leaves_by_path(state),
         }
         self._check_space(tree)
-        with self._as_unavailable(f"cannot save the training state in {self._folder}"):
+        with self._saving():
             manager = self._manager(_name(seeds))
             manager.check_for_errors()
             manager.save(step, args=ocp.args.PyTreeSave(tree))
@@ -150,7 +150,7 @@ class StateStore:
         Raises:
           UnavailableError: as `save`.
         """
-        with self._as_unavailable(f"cannot save the training state in {self._folder}"):
+        with self._saving():
             for manager in self._managers.values():
                 manager.wait_until_finished()
 
@@ -175,8 +175,8 @@ class StateStore:
 
     def _manager(self, name: str) -> ocp.CheckpointManager:
         if not self._managers:
-            self._silence.close()
-            self._silence.enter_context(_silence.of_a_store())
+            self._until_closed.close()
+            self._until_closed.enter_context(_silence.of_a_store())
         if name not in self._managers:
             options = ocp.CheckpointManagerOptions(max_to_keep=1, cleanup_tmp_directories=True)
             self._managers[name] = ocp.CheckpointManager(
@@ -190,14 +190,23 @@ class StateStore:
         try:
             manager.close()
         except Exception:  # as below
-            _silence.failed()
+            _silence.save_failed()
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Raise an error of a block that saves, or waits for it, as an `UnavailableError`."""
+        with self._as_unavailable(f"cannot save the training state in {self._folder}"):
+            try:
+                yield
+            except Exception:
+                _silence.save_failed()
+                raise
 
     @contextmanager
     def _as_unavailable(self, problem: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # Orbax passes on any exception of its storage layer
-            _silence.failed()
             raise UnavailableError(f"{problem}: {_reason(error)}") from error
 
 
@@ -253,7 +262,7 @@ class _Silence:
         self._log = ExitStack()
         self._late = ExitStack()
 
-    def failed(self) -> None:
+    def save_failed(self) -> None:
         """Take note that a save failed, of which there may be late reports."""
         self._failed = True
 
@@ -312,7 +321,7 @@ def _late_reports_silenced() -> ExitStack:
     report = sys.unraisablehook
 
     def report_others(unraisable: Any) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
+        if not _is_of_a_closed_loop_of_orbax(unraisable):
             report(unraisable)
 
     def report_all() -> None:
@@ -329,6 +338,26 @@ def _is_of_orbax(error: BaseException | None) -> bool:
     frames = () if error is None else traceback.walk_tb(error.__traceback__)
     raised = any("orbax" in frame.f_code.co_filename for frame, _ in frames)
     return raised or ".orbax-checkpoint-tmp" in str(error)
+
+
+def _is_of_a_closed_loop_of_orbax(unraisable: Any) -> bool:
+    """Return whether a write of Orbax could not report, since its event loop was closed.
+
+    TensorStore's threads call asyncio directly: they name no object, all frames are asyncio's.
+    A user's own TensorStore would report the same. Other code names an object, such as a coroutine
+    or a `__del__`, or has frames of its own.
+    """
+    error, culprit = unraisable.exc_value, unraisable.object
+    if str(error) != "Event loop is closed":
+        return False
+    if culprit is None:
+        frames = traceback.walk_tb(error.__traceback__)
+        modules = [frame.f_globals.get("__name__", "") for frame, _ in frames]
+        if all(module.startswith("asyncio.") for module in modules):
+            return True
+    codes = (getattr(culprit, name, None) for name in ("cr_code", "ag_code", "__code__"))
+    files = (getattr(code, "co_filename", "") for code in codes)
+    return _is_of_orbax(error) or any("orbax" in file for file in files)
 
 
 def _name(seeds: Sequence[int]) -> str:

@@ -56,7 +56,7 @@ REPORT, NUMBERS = "report.html", "figures.json"
 REPLACEMENT = "replacement.npz"
 """A smaller network, of a network that one was cut out of; docs/mechanism.md has a loader."""
 PROGRAM = "weights-program.txt"
-"""A program, of a network off whose weights one was read."""
+"""The program read off the weights; absent if there is none."""
 FILES = (REPORT, NUMBERS, REPLACEMENT, PROGRAM)
 """The files of a report, which replace none without being told to; pictures lie beside them."""
 

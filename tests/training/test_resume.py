@@ -1,5 +1,6 @@
 """The state on disk: complete, unaffected by donation, read by any number of devices."""
 
+import asyncio
 import gc
 import logging
 import shutil
@@ -7,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import chex
 import jax
@@ -268,12 +270,23 @@ def test_a_save_that_fails_tells_why_and_not_where(
 FILES = ("/other/code.py", "/orbax/code.py")
 
 
-def raised_in(file: str) -> BaseException:
+def raised_in(file: str, error: str = "OSError(27, 'File too large')") -> BaseException:
     """Return an error that a line of a file raised; its text does not name the file."""
-    line = compile("raise OSError(27, 'File too large')", file, "exec")
-    with pytest.raises(OSError) as raised:
+    line = compile(f"raise {error}", file, "exec")
+    with pytest.raises((OSError, RuntimeError)) as raised:
         exec(line)
     return raised.value
+
+
+def closed_loop() -> BaseException:
+    """Return asyncio's error of a closed event loop, as a thread of TensorStore meets it."""
+    loop = asyncio.new_event_loop()
+    loop.close()
+    with pytest.raises(RuntimeError) as raised:
+        loop.call_soon_threadsafe(print)
+    trace = raised.value.__traceback__
+    assert trace is not None
+    return raised.value.with_traceback(trace.tb_next)  # without this function
 
 
 def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
@@ -281,16 +294,62 @@ def test_of_the_other_writes_nothing_is_told_and_of_others_everything(
 ) -> None:
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(unraisable.exc_value))
-    closed, other, own = RuntimeError("Event loop is closed"), *map(raised_in, FILES)
+    closed, other, own = closed_loop(), *map(raised_in, FILES)
     errors = [closed, other, ValueError(FULL), own]
     with resume._late_reports_silenced():
         for error in errors:
-            sys.unraisablehook(SimpleNamespace(exc_value=error))
+            sys.unraisablehook(SimpleNamespace(exc_value=error, object=None))
             logging.getLogger("asyncio").error("a task failed", exc_info=error)
         logging.getLogger("asyncio").error("slow")
     assert told == errors[1:]
     logged = [record.exc_info and record.exc_info[1] for record in caplog.records]
     assert logged == [closed, other, None]
+
+
+def culprits_of(file: str) -> list[Any]:
+    """Return what an unraisable error may name, defined in a file."""
+    defined: dict[str, Any] = {}
+    text = "async def waits(): pass\nasync def counts(): yield\nclass A:\n def __del__(self): pass"
+    exec(compile(text, file, "exec"), defined)
+    coroutine, generator, made = defined["waits"](), defined["counts"](), defined["A"]()
+    coroutine.close()
+    return [coroutine, generator, defined["A"].__del__, made.__del__]
+
+
+def test_a_closed_event_loop_of_the_users_code_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    theirs, ours = map(culprits_of, FILES)
+    named = [SimpleNamespace(exc_value=closed_loop(), object=each) for each in (*theirs, *ours)]
+    raised = [
+        SimpleNamespace(
+            exc_value=raised_in(file, "RuntimeError('Event loop is closed')"), object=None
+        )
+        for file in FILES
+    ]
+    with resume._late_reports_silenced():
+        for unraisable in (*named, *raised):
+            sys.unraisablehook(unraisable)
+    assert told == [*named[: len(theirs)], raised[0]]
+
+
+def test_a_failed_read_is_no_failed_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args, **kwargs) -> None:
+        raise ValueError(FULL)
+
+    def read_a_store() -> None:
+        with StateStore(tmp_path / "state") as store:
+            store.save([0], 5, 0.0, {"w": jnp.ones((1, 3))})
+            store.wait()
+            list(store.load())
+
+    gc.collect()  # stores of other tests
+    read_a_store()
+    before = [*logging.getLogger("asyncio").filters]
+    monkeypatch.setattr(ocp.CheckpointManager, "restore", fail)
+    with pytest.raises(UnavailableError, match="cannot read"):
+        read_a_store()
+    assert logging.getLogger("asyncio").filters == before
 
 
 def test_late_reports_of_a_failed_save_stay_silenced_until_a_store_ends_well(

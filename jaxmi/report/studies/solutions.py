@@ -1,4 +1,4 @@
-"""The table and the figure of the study `solutions`: of how many networks each claim holds."""
+"""The table and the figure of the study `solutions`: in how many networks each claim holds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,11 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxmi.report.studies.intervals import BLUE, GREEN, GREY, RED, YELLOW, bar_heights, interval
-
-VERDICTS = {"holds": "holds", "in_part": "in part", "not_shown": "not shown"}
-"""Ending of a finding's name -> the verdict."""
+from jaxmi.studies.solutions import VERDICTS
 
 COLOURS = (GREEN, YELLOW, GREY)
+"""The bars' colours, in the order of `VERDICTS`."""
 
 HEIGHT, GAP = 0.34, 1.6
 """Inches of a claim, and claims' heights between the two solutions."""

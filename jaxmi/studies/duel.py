@@ -213,7 +213,7 @@ STUDY = Study(
     name="duel",
     question="Which published solution of challenge 2 keeps more labels per bit of feature, and "
     "which is right where only one permits an exchange?",
-    n_seeds=8,  # each takes most of a minute to measure
+    n_seeds=32,  # each takes most of a minute to measure
     trainings=trainings,
     trainings_of=trainings_of,
     challenges=("transformer",),

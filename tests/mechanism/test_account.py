@@ -101,6 +101,8 @@ def test_mistakes_need_labels_that_are_known_and_sometimes_wrong() -> None:
     assert "makes no mistake" in mechanism_page.summary(found, perfect)
     sealed = account(challenge.without_labels(), params)
     assert sealed.answers.mistakes is None
+    accuracy = found.metrics.pop(table.PROGRAM_ACCURACY.key)  # of the true labels
+    assert 0 < accuracy <= 1
     assert sealed.metrics == found.metrics
 
 

@@ -122,7 +122,7 @@ class Planted:
             "d_mlp": "neurons",
         }
         short = [
-            f"{needed} {words[name]}, and there are {name} = {getattr(self.config, name)}"
+            f"{needed} {words[name]}, and the network has {name} = {getattr(self.config, name)}"
             for name, needed in self.needs().items()
             if needed > getattr(self.config, name)
         ]
@@ -191,4 +191,5 @@ class Planted:
 
 
 def _float32(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+    with np.errstate(over="ignore"):  # an infinity is seen when the network is run
+        return {name: np.asarray(array, np.float32) for name, array in arrays.items()}

@@ -65,7 +65,7 @@ class Compile(Subcommand):
         print(f"all {result['inputs']:,} labels are the program's; smallest margin", end=" ")
         print(f"{result['margin']:.3g} (logit 1 minus logit 0)")
         print(f"used: {used}\n")
-        table = Table(title=f"what {result['mechanism']} hold", title_justify="left")
+        table = Table(title="what the network holds (mechanism.json)", title_justify="left")
         for heading in ("variable", "role", "held as", ""):
             table.add_column(heading)
         for one in result["variables"]:

@@ -50,7 +50,7 @@ def _columns(network: Planted, labels: Labels, program: Program | None) -> list[
 
 
 def _look_up(network: Planted, labels: Labels, program: Program | None, by: int) -> list[Entry]:
-    dims, *pairs = plant_look_up(network, labels, by)
+    found = plant_look_up(network, labels, by)
     row, along = ("x", "y") if by == X else ("y", "x")
     network.check_sizes("rows" if by == X else "columns")
     unit = np.eye(network.config.d_model)
@@ -62,15 +62,17 @@ def _look_up(network: Planted, labels: Labels, program: Program | None, by: int)
             for one in named_parts(program, PairDomain(network.p))
         ]
     words = "the direction holds it"
-    heads = network.heads_writing(dims[0])
-    entries.append(Entry(along, "operand", "number", words, directions=unit[dims[:1]], heads=heads))
-    for k, (dim, (up, down)) in enumerate(zip(dims[1:], pairs, strict=True)):
+    heads = network.heads_writing(found.along)
+    entries.append(
+        Entry(along, "operand", "number", words, directions=unit[[found.along]], heads=heads)
+    )
+    for k, (dim, (up, down)) in enumerate(zip(found.places, found.neurons, strict=True)):
         entries.append(
             Entry(
                 f"{along} < place {k + 1} of {row}",
                 "place",
-                "number",
-                f"the direction holds the place, from {along} = 0 on, where the label changes",
+                "place",
+                "the direction holds the place; the neurons compare",
                 directions=unit[[dim]],
                 neurons={up: 1, down: -1},
                 heads=network.heads_writing(dim),

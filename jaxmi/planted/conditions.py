@@ -80,7 +80,7 @@ def _plant(network: Planted, summand: Summand) -> Part:
     low, high = values.min(), values.max()
     if ((values == low) | (values == high)).all():
         table = values == high
-        way = min(_ways(table), key=lambda one: len(one.places))
+        way = min(_ways(table), key=_Way.cost)
         if len(way.places) <= MAX_PLACES or summand.reads_sum:
             network.const += summand.weight * float(low)
             return _plant_places(network, summand, way, float(low), float(high - low))
@@ -164,6 +164,11 @@ class _Way:
     """(k, p): as `changes` returns them."""
     negated: bool
     """Whether the places are those of the opposite condition."""
+
+    def cost(self) -> tuple[int, int]:
+        """Return the number of places, then how many lie at an end and so say little."""
+        ends = (self.places == 0) | (self.places == self.places.shape[1])
+        return len(self.places), int(ends.sum())
 
 
 def _ways(table: Bool[np.ndarray, "p p"]) -> list[_Way]:

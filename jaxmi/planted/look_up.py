@@ -3,6 +3,8 @@
 Such a network computes no condition of any program. It is what a table in the weights looks like.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Int
 
@@ -24,26 +26,32 @@ def changes(table: Bool[np.ndarray, "row n"]) -> Int[np.ndarray, "k row"]:
     return np.sort(places, axis=1)[:, : steps.sum(axis=1).max()].T
 
 
-def plant_look_up(network: Planted, labels: Bool[np.ndarray, "p n"], by: int) -> list[list[int]]:
+class LookUp(NamedTuple):
+    """What a network holds that looks labels up."""
+
+    along: int
+    """The dimension of the operand along which labels change."""
+    places: list[int]
+    """The dimensions of the places."""
+    neurons: list[list[int]]
+    """The two neurons of each place: their difference is 1 below the place."""
+
+
+def plant_look_up(network: Planted, labels: Bool[np.ndarray, "p n"], by: int) -> LookUp:
     """Plant labels: for each value of one operand, the places along the other where they change.
 
     Args:
       network: An empty network.
       labels: Row = the operand whose embedding holds the places.
       by: That operand, `X` or `Y`.
-
-    Returns:
-      Of each place's two neurons, and of the other operand's dimension and the places': the first
-      list has dimensions, the others have pairs of neurons.
     """
-    other = Y if by == X else X
-    along = network.feature(np.arange(network.p), other)
-    dims, pairs = [along], []
+    along = network.feature(np.arange(network.p), Y if by == X else X)
+    found = LookUp(along, [], [])
     for k, places in enumerate(changes(labels)):
         # From the place on: 1 - [y < place], added with alternating signs.
         sign = 1.0 if k % 2 == 0 else -1.0
-        dims.append(network.feature(np.minimum(places, network.p), by))
-        pairs.append(network.below(along, dims[-1], -sign))
+        found.places.append(network.feature(np.minimum(places, network.p), by))
+        found.neurons.append(network.below(along, found.places[-1], -sign))
         network.const += sign
     network.const -= 0.5
-    return [dims, *pairs]
+    return found

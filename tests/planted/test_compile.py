@@ -273,6 +273,14 @@ def test_guards_are_folded_and_the_key_says_so() -> None:
     assert key["z"].site == AFTER_MLP
 
 
+def test_a_condition_on_one_operand_depends_on_that_operand_alone() -> None:
+    inside = Inside(compiled(parse("return x < 12", "pairs"), "conditions"))
+    entry = inside.key["x < 12"]
+    assert entry.directions is not None
+    numbers = (inside.resid @ entry.directions[0]).reshape(P, P)
+    np.testing.assert_array_equal(numbers, np.broadcast_to(11 - np.arange(P)[:, None], (P, P)))
+
+
 def test_further_blocks_are_empty() -> None:
     program = parse(GUARDED, "pairs")
     found = compiled(program, "conditions", replace(CONFIG, n_layers=2))

@@ -7,7 +7,7 @@ everything at once: there is no sum so far. So what depends on it is folded into
 its truth value changes, row by row.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import gcd
 
 import numpy as np
@@ -42,6 +42,8 @@ class Part:
     neurons: dict[int, int | float]
     """Neuron -> factor: the summand's value is the sum of factors times activations + offset."""
     offset: int | float = 0
+    full: bool = True
+    """As in `Entry`."""
 
 
 def plant_program(network: Planted, program: Program) -> list[Entry]:
@@ -62,6 +64,8 @@ def plant_program(network: Planted, program: Program) -> list[Entry]:
     read = accumulation(program, domain)
     parts = [_plant(network, summand) for summand in read.summands]
     network.check_sizes("conditions")
+    last = max((i for i, part in enumerate(parts) if part.form == "folded"), default=0)
+    parts = [replace(part, full=i >= last) for i, part in enumerate(parts)]
     network.const += read.const - read.threshold
     network.sign = 1 if read.above else -1
     entries = [_entry(network, one, parts) for one in named_parts(program, domain)]
@@ -253,6 +257,8 @@ def _held(
     network: Planted, name: str, role: str, part: Part, factor: float = 1.0, shift: float = 0.0
 ) -> Entry:
     words = _holds(shift) if part.form == "number" else part.words
+    if not part.full:
+        words += "; what is folded after it does not follow it"
     return Entry(
         name,
         role,
@@ -262,6 +268,7 @@ def _held(
         shift=shift,
         neurons={neuron: factor * one for neuron, one in part.neurons.items()},
         offset=factor * part.offset + shift,
+        full=part.full,
         heads=sorted({head for dim in part.dims for head in network.heads_writing(dim)}),
     )
 

@@ -41,6 +41,9 @@ class Entry:
     offset: int | float = 0
     heads: Sequence[int] = ()
     """The heads that write into the directions."""
+    full: bool = True
+    """Whether setting it has every effect that the program says; not if a part that depends on it,
+    through the sum so far, is folded and so keeps its value."""
 
     @property
     def held(self) -> bool:
@@ -56,6 +59,7 @@ class Entry:
         return {
             **about,
             "words": self.words,
+            "full": self.full,
             "site": self.site,
             "directions": [
                 {str(i): float(one[i]) for i in np.flatnonzero(one)} for one in directions

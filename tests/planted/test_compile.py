@@ -271,6 +271,9 @@ def test_guards_are_folded_and_the_key_says_so() -> None:
     assert key["x < 12 and z < 2"].form == "folded"
     assert not next(entry for name, entry in key.items() if name.startswith("z before")).held
     assert key["z"].site == AFTER_MLP
+    assert key["x < 12 and z < 2"].full and not key["y > x + 4"].full
+    plain = compiled(parse(PLAIN, "pairs"), "conditions").key.entries
+    assert all(entry.full for entry in plain if entry.held)
 
 
 def test_a_condition_on_one_operand_depends_on_that_operand_alone() -> None:

@@ -51,6 +51,7 @@ from jaxmi.types import Activations, Edits, Params
 from jaxmi.workflows import challenges as challenges_workflow
 from jaxmi.workflows import explain as explain_workflow
 from jaxmi.workflows import export as export_workflow
+from jaxmi.workflows import plants as plants_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
 from jaxmi.workflows.challenges import find, load_any
@@ -80,6 +81,9 @@ class Network:
 
     curve: Sequence[Point] = ()
     """Learning curve: "step", "loss" and an accuracy per split at each point; () if not known."""
+
+    key: Mapping[str, Any] | None = None
+    """What directions, neurons and heads of a compiled network hold; None of a trained one."""
 
     @property
     def seed(self) -> int | None:
@@ -143,12 +147,13 @@ class Network:
         Raises:
           InputError: if the folder exists or cannot be written.
         """
-        save_checkpoint(Path(path), self.params, self.config, self.metrics, force)
+        save_checkpoint(Path(path), self.params, self.config, self.metrics, force, self.key)
 
     @cached_property
     def checkpoint(self) -> Checkpoint:
         """The network as `jaxmi.storage` holds it."""
-        return Checkpoint(self.params, dict(self.config), dict(self.metrics))
+        key = None if self.key is None else dict(self.key)
+        return Checkpoint(self.params, dict(self.config), dict(self.metrics), key)
 
     @cached_property
     def _subject(self) -> Subject:
@@ -520,6 +525,42 @@ def _train_group(
 
 
 @with_fixed_settings
+def compile(
+    program: str | Program | os.PathLike[str] | np.ndarray | Challenge,
+    mechanism: str = "conditions",
+    *,
+    p: int | None = None,
+    network: Mapping[str, Any] | None = None,
+    disguise: int | None = None,
+) -> Network:
+    """Write a program on pairs as the weights of a network, without training.
+
+    Args:
+      program: A program or its text or file; a challenge on pairs, its name or folder; or labels
+        (p, p), row = x, 0 or 1, or a file with them, for "rows" and "columns".
+      mechanism: "conditions" computes the program's conditions and adds them up; "rows" looks up,
+        for each x, the places along y where the label changes; "columns" the same along x.
+      p: How many values x and y take, of a program or labels; None: 113.
+      network: The network's sizes where they differ from the challenge's or the published one's,
+        such as {"d_mlp": 64}.
+      disguise: Seed of a change of basis, order and scales that changes no label; None: none.
+
+    Returns:
+      A network that gives every label, run in float32 on all p * p inputs. `network.key` says what
+      its directions, neurons and heads hold, `network.config["compiled"]` which sizes are used
+      and the smallest margin |logit 1 - logit 0|.
+
+    Raises:
+      InputError: if the program fails on an input or cannot be had by the mechanism, the network is
+        too small, or the challenge is not on pairs; says why.
+    """
+    keep_compiled()
+    source = Path(program) if isinstance(program, os.PathLike) else program
+    plant = plants_workflow.compile_network(source, mechanism, p, network, disguise)
+    return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
+
+
+@with_fixed_settings
 def load(
     path: StrPath,
     data_dir: StrPath | None = None,
@@ -786,4 +827,5 @@ def _network(checkpoint: Checkpoint, data_dir: Path | None, folder: Path | None 
         metrics = challenge.metrics(challenge.predict(checkpoint.params))
     has_curve = folder is not None and (folder / CURVE).is_file()
     curve = read_curve(folder) if folder is not None and has_curve else ()
-    return Network(challenge, checkpoint.params, metrics, checkpoint.config, curve)
+    config = checkpoint.config
+    return Network(challenge, checkpoint.params, metrics, config, curve, checkpoint.key)

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 NAMES = {
     *("make_challenge", "load_challenge", "train", "load", "explain", "recover", "score", "export"),
     *("Network", "Networks", "Explanation", "Recovery", "Score", "duel", "Duel", "__version__"),
+    "compile",
 }
 PROGRAM = "z = x**2 - 7*y\nreturn z % 5 < 2"
 

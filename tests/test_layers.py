@@ -15,6 +15,7 @@ LAYERS = (
     ("programs",),
     ("data",),
     ("models",),
+    ("planted",),
     ("challenges",),
     ("explanation",),
     ("mechanism",),

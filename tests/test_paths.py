@@ -141,6 +141,7 @@ CALLS: dict[str, tuple[str, Callable[[World, Any], Any]]] = {
             duel(w, w.folder / "wrong.json", w.folder / "good.json", challenge=at),
         ),
     ),
+    "compile.program": ("program.txt", lambda w, at: jaxmi.compile(at, "rows", p=7)),
     "export.path": ("new.safetensors", lambda w, at: jaxmi.export(w.network, at, to="safetensors")),
 }
 """Parameter -> the file or folder to name (under "new": one to write), and the call."""

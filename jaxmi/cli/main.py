@@ -29,6 +29,7 @@ import jaxmi
 from jaxmi.backend import one_line
 from jaxmi.cli.bench import Bench
 from jaxmi.cli.challenge import ChallengeCommand
+from jaxmi.cli.compile import Compile
 from jaxmi.cli.data import Data
 from jaxmi.cli.doctor import Doctor
 from jaxmi.cli.evaluate import Evaluate, Labels, Predict
@@ -57,6 +58,7 @@ Command = (
     | Annotated[Recover, subcommand("recover")]
     | Annotated[Score, subcommand("score")]
     | Annotated[ChallengeCommand, subcommand("challenge")]
+    | Annotated[Compile, subcommand("compile")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Study, subcommand("study")]

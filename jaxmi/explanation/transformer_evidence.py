@@ -345,9 +345,17 @@ def random_plane(basis: Pca, rng: np.random.Generator, leading: int | None = Non
     )
 
 
+def varying(basis: Pca) -> int:
+    """Return the number of components with more variance than float32's rounding makes."""
+    return int((basis.variance_shares > np.finfo(np.float32).eps ** 2).sum())
+
+
 def random_components(basis: Pca, rng: np.random.Generator) -> Pca:
-    """Return the basis with two random components, after the second, put first: a control."""
-    first = 2 + rng.choice(len(basis.components) - 2, 2, replace=False)
+    """Return the basis with two random components, after the second, put first: a control.
+
+    Both are components along which the activations vary: `varying` of them, at least 4.
+    """
+    first = rng.choice(np.arange(2, varying(basis)), 2, replace=False)
     order = np.r_[first, np.setdiff1d(np.arange(len(basis.components)), first)]
     return basis._replace(components=basis.components[order])
 

@@ -41,6 +41,7 @@ from jaxmi.explanation.transformer_evidence import (
     random_components,
     random_plane,
     run_both_ways,
+    varying,
     wrong_sides,
 )
 from jaxmi.types import Metrics, Params
@@ -290,7 +291,7 @@ def _plane_controls(full: Stream, filters: Filters, read_out: ReadOut) -> Metric
     A stream of two dimensions has no other plane, and a stream of three no other two components.
     """
     metrics: Metrics = {}
-    dimensions = len(filters.basis.components)
+    dimensions = varying(filters.basis)
     for plane, choose, least in (
         ("random_plane", random_plane, 3),
         ("leading_plane", partial(random_plane, leading=table.LEADING), 3),

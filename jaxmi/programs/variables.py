@@ -7,11 +7,12 @@ counterfactual labels (Geiger et al., "Causal abstractions of neural networks", 
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import NumberDomain, SetDomain
@@ -128,6 +129,31 @@ def hypotheses(program: lang.Program, domain: NumberDomain) -> list[Hypothesis]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A part of a program that computes a variable, by the variable's name."""
+
+    name: str
+    role: Role
+    expression: lang.Expression
+    values: Float[np.ndarray, "n"]
+    """What it computes on each input, truth values as 0 and 1."""
+
+
+def named_parts(program: lang.Program, domain: NumberDomain) -> list[Named]:
+    """Return the parts of a program that compute variables, in the order of its text.
+
+    They have the names that `hypotheses` gives, and are more: also those whose value never changes
+    the label are here. A part that cannot be computed everywhere is left out.
+    """
+    found = []
+    for part in _parts(program):
+        with suppress(EvaluationError):
+            values = evaluate(_computing(part, program), domain).astype(np.float64)
+            found.append(Named(part.name, part.role, part.node, values))
+    return found
+
+
 def _parts(program: lang.Program) -> list[_Part]:
     """Return the places of a program's variables, each once, under names of their own."""
     assigned = {node.name for node in lang.walk(program) if isinstance(node, lang.Assign)}
@@ -143,7 +169,7 @@ def _parts(program: lang.Program) -> list[_Part]:
             found = []
             pure = names <= inputs
             if isinstance(node, lang.Assign) and _is_term(node, inputs):
-                operator, value = _added(node) or ("", node.value)
+                operator, value = addition(node) or ("", node.value)
                 name = f"{node.name} {operator}= {show_expression(value)}"
                 found.append(_Part(name, "term", value, added_to=node.name))
             elif isinstance(node, lang.Compare | lang.Binary) and _is_value(node):
@@ -193,7 +219,7 @@ def _is_value(node: lang.Node) -> bool:
     )
 
 
-def _added(node: lang.Assign) -> tuple[str, lang.Expression] | None:
+def addition(node: lang.Assign) -> tuple[str, lang.Expression] | None:
     """Return "+" or "-" and what is added to the variable itself; None if it is assigned anew."""
     if node.operator in ("+", "-"):
         return node.operator, node.value
@@ -209,7 +235,7 @@ def _added(node: lang.Assign) -> tuple[str, lang.Expression] | None:
 
 def _is_term(node: lang.Assign, inputs: set[str]) -> bool:
     """Return whether an assignment adds what has no comparison and no remainder in it."""
-    if (added := _added(node)) is None:
+    if (added := addition(node)) is None:
         return False
     _, value = added
     names = lang.names_in(value)
@@ -222,7 +248,7 @@ def _sums(names: set[str], program: lang.Program, at: int) -> list[_Part]:
         _Part(f"{name} before line {_line(program, at)}", "partial sum", lang.Name(name), at)
         for name in sorted(names)
         if any(
-            isinstance(node, lang.Assign) and node.name == name and _added(node)
+            isinstance(node, lang.Assign) and node.name == name and addition(node)
             for statement in program.body[:at]
             for node in lang.walk(statement)
         )
@@ -266,7 +292,7 @@ def _with(part: _Part, program: lang.Program, other: lang.Expression) -> lang.Pr
     def same_term(node: lang.Node) -> lang.Node | None:
         if not isinstance(node, lang.Assign) or node.name != part.added_to:
             return None
-        if (added := _added(node)) is None or added[1] != part.node:
+        if (added := addition(node)) is None or added[1] != part.node:
             return None
         if node.operator:
             return replace(node, value=other)

@@ -41,6 +41,10 @@ CHECKPOINT_FILES = ("config.json", "metrics.json", "params.safetensors")
 """The files of a checkpoint."""
 
 
+KEY_FILE = "mechanism.json"
+"""A further file of a compiled network: what its directions, neurons and heads hold."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A network read from disk."""
@@ -50,9 +54,12 @@ class Checkpoint:
     config: dict[str, Any]
     """The keys "format", "challenge", "model"; of a challenge that a user made also "definition";
     of a network trained here "recipe", "seed", "step", "jaxmi_version" and times; of an imported
-    one "imported"; of a sealed challenge's "sealed"; of a study's "variant"."""
+    one "imported"; of a compiled one "compiled"; of a sealed challenge's "sealed"; of a study's
+    "variant"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
+    key: dict[str, Any] | None = None
+    """What the parts of a compiled network hold, as `planted.key` writes it; None of others."""
 
     @property
     def challenge(self) -> str:
@@ -151,7 +158,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
         check_finite(tensors)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    return replace(checkpoint, params=unflatten_dict(tensors, sep="."))
+    key = _read_key(path / KEY_FILE, tensors)
+    return replace(checkpoint, params=unflatten_dict(tensors, sep="."), key=key)
+
+
+def _read_key(path: Path, tensors: "Tensors") -> dict[str, Any] | None:
+    """Return the key of a compiled network; None if there is none.
+
+    Raises:
+      InputError: if it was altered, or is of other parameters.
+    """
+    if not path.is_file():
+        return None
+    value = read_json(path)
+    key = {name: part for name, part in value.items() if name not in ("params_sha256", "sha256")}
+    if value.get("sha256") != _json_digest(key):
+        raise InputError(f"{path} was altered: compile the network again")
+    if value.get("params_sha256") != _params_digest(tensors):
+        raise InputError(f"{path} is the key of other parameters than params.safetensors holds")
+    return key
+
+
+def _params_digest(tensors: "Tensors") -> str:
+    return _json_digest({name: _tensor_digest(array) for name, array in tensors.items()})
 
 
 def _advice(path: Path) -> str:
@@ -173,6 +202,7 @@ def save_checkpoint(
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
     force: bool = False,
+    key: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint, complete or not at all.
 
@@ -182,6 +212,7 @@ def save_checkpoint(
       config: At least "challenge" and "model"; "format" is added.
       metrics: What is known of its accuracy.
       force: Replace an existing checkpoint.
+      key: Of a compiled network, what its parts hold, in JSON types.
 
     Raises:
       InputError: as `check_vacant`.
@@ -190,6 +221,13 @@ def save_checkpoint(
     check_vacant(path, force)
     with atomic_folder(path, replace=force) as folder:
         write_checkpoint(folder, params, config, metrics)
+        if key is not None:
+            content: dict[str, Any] = json.loads(
+                json.dumps(key, allow_nan=False)
+            )  # as it is read again
+            tensors = leaves_by_path(jax.device_get(params))
+            digests = {"params_sha256": _params_digest(tensors), "sha256": _json_digest(content)}
+            write_json(folder / KEY_FILE, {**content, **digests})
 
 
 @takes_any_path
@@ -207,7 +245,8 @@ def check_vacant(path: Path, force: bool) -> None:
         raise InputError(f"{path} exists already; --force replaces it")
     if not path.is_dir():
         raise InputError(f"{path} is no folder; --force replaces checkpoints only")
-    others = sorted(entry.name for entry in path.iterdir() if entry.name not in CHECKPOINT_FILES)
+    own = (*CHECKPOINT_FILES, KEY_FILE)
+    others = sorted(entry.name for entry in path.iterdir() if entry.name not in own)
     if others:
         raise InputError(f"{path} holds {others[0]} too, which --force would remove")
 

@@ -14,10 +14,11 @@ import numpy as np
 from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.mechanism.account import MAX_INPUTS, run_network
 from jaxmi.mechanism.interchange import sites_of
-from jaxmi.mechanism.planted import Planted, PlantedPair, draw_planted
 from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import COMPUTED, Finding, Findings, find_variables, variables_of
 from jaxmi.models.transformer import Transformer
+from jaxmi.planted.network import Planted
+from jaxmi.planted.random_pairs import PlantedPair, draw_planted
 from jaxmi.programs.variables import Hypothesis, hypotheses
 from jaxmi.studies.bootstrap import estimate, estimate_share
 from jaxmi.studies.study import (

@@ -24,6 +24,7 @@ from jaxmi.explanation.transformer_evidence import (
     random_components,
     random_plane,
     run_both_ways,
+    varying,
     wrong_sides,
 )
 from jaxmi.explanation.transformer_solution import SITE, hypotheses, scrub_filters
@@ -266,6 +267,15 @@ def test_random_bases_are_orthonormal_and_keep_everything(planted) -> None:
         np.testing.assert_allclose(other.components @ other.components.T, np.eye(16), atol=1e-9)
     two = random_components(basis, np.random.default_rng(3)).components[:2]
     assert np.abs(two @ basis.components[:2].T).max() < 1e-9
+
+
+def test_random_components_are_among_those_that_vary() -> None:
+    rng = np.random.default_rng(0)
+    basis = pca(np.pad(rng.normal(size=(200, 5)), ((0, 0), (3, 8))))
+    assert varying(basis) == 5
+    for seed in range(10):
+        two = random_components(basis, np.random.default_rng(seed)).components[:2]
+        assert np.abs(two[:, 3:8]).max(axis=1).min() > 0.1
 
 
 def test_a_probe_reads_held_out_labels_and_no_random_ones(planted) -> None:

@@ -8,7 +8,6 @@ from mechanism.test_tables import small
 from jaxmi.mechanism import variables
 from jaxmi.mechanism.account import run_network
 from jaxmi.mechanism.interchange import KINDS, LEAST, Neurons, Pairs, draw_pairs, sites_of
-from jaxmi.mechanism.planted import Planted, plant_conditions, plant_rows
 from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import (
     COMPUTED,
@@ -21,6 +20,8 @@ from jaxmi.mechanism.variables import (
     verdict,
 )
 from jaxmi.models.transformer import Transformer
+from jaxmi.planted.network import Planted
+from jaxmi.planted.random_pairs import plant_conditions, plant_rows
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse

@@ -1,0 +1,1 @@
+"""Programs -> weights, without training: networks whose mechanism is known."""

@@ -1,0 +1,168 @@
+"""A program as a sum: what each statement adds to the variable whose threshold is the label.
+
+The sum is taken apart by statement, and each part's values are computed on the whole domain, so
+what a part looks like in the program's text matters little.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from jaxmi.errors import InputError
+from jaxmi.programs import language as lang
+from jaxmi.programs.domain import NumberDomain
+from jaxmi.programs.evaluate import evaluate, label
+from jaxmi.programs.language import names_in, walk
+from jaxmi.programs.show import show
+from jaxmi.programs.variables import addition
+
+Table = Float[np.ndarray, "p p"]
+"""A number for each pair, row = x."""
+
+
+@dataclass(frozen=True, eq=False)
+class Summand:
+    """One part of a sum: a weight times a condition, or times a number."""
+
+    expression: lang.Expression
+    """What the program computes: the condition, or the number."""
+    values: Table
+    """Its values; of a condition 0 and 1."""
+    weight: int | float
+    is_condition: bool
+    reads_sum: bool
+    """True if its value depends on the sum so far, or on an earlier branch not being taken."""
+
+
+@dataclass(frozen=True, eq=False)
+class Accumulation:
+    """A program as a sum, and the threshold at which its label changes."""
+
+    name: str | None
+    """The variable that is summed; None if the label is one condition."""
+    summands: list[Summand]
+    const: int | float
+    threshold: float
+    """The label is 1 on one side of it; midway between the values of the sum on both sides."""
+    above: bool
+    """Whether the label is 1 where the sum exceeds the threshold."""
+
+
+def accumulation(program: lang.Program, domain: NumberDomain) -> Accumulation:
+    """Take a program apart into a sum.
+
+    Args:
+      program: A program on pairs.
+      domain: Its inputs.
+
+    Raises:
+      InputError: if it fails on an input, or is no threshold of a sum; says where.
+    """
+    labels = label(program, domain).reshape(domain.shape) == 1
+    last = program.body[-1]
+    if sum(isinstance(node, lang.Return) for node in walk(program)) > 1:
+        raise InputError("a program that returns in several places is no sum with one threshold")
+    assert isinstance(last, lang.Return)
+    reader = _Reader(program, domain)
+    assigned = {node.name for node in walk(program) if isinstance(node, lang.Assign)}
+    read = names_in(last.value) - {"p"}
+    if len(read) == 1 and read <= assigned:
+        (name,) = read
+        sums = reader.table(len(program.body) - 1, lang.Name(name))
+        for at, statement in enumerate(program.body[:-1]):
+            reader.read(name, at, statement)
+    else:
+        name, sums = None, labels.astype(np.float64)
+        reader.summands.append(Summand(last.value, sums, 1, True, False))
+    threshold, above = _threshold(sums, labels, last)
+    return Accumulation(name, reader.summands, reader.const, threshold, above)
+
+
+def _threshold(
+    sums: Table, labels: Bool[np.ndarray, "p p"], last: lang.Return
+) -> tuple[float, bool]:
+    if labels.all() or not labels.any():
+        return float(sums.min() - 0.5), bool(labels.all())
+    ones, zeros = sums[labels], sums[~labels]
+    if zeros.max() < ones.min():
+        return float((zeros.max() + ones.min()) / 2), True
+    if ones.max() < zeros.min():
+        return float((ones.max() + zeros.min()) / 2), False
+    raise InputError(f"`{_text(last)}` is no threshold: the label must change at one value only")
+
+
+def _text(statement: lang.Statement) -> str:
+    return show(lang.Program("pairs", (statement,))).splitlines()[0]
+
+
+class _Reader:
+    """Go through a program's statements and collect what they add."""
+
+    def __init__(self, program: lang.Program, domain: NumberDomain) -> None:
+        self._program, self._domain = program, domain
+        self.summands: list[Summand] = []
+        self.const: int | float = 0
+        self._started = False
+        self._after: set[str] = set()  # names whose values depend on the sum
+
+    def table(self, at: int, value: lang.Expression) -> Table:
+        """Return an expression's values before a statement."""
+        return self._run(at, lang.Return(value))
+
+    def _run(self, at: int, last: lang.Statement) -> Table:
+        program = replace(self._program, body=(*self._program.body[:at], last))
+        values = evaluate(program, self._domain).astype(np.float64)
+        return values.reshape(self._domain.shape)
+
+    def read(self, name: str, at: int, statement: lang.Statement) -> None:
+        """Collect what a statement adds to a variable.
+
+        Raises:
+          InputError: if it does anything else to it.
+        """
+        self._after |= {name}
+        changed = {node.name for node in walk(statement) if isinstance(node, lang.Assign)}
+        if name not in changed:
+            if names_in(statement) & self._after:
+                self._after |= changed
+        elif isinstance(statement, lang.Assign):
+            self._assign(at, statement)
+        elif isinstance(statement, lang.If) and changed == {name} and self._started:
+            self._branches(at, statement)
+        else:
+            raise InputError(f"`{_text(statement)}` does more than add to {name}")
+
+    def _assign(self, at: int, statement: lang.Assign) -> None:
+        operator, value = addition(statement) or ("", statement.value)
+        if not operator and (self._started or statement.operator):
+            raise InputError(f"`{_text(statement)}` does not add to the sum so far")
+        self._started = True
+        values = self.table(at, value)
+        weight = -1 if operator == "-" else 1
+        reads_sum = bool(names_in(value) & self._after) and bool(operator)
+        self.summands.append(Summand(value, values, weight, False, reads_sum))
+
+    def _branches(self, at: int, statement: lang.If) -> None:
+        amounts = [self._amount(at, body) for _, body in statement.branches]
+        otherwise = self._amount(at, statement.otherwise)
+        returns = [lang.Return(lang.Number(i)) for i in range(len(amounts) + 1)]
+        branches = tuple((test, (returns[i],)) for i, (test, _) in enumerate(statement.branches))
+        taken = self._run(at, lang.If(branches, (returns[-1],)))
+        self.const += otherwise
+        for i, (test, _) in enumerate(statement.branches):
+            reads_sum = i > 0 or bool(names_in(test) & self._after)
+            values = (taken == i).astype(np.float64)
+            self.summands.append(Summand(test, values, amounts[i] - otherwise, True, reads_sum))
+
+    def _amount(self, at: int, body: tuple[lang.Statement, ...]) -> int | float:
+        total: int | float = 0
+        for statement in body:
+            part = addition(statement) if isinstance(statement, lang.Assign) else None
+            if part is None or names_in(part[1]) - {"p"}:
+                raise InputError(
+                    f"`{_text(statement)}` under a condition: only constants can be added there"
+                )
+            amount = float(self.table(at, part[1]).flat[0])
+            total += -amount if part[0] == "-" else amount
+        return total

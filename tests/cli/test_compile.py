@@ -1,0 +1,154 @@
+"""`jaxmi compile`: checkpoints that every subcommand takes, their keys, refusals."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxmi
+from jaxmi.errors import InputError
+
+TEXT = "z = 0\nif y < 3 * sqrt(x) + 8:\n    z += 3\nz += int(x ** 1.5) % 5 - 3\nreturn z >= 1\n"
+SMALL = ("--p", "23", "--network", "d_model=32", "n_heads=4", "d_mlp=64")
+MECHANISMS = ("conditions", "rows", "columns")
+
+
+@pytest.fixture(autouse=True)
+def program() -> Path:
+    path = Path("mine.py")
+    path.write_text(TEXT)
+    return path
+
+
+def compile_args(source: str, out: str, mechanism: str = "conditions") -> tuple[str, ...]:
+    return ("compile", source, "--mechanism", mechanism, "--out", out)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_a_program_s_network_is_a_checkpoint_with_a_key(run: Callable, mechanism: str) -> None:
+    result = run(*compile_args("mine.py", "net", mechanism), *SMALL)
+    assert result["domain_accuracy"] == 1 and result["margin"] >= 0.25 and result["p"] == 23
+    assert all(result["used"][name] <= result["network"][name] for name in result["used"])
+    held = {one["name"]: one["held"] for one in result["variables"]}
+    assert held["y < 3 * sqrt(x) + 8"] == (mechanism == "conditions")
+    assert run("evaluate", "net")["domain_accuracy"] == 1
+    key = json.loads(Path("net/mechanism.json").read_text())
+    assert key["mechanism"] == mechanism and len(key["variables"]) == len(result["variables"])
+    about = json.loads(Path("net/config.json").read_text())["compiled"]
+    assert about["program"] == TEXT and about["used"] == result["used"]
+
+
+def test_the_other_subcommands_take_it(run: Callable) -> None:
+    run("challenge", "make", "mine.py", "--out", "mine", *SMALL)
+    run(*compile_args("mine", "net", "rows"), "--disguise", "5")
+    run("predict", "net", "--out", "predictions.npz")
+    network = jaxmi.load("net")
+    assert isinstance(network, jaxmi.Network)
+    with np.load("predictions.npz") as file:
+        np.testing.assert_array_equal(file["labels"].reshape(-1), network.challenge.labels)
+    run("export", "net", "--to", "safetensors", "--out", "net.safetensors")
+    run("import", "net.safetensors", "--out", "again")
+    assert run("evaluate", "again")["domain_accuracy"] == 1
+    score = run("score", "mine.py", "--challenge", "mine", "--checkpoint", "net", "--out", "score")
+    assert score["agreement_truth"] == 1
+
+
+def test_save_and_load_keep_the_key_and_an_altered_one_is_refused(fails: Callable) -> None:
+    network = jaxmi.compile(TEXT, p=23, network={"d_model": 32, "n_heads": 4, "d_mlp": 64})
+    network.save("net")
+    again = jaxmi.load("net")
+    assert isinstance(again, jaxmi.Network) and again.key == network.key
+    np.testing.assert_array_equal(again.logits(), network.logits())
+    again.save("net", force=True)
+    path = Path("net/mechanism.json")
+    whole = path.read_text()
+    path.write_text(whole.replace('"held": true', '"held": false', 1))
+    assert "mechanism.json was altered" in fails(2, "evaluate", "net")
+    path.write_text("{}")
+    assert "mechanism.json was altered" in fails(2, "evaluate", "net")
+    jaxmi.compile(TEXT, "rows", p=23, network={"d_model": 32, "n_heads": 4, "d_mlp": 64}).save("b")
+    path.write_text(Path("b/mechanism.json").read_text())
+    assert "is the key of other parameters" in fails(2, "evaluate", "net")
+    path.unlink()
+    assert isinstance(jaxmi.load("net"), jaxmi.Network)
+
+
+def test_labels_and_sizes_of_one_s_own(run: Callable, fails: Callable) -> None:
+    labels = np.random.default_rng(0).random((11, 11)) < 0.5
+    np.savez("labels.npz", labels=labels)
+    result = run(*compile_args("labels.npz", "net", "columns"), "--p", "11")
+    assert result["domain_accuracy"] == 1 and result["program"] is None
+    assert "conditions needs a program" in fails(2, *compile_args("labels.npz", "b"), "--p", "11")
+    network = jaxmi.compile(labels.astype(int), "rows", p=11)
+    np.testing.assert_array_equal(network.labels().reshape(11, 11), labels)
+    deep = run(*compile_args("transformer", "deep", "rows"), "--network", "n_layers=2", "d_mlp=32")
+    assert deep["network"]["n_layers"] == 2 and deep["domain_accuracy"] == 1
+    assert jaxmi.compile("transformer").metrics["domain_accuracy"] == 1
+
+
+WRONG = {
+    "fails.py": ("z = 5 % x\nreturn z > 1", "ZeroDivisionError"),
+    "triples.py": ("return x + y < w", "of kind triples: only pairs can be compiled yet"),
+    "image.py": ("return mean(image) < 20", "of kind image: only pairs can be compiled yet"),
+    "product.py": ("z = x * y % 7\nreturn z < 3", "`x * y % 7` is no sum"),
+    "broken.py": ("return x <", "line 1"),
+    "huge.py": ("z = x * 1e300\nreturn z > 5e301", "float32"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_program_that_cannot_be_had_is_one_line_and_leaves_nothing(fails, name: str) -> None:
+    text, message = WRONG[name]
+    Path(name).write_text(text)
+    assert message in fails(2, *compile_args(name, "net"))
+    assert not Path("net").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ((*compile_args("cnn", "net"),), "cnn is of kind image: only pairs can be compiled yet"),
+        ((*compile_args("mnist", "net"),), "no challenge 'mnist'"),
+        ((*compile_args("nowhere.py", "net"),), "nowhere.py"),
+        ((*compile_args("mine.py", "net", "lines"),), "lines"),
+        (
+            (*compile_args("mine.py", "net"), "--network", "d_mlp=2"),
+            "3 neurons, and the network has d_mlp",
+        ),
+        ((*compile_args("mine.py", "net"), "--network", "size=2"), "size"),
+        ((*compile_args("mine.py", "net"), "--p", "3"), "p = 3"),
+        ((*compile_args("transformer", "net"), "--p", "59"), "transformer has p = 113"),
+        ((*compile_args("mine.py", "net"), "--disguise", "-1"), "disguise -1"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(fails: Callable, args, message: str) -> None:
+    assert message in fails(2, *args)
+    assert not Path("net").exists()
+
+
+def test_nothing_is_replaced_without_force(run: Callable, fails: Callable) -> None:
+    run(*compile_args("mine.py", "net", "rows"), *SMALL)
+    before = Path("net/params.safetensors").read_bytes()
+    assert "net exists already; --force" in fails(2, *compile_args("mine.py", "net"), *SMALL)
+    assert Path("net/params.safetensors").read_bytes() == before
+    run(*compile_args("mine.py", "net"), *SMALL, "--force")
+    assert json.loads(Path("net/mechanism.json").read_text())["mechanism"] == "conditions"
+    Path("net/thesis.tex").write_text("precious")
+    assert "thesis.tex" in fails(2, *compile_args("mine.py", "net"), *SMALL, "--force")
+
+
+def test_it_prints_what_holds_what(capsys: pytest.CaptureFixture[str]) -> None:
+    from jaxmi.cli.main import main
+
+    main([*compile_args("mine.py", "net"), *SMALL])
+    shown = capsys.readouterr().out
+    assert "all 529 labels" in shown and "boundary" in shown and "neurons" in shown
+
+
+def test_a_wrong_mechanism_and_a_sealed_challenge_are_refused(sealed_folder) -> None:
+    with pytest.raises(InputError, match="mechanism 'lines': expected one of conditions, rows"):
+        jaxmi.compile(TEXT, "lines")
+    with pytest.raises(InputError, match="sealed challenge"):
+        jaxmi.compile(sealed_folder)

@@ -124,7 +124,8 @@ def edit_file(path: Path, edit: Callable[[dict[str, np.ndarray]], None], wrapped
 def prepare(format_name: str, checkpoint: checkpoints.Checkpoint, folder: Path) -> list[Path]:
     """Writes the files to be corrupted; the last one holds the tensors."""
     if format_name == "native":
-        checkpoints.save_checkpoint(folder / "net", *vars(checkpoint).values())
+        parts = checkpoint.params, checkpoint.config, checkpoint.metrics
+        checkpoints.save_checkpoint(folder / "net", *parts)
         return [folder / "net" / name for name in checkpoints.CHECKPOINT_FILES]
     path = folder / "f.pt"
     if format_name == "published":

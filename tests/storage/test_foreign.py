@@ -306,7 +306,8 @@ def test_without_a_record_the_challenge_must_be_named(tmp_path: Path, kind: Kind
         assert same_bits(back.params, checkpoint.params)
         assert back.definition == checkpoint.definition
         assert back.config["model"] == checkpoint.config["model"]
-        save_checkpoint(tmp_path / f"{layout.name}-network", *vars(back).values())
+        parts = back.params, back.config, back.metrics
+        save_checkpoint(tmp_path / f"{layout.name}-network", *parts)
         assert same_bits(
             load_checkpoint(tmp_path / f"{layout.name}-network").params, checkpoint.params
         )

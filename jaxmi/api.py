@@ -83,7 +83,7 @@ class Network:
     """Learning curve: "step", "loss" and an accuracy per split at each point; () if not known."""
 
     key: Mapping[str, Any] | None = None
-    """What directions, neurons and heads of a compiled network hold; None of a trained one."""
+    """The key of a compiled network: what its directions, neurons and heads hold; else None."""
 
     @property
     def seed(self) -> int | None:

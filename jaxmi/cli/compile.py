@@ -29,7 +29,7 @@ class Compile(Subcommand):
     which says what its directions, neurons and heads hold."""
 
     p: OptionalNumber = None
-    """How many values x and y take, from 5, of a program or a table. Default: 113."""
+    """Number of values of x and of y, at least 5, for a program or a table. Default: 113."""
 
     network: Sizes = ()
     """Sizes of the network, where they differ from the challenge's or the published one's:

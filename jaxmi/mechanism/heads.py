@@ -41,7 +41,7 @@ BLOCK = 1024
 
 @dataclass(frozen=True)
 class Heads:
-    """What a network's heads add, and what its labels are without them."""
+    """Result on one network: what its heads add, and its labels without them."""
 
     domain: Subgrid
     """The inputs on which everything is measured."""
@@ -52,14 +52,14 @@ class Heads:
 
     @property
     def depends(self) -> "Comparison":
-        """Attention depends on the operands: the share that moves with another input."""
+        """Share of attention that moves with another input: does it depend on the operands?"""
         untrained = self.names.untrained_moved[table.ANY]
         value = self.metrics[self.names.every.moved[table.ANY].key]
         return Comparison(float(value), {"untrained": float(self.metrics[untrained.key])})
 
     @property
     def matters(self) -> "Comparison":
-        """What attention depends on matters: labels lost with the attention of another input."""
+        """Labels lost with the attention of another input: does what it depends on matter?"""
         controls = {
             table.TURNED: self.names.turned_resampled,
             "untrained": self.names.untrained_resampled[table.ANY],
@@ -83,7 +83,7 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """Whether the claim holds, by the rule of `heads_metrics`."""
+        """Verdict on the claim, by the rule of `heads_metrics`."""
         return verdict(self.value, max(self.controls.values()), table.ENOUGH, table.MARGIN)
 
 
@@ -93,9 +93,9 @@ class Head:
 
     directions: Float[np.ndarray, "r d_model"]
     values: Float[np.ndarray, "operand p r"]
-    """What it writes if it attends to one operand only."""
+    """Vectors that it writes if it attends to one operand only, by value."""
     last_value: Float[np.ndarray, "r"]
-    """What it writes if it attends to the last position only."""
+    """Vector that it writes if it attends to the last position only."""
 
     def output(
         self, pattern: Float[np.ndarray, "n source"], operands: Int[np.ndarray, "n operand"]

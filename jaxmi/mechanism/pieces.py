@@ -19,7 +19,7 @@ MOST_DEGREE = 3
 """Degree of a threshold as a polynomial of x, at most."""
 
 MOST_BOUNDARIES = 60
-"""At most this many rows may begin a piece; with more rows, every second (third, ...) is tried."""
+"""Rows at which a piece may begin, at most; with more, every second (third, ...) is tried."""
 
 DIGITS = range(3, 18)
 """Significant digits of coefficients: as few as leave the piece's labels as they are."""
@@ -30,7 +30,7 @@ Threshold = tuple[float, ...]
 
 
 class Shape(NamedTuple):
-    """What a piece looks like."""
+    """Form of a piece: its first label, its number of thresholds, and their degree."""
 
     first: int
     """The label before the first threshold."""
@@ -60,7 +60,7 @@ class Piece:
     first: int
     """The label below the first threshold."""
     thresholds: tuple[Threshold, ...]
-    """In the order of y."""
+    """Places along y where the label changes, in order."""
 
     @property
     def intervals(self) -> list[tuple[Threshold | None, Threshold | None]]:
@@ -89,7 +89,7 @@ def fit_pieces(
       labels: The map.
       rows: The value of x in each row, increasing.
       columns: The value of y in each column, increasing.
-      price: What a number costs, in wrong labels.
+      price: Cost of a number, in wrong labels.
     """
     n = len(rows)
     step = -(-n // MOST_BOUNDARIES)

@@ -1,4 +1,4 @@
-"""Which neurons have the largest shares of the change across each threshold of a program.
+"""Find which neurons have the largest shares of the change across each threshold of a program.
 
 Across a threshold of a program that was read off a network's weights, the logit difference changes
 its sign. That change is a sum over neurons, so each has a share of it. The neurons of the largest
@@ -33,7 +33,7 @@ DRAWS = 20
 
 @dataclass(frozen=True)
 class Placement:
-    """The neurons that place one threshold."""
+    """The neurons of the largest shares of the change across one threshold."""
 
     cell: int
     """The part of the domain, as in `Reading.pieces`."""
@@ -54,7 +54,7 @@ class Placement:
 
 
 def place_thresholds(reading: Reading, network: Replacement) -> list[Placement]:
-    """Find the neurons that place each threshold.
+    """Find the neurons of the largest shares for each threshold.
 
     Args:
       reading: The program.

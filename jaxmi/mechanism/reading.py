@@ -25,11 +25,10 @@ from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 
 PRICE = 3e-4
-"""What a number of the program costs, as a share of wrong labels."""
+"""Cost of a number of the program, as a share of wrong labels."""
 
 VARIABLES = "abcdefgh"
 """Names of the program's variables for classes."""
-
 
 OPERANDS = ("x", "y")
 """The operands of a pair. A row of a map is a value of x, a column one of y."""
@@ -131,7 +130,7 @@ class Reading:
     """A program that was read off a network's weights."""
 
     text: str
-    """In the language of challenges."""
+    """The program, in the language of challenges."""
     labels: Bool[np.ndarray, "n"]
     """The program's labels of all pairs."""
     numbers: int
@@ -183,7 +182,7 @@ def read_program(
 
     Args:
       smoothed: The network.
-      price: What a number of the program costs, as a share of wrong labels; it is raised until the
+      price: Cost of a number of the program, as a share of wrong labels; it is raised until the
         program fits the language's limits.
       labels: Labels to describe in place of the smooth network's own: a control.
 

@@ -30,7 +30,7 @@ Partitions = Mapping[str, Sequence[Partition]]
 
 @dataclass(frozen=True)
 class WeightsProgram:
-    """A program that was read off a network's weights, and the neurons that place its parts."""
+    """A program that was read off a network's weights, and the neurons beside its thresholds."""
 
     reading: Reading
     placements: Sequence[Placement]

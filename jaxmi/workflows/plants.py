@@ -40,7 +40,7 @@ class Plant:
     margin, and the seed of the disguise."""
     metrics: Mapping[str, Any]
     key: Mapping[str, Any]
-    """What directions, neurons and heads hold, as `mechanism.json` has it."""
+    """The key: what directions, neurons and heads hold, as `mechanism.json` has it."""
 
 
 @takes_any_path

@@ -141,7 +141,7 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("n_layers", [2, 3, 4])
+@pytest.mark.parametrize("n_layers", [2, 3, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", WRITTEN)
 def test_an_exchange_gives_the_program_s_counterfactual_label(name: str, n_layers: int) -> None:
     program, config = parse(WRITTEN[name], "pairs"), replace(CONFIG, n_layers=n_layers)

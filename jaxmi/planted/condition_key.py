@@ -68,7 +68,7 @@ class _KeyOf:
         name: str,
         role: str,
         held: Held,
-        expression: Expression,
+        expression: Expression | None,
         n_holders: int = 1,
         factor: float = 1.0,
         shift: float = 0.0,
@@ -244,7 +244,12 @@ class _KeyOf:
             found.append(
                 self._gate(name, "condition", part, i)
                 if part.gate
-                else self._held(name, "condition", part.held, part.summand.expression)
+                else self._held(
+                    name,
+                    "condition",
+                    part.held,
+                    None if part.is_folded else part.summand.expression,
+                )
             )
         return found
 

@@ -42,13 +42,13 @@ Codes = Int[np.ndarray, "n"]
 
 
 def test_mechanism(
-    claims: Sequence[BoundClaim], controls: Sequence[BoundClaim], seed: int
+    claims: Sequence[BoundClaim], controls: Sequence[Sequence[BoundClaim]], seed: int
 ) -> MechanismScore:
     """Exchange every variable of an explanation.
 
     Args:
       claims: The claims that count.
-      controls: The same claims about random components; empty if there are no others.
+      controls: The same claims about random components, several times; none if there are no others.
       seed: Seed of the draws.
 
     Raises:
@@ -61,21 +61,23 @@ def test_mechanism(
     scores: list[VariableScore] = []
     determined: dict[str, float] = {}
     for site in subject.claimed_sites:
-        here = [(i, codes) for i, codes in featured if claims[i].site == site and i not in idle]
+        here = [(i, codes) for i, codes in featured if claims[i].site == site]
         if not here:
             continue
         variables = _variables([(i, claims[i], codes) for i, codes in here])
         table = _Table([variable.codes for variable in variables], runs.labels)
         determined[site] = table.determined
         parts = [[claims[i].component for i in one.claims] for one in variables]
-        random = [[controls[i].component for i in one.claims if controls] for one in variables]
+        random = [[[drawn[i].component for i in v.claims] for v in variables] for drawn in controls]
         for number, variable in enumerate(variables):
             numbers = tuple(claims[i].number for i in variable.claims)
             about = site, numbers, int(variable.codes.max()) + 1
+            if idle.issuperset(variable.claims):  # it takes part in exchanges of the others
+                continue
             if reason := _untestable(table):
                 scores.append(VariableScore(*about, reason))
             else:
-                scores.append(runs.score(about, table, number, parts, random if controls else []))
+                scores.append(runs.score(about, table, number, parts, random))
     return MechanismScore(tuple(scores), tuple(claims[i].number for i in sorted(idle)), determined)
 
 
@@ -222,7 +224,7 @@ class _Runs:
         table: _Table,
         variable: int,
         parts: Parts,
-        controls: Parts,
+        controls: Sequence[Parts],
     ) -> VariableScore:
         """Exchange one variable's components; if that says nothing, with those of others.
 
@@ -231,7 +233,7 @@ class _Runs:
           table: The label by the values of the site's variables.
           variable: Which of these it is.
           parts: The variables' components.
-          controls: Random components in their place; empty if there are none.
+          controls: Random components in their place, several times.
         """
         site = about[0]
         kinds = self._draw(table, *self._alone(table, variable))
@@ -241,12 +243,23 @@ class _Runs:
         if not strict.enough:
             reason = f"{len(strict.bases)} exchanges by which the label would be no input's own"
             return VariableScore(*about, reason, len(strict.bases))
-        others = _Lists(self.labels).draw(self.labels[strict.bases], self._rng)
-        shuffled = strict._replace(sources=np.where(strict.sources < 0, -1, others[:, None]))
-        shares = self._shares(site, parts, [*kinds, shuffled])
-        random = self._shares(site, controls, [strict])[0] if controls else None
+        alike = self._alike(table, strict)
+        shares = self._shares(site, parts, [*kinds, alike])
+        drawn = [self._shares(site, control, [strict, alike]) for control in controls]
+        random = [_mean(shares) for shares in zip(*drawn, strict=True)] if drawn else [None, None]
         together = int((strict.sources >= 0).sum(axis=1).max())
-        return VariableScore(*about, "", len(strict.bases), *shares, random, together)
+        return VariableScore(*about, "", len(strict.bases), *shares, *random, together)
+
+    def _alike(self, table: _Table, strict: _Exchanges) -> _Exchanges:
+        """Return the same exchanges from other inputs with the base's own values, if there are any."""
+        bases, values = strict.bases, table.tuples[table.of]
+        sources = np.full_like(strict.sources, -1)
+        for i, column in enumerate(values.T):
+            number = 2 * column + self.labels
+            drawn = _Lists(number).draw(number[bases], self._rng)
+            sources[:, i] = np.where(strict.sources[:, i] >= 0, drawn, -1)
+        is_other = ((sources >= 0) & (sources != bases[:, None])).any(axis=1)
+        return strict._replace(sources=sources).part(np.flatnonzero(is_other))
 
     def _alone(self, table: _Table, variable: int) -> tuple[np.ndarray, np.ndarray]:
         """Draw bases, and tuples that differ from theirs in one variable only."""
@@ -331,6 +344,11 @@ class _Runs:
         ]
         logits, _ = self._subject.exchanged(bases[rows], exchanges)
         return logits[: len(bases)].argmax(axis=-1)
+
+
+def _mean(shares: Sequence[float | None]) -> float | None:
+    known = [share for share in shares if share is not None]
+    return float(np.mean(known)) if known else None
 
 
 class _Lists:

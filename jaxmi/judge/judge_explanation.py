@@ -117,7 +117,7 @@ def judge_claims(
             )
             for site in subject.claimed_sites
         },
-        mechanism=test_mechanism(tested, others[0] if others else [], seed),
+        mechanism=test_mechanism(tested, others, seed),
     )
 
 

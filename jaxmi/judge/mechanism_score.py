@@ -15,7 +15,7 @@ ENOUGH = 0.90
 """A variable is shown if at least this share of its exchanges give the label that is said."""
 
 MARGIN = 0.30
-"""The strict exchanges must exceed each control by this much."""
+"""What the source's value adds must exceed what it adds in random components by this much."""
 
 LEAST_PAIRS = 20
 """With fewer strict exchanges than this a variable is not tested."""
@@ -30,9 +30,9 @@ RULE = (
     "A variable is what claims about one site carry in common. Its components are taken from an "
     "input with another value, where the explanation says a label that neither input has (strict). "
     "shown: at least "
-    f"{ENOUGH:.0%} of these exchanges give that label, {100 * MARGIN:.0f} points more than with "
-    f"shuffled sources and than in random components, and at least {ENOUGH:.0%} of the exchanges "
-    "keep the label where the explanation says so. not shown: less. not tested: under "
+    f"{ENOUGH:.0%} of these exchanges give that label, and {ENOUGH:.0%} of those keep the label "
+    "that should; and they give it more often than with sources of the same value, by "
+    f"{100 * MARGIN:.0f} points more than in random components. not shown: less. not tested: under "
     f"{LEAST_PAIRS} strict exchanges, as of a variable that alone gives the label. The mechanism "
     "is shown if every variable is, not shown if one is not, in part if some are shown and others "
     f"not tested. Claims about components that change under {IDLE:.1%} of the labels are idle and "
@@ -60,11 +60,13 @@ class VariableScore:
     """The same where the base's label should stay, and the source has another."""
     follow: float | None = None
     """The same where the source's label should come, and the base has another."""
-    shuffled: float | None = None
-    """Control: the strict exchanges with other sources, of any value and the same label."""
+    alike: float | None = None
+    """Control: the strict exchanges from sources with the base's own value. Should be 0."""
     random: float | None = None
-    """Control: the strict exchanges in random components of the same size. None also if the
-    components are all that there is."""
+    """Control: the strict exchanges in random components of the same size, mean over several. None
+    also if the components are all that there is."""
+    random_alike: float | None = None
+    """The same from sources with the base's own value."""
     together: int = 1
     """How many variables the strict exchanges are of, at most: more than one if there are too few
     of this one alone."""
@@ -74,10 +76,10 @@ class VariableScore:
         """`SHOWN`, `NOT_SHOWN` or `NOT_TESTED`, by `RULE`."""
         if self.strict is None:
             return NOT_TESTED
-        controls = [share for share in (self.shuffled, self.random) if share is not None]
         enough = min(share for share in (self.strict, self.keep) if share is not None) >= ENOUGH
-        beyond = self.strict - max(controls, default=0.0) >= MARGIN
-        return SHOWN if enough and beyond else NOT_SHOWN
+        effect = self.strict - (self.alike or 0.0)
+        control = (self.random or 0.0) - (self.random_alike or 0.0)
+        return SHOWN if enough and effect - max(control, 0.0) >= MARGIN else NOT_SHOWN
 
     @property
     def remarks(self) -> str:
@@ -86,9 +88,9 @@ class VariableScore:
             return f"{NOT_TESTED}: {self.reason}"
         others = "" if self.together == 1 else f" of up to {self.together} variables"
         parts = [f"strict {self.strict:.1%} of {self.strict_pairs}{others}"]
-        for name in ("keep", "follow", "shuffled", "random"):
+        for name in ("keep", "follow", "alike", "random", "random_alike"):
             if (share := getattr(self, name)) is not None:
-                parts.append(f"{name} {share:.1%}")
+                parts.append(f"{name.replace('_', ' ')} {share:.1%}")
         return f"{self.verdict}: {', '.join(parts)}"
 
 
@@ -132,7 +134,7 @@ class MechanismScore:
     def metrics(self) -> dict[str, Any]:
         """Return everything as JSON types."""
         return {
-            "mechanism": self.verdict,
+            "mechanism_verdict": self.verdict,
             "mechanism_reason": self.reason,
             "mechanism_rule": RULE,
             "determined": dict(self.determined),

@@ -251,7 +251,7 @@ class _Runs:
         return VariableScore(*about, "", len(strict.bases), *shares, *random, together)
 
     def _alike(self, table: _Table, strict: _Exchanges) -> _Exchanges:
-        """Return the same exchanges from other inputs with the base's own values, if there are any."""
+        """Return the same exchanges from other inputs with the base's own values, if any."""
         bases, values = strict.bases, table.tuples[table.of]
         sources = np.full_like(strict.sources, -1)
         for i, column in enumerate(values.T):

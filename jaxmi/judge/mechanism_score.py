@@ -77,9 +77,16 @@ class VariableScore:
         if self.strict is None:
             return NOT_TESTED
         enough = min(share for share in (self.strict, self.keep) if share is not None) >= ENOUGH
-        effect = self.strict - (self.alike or 0.0)
+        assert self.effect is not None  # as `strict`
+        return SHOWN if enough and self.effect >= MARGIN else NOT_SHOWN
+
+    @property
+    def effect(self) -> float | None:
+        """What another value adds to the strict share, beyond what it adds in random components."""
+        if self.strict is None:
+            return None
         control = (self.random or 0.0) - (self.random_alike or 0.0)
-        return SHOWN if enough and effect - max(control, 0.0) >= MARGIN else NOT_SHOWN
+        return self.strict - (self.alike or 0.0) - max(control, 0.0)
 
     @property
     def remarks(self) -> str:

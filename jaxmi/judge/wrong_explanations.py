@@ -201,10 +201,13 @@ class _Wrong:
 
     def of_look_ups(self) -> Kinds:
         """Yield the kinds for a network that holds none of the program's variables."""
-        probes = self._probes()
-        yield "conditions at probes", self._claimed("Probes", probes)
-        yield "conditions at probes, the rest jointly", self._claimed("Probes, rest", probes, True)
-        yield "conditions in learned subspaces", self._claimed("Learned", self._learned())
+        probes, learned = self._probes(), self._learned()
+        if _is_independent(probes):
+            yield "conditions at probes", self._claimed("Probes", probes)
+            rest = self._claimed("Probes, rest", probes, True)
+            yield "conditions at probes, the rest jointly", rest
+        if _is_independent(learned):
+            yield "conditions in learned subspaces", self._claimed("Learned", learned)
         places = np.concatenate([_directions(claim) for claim in self._at(BEFORE_MLP)])
         split = np.array_split(places, len(self._features))
         if all(map(len, split)):
@@ -365,6 +368,11 @@ def _independent(spans: Sequence[Float[np.ndarray, "k d"]]) -> list[Float[np.nda
         left = _beyond(rows, np.concatenate(found)) if found else rows
         found.append(left if len(left) else rows[:1])
     return found
+
+
+def _is_independent(spans: Sequence[Float[np.ndarray, "k d"]]) -> bool:
+    rows = np.concatenate(spans)
+    return int(np.linalg.matrix_rank(rows, tol=1e-3)) == len(rows)
 
 
 def _beyond(

@@ -371,7 +371,8 @@ class _Lists:
 def _chosen(found: _Exchanges) -> _Exchanges:
     """Return at most `PAIRS` distinct exchanges, of few variables first, of both labels."""
     both = np.column_stack([found.bases, found.sources])
-    _, first = np.unique(both, axis=0, return_index=True)
+    hashed = both @ np.random.default_rng(0).integers(1, 2**62, both.shape[1])  # wraps around
+    _, first = np.unique(hashed, return_index=True)
     first = np.sort(first)  # the order in which they were drawn
     first = first[np.argsort((found.sources[first] >= 0).sum(axis=1), kind="stable")]
     sides = [first[found.labels[first] == side] for side in (0, 1)]

@@ -245,7 +245,14 @@ class _Runs:
             return VariableScore(*about, reason, len(strict.bases))
         alike = self._alike(table, strict)
         shares = self._shares(site, parts, [*kinds, alike])
-        drawn = [self._shares(site, control, [strict, alike]) for control in controls]
+        drawn = [
+            self._shares(site, control, [strict, alike])
+            for control in controls
+            if not any(
+                component.equals(own)
+                for component, own in zip(control[variable], parts[variable], strict=True)
+            )
+        ]
         random = [_mean(shares) for shares in zip(*drawn, strict=True)] if drawn else [None, None]
         together = int((strict.sources >= 0).sum(axis=1).max())
         return VariableScore(*about, "", len(strict.bases), *shares, *random, together)

@@ -177,7 +177,7 @@ class ExplanationScore:
             f" (best control: {_best(self.controls(rest=True))})",
         ]
         if grade != NOT_SHOWN and not self.shows_mechanism:
-            parts.append(f"mechanism {self.mechanism.verdict}: {self.mechanism.reason}")
+            parts.append(f"mechanism: {self.mechanism.reason}")
         if self.readouts:
             parts.append(
                 f"the features use the network's own {', '.join(self.readouts)}: the claims say "

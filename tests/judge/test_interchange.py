@@ -167,7 +167,7 @@ def test_one_claim_tests_labels_only(judge) -> None:
     score = judge(sums([4], BOTH))
     assert (score.grade, score.mechanism.verdict) == ("complete", "not tested")
     assert score.verdict.startswith("complete of labels: 100.0% of labels kept")
-    assert "mechanism not tested: not tested claims[0] (one variable alone" in score.verdict
+    assert "mechanism: not tested claims[0] (one variable alone" in score.verdict
 
 
 def test_claims_with_one_feature_are_one_variable(judge) -> None:
@@ -187,7 +187,7 @@ def test_an_idle_claim_is_named_and_does_not_count(judge) -> None:
     score = judge(*true, sums([5], "x % 10 < 7"))
     assert score.mechanism.idle == (2,)
     assert score.mechanism.verdict == "shown"
-    assert "idle claims[2]" in score.verdict
+    assert score.mechanism.reason == "shown claims[0, 1], idle claims[2]"
 
 
 def test_conditions_that_split_the_inputs_are_one_feature(judge) -> None:

@@ -176,7 +176,7 @@ class ExplanationScore:
             f"with everything else resampled {self.together.resampled.kept_of_moved:.1%}"
             f" (best control: {_best(self.controls(rest=True))})",
         ]
-        if grade != NOT_SHOWN and not self.shows_mechanism:
+        if grade != NOT_SHOWN and (self.mechanism.idle or not self.shows_mechanism):
             parts.append(f"mechanism: {self.mechanism.reason}")
         if self.readouts:
             parts.append(

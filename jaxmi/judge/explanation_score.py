@@ -10,6 +10,7 @@ from jaxmi import notebook
 from jaxmi.explanation import verdicts
 from jaxmi.explanation.scrub import Outcome
 from jaxmi.explanation.verdicts import ENOUGH, HOLDS, MARGIN, NOT_SHOWN
+from jaxmi.judge.mechanism_score import SHOWN, MechanismScore
 
 LEAST = 0.01
 """A claim is empty if fewer inputs are resampled; and so is a claim that nothing matters, if its
@@ -112,6 +113,8 @@ class ExplanationScore:
     """Ceiling: every input is its own donor."""
     covered: Mapping[str, float]
     """Site -> the claimed components' share of the variance at their positions."""
+    mechanism: MechanismScore
+    """What exchanges between inputs with different values say of the features as variables."""
 
     @property
     def counted(self) -> tuple[ClaimScore, ...]:
@@ -147,6 +150,11 @@ class ExplanationScore:
         return COMPLETE if grade == resampled == HOLDS else grade
 
     @property
+    def shows_mechanism(self) -> bool:
+        """Whether the explanation is complete, and of a mechanism: not of the labels only."""
+        return self.grade == COMPLETE and self.mechanism.verdict == SHOWN
+
+    @property
     def readouts(self) -> tuple[str, ...]:
         """Readouts of the network that the claims use."""
         return tuple(dict.fromkeys(name for claim in self.counted for name in claim.readouts))
@@ -159,12 +167,17 @@ class ExplanationScore:
         given = " given readouts" if self.readouts and self.grade != NOT_SHOWN else ""
         moved = self.together.as_is.moved
         among = "" if moved > 0.9995 else f" among the {moved:.1%} of inputs that are resampled"
+        grade = self.grade
+        if grade == COMPLETE:
+            grade = "complete, mechanism shown" if self.shows_mechanism else "complete of labels"
         parts = [
-            f"{self.grade}{given}: {self.together.as_is.kept_of_moved:.1%} of labels kept{among}"
+            f"{grade}{given}: {self.together.as_is.kept_of_moved:.1%} of labels kept{among}"
             f" (best control: {_best(self.controls(rest=False))})",
             f"with everything else resampled {self.together.resampled.kept_of_moved:.1%}"
             f" (best control: {_best(self.controls(rest=True))})",
         ]
+        if grade != NOT_SHOWN and (self.mechanism.idle or not self.shows_mechanism):
+            parts.append(f"mechanism: {self.mechanism.reason}")
         if self.readouts:
             parts.append(
                 f"the features use the network's own {', '.join(self.readouts)}: the claims say "
@@ -206,7 +219,8 @@ class ExplanationScore:
             for claim in self.claims
         ]
         metrics["readouts"] = list(self.readouts)
-        return {**metrics, "grade": self.grade, "verdict": self.verdict, "rule": RULE}
+        metrics |= {"grade": self.grade, "verdict": self.verdict, "rule": RULE}
+        return metrics | self.mechanism.metrics()
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Return a table to print: name, labels kept, the same with the rest resampled, remarks."""
@@ -227,7 +241,7 @@ class ExplanationScore:
             drawn = f"control, {len(self.random)} drawn"
             rows.append((f"random components, {name}", as_is, rest, drawn))
         rows.append(("chance", f"{self.chance:.1%}", f"{self.chance:.1%}", ""))
-        return rows
+        return rows + self.mechanism.rows()
 
 
 def _best(controls: Mapping[str, float]) -> str:

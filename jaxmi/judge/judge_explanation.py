@@ -6,24 +6,24 @@ too, have been through the claims at earlier sites.
 """
 
 import math
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import Origin
 from jaxmi.errors import InputError
-from jaxmi.explanation.components import Component, variance_share
-from jaxmi.explanation.scrub import Claim, Outcome, Scrubbed, chance_level, scrub
+from jaxmi.explanation.components import variance_share
+from jaxmi.explanation.scrub import Outcome, chance_level, scrub
+from jaxmi.judge.bound_claim import BoundClaim
 from jaxmi.judge.explanation_score import ClaimScore, ExplanationScore, Trial
-from jaxmi.judge.features import coordinates, count_donors, draw_donors, feature_bits, partition
+from jaxmi.judge.features import coordinates, count_donors, feature_bits, partition
+from jaxmi.judge.interchange import test_mechanism
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, SubmittedClaim, site_axes
-from jaxmi.programs import language as lang
 from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Params
 
@@ -99,6 +99,7 @@ def judge_claims(
     tested_scores = [score for score in scores if not score.empty] or scores
     similar = _partitions(subject, [score.bits for score in tested_scores])
     random = [_random_components(subject, tested, [seed, draw]) for draw in range(CONTROL_DRAWS)]
+    others = [c for c in random if not _same_components(c, tested)]
     return ExplanationScore(
         title=explanation.title,
         challenge=explanation.challenge,
@@ -108,7 +109,7 @@ def judge_claims(
         together=Trial(run(claims), run(counted, rest=True)),
         constant=trial(with_features(tested, [np.zeros(subject.n)] * len(tested))),
         similar=trial(with_features(tested, similar)),
-        random=tuple(trial(c, 1) for c in random if not _same_components(c, tested)),
+        random=tuple(trial(c, 1) for c in others),
         identity=trial(with_features(tested, [np.arange(subject.n)] * len(tested)), 1),
         covered={
             site: variance_share(
@@ -116,64 +117,8 @@ def judge_claims(
             )
             for site in subject.claimed_sites
         },
+        mechanism=test_mechanism(tested, others, seed),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class BoundClaim:
-    """A submitted claim, bound to the network that it is about."""
-
-    subject: Subject
-    """The network."""
-    submitted: SubmittedClaim
-    """The claim as it was submitted."""
-    name: str
-    """Its place in the submission, such as `claims[2]`."""
-    component: Component
-    """The component that is exchanged."""
-    control: np.ndarray | None = None
-    """For a control: values of all inputs, (n,), in place of the feature."""
-
-    @property
-    def site(self) -> str:
-        """The site that the claim is about."""
-        return self.submitted.site
-
-    @property
-    def claim(self) -> Claim:
-        """The claim for `scrub`."""
-        return Claim(self.site, self.donors, self.component, self.inputs)
-
-    def feature(self, scrubbed: Scrubbed) -> np.ndarray:
-        """Return the feature of every input.
-
-        Args:
-          scrubbed: Activations at this site and those before it, from which readouts are read.
-
-        Raises:
-          InputError: if it cannot be computed, in a line that names the claim.
-        """
-        if self.control is not None:
-            return self.control
-        return self._evaluate(self.submitted.program, scrubbed, "feature")
-
-    def inputs(self, scrubbed: Scrubbed) -> Bool[np.ndarray, "n"]:
-        """Return which inputs the claim is about; arguments and errors as `feature`."""
-        if self.control is not None or self.submitted.where_program is None:
-            return np.ones(self.subject.n, bool)
-        return self._evaluate(self.submitted.where_program, scrubbed, "where").astype(bool)
-
-    def donors(self, rng: np.random.Generator, scrubbed: Scrubbed) -> Int[np.ndarray, "n"]:
-        """Draw a donor for every input; inputs that the claim is not about keep their own."""
-        noise = None if self.control is not None else self.submitted.near
-        return draw_donors(self.feature(scrubbed), self.inputs(scrubbed), noise, rng)
-
-    def _evaluate(self, program: lang.Program, scrubbed: Scrubbed, key: str) -> np.ndarray:
-        try:
-            return self.subject.feature(program, scrubbed)
-        except InputError as error:
-            message = re.sub(r"^line \d+, column \d+: ", "", str(error))
-            raise InputError(f"{self.name}.{key}: {message}") from None
 
 
 def bind_claim(subject: Subject, submitted: SubmittedClaim, number: int) -> BoundClaim:
@@ -187,12 +132,11 @@ def bind_claim(subject: Subject, submitted: SubmittedClaim, number: int) -> Boun
     Raises:
       InputError: if the network has no such component, in a line that names the claim.
     """
-    name = f"claims[{number}]"
     try:
         component = subject.component(submitted.site, submitted.component)
     except InputError as error:
-        raise InputError(f"{name}.components: {error}") from None
-    return BoundClaim(subject, submitted, name, component)
+        raise InputError(f"claims[{number}].components: {error}") from None
+    return BoundClaim(subject, submitted, number, component)
 
 
 def run_claims(

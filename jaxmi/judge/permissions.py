@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxmi.explanation.components import Component
+from jaxmi.judge.bound_claim import BoundClaim
 from jaxmi.judge.features import near_reach
-from jaxmi.judge.judge_explanation import BoundClaim
 
 SAMPLE = 2048
 """Number of inputs over which bits are averaged, at most."""

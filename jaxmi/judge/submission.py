@@ -15,11 +15,12 @@ import jax
 
 from jaxmi.challenges.registry import KINDS, Origin
 from jaxmi.judge.strict_json import Value, read_json, shown
+from jaxmi.planted.compile import MECHANISMS
 from jaxmi.programs import language as lang
 from jaxmi.programs.language import ProgramError
 from jaxmi.programs.parse import RESERVED, parse
 
-MAX_CLAIMS = 32
+MAX_CLAIMS = 64
 """Most claims in a submission; each is carried out several times."""
 
 MAX_NAMES = 32
@@ -93,6 +94,9 @@ class Explanation:
     title: str
     readouts: Mapping[str, Readout]
     claims: tuple[SubmittedClaim, ...]
+    mechanism: str | None = None
+    """The mechanism that the network is said to have, one of `planted.compile.MECHANISMS`; None if
+    nothing is said of it. Only a score against a planted network's key asks for it."""
 
 
 Axes = Mapping[str, int]
@@ -126,7 +130,9 @@ def read_explanation(source: str | Path, challenge_name: str, origin: Origin) ->
     """
     axes, kind = site_axes(origin), origin.kind
     submission = read_json(source)
-    parts = submission.members(("challenge", "claims"), ("title", "definitions", "readouts"))
+    parts = submission.members(
+        ("challenge", "claims"), ("title", "mechanism", "definitions", "readouts")
+    )
     if parts["challenge"].text(100) != challenge_name:
         given = shown(parts["challenge"].value)
         parts["challenge"].fail(f"{given}, but this is judged on {challenge_name!r}")
@@ -140,7 +146,8 @@ def read_explanation(source: str | Path, challenge_name: str, origin: Origin) ->
         _claim(value, axes, readouts, expressions) for value in parts["claims"].elements(MAX_CLAIMS)
     )
     title = parts["title"].text(200) if "title" in parts else "untitled"
-    return Explanation(challenge_name, title, readouts, claims)
+    mechanism = parts["mechanism"].one_of(list(MECHANISMS)) if "mechanism" in parts else None
+    return Explanation(challenge_name, title, readouts, claims, mechanism)
 
 
 def _readout(value: Value, axes: Mapping[str, Axes]) -> Readout:

@@ -166,7 +166,7 @@ def test_a_component_as_its_own_feature_is_empty_and_readouts_are_named(judge) -
     side = judge({**itself, "feature": "first > 1.5"}, readouts=READ)
     assert side.grade == "complete"
     assert side.readouts == ("first",)
-    assert side.verdict.startswith("complete given readouts: 100.0% of labels kept")
+    assert side.verdict.startswith("complete of labels given readouts: 100.0% of labels kept")
     assert "use the network's own first" in side.verdict
     by_inputs = judge({**itself, "feature": LABEL}, readouts=READ)
     assert (by_inputs.grade, by_inputs.readouts) == ("complete", ())

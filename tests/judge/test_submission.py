@@ -97,7 +97,7 @@ REFUSED = {
     "null": "the submission: expected an object, not null",
     "{}": "the submission: 'challenge' is missing",
     '{"challenge": "transformer", "claims": [], "x": 1}': "unknown key \"'x'\"|unknown key 'x'",
-    '{"challenge": "transformer", "claims": []}': r"claims: a list of 0, expected 1 to 32",
+    '{"challenge": "transformer", "claims": []}': r"claims: a list of 0, expected 1 to 64",
     '{"challenge": "transformer", "claims": {}}': r"claims: expected a list, not an object of 0",
     '{"challenge": "transformer", "claims": [5]}': r"claims\[0\]: expected an object, not 5",
     '{"challenge": 5, "claims": []}': "challenge: expected a text, not 5",
@@ -115,7 +115,7 @@ REFUSED = {
     submission(title="\ud800"): "title: expected one line",
     submission(title="a" * 201): "title: a text of 201 characters",
     submission(title=True): "title: expected a text, not true",
-    submission(claims=[CLAIM] * (MAX_CLAIMS + 1)): "claims: a list of 33, expected 1 to 32",
+    submission(claims=[CLAIM] * (MAX_CLAIMS + 1)): "claims: a list of 65, expected 1 to 64",
     # Claims.
     submission({"extra": 1}): r"claims\[0\]: unknown key 'extra'; the keys are: site, comp",
     json.dumps({"challenge": "transformer", "claims": [{"site": RESID}]}): (

@@ -1,0 +1,187 @@
+"""Does the judge tell true explanations of planted networks from wrong ones with the same labels?
+
+Command:   .venv/bin/python scripts/judge_on_plants.py
+Time:      about half an hour on one core; a program that was measured is not measured again
+Writes:    docs/judge-on-plants.json; delete it to start over. Prints the table of
+           docs/explanations.md
+Expected:  of 40 random programs, each planted as conditions and as a look-up, how often the judge
+           calls a wrong explanation complete, and how often it denies a true one
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from jaxmi.challenges.registry import Origin
+from jaxmi.errors import InputError
+from jaxmi.judge.judge_explanation import judge_explanation
+from jaxmi.judge.submission import read_explanation
+from jaxmi.judge.wrong_explanations import (
+    FINER,
+    Submitted,
+    true_explanations,
+    variables_that_matter,
+    wrong_explanations,
+)
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.evaluate import label
+from jaxmi.programs.sample import NumberGrammar, sample_program
+from jaxmi.programs.show import show
+from jaxmi.workflows.plants import Plant, compile_network
+
+SEEDS = range(100, 140)
+"""Programs of seeds below 10 were looked at while the judge's thresholds were chosen."""
+P, NETWORK = 23, {"d_model": 48, "n_heads": 8, "d_head": 8, "d_mlp": 128}
+OUT = Path(__file__).resolve().parent.parent / "docs" / "judge-on-plants.json"
+LEAST_SHARE = 0.2
+"""Least share of either label: where one label is nearly all, a constant feature keeps it."""
+BOOTSTRAPS = 10_000
+
+
+def main() -> None:
+    """Examine the judge on what is missing, then print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seeds", default="100:140", help="programs, such as 0:10")
+    parser.add_argument("--out", type=Path, default=OUT, help="the file of results")
+    options = parser.parse_args()
+    first, end = map(int, options.seeds.split(":"))
+    done: list[dict[str, Any]] = (
+        json.loads(options.out.read_text()) if options.out.is_file() else []
+    )
+    known = {each["seed"] for each in done}
+    for seed in range(first, end):
+        if seed in known:
+            continue
+        done.append(_examine(seed))
+        lines = ",\n".join(json.dumps(each) for each in sorted(done, key=lambda one: one["seed"]))
+        options.out.write_text(f"[\n{lines}\n]\n")
+        print(f"seed {seed}: {len(done[-1]['cases'])} explanations", flush=True)
+    _print_table([each for each in done if first <= each["seed"] < end])
+
+
+def _examine(seed: int) -> dict[str, Any]:
+    """Draw a program, plant it twice, and judge every explanation of the two networks."""
+    text, plants = _planted(seed)
+    cases = []
+    for mechanism, plant in plants.items():
+        challenge, params = plant.challenge, plant.params
+        variables = variables_that_matter(_program(plant), challenge)
+        true = true_explanations(plant.key, challenge, params)
+        wrong = wrong_explanations(plant.key, challenge, params, variables, seed)
+        for is_true, several in ((True, true), (False, wrong)):
+            for kind, submitted in several.items():
+                about = {"plant": mechanism, "kind": kind, "true": is_true}
+                cases.append(about | _judged(plant, submitted))
+    return {"seed": seed, "program": text, "cases": cases}
+
+
+def _planted(seed: int) -> tuple[str, dict[str, Plant]]:
+    """Return a random program without guards, of which two variables matter, planted twice."""
+    rng, domain = Random(seed), PairDomain(P)
+    grammar = replace(NumberGrammar().scaled_to(P), guarded=(0, 0))
+    while True:
+        program = sample_program(domain, rng, grammar)
+        if not LEAST_SHARE <= label(program, domain).mean() <= 1 - LEAST_SHARE:
+            continue
+        try:
+            plants = {
+                mechanism: compile_network(program, mechanism, P, NETWORK, seed)
+                for mechanism in ("conditions", ("rows", "columns")[seed % 2])
+            }
+        except InputError:  # too large for the network, or one label only
+            continue
+        if len(variables_that_matter(program, plants["conditions"].challenge)) > 1:
+            return show(program), plants
+
+
+def _program(plant: Plant) -> Any:
+    assert plant.challenge.program is not None
+    return plant.challenge.program
+
+
+def _judged(plant: Plant, submitted: Submitted) -> dict[str, Any]:
+    """Judge an explanation; wrong claims count as caught if the score names them as empty."""
+    challenge = plant.challenge
+    explanation = read_explanation(
+        json.dumps(submitted.explanation),
+        challenge.name,
+        Origin(challenge.kind, challenge.model),
+    )
+    score = judge_explanation(explanation, challenge, plant.params)
+    named = {*score.mechanism.idle, *(i for i, one in enumerate(score.claims) if one.empty)}
+    caught = bool(submitted.wrong) and named.issuperset(submitted.wrong)
+    variables = score.mechanism.variables
+    return {
+        "grade": score.grade,
+        "mechanism": score.mechanism.verdict,
+        "complete": score.shows_mechanism and not caught,
+        "strict": _least([one.strict for one in variables]),
+        "keep": _least([one.keep for one in variables]),
+        "effect": _least([one.effect for one in variables]),
+    }
+
+
+def _least(shares: Sequence[float | None]) -> float | None:
+    """Return the least of the shares that there are, to three digits."""
+    known = [share for share in shares if share is not None]
+    return round(min(known), 3) if known else None
+
+
+def _print_table(done: list[dict[str, Any]]) -> None:
+    rows: dict[tuple[bool, str, str], list[dict[str, Any]]] = {}
+    for each in done:
+        for case in each["cases"]:
+            plant = "look-up" if case["plant"] in ("rows", "columns") else case["plant"]
+            rows.setdefault((case["true"], plant, case["kind"]), []).append(case)
+    print("| explanation | plant | n | complete of labels | complete, mechanism shown |")
+    print("|---|---|---|---|---|")
+    for (is_true, plant, kind), cases in sorted(rows.items(), key=lambda row: not row[0][0]):
+        of_labels = sum(case["grade"] == "complete" for case in cases)
+        shown = sum(case["complete"] for case in cases)
+        name = f"{'**true**: ' if is_true else ''}{kind}"
+        print(
+            f"| {name} | {plant} | {len(cases)} | {_share(of_labels, len(cases))} "
+            f"| {_share(shown, len(cases))} |"
+        )
+    for is_true, words in ((False, "wrong, called complete"), (True, "true, denied")):
+        for by, test in (
+            ("by labels", lambda case: case["grade"] == "complete"),
+            ("with its mechanism", lambda case: case["complete"]),
+        ):
+            shares = [
+                [test(case) != is_true for case in each["cases"] if _counts(case, is_true)]
+                for each in done
+            ]
+            print(f"{words}, {by}: {_bootstrapped([one for one in shares if one])}")
+
+
+def _counts(case: dict[str, Any], is_true: bool) -> bool:
+    """Return whether a case counts: features that are too fine are true by the letter."""
+    return case["true"] == is_true and case["kind"] != FINER
+
+
+def _share(count: int, n: int) -> str:
+    """Return a share with Wilson's 95 % interval, over programs."""
+    interval = binomtest(count, n).proportion_ci(method="wilson")
+    return f"{100 * count / n:.0f} % [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+
+
+def _bootstrapped(programs: list[list[bool]]) -> str:
+    """Return the share over all cases, with its 95 % interval over programs drawn again."""
+    sums = np.array([[sum(one), len(one)] for one in programs])
+    drawn = np.random.default_rng(0).integers(0, len(sums), (BOOTSTRAPS, len(sums)))
+    again = sums[drawn].sum(axis=1)
+    low, high = np.percentile(100 * again[:, 0] / again[:, 1], [2.5, 97.5])
+    count, n = sums.sum(axis=0)
+    return f"{count} of {n}, {100 * count / n:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+if __name__ == "__main__":
+    main()

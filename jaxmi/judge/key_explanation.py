@@ -55,6 +55,13 @@ class KeyClaim:
     """An expression that gives the variable, in the language of explanations."""
     values: Float[np.ndarray, "n"]
     """What the expression gives on each input, in the order of the challenge's inputs."""
+    held: Float[np.ndarray, "n k"] | None = None
+    """The whole numbers that the directions hold, of which the variable is a function: y - t(x) of
+    a boundary, say. None if they are not whole, or the claim is about neurons."""
+    form: str = "number"
+    """How the variable is held, as the key says: boundary, number, place and so on."""
+    full: bool = True
+    """Whether setting the variable there has every effect that the program says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +84,15 @@ def claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> K
     Raises:
       InputError: if the key does not fit the network: a direction or neurons hold something else.
     """
+    try:
+        return _claims_of(key, challenge, params)
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the key cannot be read: {error!r:.100}") from error
+
+
+def _claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> KeyClaims:
     position, neurons_at = int(key["position"]), str(key["neurons_at"])
     held = [one for one in key["variables"] if one["held"]]
     sites = sorted({neurons_at, *(str(one["site"]) for one in held)})
@@ -160,25 +176,29 @@ def _claims(
     for row, entries in zip(directions, one["directions"], strict=True):
         row[[int(i) for i in entries]] = list(entries.values())
     neurons = {int(i): float(factor) for i, factor in one["neurons"].items()}
-    held = None
+    numbers = activations[site] @ directions.T
+    values = None
     if neurons:
         factors = np.array(list(neurons.values()))
-        held = activations[neurons_at][:, list(neurons)] @ factors + float(one["offset"])
-    number = activations[site] @ directions[0] + float(one["shift"]) if len(directions) else None
+        values = activations[neurons_at][:, list(neurons)] @ factors + float(one["offset"])
     if one["form"] == "place":
-        assert number is not None and held is not None
-        table, place = names.place(variable, number, held)
-        yield KeyClaim(variable, site, position, directions, (), *table)
-        yield KeyClaim(variable, neurons_at, position, None, tuple(sorted(neurons)), *place)
-        return
-    if held is None:
-        held = number
-    assert held is not None
-    expression = names.of(variable, held)
+        assert values is not None and len(directions)
+        (feature, held), below = names.place(variable, numbers[:, 0], values)
+    else:
+        number = numbers[:, 0] + float(one["shift"]) if len(directions) else None
+        read = number if values is None else values
+        assert read is not None
+        feature, held = below = names.of(variable, read)
+    about = {"form": str(one["form"]), "full": bool(one["full"])}
     if len(directions):
-        yield KeyClaim(variable, site, position, directions, (), *expression)
+        whole = np.abs(np.rint(numbers) - numbers).max() < NEAR
+        about_held = {"held": np.rint(numbers) if whole else None}
+        yield KeyClaim(
+            variable, site, position, directions, (), feature, held, **about, **about_held
+        )
     if neurons:
-        yield KeyClaim(variable, neurons_at, position, None, tuple(sorted(neurons)), *expression)
+        those = tuple(sorted(neurons))
+        yield KeyClaim(variable, neurons_at, position, None, those, *below, **about)
 
 
 Named = tuple[str, Float[np.ndarray, "n"]]

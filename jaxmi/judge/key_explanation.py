@@ -6,6 +6,7 @@ name gives these values; `explanation_of` writes the same down as a submission. 
 explanation that a participant who understands the network fully could give.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -147,11 +148,7 @@ def explanation_of(
                 readouts[name] = {"site": claim.site, "pos": claim.position, "d_model": weights}
                 components["readouts"].append(name)
         claims.append({"site": claim.site, "components": components, "feature": claim.feature})
-    if len(claims) > MAX_CLAIMS or len(readouts) > MAX_NAMES:
-        raise InputError(
-            f"the key has {len(claims)} claims and {len(readouts)} directions: more than the "
-            f"{MAX_CLAIMS} and {MAX_NAMES} that an explanation may have"
-        )
+    _check_number(len(claims), len(readouts))
     return {
         "challenge": challenge.name,
         "title": title,
@@ -160,6 +157,27 @@ def explanation_of(
         **({"readouts": readouts} if readouts else {}),
         "claims": claims,
     }
+
+
+def check_fits(key: Mapping[str, Any]) -> None:
+    """Check that an explanation may name all that a key lists.
+
+    Raises:
+      InputError: if the key has more to say than an explanation may.
+    """
+    held = [one for one in key["variables"] if one["held"]]
+    directions = {(one["site"], json.dumps(one["directions"])): one["directions"] for one in held}
+    neurons = {tuple(sorted(one["neurons"])) for one in held}
+    claims = sum(map(bool, directions.values())) + sum(map(bool, neurons))
+    _check_number(claims, sum(map(len, directions.values())))
+
+
+def _check_number(claims: int, directions: int) -> None:
+    if claims > MAX_CLAIMS or directions > MAX_NAMES:
+        raise InputError(
+            f"the key has {claims} claims and {directions} directions: more than the {MAX_CLAIMS} "
+            f"and {MAX_NAMES} that an explanation may have"
+        )
 
 
 def _claims(

@@ -401,7 +401,6 @@ def adjusted_rand(one: Int[np.ndarray, "n"], other: Int[np.ndarray, "n"]) -> flo
       one: The number of each input's class.
       other: The same of the other partition.
     """
-
     width = int(other.max()) + 1
     both, first, second = (
         _pairs(np.unique(one * width + other, return_counts=True)[1]),

@@ -257,7 +257,8 @@ def show_challenge(
 
     Returns:
       What `jaxmi challenge show --json` prints: `describe`'s keys, and "picture". The labels of a
-      sealed challenge are its network's: "program" is None, and "sealed" has the "commitment" and
+      sealed challenge are its network's: "program" is None unless it is given and its mechanism is
+      asked for, and "sealed" has the "commitment", the "task", "program" or "mechanism", and
       "stated", as `evaluate` gives it.
 
     Raises:
@@ -279,8 +280,12 @@ def show_challenge(
         about = None
     else:
         challenge = _answers(bundle, data_dir)
-        sealed = {"commitment": bundle.commitment, "stated": bundle.stated()}
-        described = {**describe(challenge), "sealed": sealed}
+        sealed = {
+            "commitment": bundle.commitment,
+            "task": bundle.task,
+            "stated": bundle.stated(),
+        }
+        described = {**describe(challenge), "sealed": sealed, "program": bundle.program}
         lines = ["sealed; the labels drawn are the network's answers, right on"]
         about = "\n".join([*lines, *bundle.stated_in_words()])
     drawing = partial(challenge_figure, challenge, described["fairness"], about)

@@ -9,7 +9,7 @@ from jaxmi.cli.main import main
 from jaxmi.judge.key_explanation import explanation_of
 from jaxmi.sealed.read import open_bundle, read_bundle
 
-SMALL = ("--p", "13", "--network", "d_model=64", "n_heads=8", "d_mlp=160", "--programs", "50")
+SMALL = ("--p", "23", "--network", "d_model=64", "n_heads=8", "d_mlp=160", "--programs", "50")
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def task(made: Posed, tmp_path: Path) -> Path:
 
 
 def test_a_mechanism_is_posed_verified_and_opened(tmp_path: Path) -> None:
-    definition = define(None, kind="pairs", name="sealed", p=13, network=SIZES)
+    definition = define(None, kind="pairs", name="sealed", p=23, network=SIZES)
     out, answer = tmp_path / "task", tmp_path / "task.answer.json"
     result = pose_mechanism(out, answer, 50, definition)
     assert result["task"] == "mechanism" and "mechanism" not in {**result, "task": ""}.values()
@@ -109,9 +109,9 @@ def test_a_mechanism_is_posed_verified_and_opened(tmp_path: Path) -> None:
 
 def test_a_network_that_no_program_fits_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
     small = {"d_model": 8, "n_heads": 2, "d_mlp": 4}
-    definition = define(None, kind="pairs", name="sealed", p=13, network=small)
-    with pytest.raises(UnavailableError, match="2 programs, and none that fits every mechanism"):
-        pose_mechanism(tmp_path / "task", tmp_path / "key.json", 2, definition)
+    definition = define(None, kind="pairs", name="sealed", p=23, network=small)
+    with pytest.raises(UnavailableError, match="1 programs, and none that fits every mechanism"):
+        pose_mechanism(tmp_path / "task", tmp_path / "key.json", 1, definition)
     assert list(tmp_path.iterdir()) == []
 
 

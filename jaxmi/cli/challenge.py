@@ -179,7 +179,7 @@ def print_challenge(result: Result) -> None:
     if result["program"] is not None:
         console.print(f"\n{result['program']}")
     if sealed := result.get("sealed"):
-        if sealed["task"] == "mechanism":
+        if sealed.get("task") == "mechanism":
             print("what is asked for is the mechanism: which directions and neurons hold what")
         right = ", ".join(
             f"{one['right']:,} of {one['inputs']:,} ({name})"
@@ -337,7 +337,7 @@ class ChallengeVerify(DataSubcommand):
             "intact": True,
             "compared": check_contents(bundle, self.data_dir),
             "kind": bundle.kind,
-            "task": bundle.task,
+            **({} if bundle.task == "program" else {"task": bundle.task}),
             "commitment": bundle.commitment,
             "fingerprint": bundle.fingerprint,
         }
@@ -419,8 +419,11 @@ class ChallengeReveal(DataSubcommand):
         return {
             "program": opened.program,
             "kind": bundle.kind,
-            "task": bundle.task,
-            "mechanism": opened.mechanism,
+            **(
+                {}
+                if opened.mechanism is None
+                else {"task": bundle.task, "mechanism": opened.mechanism}
+            ),
             "commitment": bundle.commitment,
             "network_is_right_on": dict(bundle.counts),
             "domain_size": len(opened.challenge.labels),
@@ -433,16 +436,16 @@ class ChallengeReveal(DataSubcommand):
         print(result["program"])
         right, size = result["network_is_right_on"]["domain"], result["domain_size"]
         print(f"The network predicts its label on {right:,} of {size:,} inputs, as stated.")
-        if result["mechanism"] is not None:
+        mechanism = result.get("mechanism")
+        if mechanism is not None:
             from jaxmi.cli.console import print_held
 
-            print(f"The mechanism: {result['mechanism']['mechanism']}.", end=" ")
-            print(result["mechanism"]["words"])
-            print_held(result["mechanism"]["variables"], "what the network holds")
+            print(f"The mechanism: {mechanism['mechanism']}. {mechanism['words']}")
+            print_held(mechanism["variables"], "what the network holds")
         if result["submission"] is not None:
             from jaxmi.cli.score import print_key_score, print_score
 
-            show = print_score if result["mechanism"] is None else print_key_score
+            show = print_score if mechanism is None else print_key_score
             show(result["submission"])
 
 

@@ -12,10 +12,8 @@ from jaxmi.sealed.read import open_bundle, read_bundle
 SMALL = ("--p", "23", "--network", "d_model=64", "n_heads=8", "d_mlp=160", "--programs", "50")
 
 
-@pytest.fixture
-def task() -> Path:
+def pose() -> None:
     main(["challenge", "new", "--kind", "mechanism", "--out", "task", *SMALL])
-    return Path("task")
 
 
 def write_explanation(name: str, claims: slice = slice(None)) -> None:
@@ -26,11 +24,13 @@ def write_explanation(name: str, claims: slice = slice(None)) -> None:
     Path(name).write_text(json.dumps(true | {"claims": true["claims"][claims]}))
 
 
-def test_a_mechanism_is_posed_shown_scored_and_revealed(task, run, fails, capsys) -> None:
+@pytest.mark.slow
+def test_a_mechanism_is_posed_shown_scored_and_revealed(run, fails, capsys) -> None:
+    pose()
     said = capsys.readouterr().out
     key = json.loads(Path("task.answer.json").read_text())
     assert key["fingerprint"] in said and key["salt"] not in said
-    assert key["mechanism"]["mechanism"] not in said.replace("mechanism", "")
+    assert key["mechanism"]["mechanism"] not in said
 
     assert run("challenge", "verify", "task")["task"] == "mechanism"
     shown = run("challenge", "show", "task", "--out", "shown.png")
@@ -81,7 +81,9 @@ def test_a_mechanism_is_posed_shown_scored_and_revealed(task, run, fails, capsys
         assert "the key was altered" in fails(2, *command)
 
 
-def test_without_the_key_claims_are_tested_on_the_network(task, run) -> None:
+def test_without_the_key_claims_are_tested_on_the_network(run, capsys) -> None:
+    pose()
+    capsys.readouterr()
     write_explanation("true.json")
     judged = run("score", "true.json", "--challenge", "task")
     assert judged["grade"] == "complete" and "total" not in judged

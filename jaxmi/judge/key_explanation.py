@@ -96,13 +96,15 @@ def claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> K
 def _claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> KeyClaims:
     position, neurons_at = int(key["position"]), str(key["neurons_at"])
     held = [one for one in key["variables"] if one["held"]]
-    sites = sorted({neurons_at, *(str(one["site"]) for one in held)})
+    places = {str(one.get("neurons_at", neurons_at)) for one in held if one["neurons"]}
+    sites = sorted({*places, *(str(one["site"]) for one in held)})
     read = Network(challenge.model, params, CHUNK).read(challenge.inputs, sites)
     activations = {site: read[site][:, position].astype(np.float64) for site in sites}
     names = _Names(challenge)
     claims: dict[tuple[Any, ...], KeyClaim] = {}
     for one in held:
-        for claim in _claims(one, position, neurons_at, activations, names):
+        of_neurons = str(one.get("neurons_at", neurons_at))
+        for claim in _claims(one, position, of_neurons, activations, names):
             directions = None if claim.directions is None else claim.directions.tobytes()
             claims.setdefault((claim.site, directions, claim.neurons), claim)
     found = list(claims.values())
@@ -167,8 +169,8 @@ def check_fits(key: Mapping[str, Any]) -> None:
     """
     held = [one for one in key["variables"] if one["held"]]
     directions = {(one["site"], json.dumps(one["directions"])): one["directions"] for one in held}
-    neurons = {tuple(sorted(one["neurons"])) for one in held}
-    claims = sum(map(bool, directions.values())) + sum(map(bool, neurons))
+    neurons = {(one.get("neurons_at"), *sorted(one["neurons"])) for one in held if one["neurons"]}
+    claims = sum(map(bool, directions.values())) + len(neurons)
     _check_number(claims, sum(map(len, directions.values())))
 
 
@@ -203,9 +205,9 @@ def _claims(
         assert values is not None and len(directions)
         (feature, held), below = names.place(variable, numbers[:, 0], values)
     else:
-        number = numbers[:, 0] + float(one["shift"]) if len(directions) else None
-        read = number if values is None else values
-        assert read is not None
+        read = values
+        if read is None:
+            read = float(one.get("factor", 1)) * numbers[:, 0] + float(one["shift"])
         feature, held = below = names.of(variable, read)
     about = {"form": str(one["form"]), "full": bool(one["full"])}
     if len(directions):

@@ -27,7 +27,7 @@ from jaxmi.workflows.pose import check_paths, draw, private_file, write_key
 logger = logging.getLogger(__name__)
 
 DISGUISE: Mapping[str, Any] = {}
-"""Further arguments of `compile_network`: how the network is disguised, beside the seed."""
+"""Further arguments of `compile_network` beside the seed: how the network is disguised."""
 
 
 @takes_any_path

@@ -35,8 +35,7 @@ class Key:
     @property
     def commitment(self) -> str:
         """The SHA-256 that is published, in hexadecimal."""
-        lines = (SCHEME, self.salt, self.program.kind, show(self.program))
-        return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()
+        return commit(SCHEME, self.salt, self.program.kind, show(self.program))
 
     def to_json(self) -> dict[str, Any]:
         """Return the key and its commitment as JSON types."""
@@ -54,16 +53,33 @@ class Key:
         Raises:
           InputError: if a part is missing or malformed, or the commitment is another key's.
         """
-        kind, text, salt = (value.get(name) for name in ("kind", "program", "salt"))
+        kind, text = (value.get(name) for name in ("kind", "program"))
         if kind not in tuple(lang.PUBLISHED) or not isinstance(text, str):
             kinds = ", ".join(lang.PUBLISHED)
             raise InputError(f"a key needs a `program` and its `kind`, one of {kinds}")
-        if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
-            raise InputError("a key needs a `salt` of 64 hexadecimal digits")
-        key = cls(canonical(parse(text, kind)), salt)
+        if "task" in value:
+            raise InputError(f"it is no key of a program: `task` is {value['task']!r}")
+        key = cls(canonical(parse(text, kind)), check_salt(value))
         if value.get("commitment") != key.commitment:
             raise InputError("the key was altered: its program and salt have another commitment")
         return key
+
+
+def commit(*lines: str) -> str:
+    """Return the SHA-256 of lines, joined by line feeds, in hexadecimal."""
+    return hashlib.sha256("\n".join(lines).encode("ascii")).hexdigest()
+
+
+def check_salt(key: Mapping[str, Any]) -> str:
+    """Return a key's salt.
+
+    Raises:
+      InputError: if it has none of 256 bits.
+    """
+    salt = key.get("salt")
+    if not isinstance(salt, str) or not re.fullmatch("[0-9a-f]{64}", salt):
+        raise InputError("a key needs a `salt` of 64 hexadecimal digits")
+    return salt
 
 
 def seal(program: lang.Program) -> Key:

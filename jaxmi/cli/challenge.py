@@ -179,6 +179,8 @@ def print_challenge(result: Result) -> None:
     if result["program"] is not None:
         console.print(f"\n{result['program']}")
     if sealed := result.get("sealed"):
+        if sealed.get("task") == "mechanism":
+            print("what is asked for is the mechanism: which directions and neurons hold what")
         right = ", ".join(
             f"{one['right']:,} of {one['inputs']:,} ({name})"
             for name, one in sealed["stated"].items()
@@ -206,9 +208,10 @@ def print_challenge(result: Result) -> None:
 class SealedOptions:
     """The challenge's inputs, split and network; its program is drawn."""
 
-    kind: Literal["pairs", "triples", "image"] = "pairs"
+    kind: Literal["pairs", "triples", "image", "mechanism"] = "pairs"
     """pairs, triples: the program labels pairs or triples of numbers, for a transformer. image:
-    MNIST, for a CNN."""
+    MNIST, for a CNN. mechanism: a program on pairs is compiled and given; what is asked for is
+    which parts of the network hold what."""
 
     p: OptionalNumber = None
     """Number of values that each of x, y (and w) takes, from 5. Default: 113 for pairs, 23 for
@@ -236,7 +239,11 @@ class ChallengeNew(DataSubcommand):
     FOLDER.answer.json."""
 
     programs: int = 20
-    """Maximum number of programs to try before a network learns one well but not perfectly."""
+    """Maximum number of programs to try before a network learns one well but not perfectly; of a
+    mechanism, before one fits every mechanism."""
+
+    hide_program: bool = False
+    """Of a mechanism: seal the program, too."""
 
     about: Annotated[SealedOptions, arg(name="challenge")] = SealedOptions()
 
@@ -246,10 +253,13 @@ class ChallengeNew(DataSubcommand):
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
             raise InputError(f"--out {self.out} has no name: name a folder to make")
+        if self.about.kind == "mechanism":
+            return self._pose_mechanism()
+        if self.hide_program:
+            raise InputError("--hide-program is of --kind mechanism: other programs are sealed")
         from jaxmi.workflows.challenges import define
         from jaxmi.workflows.pose import pose
 
-        answer = self.answer or self.out.with_name(f"{self.out.name}.answer.json")
         about = self.about
         own = about.p is not None or about.train_share is not None or bool(about.network)
         definition = define(
@@ -261,12 +271,42 @@ class ChallengeNew(DataSubcommand):
             network=parse_sizes(about.network),
         )
         return pose(
-            about.kind, self.out, answer, self.programs, self.data_dir, definition if own else None
+            about.kind,
+            self.out,
+            self._answer,
+            self.programs,
+            self.data_dir,
+            definition if own else None,
         )
+
+    def _pose_mechanism(self) -> Result:
+        about = self.about
+        if about.train_share is not None:
+            raise InputError(f"--train-share {about.train_share}: a compiled network isn't trained")
+        from jaxmi.workflows.challenges import define
+        from jaxmi.workflows.pose_mechanism import pose_mechanism
+
+        sizes = parse_sizes(about.network)
+        definition = define(None, kind="pairs", name="sealed", p=about.p, network=sizes)
+        own = about.p is not None or bool(sizes)
+        return pose_mechanism(
+            self.out,
+            self._answer,
+            self.programs,
+            definition if own else None,
+            self.hide_program,
+        )
+
+    @property
+    def _answer(self) -> Path:
+        return self.answer or self.out.with_name(f"{self.out.name}.answer.json")
 
     def show(self, result: Result) -> None:
         """Print what to publish and what to keep."""
-        print(f"{result['bundle']}: test accuracy {result['test_accuracy']:.2%}")
+        if "test_accuracy" in result:
+            print(f"{result['bundle']}: test accuracy {result['test_accuracy']:.2%}")
+        else:
+            print(f"{result['bundle']}: the network gives every label of its program")
         print(f"publish the folder and its fingerprint {result['fingerprint']}")
         print(f"keep {result['answer']} secret until the reveal")
 
@@ -297,6 +337,7 @@ class ChallengeVerify(DataSubcommand):
             "intact": True,
             "compared": check_contents(bundle, self.data_dir),
             "kind": bundle.kind,
+            **({} if bundle.task == "program" else {"task": bundle.task}),
             "commitment": bundle.commitment,
             "fingerprint": bundle.fingerprint,
         }
@@ -357,21 +398,32 @@ class ChallengeReveal(DataSubcommand):
     """The file of the key, FOLDER.answer.json."""
 
     submission: OptionalPath = None
-    """A program or a table of labels to compare with the sealed program."""
+    """A program or a table of labels to compare with the sealed program; of a mechanism, an
+    explanation (.json) to score against the key."""
 
     def run(self) -> Result:
-        """Check the bundle, the commitment, and the network's accuracy under the program."""
+        """Check the bundle, the commitment, and the network's accuracy under the program.
+
+        Of a mechanism: and that the network holds what the key says.
+        """
         from jaxmi.sealed.read import open_bundle, read_bundle
+        from jaxmi.workflows.key_scores import score_by_key
         from jaxmi.workflows.score import score_file
         from jaxmi.workflows.submissions import Against
 
         bundle = read_bundle(self.bundle)
         opened = open_bundle(bundle, self.answer, self.data_dir)
         against = Against(str(self.bundle), answer=self.answer, data_dir=self.data_dir)
-        score = self.submission and score_file(self.submission, against, None, force=False)
+        judge = score_file if opened.mechanism is None else score_by_key
+        score = self.submission and judge(self.submission, against, None, force=False)
         return {
             "program": opened.program,
             "kind": bundle.kind,
+            **(
+                {}
+                if opened.mechanism is None
+                else {"task": bundle.task, "mechanism": opened.mechanism}
+            ),
             "commitment": bundle.commitment,
             "network_is_right_on": dict(bundle.counts),
             "domain_size": len(opened.challenge.labels),
@@ -379,15 +431,22 @@ class ChallengeReveal(DataSubcommand):
         }
 
     def show(self, result: Result) -> None:
-        """Print the program, and the submission's score."""
+        """Print the program, the mechanism if that is the task, and the submission's score."""
         print(f"The program that was committed to ({result['commitment']}):\n")
         print(result["program"])
         right, size = result["network_is_right_on"]["domain"], result["domain_size"]
         print(f"The network predicts its label on {right:,} of {size:,} inputs, as stated.")
-        if result["submission"] is not None:
-            from jaxmi.cli.score import print_score
+        mechanism = result.get("mechanism")
+        if mechanism is not None:
+            from jaxmi.cli.console import print_held
 
-            print_score(result["submission"])
+            print(f"The mechanism: {mechanism['mechanism']}. {mechanism['words']}")
+            print_held(mechanism["variables"], "what the network holds")
+        if result["submission"] is not None:
+            from jaxmi.cli.score import print_key_score, print_score
+
+            show = print_score if mechanism is None else print_key_score
+            show(result["submission"])
 
 
 @dataclass(frozen=True, kw_only=True)

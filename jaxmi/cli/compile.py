@@ -74,9 +74,7 @@ class Compile(Subcommand):
 
     def show(self, result: Result) -> None:
         """Print what was compiled, and what holds which variable."""
-        from rich.table import Table
-
-        from jaxmi.cli.console import print_table
+        from jaxmi.cli.console import print_held
 
         used = ", ".join(
             f"{n} of {result['network'][name]} {words}"
@@ -86,12 +84,7 @@ class Compile(Subcommand):
         print(f"all {result['inputs']:,} labels are the program's; smallest margin", end=" ")
         print(f"{result['margin']:.3g} (logit 1 minus logit 0)")
         print(f"used: {used}\n")
-        table = Table(title="what the network holds (mechanism.json)", title_justify="left")
-        for heading in ("variable", "role", "held as", ""):
-            table.add_column(heading)
-        for one in result["variables"]:
-            table.add_row(one["name"], one["role"], one["form"], one["words"])
-        print_table(table)
+        print_held(result["variables"], "what the network holds (mechanism.json)")
         print(result["checkpoint"])
 
 

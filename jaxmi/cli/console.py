@@ -1,5 +1,6 @@
 """Consoles that print texts as they are, and tables that lose nothing on a narrow terminal."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -45,3 +46,13 @@ def print_table(table: Table) -> None:
         for column in table.columns:
             column.overflow, column.no_wrap = "fold", False
     console.print(table)
+
+
+def print_held(variables: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Print what holds which variable, as a key lists them."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("variable", "role", "held as", ""):
+        table.add_column(heading)
+    for one in variables:
+        table.add_row(one["name"], one["role"], one["form"], one["words"])
+    print_table(table)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 from jaxmi.cli.subcommand import DataSubcommand, OptionalPath, Result
+from jaxmi.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,7 +39,8 @@ class Score(DataSubcommand):
 
     submission: Positional[Path]
     """A program (.py or .txt), a table of labels (.npz, as `jaxmi predict` writes, .npy, .csv,
-    .pkl), an explanation (.json), or a folder of programs and tables, which are ranked."""
+    .pkl), an explanation (.json), or a folder of programs and tables, which are ranked; with the
+    key of a mechanism, a folder of explanations."""
 
     challenge: Annotated[str, arg(metavar="CHALLENGE")]
     """transformer, cnn, or the folder of your own or a sealed challenge."""
@@ -51,7 +53,8 @@ class Score(DataSubcommand):
     is right where only one permits an exchange. The submission is an explanation, too."""
 
     answer: OptionalPath = None
-    """The key of a sealed challenge, FOLDER.answer.json: with it the true labels are known."""
+    """The key of a sealed challenge, FOLDER.answer.json: with it the true labels are known. Of a
+    mechanism: explanations, or a folder of them, are scored against it."""
 
     out: OptionalPath = None
     """A folder to write: the metrics as JSON (duel.json with --against), and where labels differ as
@@ -64,9 +67,16 @@ class Score(DataSubcommand):
     def run(self) -> Result:
         """Read the submission first: most mistakes in one are found at once."""
         from jaxmi.workflows.score import rank_folder, score_duel, score_explanation, score_file
-        from jaxmi.workflows.submissions import Against
+        from jaxmi.workflows.submissions import Against, find_task
 
         against = Against(self.challenge, self.checkpoint, self.answer, self.data_dir)
+        if self.answer is not None and find_task(self.challenge) == "mechanism":
+            from jaxmi.workflows.key_scores import rank_by_key, score_by_key
+
+            if self.against is not None:
+                raise InputError(f"--against {self.against}: a key scores one explanation")
+            by_key = rank_by_key if self.submission.is_dir() else score_by_key
+            return by_key(self.submission, against, self.out, self.force)
         if self.against is not None:
             return score_duel(self.submission, self.against, against, self.out, self.force)
         if self.submission.is_dir():
@@ -84,6 +94,8 @@ class Score(DataSubcommand):
             _print_ranking(result)
         elif "interventions" in result:
             _print_duel(result)
+        elif "key_claims" in result:
+            print_key_score(result)
         elif "claims" in result:
             _print_explanation(result)
         else:
@@ -140,6 +152,14 @@ def _print_ranking(result: Mapping[str, Any]) -> None:
 
 
 def _print_explanation(result: Mapping[str, Any]) -> None:
+    from jaxmi.cli.console import plain_console
+
+    _print_rows(result["title"], result["table"])
+    plain_console(soft_wrap=True).print(f"{result['verdict']}\n({result['rule']})")
+
+
+def print_key_score(result: Mapping[str, Any]) -> None:
+    """Print an explanation's score against a key."""
     from jaxmi.cli.console import plain_console
 
     _print_rows(result["title"], result["table"])

@@ -6,6 +6,7 @@ name gives these values; `explanation_of` writes the same down as a submission. 
 explanation that a participant who understands the network fully could give.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,13 @@ class KeyClaim:
     """An expression that gives the variable, in the language of explanations."""
     values: Float[np.ndarray, "n"]
     """What the expression gives on each input, in the order of the challenge's inputs."""
+    held: Float[np.ndarray, "n k"] | None = None
+    """The whole numbers that the directions hold, of which the variable is a function: y - t(x) of
+    a boundary, say. None if they are not whole, or the claim is about neurons."""
+    form: str = "number"
+    """How the variable is held, as the key says: boundary, number, place and so on."""
+    full: bool = True
+    """Whether setting the variable there has every effect that the program says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,15 +85,26 @@ def claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> K
     Raises:
       InputError: if the key does not fit the network: a direction or neurons hold something else.
     """
+    try:
+        return _claims_of(key, challenge, params)
+    except InputError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"the key cannot be read: {error!r:.100}") from error
+
+
+def _claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> KeyClaims:
     position, neurons_at = int(key["position"]), str(key["neurons_at"])
     held = [one for one in key["variables"] if one["held"]]
-    sites = sorted({neurons_at, *(str(one["site"]) for one in held)})
+    places = {str(one.get("neurons_at", neurons_at)) for one in held if one["neurons"]}
+    sites = sorted({*places, *(str(one["site"]) for one in held)})
     read = Network(challenge.model, params, CHUNK).read(challenge.inputs, sites)
     activations = {site: read[site][:, position].astype(np.float64) for site in sites}
     names = _Names(challenge)
     claims: dict[tuple[Any, ...], KeyClaim] = {}
     for one in held:
-        for claim in _claims(one, position, neurons_at, activations, names):
+        of_neurons = str(one.get("neurons_at", neurons_at))
+        for claim in _claims(one, position, of_neurons, activations, names):
             directions = None if claim.directions is None else claim.directions.tobytes()
             claims.setdefault((claim.site, directions, claim.neurons), claim)
     found = list(claims.values())
@@ -131,11 +150,7 @@ def explanation_of(
                 readouts[name] = {"site": claim.site, "pos": claim.position, "d_model": weights}
                 components["readouts"].append(name)
         claims.append({"site": claim.site, "components": components, "feature": claim.feature})
-    if len(claims) > MAX_CLAIMS or len(readouts) > MAX_NAMES:
-        raise InputError(
-            f"the key has {len(claims)} claims and {len(readouts)} directions: more than the "
-            f"{MAX_CLAIMS} and {MAX_NAMES} that an explanation may have"
-        )
+    _check_number(len(claims), len(readouts))
     return {
         "challenge": challenge.name,
         "title": title,
@@ -144,6 +159,27 @@ def explanation_of(
         **({"readouts": readouts} if readouts else {}),
         "claims": claims,
     }
+
+
+def check_fits(key: Mapping[str, Any]) -> None:
+    """Check that an explanation may name all that a key lists.
+
+    Raises:
+      InputError: if the key has more to say than an explanation may.
+    """
+    held = [one for one in key["variables"] if one["held"]]
+    directions = {(one["site"], json.dumps(one["directions"])): one["directions"] for one in held}
+    neurons = {(one.get("neurons_at"), *sorted(one["neurons"])) for one in held if one["neurons"]}
+    claims = sum(map(bool, directions.values())) + len(neurons)
+    _check_number(claims, sum(map(len, directions.values())))
+
+
+def _check_number(claims: int, directions: int) -> None:
+    if claims > MAX_CLAIMS or directions > MAX_NAMES:
+        raise InputError(
+            f"the key has {claims} claims and {directions} directions: more than the {MAX_CLAIMS} "
+            f"and {MAX_NAMES} that an explanation may have"
+        )
 
 
 def _claims(
@@ -160,25 +196,29 @@ def _claims(
     for row, entries in zip(directions, one["directions"], strict=True):
         row[[int(i) for i in entries]] = list(entries.values())
     neurons = {int(i): float(factor) for i, factor in one["neurons"].items()}
-    held = None
+    numbers = activations[site] @ directions.T
+    values = None
     if neurons:
         factors = np.array(list(neurons.values()))
-        held = activations[neurons_at][:, list(neurons)] @ factors + float(one["offset"])
-    number = activations[site] @ directions[0] + float(one["shift"]) if len(directions) else None
+        values = activations[neurons_at][:, list(neurons)] @ factors + float(one["offset"])
     if one["form"] == "place":
-        assert number is not None and held is not None
-        table, place = names.place(variable, number, held)
-        yield KeyClaim(variable, site, position, directions, (), *table)
-        yield KeyClaim(variable, neurons_at, position, None, tuple(sorted(neurons)), *place)
-        return
-    if held is None:
-        held = number
-    assert held is not None
-    expression = names.of(variable, held)
+        assert values is not None and len(directions)
+        (feature, held), below = names.place(variable, numbers[:, 0], values)
+    else:
+        read = values
+        if read is None:
+            read = float(one.get("factor", 1)) * numbers[:, 0] + float(one["shift"])
+        feature, held = below = names.of(variable, read)
+    about = {"form": str(one["form"]), "full": bool(one["full"])}
     if len(directions):
-        yield KeyClaim(variable, site, position, directions, (), *expression)
+        whole = np.abs(np.rint(numbers) - numbers).max() < NEAR
+        about_held = {"held": np.rint(numbers) if whole else None}
+        yield KeyClaim(
+            variable, site, position, directions, (), feature, held, **about, **about_held
+        )
     if neurons:
-        yield KeyClaim(variable, neurons_at, position, None, tuple(sorted(neurons)), *expression)
+        those = tuple(sorted(neurons))
+        yield KeyClaim(variable, neurons_at, position, None, those, *below, **about)
 
 
 Named = tuple[str, Float[np.ndarray, "n"]]

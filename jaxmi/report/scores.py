@@ -1,6 +1,6 @@
 """Scores of submissions: a figure of the labels that differ, and a ranking in Markdown."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -136,6 +136,8 @@ def ranking_rows(result: Mapping[str, Any]) -> list[list[str]]:
       result: The result of scoring several submissions.
     """
     ranking = result["ranking"]
+    if "total" in ranking[0]:
+        return _key_rows(ranking)
     columns = {
         heading: key
         for heading, key in COLUMNS.items()
@@ -154,6 +156,22 @@ def ranking_rows(result: Mapping[str, Any]) -> list[list[str]]:
     return rows
 
 
+KEY_COLUMNS = ("total", "precision", "recall")
+"""Keys of a score against a key, which are the headings, too."""
+
+
+def _key_rows(ranking: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """Return the cells of a ranking by a key: headings, then a row per explanation."""
+    rows = [["", "submission", *KEY_COLUMNS, "parts found", "mechanism"]]
+    right = {True: "right", False: "wrong", None: "-"}
+    for place, entry in enumerate(ranking, start=1):
+        shares = [f"{entry[key]:.3f}" for key in KEY_COLUMNS]
+        found = f"{sum(part['found'] for part in entry['parts'])} of {len(entry['parts'])}"
+        cells = [entry["submission"], *shares, found, right[entry["mechanism_right"]]]
+        rows.append([str(place), *cells])
+    return rows
+
+
 def ranking_markdown(result: Mapping[str, Any]) -> str:
     """Return the ranking as Markdown, with the submissions that were refused and the reasons."""
     headings, *rows = [[_escaped(cell) for cell in row] for row in ranking_rows(result)]
@@ -161,7 +179,11 @@ def ranking_markdown(result: Mapping[str, Any]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in (headings, rule, *rows)]
     refused = [f"- {_escaped(reason)}" for reason in result["refused"].values()]
     title = f"# Submissions to {_escaped(str(result['challenge']))}"
-    note = "Shares of labels that agree; length counts statements, operators, names and numbers."
+    note = "Scores against the key of the mechanism."
+    if "length" in headings:
+        note = (
+            "Shares of labels that agree; length counts statements, operators, names and numbers."
+        )
     if "may be it" in headings:
         note += " The sealed program agrees with its network on a stated number of inputs."
     parts = [title, note, "\n".join(lines)]

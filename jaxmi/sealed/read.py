@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,13 +12,16 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.definition import is_challenge_folder
 from jaxmi.challenges.registry import KINDS
 from jaxmi.challenges.sealed import Key, posed
+from jaxmi.challenges.sealed_mechanism import TASK, MechanismKey
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
+from jaxmi.judge.key_check import check_key
 from jaxmi.models.trees import leaves_by_path
 from jaxmi.programs.language import Kind
+from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
-from jaxmi.sealed.write import DOMAIN, FORMAT, MODEL_LABELS, README
+from jaxmi.sealed.write import DOMAIN, FORMATS, MODEL_LABELS, PROGRAM, README
 from jaxmi.storage.archive import read_archive
 from jaxmi.storage.checkpoints import (
     CHECKPOINT_FILES,
@@ -52,6 +56,10 @@ class Bundle:
     checkpoint: Checkpoint
     fingerprint: str
     """The SHA-256 of the checksums, which stands for every byte of the bundle."""
+    task: str = "program"
+    """What participants look for: the "program", or the "mechanism" of a compiled network."""
+    program: str | None = None
+    """The text of the program, if the task is its mechanism and it is not hidden."""
 
     def stated(self) -> dict[str, dict[str, Any]]:
         """Return what the bundle states of its network, in JSON types.
@@ -90,9 +98,11 @@ def read_bundle(path: Path) -> Bundle:
         raise InputError(f"{path} is no sealed challenge: it lacks {STATEMENT} or {SUMS}")
     check_checksums(path)
     statement = read_json(path / STATEMENT)
-    if statement.get("format") != FORMAT:
+    task, given = statement.get("task", "program"), statement.get("format")
+    if not isinstance(task, str) or given not in FORMATS.values() or FORMATS.get(task) != given:
+        known = ", ".join(f"{number} ({name})" for name, number in FORMATS.items())
         raise InputError(
-            f"{path}: format {statement.get('format')!r}; this jaxmi reads format {FORMAT}"
+            f"{path}: format {given!r} of task {task!r}; this jaxmi reads the formats {known}"
         )
     try:
         kind, commitment = statement["kind"], str(statement["commitment"])
@@ -102,11 +112,15 @@ def read_bundle(path: Path) -> Bundle:
             raise InputError(f"{path}: {NETWORK} belongs to another challenge")
         if any(not 0 <= counts[name] <= size for name, size in sizes.items()):
             raise InputError(f"{path}: {STATEMENT} has counts that exceed the sizes")
+        program = statement["program"] if task == TASK else None
+        if not isinstance(program, str | None):
+            raise InputError(f"{path}: the program in {STATEMENT} is no text")
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}/{STATEMENT} or the network's config.json: {error!r}") from error
-    return Bundle(path, kind, commitment, counts, sizes, checkpoint, fingerprint(path))
+    stamp = fingerprint(path)
+    return Bundle(path, kind, commitment, counts, sizes, checkpoint, stamp, task, program)
 
 
 @takes_any_path
@@ -125,7 +139,8 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
       UnavailableError: if MNIST is needed and cannot be had.
     """
     for name in listed(bundle.path):
-        if name not in (*_OWN_FILES, *_foreign_files(bundle.kind)):
+        own = _OWN_FILES if bundle.program is None else (*_OWN_FILES, PROGRAM)
+        if name not in (*own, *_foreign_files(bundle.kind)):
             raise InputError(f"{bundle.path}: {name} is no part of a sealed challenge")
     challenge = bundle.checkpoint.load_challenge(data_dir)
     agree = {
@@ -134,6 +149,7 @@ def check_contents(bundle: Bundle, data_dir: Path | None) -> list[str]:
         README: _readme_agrees(bundle),
         DOMAIN: _same(read_archive(bundle.path / DOMAIN), challenge.domain_tables()),
         MODEL_LABELS: _labels_agree(bundle, challenge),
+        **({} if bundle.program is None else {PROGRAM: _program_agrees(bundle, challenge)}),
         **{
             name: _network_agrees(bundle, name)
             for name in _foreign_files(bundle.kind)
@@ -153,11 +169,15 @@ class Opened(NamedTuple):
     """The program's text."""
     challenge: Challenge
     """The challenge, with the program's labels."""
+    mechanism: Mapping[str, Any] | None = None
+    """What the network holds, as `mechanism.json` has it, if the task is its mechanism."""
 
 
 @takes_any_path
 def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened:
     """Open a sealed challenge: check its key against the commitment, the files and the counts.
+
+    Of a mechanism it is also checked by interventions that what the key names holds what it says.
 
     Args:
       bundle: The sealed challenge.
@@ -165,13 +185,14 @@ def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened
       data_dir: A folder with MNIST; None looks in the cache, then downloads.
 
     Raises:
-      InputError: if the key is another challenge's, the files were replaced, or the network's
-        counts under the program are not those stated.
+      InputError: if the key is another challenge's, the files were replaced, the network's counts
+        under the program are not those stated, or it does not hold what the key says.
       UnavailableError: if MNIST is needed and cannot be had.
     """
     content = read_json(key_path)
+    kind_of_key = MechanismKey if bundle.task == TASK else Key
     try:
-        key = Key.from_json(content)
+        key = kind_of_key.from_json(content)
     except InputError as error:
         raise InputError(f"{key_path}: {error}") from error
     if key.commitment != bundle.commitment:
@@ -188,13 +209,22 @@ def open_bundle(bundle: Bundle, key_path: Path, data_dir: Path | None) -> Opened
             f"{bundle.path}: by this program the network is right on {counts}, but "
             f"{dict(bundle.counts)} was stated"
         )
-    return Opened(show(key.program), challenge)
+    if not isinstance(key, MechanismKey):
+        return Opened(show(key.program), challenge)
+    if bundle.program not in (None, show(key.program)):
+        raise InputError(f"{bundle.path}: {PROGRAM} is not the program that was committed to")
+    try:
+        check_key(key.mechanism, challenge, bundle.checkpoint.params)
+    except InputError as error:
+        raise InputError(f"{key_path}: {error}") from error
+    return Opened(show(key.program), challenge, key.mechanism)
 
 
 def _counts_agree(bundle: Bundle, challenge: Challenge) -> bool:
     sizes, counts = challenge.split_sizes(), bundle.counts
     parts = sum(count for name, count in counts.items() if name != "domain")
-    return bundle.sizes == sizes and counts.keys() == sizes.keys() and parts == counts["domain"]
+    agree = bundle.sizes == sizes and counts.keys() == sizes.keys() and parts == counts["domain"]
+    return agree and (bundle.task != TASK or counts == sizes)  # a compiled network is always right
 
 
 def _metrics(bundle: Bundle) -> dict[str, float]:
@@ -203,7 +233,18 @@ def _metrics(bundle: Bundle) -> dict[str, float]:
 
 def _readme_agrees(bundle: Bundle) -> bool:
     text = (bundle.path / README).read_text(encoding="utf-8", errors="replace")
+    if bundle.task == TASK:
+        lines = "" if bundle.program is None else indent(bundle.program, "    ")
+        return bundle.commitment in text and lines in text
     return all(passage in text for passage in (bundle.commitment, *bundle.stated_in_words()))
+
+
+def _program_agrees(bundle: Bundle, challenge: Challenge) -> bool:
+    """Return whether the program is the file's, and gives the network's labels."""
+    text = (bundle.path / PROGRAM).read_text(encoding="utf-8", errors="replace")
+    labels = posed(challenge, parse(text, bundle.kind)).labels
+    same = np.array_equal(labels, challenge.predict(bundle.checkpoint.params))
+    return text == bundle.program and same
 
 
 def _labels_agree(bundle: Bundle, challenge: Challenge) -> bool:

@@ -11,7 +11,10 @@ import numpy as np
 import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import SCHEME, Key
+from jaxmi.challenges.sealed_mechanism import MECHANISM_SCHEME, TASK, MechanismKey
 from jaxmi.files import takes_any_path, write_text
+from jaxmi.planted.compile import MECHANISMS
+from jaxmi.programs.show import show
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.storage.checkpoints import (
     Checkpoint,
@@ -24,10 +27,14 @@ from jaxmi.storage.foreign import export_network
 from jaxmi.storage.pytorch_file import SUFFIXES, has_torch
 from jaxmi.types import Params
 
-FORMAT = 1
-"""Version of the bundle's layout; raised whenever an older reader would misread it."""
+FORMATS = {"program": 1, TASK: 2}
+"""Task -> version of the bundle's layout; raised whenever an older reader would misread it. One
+that does not know of mechanisms takes theirs for a program's."""
 
 README, DOMAIN, MODEL_LABELS = "README.md", "domain.npz", "model_labels.npz"
+
+PROGRAM = "program.txt"
+"""The program of a sealed mechanism, unless it is hidden."""
 
 
 @takes_any_path
@@ -46,14 +53,66 @@ def write_bundle(
     Returns:
       The bundle's fingerprint.
     """
+    statement = {"format": FORMATS["program"], "scheme": SCHEME, "commitment": key.commitment}
+    return _write(folder, challenge, params, statement, "sealed.md.jinja", {"recipe": recipe})
+
+
+@takes_any_path
+def write_mechanism(
+    folder: Path, challenge: Challenge, params: Params, key: MechanismKey, hide_program: bool
+) -> str:
+    """Fill a folder with a sealed mechanism: nothing says what in the network holds what.
+
+    Args:
+      folder: An empty folder.
+      challenge: The challenge, with the program's labels; its definition, if it has one, without.
+      params: The compiled network.
+      key: What the network holds, and its salt; only the commitment is written.
+      hide_program: Leave out the program, too.
+
+    Returns:
+      The bundle's fingerprint.
+    """
+    statement: dict[str, Any] = {
+        "format": FORMATS[TASK],
+        "task": TASK,
+        "scheme": MECHANISM_SCHEME,
+        "commitment": key.commitment,
+        "mechanisms": list(MECHANISMS),
+        "program": None if hide_program else show(key.program),
+    }
+    if not hide_program:
+        write_text(folder / PROGRAM, show(key.program))
+    return _write(folder, challenge, params, statement, "sealed_mechanism.md.jinja", {})
+
+
+def _write(
+    folder: Path,
+    challenge: Challenge,
+    params: Params,
+    statement: Mapping[str, Any],
+    template: str,
+    about: Mapping[str, Any],
+) -> str:
+    """Fill a folder with a sealed challenge's files, and return its fingerprint.
+
+    Args:
+      folder: A folder, empty but for files of the task's own.
+      challenge: As in `write_bundle`.
+      params: The network.
+      statement: What `challenge.json` has of this task; "format", "scheme" and "commitment" at
+        least.
+      template: The README's template.
+      about: What the network's config.json has of this task.
+    """
     predictions = challenge.predict(params)
     counts = challenge.correct_counts(predictions)
     sizes = challenge.split_sizes()
     config = {
         "challenge": challenge.name,
         "model": challenge.model_config,
-        "recipe": recipe,
-        "sealed": key.commitment,
+        **about,
+        "sealed": statement["commitment"],
         "jaxmi_version": jaxmi.__version__,
         **definition_of(challenge),
     }
@@ -74,10 +133,9 @@ def write_bundle(
     write_json(
         folder / STATEMENT,
         {
-            "format": FORMAT,
-            "kind": key.program.kind,
-            "commitment": key.commitment,
-            "scheme": SCHEME,
+            "format": statement["format"],
+            "kind": challenge.kind,
+            **statement,
             "labels": [0, 1],
             "sizes": sizes,
             "network_is_right_on": counts,
@@ -85,7 +143,7 @@ def write_bundle(
             **_domain(challenge),
         },
     )
-    readme = _readme(challenge, counts, key.commitment, foreign_files)
+    readme = _readme(challenge, counts, statement, template, foreign_files)
     write_text(folder / README, readme)
     write_text(folder / SUMS, checksums(folder))
     now = int(time.time())
@@ -103,7 +161,8 @@ def _domain(challenge: Challenge) -> dict[str, Any]:
 def _readme(
     challenge: Challenge,
     counts: Mapping[str, int],
-    commitment: str,
+    statement: Mapping[str, Any],
+    template: str,
     foreign_files: Mapping[str, str],
 ) -> str:
     from jaxmi.report import templates  # only here: it loads matplotlib and Jinja
@@ -111,15 +170,18 @@ def _readme(
     sizes, sealing, words = challenge.split_sizes(), challenge.sealing, challenge.sealing_words
     splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(
-        "sealed.md.jinja",
+        template,
         kind=challenge.kind,
         sizes=sizes,
         counts=counts,
         test=counts["test"] / sizes["test"],
         splits=", ".join(splits[:-1]) + f" and {splits[-1]}",
         lists_inputs="inputs" in challenge.domain_tables(),
-        commitment=commitment,
-        scheme=SCHEME,
+        commitment=statement["commitment"],
+        scheme=statement["scheme"],
+        challenge=challenge.name,
+        program=statement.get("program"),
+        network=challenge.model_config,
         inputs=words.inputs,
         trained_on=words.train,
         test_name=words.test,

@@ -257,8 +257,8 @@ def show_challenge(
 
     Returns:
       What `jaxmi challenge show --json` prints: `describe`'s keys, and "picture". The labels of a
-      sealed challenge are its network's: "program" is None, and "sealed" has the "commitment" and
-      "stated", as `evaluate` gives it.
+      sealed challenge are its network's: "program" is None unless it is given, and "sealed" has the
+      "commitment" and "stated", as `evaluate` gives it; if a mechanism is asked for, also "task".
 
     Raises:
       InputError: as `load_any`, or if the picture exists, or has another ending.
@@ -280,7 +280,9 @@ def show_challenge(
     else:
         challenge = _answers(bundle, data_dir)
         sealed = {"commitment": bundle.commitment, "stated": bundle.stated()}
-        described = {**describe(challenge), "sealed": sealed}
+        if bundle.task != "program":
+            sealed["task"] = bundle.task
+        described = {**describe(challenge), "sealed": sealed, "program": bundle.program}
         lines = ["sealed; the labels drawn are the network's answers, right on"]
         about = "\n".join([*lines, *bundle.stated_in_words()])
     drawing = partial(challenge_figure, challenge, described["fairness"], about)

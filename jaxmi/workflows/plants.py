@@ -34,8 +34,9 @@ from jaxmi.workflows.label_tables import (
 )
 from jaxmi.workflows.submissions import path_or_text
 
-MAX_SEED = 2**32
-"""Seeds of disguises are below this."""
+MAX_SEED = 2**128
+"""Seeds of disguises are below this: too many to try, since who has the program could compile it
+with each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ def compile_network(
     if mechanism not in MECHANISMS:
         raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
-        raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to {MAX_SEED - 1:,}")
+        raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to 2**128 - 1")
     extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
     _check_extras(extras, disguise_seed)
     challenge = _challenge(source, p, dict(network or {}))

@@ -5,7 +5,7 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -68,7 +68,7 @@ def pose(
       UnavailableError: if MNIST cannot be had, or no network was good enough.
     """
     began = time.perf_counter()
-    _check_paths(out, key_path)
+    check_paths(out, key_path)
     prepare_devices(None, programs)
     if definition is None and not SIGNATURES[kind].published:
         definition = define(None, kind=kind, name="sealed")
@@ -101,7 +101,17 @@ def pose(
     )
 
 
-def _check_paths(out: Path, key_path: Path) -> None:
+@takes_any_path
+def check_paths(out: Path, key_path: Path) -> None:
+    """Check that a bundle and its key can be written, and replace nothing.
+
+    Args:
+      out: The bundle's folder.
+      key_path: The file of the key.
+
+    Raises:
+      InputError: if a path is in use, cannot be written, or lies within the other.
+    """
     for path in (out, key_path):
         if os.path.lexists(path):
             raise InputError(f"{path} exists already; a sealed challenge replaces nothing")
@@ -154,9 +164,19 @@ def _write(out: Path, key_path: Path, challenge: Challenge, trained: SeedResult,
             "training_seed": trained.seed,
             "recipe": recipe,
         }
-        os.write(descriptor, (json.dumps(readable_texts(content), indent=2) + "\n").encode())
-        os.fsync(descriptor)
+        write_key(descriptor, content)
     return fingerprint
+
+
+def write_key(descriptor: int, content: Mapping[str, Any]) -> None:
+    """Write a key to its open file, and on to the disk.
+
+    Args:
+      descriptor: As `private_file` gives it.
+      content: The key, as JSON types.
+    """
+    os.write(descriptor, (json.dumps(readable_texts(content), indent=2) + "\n").encode())
+    os.fsync(descriptor)
 
 
 @takes_any_path

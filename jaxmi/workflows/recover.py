@@ -23,6 +23,7 @@ from jaxmi.programs.show import show
 from jaxmi.recovery.evidence import Evidence, gather_evidence
 from jaxmi.recovery.recover import METHODS, Recovery, recover
 from jaxmi.report.scores import difference_figure
+from jaxmi.sealed import NETWORK
 from jaxmi.sealed.read import read_bundle
 from jaxmi.storage.atomic import atomic_files, check_files
 from jaxmi.storage.checkpoints import Checkpoint, write_json
@@ -308,6 +309,12 @@ def solve(bundle_path: Path, out: Path, force: bool, data_dir: Path | None) -> d
         raise InputError(f"--out {out}: a submission's name ends in .txt or .py")
     check_files(out.parent, (out.name,), force)
     bundle = read_bundle(bundle_path)
+    if bundle.task != "program":
+        raise InputError(
+            f"{bundle_path} asks for a mechanism, and solve finds programs: look into the network "
+            f"with `jaxmi explain {bundle_path}/{NETWORK} --out explained`, and write an "
+            "explanation (docs/sealed-challenges.md)"
+        )
     check_kind(bundle.kind, METHODS, "recover", bundle_path)
     predictions = from_checkpoint(bundle.checkpoint, data_dir)
     recovery = search(predictions, str(bundle_path))

@@ -166,11 +166,11 @@ def score_explanation(
 
     if out is not None:
         check_files(out, (SCORE,), force)
-    explanation = _read_explanation(path, *find_origin(against.challenge))
+    explanation = explanation_from(path, *find_origin(against.challenge))
     score = judge_explanation(explanation, *load_judged_network(against))
-    result = {"submission": path.name, "checkpoint": _network(against), **score.metrics()}
+    result = {"submission": path.name, "checkpoint": judged_folder(against), **score.metrics()}
     result["table"] = score.rows()
-    return _written(result, SCORE, out)
+    return written(result, SCORE, out)
 
 
 @takes_any_path
@@ -200,11 +200,11 @@ def score_duel(
     from jaxmi.workflows.references import find_origin, load_judged_network
 
     name, known = find_origin(against.challenge)
-    read = (_read_explanation(path, name, known), _read_explanation(other, name, known))
+    read = (explanation_from(path, name, known), explanation_from(other, name, known))
     duel = _duel((path, other), read, *load_judged_network(against))
-    result = {"checkpoint": _network(against), **duel.metrics()}
+    result = {"checkpoint": judged_folder(against), **duel.metrics()}
     result |= {"table": duel.rows(), "exchange_table": duel.exchange_rows()}
-    return _written(result, DUEL, out)
+    return written(result, DUEL, out)
 
 
 @takes_any_path
@@ -225,8 +225,8 @@ def judge_duel(path: Path, other: Path, challenge: "Challenge", params: "Params"
     _check_two(path, other)
     known = Origin(challenge.kind, challenge.model)
     read = (
-        _read_explanation(path, challenge.name, known),
-        _read_explanation(other, challenge.name, known),
+        explanation_from(path, challenge.name, known),
+        explanation_from(other, challenge.name, known),
     )
     return _duel((path, other), read, challenge, params)
 
@@ -248,7 +248,7 @@ def _check_two(path: Path, other: Path) -> None:
         raise InputError(f"--against {other}: the same file as {path}; name another explanation")
 
 
-def _read_explanation(path: Path, name: str, known: "Origin") -> "Explanation":
+def explanation_from(path: Path, name: str, known: "Origin") -> "Explanation":
     """Read an explanation; errors name the file.
 
     Raises:
@@ -277,7 +277,7 @@ def _duel(
     return duel_explanations(explanations, names, challenge, params)
 
 
-def _written(result: dict[str, Any], name: str, out: Path | None) -> dict[str, Any]:
+def written(result: dict[str, Any], name: str, out: Path | None) -> dict[str, Any]:
     """Write a result of explanations into a folder, if there is one; return it with its file."""
     from jaxmi.storage.checkpoints import write_json
 
@@ -319,7 +319,7 @@ def judge_submission(
         if params is None:
             raise InputError(f"{submission} explains a network: give the network, too")
         known = Origin(challenge.kind, challenge.model)
-        explanation = _read_explanation(submission, challenge.name, known)
+        explanation = explanation_from(submission, challenge.name, known)
         return judge_explanation(explanation, challenge, params)
     domain, rows = challenge.program_domain, slice(None)
     if isinstance(submission, Path):
@@ -373,7 +373,7 @@ def _score(
     return score, {
         **submission.about(),
         "challenge": against.challenge,
-        "checkpoint": _network(against),
+        "checkpoint": judged_folder(against),
         "judged": len(submission.labels),
         **score.metrics(),
         "as_stated": score.as_stated,
@@ -389,7 +389,7 @@ def _score(
     }
 
 
-def _network(against: Against) -> str | None:
+def judged_folder(against: Against) -> str | None:
     """Return the folder of the network that is judged, if there is one."""
     folder = Path(against.challenge)
     if against.challenge not in KIND_OF and not is_challenge_folder(folder):

@@ -213,6 +213,19 @@ def find_submissions(folder: Path) -> list[Path]:
     return found
 
 
+@takes_any_path
+def find_explanations(folder: Path) -> list[Path]:
+    """List the explanations in a folder.
+
+    Raises:
+      InputError: if there is none.
+    """
+    found = sorted(path for path in folder.iterdir() if path.suffix == EXPLANATION)
+    if not found:
+        raise InputError(f"{folder} holds no explanation ({EXPLANATION})")
+    return found
+
+
 def read_kind(challenge: str) -> lang.Kind:
     """Return what a challenge's programs label; nothing large is loaded.
 
@@ -220,6 +233,21 @@ def read_kind(challenge: str) -> lang.Kind:
       InputError: if there is no such challenge.
     """
     return find_domain(challenge)[0]
+
+
+def find_task(challenge: str) -> str | None:
+    """Return what a sealed challenge asks for, "program" or "mechanism"; None of other challenges.
+
+    Nothing is checked: reading the challenge does that.
+    """
+    folder = Path(challenge)
+    if challenge in lang.KIND_OF or is_challenge_folder(folder):
+        return None
+    try:
+        content = json.loads((folder / STATEMENT).read_text(encoding="utf-8"))
+        return str(content.get("task", "program"))
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
 
 
 def find_domain(challenge: str) -> tuple[lang.Kind, Mapping[str, Any]]:

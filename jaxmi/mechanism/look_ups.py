@@ -117,7 +117,11 @@ class Computes:
     @property
     def as_json(self) -> dict[str, Any]:
         """The object `computes` of figures.json."""
-        return {"model": self.model, **{name: asdict(one) for name, one in self.models.items()}}
+        return {
+            "model": self.model,
+            "words": self.words,
+            **{name: asdict(one) for name, one in self.models.items()},
+        }
 
 
 def places(labels: Grid, by: str) -> list[Variable]:

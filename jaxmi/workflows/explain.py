@@ -282,7 +282,7 @@ def explain_network(
         )
     report("look-ups")
     model = which_model(challenge, params, answer)
-    figures["computes"] = model.as_json
+    computed["computes"] = model.as_json
     if model.models:
         page = replace(
             page,

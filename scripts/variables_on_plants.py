@@ -60,7 +60,8 @@ def measure(seed: int, kind: str, p: int, sites: list[str]) -> list[dict[str, An
         at = {name: [s for s in of if s.name in sites] for name, of in _sites(source, labels)}
         own = at.pop("own")
         variables = find_variables(asked, labels, challenge.grid, own, look_ups=at)
-        model = find_model(source, Findings(program, 1.0, variables).model)
+        conditions = Findings(program, 1.0, variables).model if sites else None
+        model = find_model(source, conditions)
         key = {one["name"]: one for one in plant.key["variables"]}
         found.append(
             {
@@ -144,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", default="100:120")
     parser.add_argument("--p", type=int, default=37)
-    parser.add_argument("--sites", nargs="+", default=["resid_mid", "neurons"])
+    parser.add_argument("--sites", nargs="*", default=["resid_mid", "neurons"])
     parser.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
     first, last = map(int, arguments.seeds.split(":"))

@@ -54,7 +54,7 @@ SHUFFLED_SHARE = 1 / 3
 """They go wrong at most this often, as a share of how often they do with shuffled values."""
 
 OVERLAP = 0.5
-"""Places have neurons of their own: two sets share at most this much of the smaller one."""
+"""Places have neurons of their own: of the neurons of two sets at most this share is in both."""
 
 ENOUGH = 0.8
 """A model is shown if this share of its variables that can be tested is found."""
@@ -107,7 +107,7 @@ class Computes:
         if self.model == SEVERAL:
             return (
                 "Whether it looks the labels up or computes conditions cannot be told: a look-up "
-                "and a condition are the same here."
+                "and a condition are the same here, or too few pairs tell them apart."
             )
         if self.model == NOT_ASKED:
             return "Whether it looks labels up is asked of networks on pairs only."
@@ -214,9 +214,9 @@ def find_model(source: Source, conditions: Model | None = None, seed: int = 0) -
     shown = [name for name, one in models.items() if one.shown]
     if len(shown) == 1:
         return Computes(shown[0], models)
-    # A look-up of one place has no variable but the label.
-    single = any(models[name].variables == 1 for name in LOOK_UPS)
-    return Computes(SEVERAL if shown or single else NOT_SHOWN, models)
+    # A look-up of one place has no variable but the label; of others too few pairs may tell.
+    unknown = any(models[name].variables and not models[name].tested for name in LOOK_UPS)
+    return Computes(SEVERAL if shown or unknown else NOT_SHOWN, models)
 
 
 def _of_look_up(source: Source, variables: Sequence[Variable], seed: int) -> Model:
@@ -266,4 +266,4 @@ def _of_look_up(source: Source, variables: Sequence[Variable], seed: int) -> Mod
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    return len(np.intersect1d(one, other)) / max(min(len(one), len(other)), 1)
+    return len(np.intersect1d(one, other)) / max(len(np.union1d(one, other)), 1)

@@ -212,9 +212,10 @@ def find_model(source: Source, conditions: Model | None = None, seed: int = 0) -
     if conditions is not None:
         models[CONDITIONS] = conditions
     shown = [name for name, one in models.items() if one.shown]
-    if len(shown) == 1:
+    # A look-up of one place is a boundary: a condition.
+    if len(shown) == 1 and (shown[0] == CONDITIONS or models[shown[0]].found > 1):
         return Computes(shown[0], models)
-    # A look-up of one place has no variable but the label; of others too few pairs may tell.
+    # Without strict pairs a look-up can neither be shown nor excluded.
     unknown = any(models[name].variables and not models[name].tested for name in LOOK_UPS)
     return Computes(SEVERAL if shown or unknown else NOT_SHOWN, models)
 

@@ -212,11 +212,12 @@ def find_model(source: Source, conditions: Model | None = None, seed: int = 0) -
     if conditions is not None:
         models[CONDITIONS] = conditions
     shown = [name for name, one in models.items() if one.shown]
-    # A look-up of one place is a boundary: a condition.
-    if len(shown) == 1 and (shown[0] == CONDITIONS or models[shown[0]].found > 1):
-        return Computes(shown[0], models)
     # Without strict pairs a look-up can neither be shown nor excluded.
     unknown = any(models[name].variables and not models[name].tested for name in LOOK_UPS)
+    # A look-up of one place is a boundary, a condition; one more place may be an edge of it.
+    least = 3 if unknown else 2
+    if len(shown) == 1 and (shown[0] == CONDITIONS or models[shown[0]].found >= least):
+        return Computes(shown[0], models)
     return Computes(SEVERAL if shown or unknown else NOT_SHOWN, models)
 
 

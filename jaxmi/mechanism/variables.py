@@ -54,9 +54,13 @@ network that looks the same labels up."""
 SAME_FROM = 0.97
 """If a look-up gets this share right, the variable is not told from what it looks up."""
 
+SHUFFLED_SHARE = 1 / 3
+"""A variable that gets `SAME_FROM` right is computed without that margin, if at most this share of
+the pairs that go wrong with shuffled values do."""
+
 RULE = f"""A variable is **computed** if at least {COMPUTED_FROM:.0%} of the strict pairs get the
-label that the program says, {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values, and
-if at most a third as many go wrong as in networks that look the same labels up, by rows or by
+label that the program says, {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values (or
+{SAME_FROM:.0%}, and at most a third as many go wrong as with shuffled values), and if at most a third as many go wrong as in networks that look the same labels up, by rows or by
 columns; **in part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not
 computed**, which means not found. Only strict pairs are taken on which no exchange of whole
 operands gives that label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs, or
@@ -110,7 +114,8 @@ def verdict(share: float | None, shuffled: float | None, look_up: float | None =
     if share is None or shuffled is None:
         return UNKNOWN
     margin = round(share - shuffled, 9)
-    if share >= COMPUTED_FROM and margin >= COMPUTED_MARGIN:
+    is_exact = share >= SAME_FROM and 1 - share <= SHUFFLED_SHARE * (1 - shuffled)
+    if is_exact or (share >= COMPUTED_FROM and margin >= COMPUTED_MARGIN):
         if look_up is not None and look_up >= SAME_FROM:
             return UNKNOWN
         if look_up is None or 1 - share <= LOOK_UP_SHARE * (1 - look_up):

@@ -158,6 +158,8 @@ def test_pairs_are_of_their_kinds_and_balanced() -> None:
         (0.9, 0.55, IN_PART),
         (0.3, 0.1, IN_PART),
         (0.9, 0.8, NOT_COMPUTED),
+        (0.99, 0.8, COMPUTED),
+        (0.98, 0.95, NOT_COMPUTED),
         (0.2, 0.1, NOT_COMPUTED),
         (None, 0.1, UNKNOWN),
         (0.9, None, UNKNOWN),

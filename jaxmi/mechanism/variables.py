@@ -60,11 +60,12 @@ the pairs that go wrong with shuffled values do."""
 
 RULE = f"""A variable is **computed** if at least {COMPUTED_FROM:.0%} of the strict pairs get the
 label that the program says, {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values (or
-{SAME_FROM:.0%}, and at most a third as many go wrong as with shuffled values), and if at most a third as many go wrong as in networks that look the same labels up, by rows or by
-columns; **in part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not
-computed**, which means not found. Only strict pairs are taken on which no exchange of whole
-operands gives that label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs, or
-if a look-up gets {SAME_FROM:.0%} right, it **cannot be told**."""
+{SAME_FROM:.0%}, and at most a third as many go wrong as with shuffled values), and if at most a
+third as many go wrong as in networks that look the same labels up, by rows or by columns; **in
+part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not computed**,
+which means not found. Only strict pairs are taken on which no exchange of whole operands gives that
+label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs, or if a look-up gets
+{SAME_FROM:.0%} right, it **cannot be told**."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,13 +70,12 @@ def test_one_boundary_is_a_look_up_too(mechanism: str) -> None:
     assert found.model == SEVERAL and "cannot be told" in found.words
 
 
-@pytest.mark.parametrize("share", [0, 1, "few"])
-def test_labels_that_hardly_change_are_no_failure(share: int | str) -> None:
-    labels = np.zeros((P, P), np.int32)
-    labels[...] = share if share != "few" else 0
-    labels[3, 4] = 1
-    found = find_model(look_up(labels == 1, ROWS))
-    assert found.as_json["model"] in (NOT_SHOWN, SEVERAL)
+@pytest.mark.parametrize("kind", ["all 0", "all 1", "one 1"])
+def test_labels_that_hardly_change_are_no_failure(kind: str) -> None:
+    labels = np.full((P, P), kind == "all 1")
+    labels[3, 4] |= kind == "one 1"
+    found = find_model(look_up(labels, ROWS))
+    assert found.model != COLUMNS and (kind == "one 1" or found.model in (NOT_SHOWN, SEVERAL))
 
 
 def test_a_network_whose_last_block_is_empty_is_no_failure() -> None:
@@ -116,9 +115,9 @@ def test_a_set_of_neurons_that_cancel_is_found_whatever_their_scale() -> None:
     contributions = np.column_stack(
         [large[:, 0] + 2 * bit, -large[:, 0], large[:, 1] + 3 * other, -large[:, 1]]
     )
-    difference = contributions.sum(axis=1) - 2.5
+    difference = contributions.sum(axis=1) - 1.5
     bases, sources = rng.integers(0, 3000, (2, 1500))
-    labels = 2 * bit[bases] + 3 * other[sources] > 2.5
+    labels = 2 * bit[bases] + 3 * other[sources] > 1.5
     for scale in (1.0, 1000.0):
         sets = NeuronSets(scale * contributions, scale * difference, scale / 2)
         assert sets.learn(bases, sources, labels).tolist() == [False, False, True, True]

@@ -532,8 +532,10 @@ def compile(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise: int | None = None,
+    train: bool = False,
+    seed: int = 0,
 ) -> Network:
-    """Write a program on pairs as the weights of a network, without training.
+    """Write a program on pairs as the weights of a network, or train one to hold its variables.
 
     Args:
       program: A program or its text or file; a challenge on pairs, its name or folder; or labels
@@ -544,19 +546,27 @@ def compile(
       network: The network's sizes where they differ from the challenge's or the published one's,
         such as {"d_mlp": 64}.
       disguise: Seed of a change of basis, order and scales that changes no label; None: none.
+      train: Train the network from random weights until stated directions and neurons hold the
+        mechanism's variables, instead of writing the weights: a minute, see docs/planted.md.
+      seed: Decides the training.
 
     Returns:
-      A network that gives every label, run in float32 on all p * p inputs. `network.key` says what
-      its directions, neurons and heads hold, `network.config["compiled"]` which sizes are used
-      and the smallest margin |logit 1 - logit 0|.
+      A network that gives every label, run in float32 on all p * p inputs; a trained one may lack
+      some. `network.key` says what its directions, neurons and heads hold,
+      `network.config["compiled"]` which sizes are used, the smallest margin |logit 1 - logit 0|,
+      the share of labels that are right ("agreement"), and of a trained one the least share of
+      interchange interventions that do what the program says ("interchange").
 
     Raises:
       InputError: if the program fails on an input or cannot be had by the mechanism, the network is
-        too small, or the challenge is not on pairs; says why.
+        too small, the challenge is not on pairs, or a trained network's variables are not where
+        they should be; says why.
     """
     keep_compiled()
     source = Path(program) if isinstance(program, os.PathLike) else program
-    plant = plants_workflow.compile_network(source, mechanism, p, network, disguise)
+    plant = plants_workflow.compile_network(
+        source, mechanism, p, network, disguise, train_seed=seed if train else None
+    )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
 
 

@@ -60,6 +60,21 @@ def last_resid_mid(params: Params, tokens: Int[Array, "n pos"]) -> Float[jax.Arr
     return rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
 
 
+@jax.jit
+def activations(
+    params: Params, tokens: Int[Array, "n pos"]
+) -> tuple[Float[jax.Array, "n d_model"], Float[jax.Array, "n neuron"], Float[jax.Array, "n v"]]:
+    """Return the stream before the MLP, the neurons, and the logits, at the last position.
+
+    Args:
+      params: As `last_logits`; of a network of one block.
+      tokens: As `last_logits`.
+    """
+    mlp, stream = params["mlp"], last_resid_mid(params, tokens)
+    post = neurons(mlp, stream)
+    return stream, post, add_neurons(mlp, stream, post) @ params["W_U"]
+
+
 def _last_logits_of_several_blocks(
     params: Params, tokens: Int[Array, "n pos"]
 ) -> Float[jax.Array, "n d_vocab"]:
@@ -140,9 +155,7 @@ def _add_mlp(
     return add_neurons(mlp, resid_mid, neurons(mlp, resid_mid))
 
 
-def neurons(
-    mlp: Params, resid_mid: Float[jax.Array, "n d_model"]
-) -> Float[jax.Array, "n neuron"]:
+def neurons(mlp: Params, resid_mid: Float[jax.Array, "n d_model"]) -> Float[jax.Array, "n neuron"]:
     """Return the activations of a block's MLP."""
     return jax.nn.relu(resid_mid @ mlp["W_in"] + mlp["b_in"][None])
 

@@ -34,12 +34,16 @@ MAX_SUMS = 2_000
 """The threshold is put between the values that the sum can take if it can take at most so many."""
 
 
-@dataclass(frozen=True)
-class Name:
-    """A variable of a causal model, in words."""
+@dataclass(frozen=True, eq=False)
+class Named:
+    """A variable by its name."""
 
     name: str
+    """As `programs.variables` names it, if it is a program's."""
     role: str
+    """As `planted.key.Entry` has it."""
+    computed: Float[np.ndarray, "n"]
+    """Its value on each input, truth values as 0 and 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +51,17 @@ class CausalModel:
     """Variables of labels, with their values on n inputs."""
 
     follows: Follows
-    variables: Sequence[Name]
+    variables: Sequence[Named]
     values: Float[np.ndarray, "n v"]
-    """The value of each variable on each input."""
-    parts: Sequence[Name]
+    """The number of each variable on each input from which labels follow: a program's variable
+    times its weight, the first one less the threshold."""
+    parts: Sequence[Named]
     added: Float[np.ndarray, "n w"]
     """What each part adds on each input; the label is 1 where the sum exceeds 0."""
-    aliases: Sequence[tuple[Name, int]] = ()
+    aliases: Sequence[tuple[Named, int]] = ()
     """Names of a program's variables that have other values, but are a function of a variable as
     it is of them: with its number."""
-    without: Sequence[Name] = ()
+    without: Sequence[Named] = ()
     """Variables of the program that the model does not have."""
 
     @property
@@ -121,7 +126,7 @@ def of_program(program: lang.Program, p: int) -> CausalModel:
     names = [_name(one) for one in summands]
     aliases, without = [], []
     for part in named_parts(program, domain):
-        name = Name(part.name, part.role)
+        name = Named(part.name, part.role, part.values)
         same = [i for i, one in enumerate(summands) if _is_one_to_one(part.values, one)]
         if part.role == "partial sum" or not same:
             without.append(name)
@@ -132,9 +137,9 @@ def of_program(program: lang.Program, p: int) -> CausalModel:
     return CausalModel("sum", names, added, names, added, aliases, without)
 
 
-def _name(summand: Summand) -> Name:
+def _name(summand: Summand) -> Named:
     role = "condition" if summand.is_condition else "term"
-    return Name(show_expression(summand.expression), role)
+    return Named(show_expression(summand.expression), role, summand.values.reshape(-1))
 
 
 def _is_one_to_one(values: Float[np.ndarray, "n"], summand: Summand) -> bool:
@@ -200,10 +205,14 @@ def of_places(labels: Bool[np.ndarray, "p p"], along: Literal["x", "y"]) -> Caus
     added[:, 0] -= 0.5
     other = "x" if along == "y" else "y"
     names = [f"place {k + 1} of {other}" for k in range(len(places))]
+    below = 1 - (values[:, :1] >= values[:, 1:]).astype(np.float64)
     return CausalModel(
         "places",
-        [Name(along, "operand"), *(Name(name, "place") for name in names)],
+        [
+            Named(name, role, values[:, i])
+            for i, (name, role) in enumerate([(along, "operand"), *((n, "place") for n in names)])
+        ],
         values,
-        [Name(f"{along} >= {name}", "comparison") for name in names],
+        [Named(f"{along} < {name}", "place", below[:, i]) for i, name in enumerate(names)],
         added,
     )

@@ -44,6 +44,12 @@ class Entry:
     full: bool = True
     """Whether setting it has every effect that the program says; not if a part that depends on it,
     through the sum so far, is folded and so keeps its value."""
+    fit: float | None = None
+    """Of the form "trained": R^2 of the variable as the sum of factors times activations, which
+    least squares gave. All these neurons together carry it."""
+    interchange: Mapping[str, Any] | None = None
+    """Of the form "trained": "directions" and "neurons" -> the shares of held-out exchanges there
+    that get the label that the variable's exchange says."""
 
     @property
     def held(self) -> bool:
@@ -56,6 +62,9 @@ class Entry:
         about = {"name": self.name, "role": self.role, "held": self.held, "form": self.form}
         if not self.held:
             return {**about, "words": self.words}
+        measured = {} if self.interchange is None else {"interchange": dict(self.interchange)}
+        if self.fit is not None:
+            measured["fit"] = self.fit
         return {
             **about,
             "words": self.words,
@@ -68,6 +77,7 @@ class Entry:
             "neurons": {str(i): float(factor) for i, factor in (self.neurons or {}).items()},
             "offset": float(self.offset),
             "heads": list(self.heads),
+            **measured,
         }
 
 

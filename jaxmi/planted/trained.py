@@ -1,447 +1,176 @@
-"""Trained plants: networks trained from random weights so that stated sites hold stated variables.
+"""Trained plants: a program or labels -> a network trained to hold stated variables, with its key.
 
-Strict interchange-intervention training (Geiger et al., "Inducing causal structure for
-interpretable neural networks", 2022; Gupta et al., "InterpBench", 2024). Each variable of a causal
-model gets a random subspace of the residual stream before the MLP, and each part a random group of
-neurons, all at the last position. The losses are cross-entropies of
-
-- behaviour: the label of each input;
-- interchange: a base input with some variables' subspaces from a source input must get the label
-  that the model says, and so must one with some parts' neurons from the source;
-- strictness: in half of these, all that belongs to no variable comes from a third input.
-
-Inputs are split in two halves. Bases and sources of one step are of the same half, so all pairs
-across the halves are left to measure on.
+What it is trained on, and how that is measured, stands in `interchange_training`.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxmi.errors import InputError
-from jaxmi.models.transformer import Transformer, TransformerConfig
-from jaxmi.models.transformer_fast import add_neurons, last_resid_mid, neurons
-from jaxmi.planted.causal import CausalModel, follow
-from jaxmi.types import Params
+from jaxmi.models.transformer import TransformerConfig
+from jaxmi.models.transformer_fast import activations
+from jaxmi.planted.causal import CausalModel, Named, of_places, of_program
+from jaxmi.planted.compile import MECHANISMS, Compiled
+from jaxmi.planted.interchange_training import (
+    LEAST,
+    LEAST_STRICT,
+    Accuracy,
+    Measured,
+    Trained,
+    Training,
+    train,
+)
+from jaxmi.planted.key import Entry, Key
+from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.language import Program
+from jaxmi.programs.variables import named_parts
 
-LEAST = 0.99
-"""A plant is refused if an interchange accuracy over random held-out pairs is below this."""
+FORM = "trained"
+"""The form of what was trained to be where it is."""
 
-LEAST_STRICT = 0.95
-"""The same over strict held-out pairs, of which there are about 20 times fewer."""
+RIDGE = 1e-6
+"""Penalty of the factors of neurons, as a share of the activations' mean square."""
 
-PAIRS = 20_000
-"""Held-out pairs that each interchange accuracy is measured on."""
-
-FEWEST = 40
-"""With fewer strict pairs than this, nothing is said of them."""
-
-CANDIDATES = 4
-"""Pairs drawn for each that is trained on: those that tell more are preferred."""
-
-STRICT_WEIGHT, DIFFERENT_WEIGHT = 8.0, 2.0
-"""Odds by which pairs are preferred, against 1: strict ones, and others with different labels."""
-
-
-PADDED = 6
-"""Models with up to so many variables share one compiled program."""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a plant is trained: AdamW, a linear warm-up, then a cosine down to 0."""
-
-    steps: int = 3000
-    """Optimiser steps."""
-    batch: int = 256
-    """Pairs of base and source in each step; even."""
-    rate: float = 2e-3
-    """Peak learning rate."""
-    decay: float = 0.1
-    """Decoupled weight decay."""
-    warm_up: int = 50
-    """Steps over which the rate rises."""
-    dims: int = 2
-    """Dimensions of each variable's subspace."""
-    interchange: float = 1.0
-    """Weight of the interchange losses; 0 trains the behaviour only, as a control."""
-
-
-class Places(NamedTuple):
-    """Where the variables of a causal model are to be."""
-
-    basis: Float[Array, "d_model d_model"]
-    """Orthonormal columns: directions of the residual stream."""
-    of_column: Int[Array, "d_model"]
-    """The variable that each column belongs to; the largest number: none."""
-    of_neuron: Int[Array, "d_mlp"]
-    """The part that each neuron belongs to; the largest number: none."""
-
-    def subspace(self, variable: int) -> Float[np.ndarray, "k d_model"]:
-        """Return the directions of a variable's subspace."""
-        return np.asarray(self.basis)[:, np.asarray(self.of_column) == variable].T
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """How many held-out exchanges at one place get the label that the causal model says."""
-
-    random: float
-    """The share of random pairs, in 0..1."""
-    strict: float | None
-    """The share of pairs where the label said is neither the base's nor the source's; None if there
-    are fewer than `FEWEST`."""
-    strict_pairs: int
-    """The number of these pairs."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return it as JSON types."""
-        return {"random": self.random, "strict": self.strict, "strict_pairs": self.strict_pairs}
+Labels = Bool[np.ndarray, "p p"]
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What a trained network does on held-out pairs."""
+class TrainedPlant:
+    """A trained network with its key."""
 
-    variables: Sequence[Accuracy]
-    """Of each variable, its subspace exchanged."""
-    parts: Sequence[Accuracy]
-    """Of each part, its neurons exchanged."""
-    rest: float
-    """The share of labels that stay with all dimensions exchanged that belong to no variable."""
-    rest_neurons: float
-    """The share of labels that stay with all neurons exchanged that belong to no part."""
-    agreement: float
-    """The share of inputs whose label is the causal model's."""
-
-    @property
-    def random(self) -> float:
-        """The least share over random pairs, of variables, parts, and the rest."""
-        shares = [one.random for one in (*self.variables, *self.parts)]
-        return min(*shares, self.rest, self.rest_neurons)
-
-    @property
-    def strict(self) -> float | None:
-        """The least share over strict pairs; None if there are none."""
-        found = [one.strict for one in (*self.variables, *self.parts) if one.strict is not None]
-        return min(found, default=None)
-
-    @property
-    def is_plant(self) -> bool:
-        """Whether the variables are where they were to be."""
-        return self.random >= LEAST and (self.strict is None or self.strict >= LEAST_STRICT)
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """A trained network, where its variables were to be, and what was measured."""
-
-    params: Params
-    places: Places
+    compiled: Compiled
     measured: Measured
 
 
-def draw_places(
-    model: CausalModel, config: TransformerConfig, dims: int, rng: np.random.Generator
-) -> Places:
-    """Draw subspaces and groups of neurons; one group more is left for no part.
-
-    Raises:
-      InputError: if the network is too small for them.
-    """
-    n_variables, n_parts = len(model.variables), len(model.parts)
-    if dims * n_variables >= config.d_model:
-        raise InputError(
-            f"{n_variables} variables need more than {dims * n_variables} dimensions, and the "
-            f"network has d_model = {config.d_model}: take a larger network"
-        )
-    each = config.d_mlp // (n_parts + 1)
-    if not each:
-        raise InputError(
-            f"{n_parts} parts need at least {n_parts + 1} neurons, and the network has "
-            f"d_mlp = {config.d_mlp}: take a larger network"
-        )
-    basis = np.linalg.qr(rng.normal(size=(config.d_model, config.d_model)))[0]
-    of_column = np.minimum(np.arange(config.d_model) // dims, n_variables)
-    of_neuron = rng.permutation(np.minimum(np.arange(config.d_mlp) // each, n_parts))
-    none = max(n_variables, PADDED), max(n_parts, PADDED)
-    of_column[of_column == n_variables], of_neuron[of_neuron == n_parts] = none
-    return Places(np.asarray(basis, np.float32), of_column, of_neuron)
-
-
-def train(
-    model: CausalModel,
+def train_plant(
+    labels: Labels,
+    program: Program | None,
     config: TransformerConfig,
+    mechanism: str,
     seed: int,
     training: Training | None = None,
-) -> Trained:
-    """Train a network with one block to hold a causal model's variables, and measure it.
+) -> TrainedPlant:
+    """Train a network from random weights to hold the variables of a mechanism.
 
     Args:
-      model: On all p * p inputs, in domain order.
-      config: The sizes of the network.
-      seed: Draws places, halves, weights and pairs.
+      labels: The label of each pair, row = x.
+      program: The program that gives them, if there is one.
+      config: The sizes of the network, with one block.
+      mechanism: One of `planted.compile.MECHANISMS`.
+      seed: Draws weights, places and pairs.
       training: How; None: the default.
 
+    Returns:
+      The network, if its interchange accuracies are `LEAST` over random held-out pairs and
+      `LEAST_STRICT` over strict ones. `measured.agreement` says how many labels are right.
+
     Raises:
-      InputError: if the network has several blocks, or is too small.
+      InputError: if they are not; or the mechanism cannot be trained with this program or network.
     """
-    if config.n_layers > 1:
-        raise InputError(f"n_layers = {config.n_layers}: a trained plant has one block")
-    training = training or Training()
-    rng = np.random.default_rng(seed)
-    places = draw_places(model, config, training.dims, rng)
-    halves = rng.permutation(len(model.values))[: len(model.values) // 2 * 2].reshape(2, -1)
-    params = _train(
-        _random_weights(config, rng),
-        places,
-        jax.tree.map(jnp.asarray, _draw(model, halves, training, rng)),
-        config,
-        replace(training, steps=0),
-    )
-    params = jax.tree.map(np.asarray, params)
-    return Trained(params, places, measure(params, model, places, halves, rng))
-
-
-class Drawn(NamedTuple):
-    """What is trained on, for each step a batch: its first half from one half of the inputs."""
-
-    bases: Int[Array, "*steps m"]
-    sources: Int[Array, "*steps m"]
-    labels: Int[Array, "*steps 2 m"]
-    """The labels of bases, and of sources."""
-    variables: Bool[Array, "*steps m v"]
-    """The variables that are exchanged; the last one stands for what belongs to none."""
-    said: Int[Array, "*steps m"]
-    """The label that follows."""
-    parts: Bool[Array, "*steps m v"]
-    """The same of parts."""
-    said_of_parts: Int[Array, "*steps m"]
-
-
-def _draw(
-    model: CausalModel,
-    halves: Int[np.ndarray, "2 half"],
-    training: Training,
-    rng: np.random.Generator,
-) -> Drawn:
-    """Draw all batches."""
-    steps, batch = training.steps, training.batch
-    each, n_variables, n_parts = batch // 2, len(model.variables), len(model.parts)
-    own = model.labels
-    columns = []
-    for half in halves:
-        shape = (steps * each, CANDIDATES)
-        bases, sources = rng.choice(half, (2, *shape))
-        single = rng.integers(n_variables, size=shape)[..., None] == np.arange(n_variables)
-        several = rng.random((*shape, n_variables)) < 0.5
-        taken = np.where(rng.random((*shape, 1)) < 0.5, single, several)
-        values = np.where(taken, model.values[sources], model.values[bases])
-        said = np.asarray(follow(values.reshape(-1, n_variables), model.follows)).reshape(shape)
-        differs = own[bases] != own[sources]
-        strict = (said != own[bases]) & ~differs
-        odds = np.where(strict, STRICT_WEIGHT, np.where(differs, DIFFERENT_WEIGHT, 1.0))
-        chosen = (np.log(odds) + rng.gumbel(size=shape)).argmax(axis=1)[:, None]
-        bases, sources, said = (
-            np.take_along_axis(part, chosen, axis=1)[:, 0] for part in (bases, sources, said)
+    model = causal_model(labels, program, mechanism)
+    found = train(model, config, seed, training)
+    measured = found.measured
+    if not measured.is_plant:
+        strict = measured.strict
+        raise InputError(
+            f"after training with seed {seed} the least interchange accuracy is "
+            f"{measured.random:.2%} on random pairs (needed: {LEAST:.0%})"
+            + ("" if strict is None else f" and {strict:.2%} on strict ones ({LEAST_STRICT:.0%})")
+            + ": take another seed, or a network of other sizes"
         )
-        taken = np.take_along_axis(taken, chosen[..., None], axis=1)[:, 0]
-        # A look-up's first variable, the operand, has no part of its own.
-        parts = taken[:, n_variables - n_parts :]
-        added = np.where(parts, model.added[sources], model.added[bases])
-        rest = rng.random((len(taken), 1)) < 0.5
-        columns.append(
-            Drawn(
-                bases,
-                sources,
-                np.stack([own[bases], own[sources]], axis=1),
-                _padded(taken, rest),
-                said,
-                _padded(parts, rest),
-                added.sum(axis=1) > 0,
-            )
-        )
-    first, second = (
-        [part.reshape(steps, each, *part.shape[1:]) for part in one] for one in columns
-    )
-    both = Drawn(*(np.concatenate(parts, axis=1) for parts in zip(first, second, strict=True)))
-    whole = {name: getattr(both, name).astype(np.int32) for name in ("bases", "sources")}
-    said = {name: getattr(both, name).astype(np.int32) for name in ("said", "said_of_parts")}
-    labels = both.labels.astype(np.int32).transpose(0, 2, 1)
-    return both._replace(**whole, **said, labels=labels)
+    return TrainedPlant(_with_key(found, model, program, config, mechanism), measured)
 
 
-def _padded(taken: Bool[np.ndarray, "m v"], rest: Bool[np.ndarray, "m 1"]) -> np.ndarray:
-    """Return the columns of each variable, of none up to `PADDED`, and of the rest."""
-    padding = np.zeros((len(taken), max(0, PADDED - taken.shape[1])), bool)
-    return np.concatenate([taken, padding, rest], axis=1)
+def causal_model(labels: Labels, program: Program | None, mechanism: str) -> CausalModel:
+    """Return the variables that a mechanism has.
 
-
-def _random_weights(config: TransformerConfig, rng: np.random.Generator) -> Any:
-    """Return weights drawn as `Transformer` draws them: in NumPy, which has nothing to compile."""
-    shapes = jax.eval_shape(Transformer(config).init, jax.random.key(0), jnp.zeros(3, jnp.int32))
-
-    def draw(path: Any, shape: Any) -> np.ndarray:
-        name = path[-1].key
-        width = config.d_vocab if name == "W_U" else config.d_model
-        scale = 0.0 if name.startswith("b_") else width**-0.5
-        return np.asarray(rng.normal(size=shape.shape) * scale, np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes["params"])
-
-
-@partial(jax.jit, static_argnames=("config", "training"))
-def _train(
-    params: Any, places: Places, drawn: Drawn, config: TransformerConfig, training: Training
-) -> Any:
-    """Return the parameters after training on one causal model."""
-    p, steps = config.d_vocab - 1, len(drawn.bases)
-    schedule = optax.warmup_cosine_decay_schedule(0.0, training.rate, training.warm_up, steps)
-    optimizer = optax.adamw(schedule, b2=0.98, weight_decay=training.decay)
-    basis, of_column, of_neuron = map(jnp.asarray, places)
-
-    def exchanged(
-        base: jax.Array, source: jax.Array, taken: jax.Array, owner: jax.Array
-    ) -> jax.Array:
-        """Return base with the places that are taken from the source, the rest from the next's."""
-        halves = source.reshape(2, -1, source.shape[1])
-        other = jnp.roll(halves, 1, axis=1).reshape(source.shape)
-        source = jnp.where((owner == taken.shape[1] - 1)[None], other, source)
-        return jnp.where(taken[:, owner], source, base)
-
-    def loss(params: Any, batch: Drawn) -> jax.Array:
-        rows = jnp.concatenate([batch.bases, batch.sources])
-        tokens = jnp.stack([rows // p, rows % p, jnp.full_like(rows, p)], axis=1)
-        stream = last_resid_mid(params, tokens)
-        if not training.interchange:
-            post = neurons(params["mlp"], stream)
-            return _cross_entropy(_logits(params, stream, post), batch.labels.reshape(-1))
-        base, source = jnp.split(stream @ basis, 2)
-        mixed = exchanged(base, source, batch.variables, of_column) @ basis.T
-        post = neurons(params["mlp"], jnp.concatenate([stream, mixed]))
-        of_base, of_source, of_mixed = jnp.split(post, 3)
-        of_parts = exchanged(of_base, of_source, batch.parts, of_neuron)
-        plain = _logits(params, stream, post[: len(rows)])
-        inner = _cross_entropy(_logits(params, mixed, of_mixed), batch.said)
-        of_bases = stream[: len(batch.bases)]
-        inner += _cross_entropy(_logits(params, of_bases, of_parts), batch.said_of_parts)
-        return _cross_entropy(plain, batch.labels.reshape(-1)) + training.interchange * inner
-
-    def step(carry: Any, batch: Drawn) -> tuple[Any, None]:
-        params, state = carry
-        updates, state = optimizer.update(jax.grad(loss)(params, batch), state, params)
-        return (optax.apply_updates(params, updates), state), None
-
-    return jax.lax.scan(step, (params, optimizer.init(params)), drawn)[0][0]
-
-
-def _logits(
-    params: Params, stream: Float[Array, "m d_model"], post: Float[Array, "m d_mlp"]
-) -> Float[Array, "m d_vocab"]:
-    return add_neurons(params["mlp"], stream, post) @ params["W_U"]
-
-
-def _cross_entropy(logits: Float[Array, "m d_vocab"], labels: Int[Array, "m"]) -> jax.Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-
-
-def measure(
-    params: Params,
-    model: CausalModel,
-    places: Places,
-    halves: Int[np.ndarray, "2 half"],
-    rng: np.random.Generator,
-) -> Measured:
-    """Measure interchange accuracies on pairs across the halves.
-
-    Args:
-      params: The network's parameters.
-      model: On all inputs.
-      places: Where its variables should be.
-      halves: Base and source of a pair are of different halves.
-      rng: Draws `PAIRS` pairs for each place.
+    Raises:
+      InputError: if there is no such mechanism, or it does not fit the program.
     """
-    n, p = len(model.values), len(params["W_E"]) - 1
-    rows = np.arange(n)
-    tokens = np.stack([rows // p, rows % p, np.full(n, p)], axis=1)
-    stream, post, labels = _run(params, jnp.asarray(tokens))
-    own = model.labels
-
-    def pairs() -> tuple[np.ndarray, np.ndarray]:
-        chosen = np.stack([rng.choice(half, PAIRS) for half in halves])
-        return tuple(np.where(rng.random(PAIRS) < 0.5, chosen, chosen[::-1]))
-
-    def in_stream(bases: np.ndarray, sources: np.ndarray, number: int) -> np.ndarray:
-        taken = places.of_column == number
-        span = np.asarray(places.basis * taken[None])
-        return np.asarray(_exchange(params, stream, bases, sources, span))
-
-    def in_neurons(bases: np.ndarray, sources: np.ndarray, number: int) -> np.ndarray:
-        taken = np.asarray(places.of_neuron == number)
-        return np.asarray(_exchange_neurons(params, stream, post, bases, sources, taken))
-
-    def accuracy(run: Any, says: Any, number: int) -> Accuracy:
-        bases, sources = pairs()
-        said = says(bases, sources, [number])
-        right = run(bases, sources, number) == said
-        strict = (said != own[bases]) & (said != own[sources])
-        count = int(strict.sum())
-        share = float(right[strict].mean()) if count >= FEWEST else None
-        return Accuracy(float(right.mean()), share, count)
-
-    def stays(run: Any, number: int) -> float:
-        bases, sources = pairs()
-        return float((run(bases, sources, number) == own[bases]).mean())
-
-    n_variables, n_parts = len(model.variables), len(model.parts)
-    rest, rest_neurons = int(places.of_column.max()), int(places.of_neuron.max())
-    return Measured(
-        [accuracy(in_stream, model.exchanged, i) for i in range(n_variables)],
-        [accuracy(in_neurons, model.exchanged_parts, i) for i in range(n_parts)],
-        stays(in_stream, rest),
-        stays(in_neurons, rest_neurons),
-        float((np.asarray(labels) == own).mean()),
-    )
+    if mechanism not in MECHANISMS:
+        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
+    if mechanism != "conditions":
+        return of_places(labels, "y" if mechanism == "rows" else "x")
+    if program is None:
+        raise InputError(
+            "conditions needs a program, and there are only labels: take rows or columns"
+        )
+    return of_program(program, len(labels))
 
 
-@jax.jit
-def _run(params: Params, tokens: Int[Array, "n 3"]) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Return the stream before the MLP, the neurons, and the predicted labels."""
-    stream = last_resid_mid(params, tokens)
-    post = neurons(params["mlp"], stream)
-    return stream, post, _logits(params, stream, post).argmax(axis=1)
+def _with_key(
+    found: Trained,
+    model: CausalModel,
+    program: Program | None,
+    config: TransformerConfig,
+    mechanism: str,
+) -> Compiled:
+    """Return a trained network with its key."""
+    p = config.d_vocab - 1
+    x, y = np.indices((p, p)).reshape(2, -1)
+    tokens = np.stack([x, y, np.full_like(x, p)], axis=1)
+    post = np.asarray(activations(found.params, tokens)[1], np.float64)
+    entries = []
+    if program is not None and mechanism != "conditions":
+        along, row = ("y", "x") if mechanism == "rows" else ("x", "y")
+        words = f"looked up: only places along {along} for each {row}"
+        named = named_parts(program, PairDomain(p))
+        entries += [Entry(one.name, one.role, "not held", words) for one in named]
+    heads = list(range(config.n_heads))
+
+    def entry(one: Named, variable: int, part: int | None) -> Entry:
+        accuracies = {"directions": found.measured.variables[variable]}
+        neurons, offset, fit = None, 0.0, None
+        if part is not None:
+            accuracies["neurons"] = found.measured.parts[part]
+            group = np.flatnonzero((found.places.of_neuron == part) & (np.ptp(post, axis=0) > 0))
+            neurons, offset, fit = _read(one.computed, post, group)
+        return Entry(
+            one.name,
+            one.role,
+            FORM,
+            _words(accuracies),
+            directions=np.asarray(found.places.subspace(variable), np.float64),
+            neurons=neurons,
+            offset=offset,
+            heads=heads,
+            fit=fit,
+            interchange={place: one.to_json() for place, one in accuracies.items()},
+        )
+
+    # A look-up's first variable, the operand, has no neurons of its own.
+    first = len(model.variables) - len(model.parts)
+    entries += [entry(one, i, None) for i, one in enumerate(model.variables[:first])]
+    entries += [entry(one, first + i, i) for i, one in enumerate(model.parts)]
+    entries += [entry(one, i, i) for one, i in model.aliases]
+    words = "no place of its own was trained"
+    entries += [Entry(one.name, one.role, "not held", words) for one in model.without]
+    sizes = {
+        "d_model": int((found.places.of_column < len(model.variables)).sum()),
+        "n_heads": config.n_heads,
+        "d_mlp": int((found.places.of_neuron < len(model.parts)).sum()),
+    }
+    key = Key(mechanism, MECHANISMS[mechanism].words, entries, {"x": heads, "y": heads})
+    return Compiled(found.params, key, sizes)
 
 
-@jax.jit
-def _exchange(
-    params: Params,
-    stream: Float[Array, "n d_model"],
-    bases: Int[Array, "m"],
-    sources: Int[Array, "m"],
-    columns: Float[Array, "d_model d_model"],
-) -> Int[Array, "m"]:
-    """Return predictions with the part of the stream along some columns from the sources."""
-    change = (stream[sources] - stream[bases]) @ columns @ columns.T
-    mixed = stream[bases] + change
-    return _logits(params, mixed, neurons(params["mlp"], mixed)).argmax(axis=1)
+def _words(accuracies: dict[str, Accuracy]) -> str:
+    shares = ", ".join(f"{place} {one.random:.2%}" for place, one in accuracies.items())
+    return f"interchange accuracy: {shares}"
 
 
-@jax.jit
-def _exchange_neurons(
-    params: Params,
-    stream: Float[Array, "n d_model"],
-    post: Float[Array, "n d_mlp"],
-    bases: Int[Array, "m"],
-    sources: Int[Array, "m"],
-    taken: Bool[Array, "d_mlp"],
-) -> Int[Array, "m"]:
-    """Return predictions with some neurons' activations from the sources."""
-    mixed = jnp.where(taken[None], post[sources], post[bases])
-    return _logits(params, stream[bases], mixed).argmax(axis=1)
+def _read(
+    values: Float[np.ndarray, "n"], post: Float[np.ndarray, "n neuron"], group: np.ndarray
+) -> tuple[dict[int, float], float, float]:
+    """Return a variable as a sum of a group's activations: factors, offset, and the fit's R^2."""
+    centred = post[:, group] - post[:, group].mean(axis=0)
+    wanted = values - values.mean()
+    penalty = RIDGE * max(float((centred**2).sum(axis=0).mean()), 1e-12) if len(group) else 0.0
+    square = centred.T @ centred + penalty * np.eye(len(group))
+    factors = np.linalg.solve(square, centred.T @ wanted)
+    error = wanted - centred @ factors
+    offset = float(values.mean() - post[:, group].mean(axis=0) @ factors)
+    neurons = {int(i): float(factor) for i, factor in zip(group, factors, strict=True)}
+    return neurons, offset, float(1 - (error**2).sum() / (wanted**2).sum())

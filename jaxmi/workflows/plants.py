@@ -1,7 +1,7 @@
-"""A program or labels -> a network that was not trained, checked on every input."""
+"""A program or labels -> a network with a known mechanism, checked on every input."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os.path import isdir
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -17,6 +17,8 @@ from jaxmi.files import takes_any_path
 from jaxmi.models.transformer import Transformer
 from jaxmi.planted.compile import MECHANISMS, plant
 from jaxmi.planted.disguise import disguise
+from jaxmi.planted.interchange_training import Training
+from jaxmi.planted.trained import train_plant
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.show import program_hash, show
@@ -26,7 +28,7 @@ from jaxmi.workflows.challenges import define, find_labelled
 from jaxmi.workflows.submissions import path_or_text
 
 MAX_SEED = 2**32
-"""Seeds of disguises are below this."""
+"""Seeds of disguises and of training are below this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,8 @@ def compile_network(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
+    train_seed: int | None = None,
+    training: Training | None = None,
 ) -> Plant:
     """Return weights that give every label of a challenge on pairs, by a mechanism.
 
@@ -59,24 +63,40 @@ def compile_network(
       p: How many values x and y take, of a program or labels; None: 113.
       network: The network's sizes where they differ from the challenge's.
       disguise_seed: Change basis, order and scales by this seed; None: leave the weights plain.
+      train_seed: Train the network from random weights of this seed to hold the mechanism's
+        variables; it may then lack some labels, which `config["compiled"]` says. None: compile it.
+      training: How it is trained; None: the default.
 
     Raises:
-      InputError: if it cannot be compiled; says why.
+      InputError: if it cannot be compiled, or its variables are not where training should put
+        them; says why.
     """
     if mechanism not in MECHANISMS:
         raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to {MAX_SEED - 1:,}")
+    if train_seed is not None and not 0 <= train_seed < MAX_SEED:
+        raise InputError(f"seed {train_seed}: expected a seed from 0 to {MAX_SEED - 1:,}")
     challenge = _challenge(source, p, dict(network or {}))
     assert isinstance(challenge.model, Transformer)
     config = challenge.model.config
     labels = (challenge.labels == 1).reshape(challenge.grid)
-    compiled = plant(labels, challenge.program, config, mechanism)
+    about_training = {}
+    if train_seed is None:
+        compiled = plant(labels, challenge.program, config, mechanism)
+    else:
+        training = training or Training()
+        trained = train_plant(labels, challenge.program, config, mechanism, train_seed, training)
+        compiled, measured = trained.compiled, trained.measured
+        about_training = {
+            "trained": {"seed": train_seed, **asdict(training)},
+            "interchange": measured.to_json(),
+        }
     if disguise_seed is not None:
         compiled = disguise(compiled, config, disguise_seed)
     margin, predictions = _run(challenge, compiled.params)
     wrong = int((predictions != challenge.labels).sum())
-    if wrong or not margin > 0:
+    if train_seed is None and (wrong or not margin > 0):
         raise InputError(
             f"{mechanism} gives another label on {wrong:,} of {len(labels) ** 2:,} inputs in "
             "float32: numbers of the program are too large, or too close to each other"
@@ -89,6 +109,8 @@ def compile_network(
         "used": dict(compiled.sizes),
         "margin": margin,
         "disguise": disguise_seed,
+        "agreement": 1 - wrong / len(predictions),
+        **about_training,
     }
     return Plant(
         challenge,
@@ -114,6 +136,7 @@ def write_network(
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
     force: bool = False,
+    train_seed: int | None = None,
 ) -> dict[str, Any]:
     """Compile a network, and write it as a checkpoint with its key.
 
@@ -125,6 +148,7 @@ def write_network(
       network: As in `compile_network`.
       disguise_seed: As in `compile_network`.
       force: Replace a checkpoint that exists.
+      train_seed: As in `compile_network`.
 
     Returns:
       What `jaxmi compile --json` prints.
@@ -136,7 +160,7 @@ def write_network(
     given = path_or_text(source)
     if not isinstance(given, Path) or given.is_dir():
         given = _known(source)
-    plant = compile_network(given, mechanism, p, network, disguise_seed)
+    plant = compile_network(given, mechanism, p, network, disguise_seed, train_seed)
     save_checkpoint(out, plant.params, plant.config, plant.metrics, force, plant.key)
     return {
         "challenge": plant.challenge.name,

@@ -90,8 +90,12 @@ def _read() -> list[dict[str, Any]]:
 def main() -> None:
     """Train what is missing, then print the table."""
     seeds = range(*map(int, sys.argv[1].split(":"))) if len(sys.argv) > 1 else SEEDS
-    cases: list[Case] = [("conditions", seed) for seed in seeds if seed in SEEDS]
-    cases += [(name, seed) for name in ("rows", "control") for seed in seeds if seed in FEW]
+    cases: list[Case] = [
+        (name, seed)
+        for seed in seeds
+        for name in ("conditions", "rows", "control")
+        if seed in (SEEDS if name == "conditions" else FEW)
+    ]
     for case in cases:
         if case in {(one["case"], one["seed"]) for one in _read()}:
             continue

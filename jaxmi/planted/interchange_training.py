@@ -61,7 +61,7 @@ PADDED = 6
 class Training:
     """How a plant is trained: AdamW, a linear warm-up, then a cosine down to 0."""
 
-    steps: int = 3000
+    steps: int = 6000
     """Optimiser steps."""
     batch: int = 256
     """Pairs of base and source in each step; even."""

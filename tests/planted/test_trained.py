@@ -21,6 +21,7 @@ from jaxmi.planted.key import BEFORE_MLP, NEURONS, POSITION
 from jaxmi.planted.trained import TrainedPlant, causal_model, train_plant
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
+from jaxmi.programs.language import Program
 from jaxmi.programs.parse import parse
 from jaxmi.programs.sample import NumberGrammar, sample_program
 from jaxmi.programs.variables import hypotheses
@@ -62,7 +63,7 @@ def test_no_pair_that_is_trained_on_crosses_the_halves() -> None:
     # What is said to follow is what the model says, pair by pair.
     for step in range(3):
         for i in range(QUICK.batch):
-            taken = np.flatnonzero(drawn.variables[step, i, :2])
+            taken = np.flatnonzero(drawn.variables[step, i, :2]).tolist()
             rows = drawn.bases[step, [i]], drawn.sources[step, [i]]
             assert drawn.said[step, i] == model.exchanged(*rows, taken)[0]
 
@@ -153,15 +154,17 @@ def test_a_look_up_is_trained_and_does_not_hold_the_condition() -> None:
         assert max(told[CONDITION], told[RESIDUE]) < 0.95
 
 
-def random_programs(p: int, n: int):
+@cache
+def random_programs(p: int, n: int) -> list[Program]:
     grammar = replace(NumberGrammar().scaled_to(p), guarded=(0, 0))
     drawn = (sample_program(PairDomain(p), random.Random(seed), grammar) for seed in range(99))
     fair = (one for one in drawn if 0.1 < label(one, PairDomain(p)).mean() < 0.9)
     return [next(fair) for _ in range(n)]
 
 
-@pytest.mark.parametrize("program", random_programs(17, 12), ids=str)
-def test_a_models_exchanges_are_those_of_the_programs_variables(program) -> None:
+@pytest.mark.parametrize("number", range(8))
+def test_a_models_exchanges_are_those_of_the_programs_variables(number: int) -> None:
+    program = random_programs(17, 8)[number]
     model = causal.of_program(program, 17)
     np.testing.assert_array_equal(model.labels, label(program, PairDomain(17)) == 1)
     bases, sources = np.random.default_rng(0).integers(17 * 17, size=(2, 4000))
@@ -171,9 +174,9 @@ def test_a_models_exchanges_are_those_of_the_programs_variables(program) -> None
     for one in hypotheses(program, PairDomain(17)):
         if one.variable.name in places:
             said = one.variable.labels(bases, sources)
-            number = places[one.variable.name]
-            np.testing.assert_array_equal(model.exchanged(bases, sources, [number]), said)
-            np.testing.assert_array_equal(model.exchanged_parts(bases, sources, [number]), said)
+            place = [places[one.variable.name]]
+            np.testing.assert_array_equal(model.exchanged(bases, sources, place), said)
+            np.testing.assert_array_equal(model.exchanged_parts(bases, sources, place), said)
             compared += 1
     assert compared
 
@@ -233,7 +236,7 @@ def test_a_plant_whose_variables_are_not_there_is_refused_with_the_number() -> N
 
 
 REFUSED = {
-    "z = 0\nif x < 5:\n    z += 2\nif y < 4 and z > 1:\n    z -= 3\nreturn z >= 0": "the sum so far",
+    "z = x - 5\nif y < 4 and z > 1:\n    z -= 3\nreturn z >= 0": "the sum so far",
     "z = x\nreturn z % 5 < 2": "is no threshold",
     "return x < 99": "no variable",
 }

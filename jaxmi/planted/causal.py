@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float
 
@@ -23,7 +22,6 @@ from jaxmi.programs.domain import PairDomain, SetDomain
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.show import show_expression
 from jaxmi.programs.variables import named_parts
-from jaxmi.types import Array
 
 Follows = Literal["sum", "places"]
 """How the label follows from the variables. "sum": it is 1 where their sum exceeds 0. "places": the
@@ -75,7 +73,7 @@ class CausalModel:
         """Return the labels of bases with some variables' values of their sources."""
         values = self.values[bases]
         values[:, variables] = self.values[sources][:, variables]
-        return np.asarray(follow(values, self.follows))
+        return follow(values, self.follows)
 
     def exchanged_parts(
         self, bases: np.ndarray, sources: np.ndarray, parts: Sequence[int]
@@ -86,12 +84,12 @@ class CausalModel:
         return np.asarray(added.sum(axis=1) > 0)
 
 
-def follow(values: Float[Array, "m v"], follows: Follows) -> Bool[Array, "m"]:
+def follow(values: Float[np.ndarray, "m v"], follows: Follows) -> Bool[np.ndarray, "m"]:
     """Return the labels that follow from variables' values."""
     if follows == "sum":
-        return values.sum(axis=1) > 0
-    counted = jnp.asarray(values[:, :1] >= values[:, 1:]) * _signs(values.shape[1] - 1)[None]
-    return counted.sum(axis=1) > 0
+        return np.asarray(values.sum(axis=1) > 0)
+    counted = (values[:, :1] >= values[:, 1:]) * _signs(values.shape[1] - 1)[None]
+    return np.asarray(counted.sum(axis=1) > 0)
 
 
 def _signs(n: int) -> Float[np.ndarray, "n"]:

@@ -46,6 +46,9 @@ FEWEST = 40
 CANDIDATES = 4
 """Pairs drawn for each that is trained on: those that tell more are preferred."""
 
+BLOCK = 250
+"""Steps whose pairs are drawn at a time, so that candidates take little memory."""
+
 STRICT_WEIGHT, DIFFERENT_WEIGHT = 8.0, 2.0
 """Odds by which pairs are preferred, against 1: strict ones, and others with different labels."""
 
@@ -226,8 +229,8 @@ class Drawn(NamedTuple):
 
     bases: Int[Array, "*steps m"]
     sources: Int[Array, "*steps m"]
-    labels: Int[Array, "*steps 2 m"]
-    """The labels of bases, and of sources."""
+    base_labels: Int[Array, "*steps m"]
+    source_labels: Int[Array, "*steps m"]
     variables: Bool[Array, "*steps m v"]
     """The variables that are exchanged; the last one stands for what belongs to none."""
     said: Int[Array, "*steps m"]
@@ -244,49 +247,48 @@ def draw_batches(
     rng: np.random.Generator,
 ) -> Drawn:
     """Draw all batches."""
-    steps, batch = training.steps, training.batch
-    each, n_variables, n_parts = batch // 2, len(model.variables), len(model.parts)
-    own = model.labels
-    columns = []
-    for half in halves:
-        shape = (steps * each, CANDIDATES)
-        bases, sources = rng.choice(half, (2, *shape))
-        single = rng.integers(n_variables, size=shape)[..., None] == np.arange(n_variables)
-        several = rng.random((*shape, n_variables)) < 0.5
-        taken = np.where(rng.random((*shape, 1)) < 0.5, single, several)
-        values = np.where(taken, model.values[sources], model.values[bases])
-        said = np.asarray(follow(values.reshape(-1, n_variables), model.follows)).reshape(shape)
-        differs = own[bases] != own[sources]
-        strict = (said != own[bases]) & ~differs
-        odds = np.where(strict, STRICT_WEIGHT, np.where(differs, DIFFERENT_WEIGHT, 1.0))
-        chosen = (np.log(odds) + rng.gumbel(size=shape)).argmax(axis=1)[:, None]
-        bases, sources, said = (
-            np.take_along_axis(part, chosen, axis=1)[:, 0] for part in (bases, sources, said)
-        )
-        taken = np.take_along_axis(taken, chosen[..., None], axis=1)[:, 0]
-        # A look-up's first variable, the operand, has no part of its own.
-        parts = taken[:, n_variables - n_parts :]
-        added = np.where(parts, model.added[sources], model.added[bases])
-        rest = rng.random((len(taken), 1)) < 0.5
-        columns.append(
-            Drawn(
-                bases,
-                sources,
-                np.stack([own[bases], own[sources]], axis=1),
-                _padded(taken, rest),
-                said,
-                _padded(parts, rest),
-                added.sum(axis=1) > 0,
-            )
-        )
-    first, second = (
-        [part.reshape(steps, each, *part.shape[1:]) for part in one] for one in columns
+    each, steps = training.batch // 2, training.steps
+    blocks = [min(BLOCK, steps - first) for first in range(0, steps, BLOCK)]
+    drawn = []
+    for block in blocks:
+        both = [_draw_pairs(model, half, block * each, rng) for half in halves]
+        shaped = [[part.reshape(block, each, *part.shape[1:]) for part in one] for one in both]
+        drawn.append([np.concatenate(parts, axis=1) for parts in zip(*shaped, strict=True)])
+    return Drawn(*(np.concatenate(parts) for parts in zip(*drawn, strict=True)))
+
+
+def _draw_pairs(
+    model: CausalModel, half: Int[np.ndarray, "half"], n: int, rng: np.random.Generator
+) -> Drawn:
+    """Draw pairs within one half of the inputs, each the preferred one of `CANDIDATES`."""
+    n_variables, n_parts, own = len(model.variables), len(model.parts), model.labels
+    shape = (n, CANDIDATES)
+    bases, sources = rng.choice(half, (2, *shape))
+    single = rng.integers(n_variables, size=shape)[..., None] == np.arange(n_variables)
+    several = rng.random((*shape, n_variables)) < 0.5
+    taken = np.where(rng.random((*shape, 1)) < 0.5, single, several)
+    values = np.where(taken, model.values[sources], model.values[bases])
+    said = follow(values.reshape(-1, n_variables), model.follows).reshape(shape)
+    differs = own[bases] != own[sources]
+    strict = (said != own[bases]) & ~differs
+    odds = np.where(strict, STRICT_WEIGHT, np.where(differs, DIFFERENT_WEIGHT, 1.0))
+    chosen = (np.log(odds) + rng.gumbel(size=shape)).argmax(axis=1)
+    rows = np.arange(n)
+    bases, sources, taken = bases[rows, chosen], sources[rows, chosen], taken[rows, chosen]
+    # A look-up's first variable, the operand, has no part of its own.
+    parts = taken[:, n_variables - n_parts :]
+    added = np.where(parts, model.added[sources], model.added[bases])
+    rest = rng.random((n, 1)) < 0.5
+    return Drawn(
+        bases.astype(np.int32),
+        sources.astype(np.int32),
+        own[bases].astype(np.int32),
+        own[sources].astype(np.int32),
+        _padded(taken, rest),
+        said[rows, chosen].astype(np.int32),
+        _padded(parts, rest),
+        (added.sum(axis=1) > 0).astype(np.int32),
     )
-    both = Drawn(*(np.concatenate(parts, axis=1) for parts in zip(first, second, strict=True)))
-    whole = {name: getattr(both, name).astype(np.int32) for name in ("bases", "sources")}
-    said = {name: getattr(both, name).astype(np.int32) for name in ("said", "said_of_parts")}
-    labels = both.labels.astype(np.int32).transpose(0, 2, 1)
-    return both._replace(**whole, **said, labels=labels)
 
 
 def _padded(taken: Bool[np.ndarray, "m v"], rest: Bool[np.ndarray, "m 1"]) -> np.ndarray:
@@ -332,11 +334,12 @@ def _train(
 
     def loss(params: Any, batch: Drawn) -> jax.Array:
         rows = jnp.concatenate([batch.bases, batch.sources])
+        labels = jnp.concatenate([batch.base_labels, batch.source_labels])
         tokens = jnp.stack([rows // p, rows % p, jnp.full_like(rows, p)], axis=1)
         stream = last_resid_mid(params, tokens)
         if not training.interchange:
             post = neurons(params["mlp"], stream)
-            return _cross_entropy(_logits(params, stream, post), batch.labels.reshape(-1))
+            return _cross_entropy(_logits(params, stream, post), labels)
         base, source = jnp.split(stream @ basis, 2)
         mixed = exchanged(base, source, batch.variables, of_column) @ basis.T
         post = neurons(params["mlp"], jnp.concatenate([stream, mixed]))
@@ -346,7 +349,7 @@ def _train(
         inner = _cross_entropy(_logits(params, mixed, of_mixed), batch.said)
         of_bases = stream[: len(batch.bases)]
         inner += _cross_entropy(_logits(params, of_bases, of_parts), batch.said_of_parts)
-        return _cross_entropy(plain, batch.labels.reshape(-1)) + training.interchange * inner
+        return _cross_entropy(plain, labels) + training.interchange * inner
 
     def step(carry: Any, batch: Drawn) -> tuple[Any, None]:
         params, state = carry

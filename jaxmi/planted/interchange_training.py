@@ -218,7 +218,7 @@ def train(
         places,
         jax.tree.map(jnp.asarray, draw_batches(model, halves, training, rng)),
         config,
-        replace(training, steps=0),
+        replace(training, steps=0),  # the batches say how many; one compiled program for all
     )
     params = jax.tree.map(np.asarray, params)
     return Trained(params, places, measure(params, model, places, halves, rng))

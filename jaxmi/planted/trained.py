@@ -121,6 +121,8 @@ def _with_key(
     heads = list(range(config.n_heads))
 
     def entry(one: Named, variable: int, part: int | None) -> Entry:
+        if np.ptp(one.computed) == 0:
+            return Entry(one.name, one.role, "not held", "the same on every input")
         accuracies = {"directions": found.measured.variables[variable]}
         neurons, offset, fit = None, 0.0, None
         if part is not None:

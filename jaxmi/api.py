@@ -535,8 +535,10 @@ def compile(
     cancelling: int = 0,
     idle_heads: int = 0,
     noise: int | float = 0,
+    train: bool = False,
+    seed: int = 0,
 ) -> Network:
-    """Write a program on pairs as the weights of a network, without training.
+    """Write a program on pairs as the weights of a network, or train one to hold its variables.
 
     Args:
       program: A program or its text or file; a challenge on pairs, its name or folder; or labels
@@ -553,15 +555,21 @@ def compile(
       idle_heads: How many heads to add that write only where nothing reads.
       noise: Standard deviation of normal noise that is added to every weight. What changes a label
         is refused.
+      train: Train the network from random weights until stated directions and neurons hold the
+        mechanism's variables, instead of writing the weights: a minute, see docs/planted.md.
+      seed: Decides the training.
 
     Returns:
-      A network that gives every label, run in float32 on all p * p inputs. `network.key` says what
-      its directions, neurons and heads hold, `network.config["compiled"]` which sizes are used
-      and the smallest margin |logit 1 - logit 0|.
+      A network that gives every label, run in float32 on all p * p inputs; a trained one may lack
+      some. `network.key` says what its directions, neurons and heads hold,
+      `network.config["compiled"]` which sizes are used, the smallest margin |logit 1 - logit 0|,
+      the share of labels that are right ("agreement"), and of a trained one the least share of
+      interchange interventions that do what the program says ("interchange").
 
     Raises:
       InputError: if the program fails on an input or cannot be had by the mechanism, the network is
-        too small, or the challenge is not on pairs; says why.
+        too small, the challenge is not on pairs, or a trained network's variables are not where
+        they should be; says why.
     """
     keep_compiled()
     source = Path(program) if isinstance(program, os.PathLike) else program
@@ -574,6 +582,7 @@ def compile(
         cancelling=cancelling,
         idle_heads=idle_heads,
         noise=noise,
+        train_seed=seed if train else None,
     )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
 

@@ -31,7 +31,17 @@ def last_logits(params: Params, tokens: Int[Array, "n pos"]) -> Float[jax.Array,
     """
     if part_name("attn", 1) in params:
         return _last_logits_of_several_blocks(params, tokens)
-    w_e, w_pos, attn, mlp = (params[name] for name in ("W_E", "W_pos", "attn", "mlp"))
+    return _add_mlp(params["mlp"], last_resid_mid(params, tokens)) @ params["W_U"]
+
+
+def last_resid_mid(params: Params, tokens: Int[Array, "n pos"]) -> Float[jax.Array, "n d_model"]:
+    """Return the residual stream before the first block's MLP, at the last position.
+
+    Args:
+      params: As `last_logits`; of a network of one block.
+      tokens: As `last_logits`.
+    """
+    w_e, w_pos, attn = (params[name] for name in ("W_E", "W_pos", "attn"))
     n_heads, d_model, d_head = attn["W_Q"].shape
     p, last = w_e.shape[0] - 1, w_pos.shape[0] - 1
 
@@ -47,8 +57,22 @@ def last_logits(params: Params, tokens: Int[Array, "n pos"]) -> Float[jax.Array,
     index = jnp.stack([*of_operands, jnp.full_like(tokens[:, 0], last * p)], axis=1)
     pattern = jax.nn.softmax(scores[index], axis=1)
     z = (pattern[..., None] * values[index]).sum(axis=1).reshape(-1, n_heads * d_head)
-    resid_mid = rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
-    return _add_mlp(mlp, resid_mid) @ params["W_U"]
+    return rows[-1][None] + z @ attn["W_O"].reshape(n_heads * d_head, d_model)
+
+
+@jax.jit
+def activations(
+    params: Params, tokens: Int[Array, "n pos"]
+) -> tuple[Float[jax.Array, "n d_model"], Float[jax.Array, "n neuron"], Float[jax.Array, "n v"]]:
+    """Return the stream before the MLP, the neurons, and the logits, at the last position.
+
+    Args:
+      params: As `last_logits`; of a network of one block.
+      tokens: As `last_logits`.
+    """
+    mlp, stream = params["mlp"], last_resid_mid(params, tokens)
+    post = neurons(mlp, stream)
+    return stream, post, add_neurons(mlp, stream, post) @ params["W_U"]
 
 
 def _last_logits_of_several_blocks(
@@ -128,7 +152,18 @@ def _add_mlp(
     mlp: Params, resid_mid: Float[jax.Array, "n d_model"]
 ) -> Float[jax.Array, "n d_model"]:
     """Return the residual stream after a block's MLP."""
-    post = jax.nn.relu(resid_mid @ mlp["W_in"] + mlp["b_in"][None])
+    return add_neurons(mlp, resid_mid, neurons(mlp, resid_mid))
+
+
+def neurons(mlp: Params, resid_mid: Float[jax.Array, "n d_model"]) -> Float[jax.Array, "n neuron"]:
+    """Return the activations of a block's MLP."""
+    return jax.nn.relu(resid_mid @ mlp["W_in"] + mlp["b_in"][None])
+
+
+def add_neurons(
+    mlp: Params, resid_mid: Float[jax.Array, "n d_model"], post: Float[jax.Array, "n neuron"]
+) -> Float[jax.Array, "n d_model"]:
+    """Return the residual stream with what neurons of these activations add."""
     return resid_mid + (_narrow_product(post, mlp["W_out"]) + mlp["b_out"][None])
 
 

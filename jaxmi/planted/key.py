@@ -94,6 +94,12 @@ class Entry:
     """The site of the neurons."""
     also: Sequence[Place] = ()
     """Further sites that hold it."""
+    fit: float | None = None
+    """Of the form "trained": R^2 of the variable as the sum of factors times activations, which
+    least squares gave. All these neurons together carry it."""
+    interchange: Mapping[str, Any] | None = None
+    """Of the form "trained": "directions" and "neurons" -> the shares of held-out exchanges there
+    that get the label that the variable's exchange says."""
 
     @property
     def held(self) -> bool:
@@ -105,6 +111,9 @@ class Entry:
         about = {"name": self.name, "role": self.role, "held": self.held, "form": self.form}
         if not self.held:
             return {**about, "words": self.words}
+        measured = {} if self.interchange is None else {"interchange": dict(self.interchange)}
+        if self.fit is not None:
+            measured["fit"] = self.fit
         return {
             **about,
             "words": self.words,
@@ -118,6 +127,7 @@ class Entry:
             "neurons_at": self.neurons_at,
             "also": [place.to_json() for place in self.also],
             "heads": list(self.heads),
+            **measured,
         }
 
 

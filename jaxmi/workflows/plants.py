@@ -1,8 +1,8 @@
-"""A program or labels -> a network that was not trained, checked on every input."""
+"""A program or labels -> a network with a known mechanism, checked on every input."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from os.path import isdir
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -18,6 +18,8 @@ from jaxmi.files import takes_any_path
 from jaxmi.models.transformer import Transformer
 from jaxmi.planted.compile import MECHANISMS, plant
 from jaxmi.planted.disguise import disguise
+from jaxmi.planted.interchange_training import Training
+from jaxmi.planted.trained import train_plant
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.show import program_hash, show
@@ -37,6 +39,9 @@ from jaxmi.workflows.submissions import path_or_text
 MAX_SEED = 2**128
 """Seeds of disguises are below this: too many to try, since who has the program could compile it
 with each."""
+
+MAX_TRAIN_SEED = 2**32
+"""Seeds of training are below this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +69,8 @@ def compile_network(
     cancelling: int = 0,
     idle_heads: int = 0,
     noise: int | float = 0,
+    train_seed: int | None = None,
+    training: Training | None = None,
 ) -> Plant:
     """Return weights that give every label of a challenge on pairs, by a mechanism.
 
@@ -77,9 +84,13 @@ def compile_network(
       cancelling: How many pairs of neurons to add whose outputs cancel; needs a disguise, as do:
       idle_heads: How many heads to add that write only where nothing reads.
       noise: Standard deviation of normal noise that is added to every weight.
+      train_seed: Train the network from random weights of this seed to hold the mechanism's
+        variables; it may then lack some labels, which `config["compiled"]` says. None: compile it.
+      training: How it is trained; None: the default.
 
     Raises:
-      InputError: if it cannot be compiled; says why.
+      InputError: if it cannot be compiled, or its variables are not where training should put
+        them; says why.
     """
     if mechanism not in MECHANISMS:
         raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
@@ -87,11 +98,23 @@ def compile_network(
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to 2**128 - 1")
     extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
     _check_extras(extras, disguise_seed)
+    if train_seed is not None and not 0 <= train_seed < MAX_TRAIN_SEED:
+        raise InputError(f"seed {train_seed}: expected a seed from 0 to {MAX_TRAIN_SEED - 1:,}")
     challenge = _challenge(source, p, dict(network or {}))
     assert isinstance(challenge.model, Transformer)
     config = challenge.model.config
     labels = (challenge.labels == 1).reshape(challenge.grid)
-    compiled = plant(labels, challenge.program, config, mechanism)
+    about_training = {}
+    if train_seed is None:
+        compiled = plant(labels, challenge.program, config, mechanism)
+    else:
+        training = training or Training()
+        trained = train_plant(labels, challenge.program, config, mechanism, train_seed, training)
+        compiled, measured = trained.compiled, trained.measured
+        about_training = {
+            "trained": {"seed": train_seed, **asdict(training)},
+            "interchange": measured.to_json(),
+        }
     if disguise_seed is not None:
         compiled = disguise(
             compiled,
@@ -103,7 +126,7 @@ def compile_network(
         )
     margin, predictions = _run(challenge, compiled.params)
     wrong = int((predictions != challenge.labels).sum())
-    if wrong or not margin > 0:
+    if train_seed is None and (wrong or not margin > 0):
         share = f"{wrong:,} of {len(labels) ** 2:,}"
         if noise:
             raise InputError(f"noise {noise:g} changes {share} labels: take less")
@@ -120,6 +143,8 @@ def compile_network(
         "margin": margin,
         "disguise": disguise_seed,
         **extras,
+        "agreement": 1 - wrong / len(predictions),
+        **about_training,
     }
     return Plant(
         challenge,
@@ -149,6 +174,7 @@ def write_network(
     cancelling: int = 0,
     idle_heads: int = 0,
     noise: int | float = 0,
+    train_seed: int | None = None,
 ) -> dict[str, Any]:
     """Compile a network, and write it as a checkpoint with its key.
 
@@ -163,6 +189,7 @@ def write_network(
       cancelling: As in `compile_network`.
       idle_heads: As in `compile_network`.
       noise: As in `compile_network`.
+      train_seed: As in `compile_network`.
 
     Returns:
       What `jaxmi compile --json` prints.
@@ -183,6 +210,7 @@ def write_network(
         cancelling=cancelling,
         idle_heads=idle_heads,
         noise=noise,
+        train_seed=train_seed,
     )
     save_checkpoint(out, plant.params, plant.config, plant.metrics, force, plant.key)
     return {

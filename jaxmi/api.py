@@ -532,31 +532,39 @@ def compile(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise: int | None = None,
+    least_agreement: float | None = None,
 ) -> Network:
-    """Write a program on pairs as the weights of a network, without training.
+    """Write a program on pairs or images as the weights of a network, without training.
 
     Args:
-      program: A program or its text or file; a challenge on pairs, its name or folder; or labels
-        (p, p), row = x, 0 or 1, or a file with them, for "rows" and "columns".
-      mechanism: "conditions" computes the program's conditions and adds them up; "rows" looks up,
-        for each x, the places along y where the label changes; "columns" the same along x.
-      p: How many values x and y take, of a program or labels; None: 113.
+      program: A program or its text or file; a challenge on pairs or images, its name or folder; or
+        labels, 0 or 1, or a file with them: (p, p), row = x, for "rows" and "columns"; of all
+        images for "look-up".
+      mechanism: "conditions" computes the program's conditions and adds them up. Of pairs, "rows"
+        looks up, for each x, the places along y where the label changes; "columns" the same along
+        x. Of images, "look-up" fits the labels by one sum, and singles out where it is wrong.
+      p: How many values x and y take, of a program on pairs or labels; None: 113.
       network: The network's sizes where they differ from the challenge's or the published one's,
-        such as {"d_mlp": 64}.
+        such as {"d_mlp": 64}, or of images {"channels": [8, 32], "neurons": 400}.
       disguise: Seed of a change of basis, order and scales that changes no label; None: none.
+      least_agreement: Of images, the share of labels that must be right, 0.5 to 1, where no image
+        is singled out; None: every label is right.
 
     Returns:
-      A network that gives every label, run in float32 on all p * p inputs. `network.key` says what
-      its directions, neurons and heads hold, `network.config["compiled"]` which sizes are used
-      and the smallest margin |logit 1 - logit 0|.
+      A network that gives every label, run in float32 on all inputs, unless `least_agreement` is
+      given. `network.key` says what its directions, neurons and heads hold,
+      `network.config["compiled"]` which sizes are used, the smallest margin |logit 1 - logit 0|,
+      and of images how many labels are computed and how many images singled out.
 
     Raises:
       InputError: if the program fails on an input or cannot be had by the mechanism, the network is
-        too small, or the challenge is not on pairs; says why.
+        too small, or the challenge is neither on pairs nor on images; says why.
     """
     keep_compiled()
     source = Path(program) if isinstance(program, os.PathLike) else program
-    plant = plants_workflow.compile_network(source, mechanism, p, network, disguise)
+    plant = plants_workflow.compile_network(
+        source, mechanism, p, network, disguise, least_agreement
+    )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
 
 

@@ -14,16 +14,25 @@ from jaxmi.challenges.definition import Definition
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
+from jaxmi.models.cnn import Cnn
 from jaxmi.models.transformer import Transformer
-from jaxmi.planted.compile import MECHANISMS, plant
+from jaxmi.planted.compile import MECHANISMS, Compiled, plant
 from jaxmi.planted.disguise import disguise
-from jaxmi.programs.domain import PairDomain
+from jaxmi.planted.disguise_images import disguise_images
+from jaxmi.planted.images import IMAGE_MECHANISMS, CompiledImages, Task, plant_images
+from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.show import program_hash, show
 from jaxmi.storage.checkpoints import check_vacant, definition_of, save_checkpoint
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import define, find_labelled
 from jaxmi.workflows.submissions import path_or_text
+
+KINDS: Mapping[Kind, Mapping[str, Any]] = {
+    PairDomain.kind: MECHANISMS,
+    ImageDomain.kind: IMAGE_MECHANISMS,
+}
+"""Kind of programs that can be compiled -> its mechanisms."""
 
 MAX_SEED = 2**32
 """Seeds of disguises are below this."""
@@ -50,37 +59,61 @@ def compile_network(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
+    least_agreement: float | None = None,
 ) -> Plant:
-    """Return weights that give every label of a challenge on pairs, by a mechanism.
+    """Return weights that give every label of a challenge on pairs or images, by a mechanism.
 
     Args:
       source: A challenge, its name or folder; a program, its text or file; labels or their file.
-      mechanism: One of `planted.compile.MECHANISMS`.
-      p: How many values x and y take, of a program or labels; None: 113.
+      mechanism: One of those that `KINDS` has of the challenge's kind.
+      p: How many values x and y take, of a program on pairs or labels; None: 113.
       network: The network's sizes where they differ from the challenge's.
       disguise_seed: Change basis, order and scales by this seed; None: leave the weights plain.
+      least_agreement: Of images: leave wrong what the convolutions do not pass on, if at least this
+        share of the labels is right, 0.5 to 1; None: every label is right.
 
     Raises:
       InputError: if it cannot be compiled; says why.
     """
-    if mechanism not in MECHANISMS:
-        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
+    if mechanism not in {name for names in KINDS.values() for name in names}:
+        names = dict.fromkeys(name for names in KINDS.values() for name in names)
+        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(names)}")
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to {MAX_SEED - 1:,}")
+    if least_agreement is not None and not 0.5 <= least_agreement <= 1:
+        raise InputError(f"least agreement {least_agreement}: expected a share from 0.5 to 1")
     challenge = _challenge(source, p, dict(network or {}))
-    assert isinstance(challenge.model, Transformer)
-    config = challenge.model.config
-    labels = (challenge.labels == 1).reshape(challenge.grid)
-    compiled = plant(labels, challenge.program, config, mechanism)
-    if disguise_seed is not None:
-        compiled = disguise(compiled, config, disguise_seed)
-    margin, predictions = _run(challenge, compiled.params)
-    wrong = int((predictions != challenge.labels).sum())
-    if wrong or not margin > 0:
+    mechanisms = KINDS[challenge.kind]
+    if mechanism not in mechanisms:
         raise InputError(
-            f"{mechanism} gives another label on {wrong:,} of {len(labels) ** 2:,} inputs in "
-            "float32: numbers of the program are too large, or too close to each other"
+            f"{mechanism} is no mechanism of {_PLURAL[challenge.kind]}: these have "
+            f"{' and '.join(mechanisms)}"
         )
+    further: dict[str, Any] = {}
+    if isinstance(challenge.model, Cnn):
+        images = _plant_images(challenge, mechanism, disguise_seed, least_agreement is None)
+        further, compiled = dict(images.about), images
+    elif least_agreement is not None:
+        raise InputError("least agreement is for images: of pairs every label is right")
+    else:
+        compiled = _plant_pairs(challenge, mechanism, disguise_seed)
+    margin, predictions = _run(challenge, compiled.params)
+    n, right = len(challenge.labels), int((predictions == challenge.labels).sum())
+    if least_agreement is None and not (right == n and margin > 0):
+        raise InputError(
+            f"{mechanism} gives another label on {n - right:,} of {n:,} inputs in float32: numbers "
+            "of the program are too large, or too close to each other"
+        )
+    if least_agreement is not None:
+        if right / n < least_agreement:
+            worst = min(further["conditions"], key=lambda one: one["train"])
+            raise InputError(
+                f"{mechanism} gives {right / n:.4f} of the labels without exceptions, less than "
+                f"{least_agreement}: `{worst['name']}` is given on {worst['train']:.4f} of the "
+                "training images"
+            )
+        further |= {"least_agreement": least_agreement}
+    further |= {"agreement": right / n} if further else {}
     program = challenge.program
     about = {
         "mechanism": mechanism,
@@ -89,6 +122,7 @@ def compile_network(
         "used": dict(compiled.sizes),
         "margin": margin,
         "disguise": disguise_seed,
+        **further,
     }
     return Plant(
         challenge,
@@ -114,6 +148,7 @@ def write_network(
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
     force: bool = False,
+    least_agreement: float | None = None,
 ) -> dict[str, Any]:
     """Compile a network, and write it as a checkpoint with its key.
 
@@ -125,6 +160,7 @@ def write_network(
       network: As in `compile_network`.
       disguise_seed: As in `compile_network`.
       force: Replace a checkpoint that exists.
+      least_agreement: As in `compile_network`.
 
     Returns:
       What `jaxmi compile --json` prints.
@@ -136,7 +172,7 @@ def write_network(
     given = path_or_text(source)
     if not isinstance(given, Path) or given.is_dir():
         given = _known(source)
-    plant = compile_network(given, mechanism, p, network, disguise_seed)
+    plant = compile_network(given, mechanism, p, network, disguise_seed, least_agreement)
     save_checkpoint(out, plant.params, plant.config, plant.metrics, force, plant.key)
     return {
         "challenge": plant.challenge.name,
@@ -199,8 +235,34 @@ def _named(definition: Definition, name: str) -> Definition:
 
 
 def _check_kind(kind: Kind, source: object) -> None:
-    if kind != PairDomain.kind:
-        raise InputError(f"{source} is of kind {kind}: only pairs can be compiled yet")
+    if kind not in KINDS:
+        raise InputError(f"{source} is of kind {kind}: only pairs and images can be compiled yet")
+
+
+_PLURAL = {PairDomain.kind: "pairs", ImageDomain.kind: "images"}
+
+
+def _plant_pairs(challenge: Challenge, mechanism: str, disguise_seed: int | None) -> Compiled:
+    assert isinstance(challenge.model, Transformer)
+    config = challenge.model.config
+    labels = (challenge.labels == 1).reshape(challenge.grid)
+    compiled = plant(labels, challenge.program, config, mechanism)
+    return compiled if disguise_seed is None else disguise(compiled, config, disguise_seed)
+
+
+def _plant_images(
+    challenge: Challenge, mechanism: str, disguise_seed: int | None, exact: bool
+) -> CompiledImages:
+    assert isinstance(challenge.model, Cnn)
+    domain = challenge.program_domain
+    assert isinstance(domain, ImageDomain)
+    config = challenge.model.config
+    task = Task(
+        challenge.inputs, challenge.labels == 1, challenge.splits["train"], domain,
+        challenge.program,
+    )  # fmt: skip
+    compiled = plant_images(task, config, mechanism, exact)
+    return compiled if disguise_seed is None else disguise_images(compiled, config, disguise_seed)
 
 
 def _run(challenge: Challenge, params: Params) -> tuple[float, np.ndarray]:

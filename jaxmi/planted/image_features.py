@@ -32,7 +32,7 @@ REACH = 6
 USED = (2 * len(PLACES), 2 * GRID * GRID)
 """Channels that are used of a larger network: more would repeat these."""
 
-CHUNK = 1024
+CHUNK = 800
 """Images to compute at once."""
 
 
@@ -86,12 +86,14 @@ def _with_bias(kernel: np.ndarray) -> dict[str, np.ndarray]:
 
 def features(params: Params, images: UInt8[np.ndarray, "n 28 28"]) -> Float[np.ndarray, "n d"]:
     """Return what fc1 reads of each image, float32, flattened as the network flattens it."""
-
-    @jax.jit
-    def flat(images: jax.Array) -> jax.Array:
-        maps = pooled(params, images)
-        return jnp.transpose(maps, (3, 1, 2, 0)).reshape(images.shape[0], -1)
-
+    convolved = {name: params[name] for name in ("conv1", "conv2")}
     with jax.default_matmul_precision("float32"):
-        parts = np.array_split(np.arange(len(images)), -(-len(images) // CHUNK))
-        return np.concatenate([np.asarray(flat(images[rows])) for rows in parts])
+        parts = range(0, len(images), CHUNK)
+        return np.concatenate(
+            [np.asarray(_flat(convolved, images[at : at + CHUNK])) for at in parts]
+        )
+
+
+@jax.jit
+def _flat(params: Params, images: UInt8[jax.Array, "n 28 28"]) -> Float[jax.Array, "n d"]:
+    return jnp.transpose(pooled(params, images), (3, 1, 2, 0)).reshape(images.shape[0], -1)

@@ -58,7 +58,7 @@ class ImageEntry(Entry):
     """Share of all images on which these alone give the variable; of a score None."""
     r2: float | None = None
     """Of a score: share of its variance on the images not trained on that the sum explains."""
-    excepted: Int[np.ndarray, "k"] = field(default_factory=lambda: np.zeros(0, int))
+    excepted: Int[np.ndarray, "images"] = field(default_factory=lambda: np.zeros(0, int))
     """The images about which they are wrong."""
     excepting: Sequence[int] = ()
     """The neurons that single these out and set the variable right."""

@@ -210,6 +210,8 @@ def _challenge(
     _check_kind(given.kind, given.name)
     if given.sealed:
         raise InputError(f"{given.name} is a sealed challenge, whose labels are not known")
+    if p is not None and given.p is None:
+        raise InputError(f"p = {p}: {given.name} is on images, which have no p")
     if p not in (None, given.p):
         raise InputError(f"p = {p}: {given.name} has p = {given.p}; give p with a program only")
     if not network:

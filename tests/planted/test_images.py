@@ -259,6 +259,26 @@ def test_relu_cuts_nothing_of_what_the_convolutions_pass_on(channels: tuple[int,
         assert not values[..., used:].any()
 
 
+def test_no_weights_tell_a_pattern_of_period_two_from_the_same_moved_by_a_pixel() -> None:
+    """What docs/planted.md says that no CNN of this form can do, of random weights."""
+    params = Cnn(CONFIG).init(jax.random.key(0), domain().images[0])["params"]
+    tile = np.array([[0, 200], [90, 30]], np.uint8)
+    pattern = np.tile(tile, (15, 15))
+    images = np.stack([pattern[i : 28 + i, j : 28 + j] for i in (0, 1) for j in (0, 1)])
+    assert (images[0] != images[1]).any()
+    moved = np.asarray(forward()(params, images)[0])
+    np.testing.assert_allclose(moved, moved[:1].repeat(4, axis=0), atol=1e-5)
+    unseen = domain().images[:4].copy()
+    unseen[:, 26:] = unseen[:, :, 26:] = 77
+    seen = unseen.copy()
+    seen[:, 25, 12] = 255 - seen[:, 25, 12]
+    before, after, control = (
+        np.asarray(forward()(params, images)[0]) for images in (domain().images[:4], unseen, seen)
+    )
+    np.testing.assert_allclose(before, after, atol=1e-5)
+    assert np.abs(before - control).max(axis=1).min() > 1e-4
+
+
 def test_layers_single_out_their_images_and_no_others() -> None:
     rng = np.random.default_rng(0)
     features = rng.normal(size=(4000, 60)).astype(np.float32)

@@ -90,6 +90,8 @@ class Space:
             good = [one for one in layers if one.clearance >= CLEARANCE or not left]
             found += good
             rows = np.setdiff1d(rows, np.concatenate([rows[:0], *(one.rows for one in good)]))
+            if 0 < len(rows) <= size and found and left:  # alone they would be the same group again
+                rows = np.concatenate([rows, found.pop(int(rng.integers(len(found)))).rows])
         return found
 
     def _through(self, groups: list[Int[np.ndarray, "_"]]) -> list[Layer]:

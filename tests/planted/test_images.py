@@ -260,13 +260,17 @@ def test_relu_cuts_nothing_of_what_the_convolutions_pass_on(channels: tuple[int,
 
 def test_no_weights_tell_a_pattern_of_period_two_from_the_same_moved_by_a_pixel() -> None:
     """What docs/planted.md says that no CNN of this form can do, of random weights."""
-    params = Cnn(CONFIG).init(jax.random.key(0), domain().images[0])["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda array: rng.normal(size=array.shape, scale=0.1).astype(np.float32),
+        compiled(AND).params,
+    )
     tile = np.array([[0, 200], [90, 30]], np.uint8)
     pattern = np.tile(tile, (15, 15))
     images = np.stack([pattern[i : 28 + i, j : 28 + j] for i in (0, 1) for j in (0, 1)])
     assert (images[0] != images[1]).any()
     moved = np.asarray(forward()(params, images)[0])
-    np.testing.assert_allclose(moved, moved[:1].repeat(4, axis=0), atol=1e-5)
+    np.testing.assert_allclose(moved, moved[:1].repeat(4, axis=0), atol=1e-4)
     unseen = domain().images[:4].copy()
     unseen[:, 26:] = unseen[:, :, 26:] = 77
     seen = unseen.copy()
@@ -274,8 +278,8 @@ def test_no_weights_tell_a_pattern_of_period_two_from_the_same_moved_by_a_pixel(
     before, after, control = (
         np.asarray(forward()(params, images)[0]) for images in (domain().images[:4], unseen, seen)
     )
-    np.testing.assert_allclose(before, after, atol=1e-5)
-    assert np.abs(before - control).max(axis=1).min() > 1e-4
+    np.testing.assert_allclose(before, after, atol=1e-4)
+    assert np.abs(before - control).max() > 0.01
 
 
 def test_layers_single_out_their_images_and_no_others() -> None:

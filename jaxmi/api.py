@@ -537,19 +537,23 @@ def compile(
     noise: int | float = 0,
     train: bool = False,
     seed: int = 0,
+    least_agreement: float | None = None,
 ) -> Network:
-    """Write a program on pairs as the weights of a network, or train one to hold its variables.
+    """Write a program as the weights of a network, or train one to hold its variables.
 
     Args:
-      program: A program or its text or file; a challenge on pairs, its name or folder; or labels
-        (p, p), row = x, 0 or 1, or a file with them, for "rows" and "columns".
-      mechanism: "conditions" computes the program's conditions and adds them up; "rows" looks up,
-        for each x, the places along y where the label changes; "columns" the same along x.
-      p: How many values x and y take, of a program or labels; None: of a program 113, of labels
-        what their shape says.
+      program: A program or its text or file; a challenge on pairs or images, its name or folder; or
+        labels, 0 or 1, or a file with them: (p, p), row = x, for "rows" and "columns"; of all
+        images for "look-up".
+      mechanism: "conditions" computes the program's conditions and adds them up. Of pairs, "rows"
+        looks up, for each x, the places along y where the label changes; "columns" the same along
+        x. Of images, "look-up" fits the labels by one sum, and singles out where it is wrong.
+      p: How many values x and y take, of a program on pairs or labels; None: of a program 113, of
+        labels what their shape says.
       network: The network's sizes where they differ from the challenge's or the published one's,
-        such as {"d_mlp": 64}. With {"n_layers": 2} or more, "conditions" writes each condition's
-        truth value into a direction of its own, and computes conditions on the sum so far.
+        such as {"d_mlp": 64}, or of images {"channels": [8, 32], "neurons": 400}. With
+        {"n_layers": 2} or more, "conditions" writes each condition's truth value into a direction
+        of its own, and computes conditions on the sum so far.
       disguise: Seed of a change of basis, order and scales that changes no label; None: none.
       cancelling: How many pairs of neurons to add whose outputs cancel; needs `disguise`, as do:
       idle_heads: How many heads to add that write only where nothing reads.
@@ -558,18 +562,21 @@ def compile(
       train: Train the network from random weights until stated directions and neurons hold the
         mechanism's variables, instead of writing the weights: a minute, see docs/planted.md.
       seed: Decides the training.
+      least_agreement: Of images, the share of labels that must be right, 0.5 to 1, where no image
+        is singled out; None: every label is right.
 
     Returns:
-      A network that gives every label, run in float32 on all p * p inputs; a trained one may lack
-      some. `network.key` says what its directions, neurons and heads hold,
-      `network.config["compiled"]` which sizes are used, the smallest margin |logit 1 - logit 0|,
-      the share of labels that are right ("agreement"), and of a trained one the least share of
-      interchange interventions that do what the program says ("interchange").
+      A network that gives every label, run in float32 on all inputs; a trained one, or one with
+      `least_agreement`, may lack some. `network.key` says what its directions, neurons and heads
+      hold, `network.config["compiled"]` which sizes are used, the smallest margin
+      |logit 1 - logit 0|, the share of labels that are right ("agreement"), of a trained one the
+      least share of interchange interventions that do what the program says ("interchange"), and of
+      images how many labels are computed and how many images singled out.
 
     Raises:
       InputError: if the program fails on an input or cannot be had by the mechanism, the network is
-        too small, the challenge is not on pairs, or a trained network's variables are not where
-        they should be; says why.
+        too small, the challenge is neither on pairs nor on images, or a trained network's variables
+        are not where they should be; says why.
     """
     keep_compiled()
     source = Path(program) if isinstance(program, os.PathLike) else program
@@ -583,6 +590,7 @@ def compile(
         idle_heads=idle_heads,
         noise=noise,
         train_seed=seed if train else None,
+        least_agreement=least_agreement,
     )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from jaxmi.cli.challenge import Sizes, parse_sizes
+from jaxmi.cli.challenge import OptionalShare, Sizes, parse_sizes
 from jaxmi.cli.subcommand import OptionalNumber, Result, Subcommand
 from jaxmi.errors import InputError
 
@@ -18,16 +18,22 @@ class Compile(Subcommand):
     example = "jaxmi compile transformer --mechanism conditions --out planted"
 
     source: Positional[str]
-    """The program, .txt or .py, in the language of docs/programs.md; or transformer, or the folder
-    of a challenge on pairs; or a table of labels (.npz, .npy, .csv, .pkl), for rows and columns."""
+    """The program, .txt or .py, in the language of docs/programs.md; or transformer, cnn, or the
+    folder of a challenge on pairs or images; or a table of labels (.npz, .npy, .csv, .pkl), for
+    rows, columns and look-up."""
 
-    mechanism: Literal["conditions", "rows", "columns"]
-    """conditions: computes the program's conditions and adds them up. rows: looks up, for each x,
-    the places along y where the label changes. columns: the same for each y along x."""
+    mechanism: Literal["conditions", "rows", "columns", "look-up"]
+    """conditions: computes the program's conditions and adds them up. Of pairs, rows: looks up, for
+    each x, the places along y where the label changes; columns: the same for each y along x. Of
+    images, look-up: a linear fit of the labels, and the images about which it is wrong."""
 
     out: Path
     """The checkpoint folder to make: a network that every subcommand takes, and mechanism.json,
     which says what its directions, neurons and heads hold."""
+
+    least_agreement: OptionalShare = None
+    """Of images: leave wrong the images that cannot be told without singling them out, and write
+    the network if at least this share of the labels is right. Default: every label is right."""
 
     p: OptionalNumber = None
     """Number of values of x and of y, at least 5. Default: 113 for a program, the shape's for a
@@ -35,12 +41,14 @@ class Compile(Subcommand):
 
     network: Sizes = ()
     """Sizes of the network, where they differ from the challenge's or the published one's:
-    `d_model=64 n_heads=4 d_mlp=256 n_layers=2`. With two blocks or more, conditions writes each
-    truth value into a direction of its own, and computes conditions on the sum so far."""
+    `d_model=64 n_heads=4 d_mlp=256 n_layers=2`; of images `channels=8,32 neurons=400`. With two
+    blocks or more, conditions writes each truth value into a direction of its own, and computes
+    conditions on the sum so far."""
 
     disguise: OptionalNumber = None
     """Seed of a disguise that changes no label: rotations of the residual stream and of the heads'
-    insides, another order of heads and neurons, scaled neurons. Default: no disguise."""
+    insides, another order of heads, channels and neurons, scaled channels and neurons. Default: no
+    disguise."""
 
     cancelling: int = 0
     """Pairs of neurons to add whose outputs cancel; needs --disguise."""
@@ -77,6 +85,7 @@ class Compile(Subcommand):
             sizes,
             self.disguise,
             self.force,
+            least_agreement=self.least_agreement,
             cancelling=self.cancelling,
             idle_heads=self.idle_heads,
             noise=self.noise,
@@ -89,8 +98,8 @@ class Compile(Subcommand):
 
         used = ", ".join(
             f"{n} of {result['network'][name]} {words}"
-            for name, words in _SIZES.items()
-            for n in [result["used"][name]]
+            for name, n in result["used"].items()
+            for words in [_SIZES[name]]
         )
         if result["agreement"] == 1:
             print(f"all {result['inputs']:,} labels are the program's; smallest margin", end=" ")
@@ -103,9 +112,13 @@ class Compile(Subcommand):
             print(f"least interchange accuracy: {shares['random']:.2%} on random pairs", end="")
             has_strict = shares["strict"] is not None
             print(f", {shares['strict']:.2%} on strict ones" if has_strict else "")
-        print(f"used: {used}\n")
+        print(f"used: {used}")
+        if "exceptions" in result:
+            print(f"computed: {result['computed']:.4f} of the labels; ", end="")
+            print(f"exceptions: {result['exceptions']:,} images")
+        print()
         print_held(result["variables"], "what the network holds (mechanism.json)")
         print(result["checkpoint"])
 
 
-_SIZES = {"d_model": "dimensions", "n_heads": "heads", "d_mlp": "neurons"}
+_SIZES = {"d_model": "dimensions", "n_heads": "heads", "d_mlp": "neurons", "neurons": "neurons"}

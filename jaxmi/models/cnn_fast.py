@@ -42,6 +42,19 @@ def logits(
     Returns:
       Logits of the classes 0 and 1.
     """
+    x = pooled(params, images, dropout_key, dropout)
+    kernel = params["fc1"]["kernel"].reshape(*x.shape[1:3], len(x), -1)  # flattened h, w, c
+    x = jax.nn.relu(jnp.einsum("chwn,hwcf->nf", x, kernel) + params["fc1"]["bias"][None])
+    return x @ params["fc2"]["kernel"] + params["fc2"]["bias"][None]
+
+
+def pooled(
+    params: Params,
+    images: UInt8[Array, "n 28 28"],
+    dropout_key: PRNGKeyArray | None = None,
+    dropout: float = CnnConfig.dropout,
+) -> Float[jax.Array, "c h w n"]:
+    """Return what fc1 reads, "pool2", of a batch; the arguments are those of `logits`."""
     x = jnp.transpose(images[:, :READ, :READ], (1, 2, 0))[None].astype(jnp.float32) / 255
     for number in (1, 2):
         layer = params[f"conv{number}"]
@@ -51,9 +64,7 @@ def logits(
             shape = (layer["bias"].size, _blocks(x), _blocks(x), len(images))
             masks, keep_probability = keep_masks(key, shape, dropout)
         x = _convolve_and_pool(layer["kernel"], layer["bias"], x, masks) / keep_probability
-    kernel = params["fc1"]["kernel"].reshape(*x.shape[1:3], len(x), -1)  # flattened h, w, c
-    x = jax.nn.relu(jnp.einsum("chwn,hwcf->nf", x, kernel) + params["fc1"]["bias"][None])
-    return x @ params["fc2"]["kernel"] + params["fc2"]["bias"][None]
+    return x
 
 
 def keep_masks(

@@ -165,14 +165,19 @@ class Key:
     heads: Mapping[str, Sequence[int]]
     """Operand -> the heads of the first block that attend to it."""
     decoys: Sequence[Decoys] = ()
+    """Operand -> the heads that attend to it."""
+    position: int | None = POSITION
+    """The position of all sites; None of a network without positions."""
+    neurons_at: str = NEURONS
+    """The site of the neurons."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON types."""
         return {
             "mechanism": self.mechanism,
             "words": self.words,
-            "position": POSITION,
-            "neurons_at": NEURONS,
+            "position": self.position,
+            "neurons_at": self.neurons_at,
             "heads": {name: list(heads) for name, heads in self.heads.items()},
             "decoys": [decoys.to_json() for decoys in self.decoys],
             "variables": [entry.to_json() for entry in self.entries],

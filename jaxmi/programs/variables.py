@@ -303,9 +303,9 @@ def _with(part: _Part, program: lang.Program, other: lang.Expression) -> lang.Pr
 
     body = program.body
     if part.role == "term":
-        return replace(program, body=_changed(body, same_term))
+        return replace(program, body=changed(body, same_term))
     if part.at is None:
-        return replace(program, body=_changed(body, same))
+        return replace(program, body=changed(body, same))
     before, statement, after = body[: part.at], body[part.at], body[part.at + 1 :]
     if part.role == "partial sum":
         assert isinstance(part.node, lang.Name)
@@ -314,22 +314,22 @@ def _with(part: _Part, program: lang.Program, other: lang.Expression) -> lang.Pr
         )
     if isinstance(statement, lang.If):
         # Only the conditions: within the branches variables may have other values.
-        branches = tuple((_changed(test, same), then) for test, then in statement.branches)
+        branches = tuple((changed(test, same), then) for test, then in statement.branches)
         statement = replace(statement, branches=branches)
     else:
-        statement = replace(statement, value=_changed(statement.value, same))
+        statement = replace(statement, value=changed(statement.value, same))
     return replace(program, body=(*before, statement, *after))
 
 
-def _changed(part: Any, change: Callable[[lang.Node], lang.Node | None]) -> Any:
+def changed(part: Any, change: Callable[[lang.Node], lang.Node | None]) -> Any:
     """Return a part of a program with some nodes replaced: those that `change` returns one for."""
     if isinstance(part, tuple):
-        return tuple(_changed(element, change) for element in part)
+        return tuple(changed(element, change) for element in part)
     if not isinstance(part, lang.Node):
         return part
     if (other := change(part)) is not None:
         return other
-    return replace(part, **{name: _changed(value, change) for name, value in vars(part).items()})
+    return replace(part, **{name: changed(value, change) for name, value in vars(part).items()})
 
 
 def _free_name(program: lang.Program) -> str:
@@ -385,7 +385,7 @@ def _moves(part: _Part) -> Iterator[lang.Expression]:
                 whole = isinstance(number.value, int)
                 other = replace(number, value=round(value) if whole else value)
                 if other.value != number.value:
-                    yield _changed(node, lambda one, it=number, to=other: to if one is it else None)
+                    yield changed(node, lambda one, it=number, to=other: to if one is it else None)
         if not constants and isinstance(node, lang.Compare):
             for offset in OFFSETS:
                 yield replace(node, first=lang.Binary("+", node.first, lang.Number(offset)))

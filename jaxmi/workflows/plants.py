@@ -15,12 +15,15 @@ from jaxmi.challenges.definition import Definition
 from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
+from jaxmi.models.cnn import Cnn
 from jaxmi.models.transformer import Transformer
 from jaxmi.planted.compile import MECHANISMS, plant
 from jaxmi.planted.disguise import disguise
+from jaxmi.planted.disguise_images import disguise_images
+from jaxmi.planted.images import IMAGE_MECHANISMS, CompiledImages, Task, plant_images
 from jaxmi.planted.interchange_training import Training
 from jaxmi.planted.trained import train_plant
-from jaxmi.programs.domain import PairDomain
+from jaxmi.programs.domain import ImageDomain, PairDomain
 from jaxmi.programs.language import KIND_OF, Kind, Program
 from jaxmi.programs.show import program_hash, show
 from jaxmi.storage.checkpoints import check_vacant, definition_of, save_checkpoint
@@ -35,6 +38,12 @@ from jaxmi.workflows.label_tables import (
     read_table_arrays,
 )
 from jaxmi.workflows.submissions import path_or_text
+
+KINDS: Mapping[Kind, Mapping[str, Any]] = {
+    PairDomain.kind: MECHANISMS,
+    ImageDomain.kind: IMAGE_MECHANISMS,
+}
+"""Kind of programs that can be compiled -> its mechanisms."""
 
 MAX_SEED = 2**128
 """Seeds of disguises are below this: too many to try, since who has the program could compile it
@@ -66,21 +75,24 @@ def compile_network(
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
     *,
+    least_agreement: float | None = None,
     cancelling: int = 0,
     idle_heads: int = 0,
     noise: int | float = 0,
     train_seed: int | None = None,
     training: Training | None = None,
 ) -> Plant:
-    """Return weights that give every label of a challenge on pairs, by a mechanism.
+    """Return weights that give every label of a challenge on pairs or images, by a mechanism.
 
     Args:
       source: A challenge, its name or folder; a program, its text or file; labels or their file.
-      mechanism: One of `planted.compile.MECHANISMS`.
+      mechanism: One of those that `KINDS` has of the challenge's kind.
       p: How many values x and y take, of a program or labels; None: of a program 113, of labels
         what their shape says.
       network: The network's sizes where they differ from the challenge's.
       disguise_seed: Change basis, order and scales by this seed; None: leave the weights plain.
+      least_agreement: Of images: leave wrong what the convolutions do not pass on, if at least this
+        share of the labels is right, 0.5 to 1; None: every label is right.
       cancelling: How many pairs of neurons to add whose outputs cancel; needs a disguise, as do:
       idle_heads: How many heads to add that write only where nothing reads.
       noise: Standard deviation of normal noise that is added to every weight.
@@ -92,48 +104,71 @@ def compile_network(
       InputError: if it cannot be compiled, or its variables are not where training should put
         them; says why.
     """
-    if mechanism not in MECHANISMS:
-        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
+    if mechanism not in {name for names in KINDS.values() for name in names}:
+        names = dict.fromkeys(name for names in KINDS.values() for name in names)
+        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(names)}")
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to 2**128 - 1")
-    extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
-    _check_extras(extras, disguise_seed)
+    if least_agreement is not None and not 0.5 <= least_agreement <= 1:
+        raise InputError(f"least agreement {least_agreement}: expected a share from 0.5 to 1")
     if train_seed is not None and not 0 <= train_seed < MAX_TRAIN_SEED:
         raise InputError(f"seed {train_seed}: expected a seed from 0 to {MAX_TRAIN_SEED - 1:,}")
+    extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
+    _check_extras(extras, disguise_seed)
     challenge = _challenge(source, p, dict(network or {}))
-    assert isinstance(challenge.model, Transformer)
-    config = challenge.model.config
-    labels = (challenge.labels == 1).reshape(challenge.grid)
-    about_training = {}
-    if train_seed is None:
-        compiled = plant(labels, challenge.program, config, mechanism)
-    else:
-        training = training or Training()
-        trained = train_plant(labels, challenge.program, config, mechanism, train_seed, training)
-        compiled, measured = trained.compiled, trained.measured
-        about_training = {
-            "trained": {"seed": train_seed, **asdict(training)},
-            "interchange": measured.to_json(),
-        }
-    if disguise_seed is not None:
-        compiled = disguise(
-            compiled,
-            config,
-            disguise_seed,
-            cancelling=cancelling,
-            idle_heads=idle_heads,
-            noise=noise,
+    mechanisms = KINDS[challenge.kind]
+    if mechanism not in mechanisms:
+        raise InputError(
+            f"{mechanism} is no mechanism of {_PLURAL[challenge.kind]}: these have "
+            f"{' and '.join(mechanisms)}"
         )
+    further: dict[str, Any] = {}
+    if isinstance(challenge.model, Cnn):
+        if train_seed is not None:
+            raise InputError("only networks on pairs are trained to hold variables, not on images")
+        if given := [name for name, value in extras.items() if value]:
+            raise InputError(f"{given[0]} is for transformers: {challenge.name} has a CNN")
+        images = _plant_images(challenge, mechanism, disguise_seed, least_agreement is None)
+        further, compiled = dict(images.about), images
+    elif least_agreement is not None:
+        raise InputError("least agreement is for images: of pairs every label is right")
+    else:
+        assert isinstance(challenge.model, Transformer)
+        config = challenge.model.config
+        labels = (challenge.labels == 1).reshape(challenge.grid)
+        if train_seed is None:
+            compiled = plant(labels, challenge.program, config, mechanism)
+        else:
+            training = training or Training()
+            trained = train_plant(
+                labels, challenge.program, config, mechanism, train_seed, training
+            )
+            compiled = trained.compiled
+            further = {
+                "trained": {"seed": train_seed, **asdict(training)},
+                "interchange": trained.measured.to_json(),
+            }
+        if disguise_seed is not None:
+            compiled = disguise(compiled, config, disguise_seed, **extras)
     margin, predictions = _run(challenge, compiled.params)
-    wrong = int((predictions != challenge.labels).sum())
-    if train_seed is None and (wrong or not margin > 0):
-        share = f"{wrong:,} of {len(labels) ** 2:,}"
+    n, right = len(challenge.labels), int((predictions == challenge.labels).sum())
+    if least_agreement is None and train_seed is None and not (right == n and margin > 0):
+        share = f"{n - right:,} of {n:,}"
         if noise:
             raise InputError(f"noise {noise:g} changes {share} labels: take less")
         raise InputError(
             f"{mechanism} gives another label on {share} inputs in float32: numbers of the "
             "program are too large, or too close to each other"
         )
+    if least_agreement is not None:
+        if right / n < least_agreement:
+            worst = min(further["conditions"], key=lambda one: one["train"])
+            raise InputError(
+                f"{mechanism} gives {right / n:.4f} of the labels without exceptions, less than "
+                f"{least_agreement}: `{worst['name']}` is given on {worst['train']:.4f} of the "
+                "training images"
+            )
+        further |= {"least_agreement": least_agreement}
     program = challenge.program
     about = {
         "mechanism": mechanism,
@@ -143,8 +178,8 @@ def compile_network(
         "margin": margin,
         "disguise": disguise_seed,
         **extras,
-        "agreement": 1 - wrong / len(predictions),
-        **about_training,
+        "agreement": right / n,
+        **further,
     }
     return Plant(
         challenge,
@@ -171,6 +206,7 @@ def write_network(
     disguise_seed: int | None = None,
     force: bool = False,
     *,
+    least_agreement: float | None = None,
     cancelling: int = 0,
     idle_heads: int = 0,
     noise: int | float = 0,
@@ -186,6 +222,7 @@ def write_network(
       network: As in `compile_network`.
       disguise_seed: As in `compile_network`.
       force: Replace a checkpoint that exists.
+      least_agreement: As in `compile_network`.
       cancelling: As in `compile_network`.
       idle_heads: As in `compile_network`.
       noise: As in `compile_network`.
@@ -207,6 +244,7 @@ def write_network(
         p,
         network,
         disguise_seed,
+        least_agreement=least_agreement,
         cancelling=cancelling,
         idle_heads=idle_heads,
         noise=noise,
@@ -260,6 +298,8 @@ def _challenge(
     _check_kind(given.kind, given.name)
     if given.sealed:
         raise InputError(f"{given.name} is a sealed challenge, whose labels are not known")
+    if p is not None and given.p is None:
+        raise InputError(f"p = {p}: {given.name} is on images, which have no p")
     if p not in (None, given.p):
         raise InputError(f"p = {p}: {given.name} has p = {given.p}; give p with a program only")
     definition = given.definition
@@ -313,8 +353,26 @@ def _named(definition: Definition, name: str, title: str | None = None) -> Defin
 
 
 def _check_kind(kind: Kind, source: object) -> None:
-    if kind != PairDomain.kind:
-        raise InputError(f"{source} is of kind {kind}: only pairs can be compiled yet")
+    if kind not in KINDS:
+        raise InputError(f"{source} is of kind {kind}: only pairs and images can be compiled yet")
+
+
+_PLURAL = {PairDomain.kind: "pairs", ImageDomain.kind: "images"}
+
+
+def _plant_images(
+    challenge: Challenge, mechanism: str, disguise_seed: int | None, exact: bool
+) -> CompiledImages:
+    assert isinstance(challenge.model, Cnn)
+    domain = challenge.program_domain
+    assert isinstance(domain, ImageDomain)
+    config = challenge.model.config
+    task = Task(
+        challenge.inputs, challenge.labels == 1, challenge.splits["train"], domain,
+        challenge.program,
+    )  # fmt: skip
+    compiled = plant_images(task, config, mechanism, exact)
+    return compiled if disguise_seed is None else disguise_images(compiled, config, disguise_seed)
 
 
 def _run(challenge: Challenge, params: Params) -> tuple[float, np.ndarray]:

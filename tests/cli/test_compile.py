@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import jaxmi
+from jaxmi.data.mnist import Mnist, encode_idx
 from jaxmi.errors import InputError
 from jaxmi.programs.parse import parse
 
@@ -96,8 +97,7 @@ def test_labels_and_sizes_of_one_s_own(run: Callable, fails: Callable) -> None:
 
 WRONG = {
     "fails.py": ("z = 5 % x\nreturn z > 1", "ZeroDivisionError"),
-    "triples.py": ("return x + y < w", "of kind triples: only pairs can be compiled yet"),
-    "image.py": ("return mean(image) < 20", "of kind image: only pairs can be compiled yet"),
+    "triples.py": ("return x + y < w", "of kind triples: only pairs and images can be compiled"),
     "product.py": ("z = x * y % 7\nreturn z < 3", "`x * y % 7` is no sum"),
     "broken.py": ("return x <", "line 1"),
     "huge.py": ("z = x * 1e300\nreturn z > 5e301", "float32"),
@@ -115,7 +115,9 @@ def test_a_program_that_cannot_be_had_is_one_line_and_leaves_nothing(fails, name
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ((*compile_args("cnn", "net"),), "cnn is of kind image: only pairs can be compiled yet"),
+        ((*compile_args("mine.py", "net", "look-up"),), "look-up is no mechanism of pairs"),
+        ((*compile_args("mine.py", "net"), "--least-agreement", "0.9"), "is for images"),
+        ((*compile_args("mine.py", "net"), "--least-agreement", "7"), "least agreement 7"),
         ((*compile_args("mnist", "net"),), "no challenge 'mnist'"),
         ((*compile_args("nowhere.py", "net"),), "nowhere.py"),
         ((*compile_args("mine.py", "net", "lines"),), "lines"),
@@ -167,6 +169,71 @@ def test_decoys_and_noise_are_in_the_key_and_the_config(run: Callable, fails: Ca
     loud = fails(2, *args, "--force", "--disguise", "4", "--noise", "0.5")
     assert re.search(r"noise 0\.5 changes \d+ of 529 labels", loud)
     assert "99 idle heads" in fails(2, *args, "--force", "--disguise", "4", "--idle-heads", "99")
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory, mnist_data: Mnist) -> Path:
+    """Write some of MNIST's images."""
+    folder = tmp_path_factory.mktemp("data") / "small"
+    folder.mkdir()
+    for part, rows in (("train", slice(0, 1000)), ("t10k", slice(60_000, 60_200))):
+        for kind, array in (
+            ("images-idx3", mnist_data.images[rows]), ("labels-idx1", mnist_data.digits[rows])
+        ):  # fmt: skip
+            (folder / f"{part}-{kind}-ubyte").write_bytes(encode_idx(array))
+    return folder
+
+
+IMAGES = "return l1(image, template(7)) < 35612 and l1(image, template(4)) < 31778"
+
+
+def test_a_program_on_images_is_a_checkpoint_with_a_key(
+    run: Callable, fails: Callable, images: Path
+) -> None:
+    Path("image.py").write_text(IMAGES)
+    run("challenge", "make", "image.py", "--data", str(images), "--out", "own")
+    result = run(*compile_args("own", "net"), "--disguise", "1")
+    assert result["domain_accuracy"] == 1 and result["margin"] > 0.3
+    assert result["agreement"] == 1 > result["computed"] and result["exceptions"] > 0
+    assert [one["role"] for one in result["variables"]] == ["score", "score"] + ["condition"] * 2
+    key = json.loads(Path("net/mechanism.json").read_text())
+    assert key["position"] is None and key["neurons_at"] == "fc1.post" and key["heads"] == {}
+    excepted = [one["exceptions"]["images"] for one in key["variables"]]
+    assert sum(map(len, excepted)) == result["exceptions"]
+    assert run("evaluate", "net")["test_accuracy"] == 1
+    run("export", "net", "--to", "safetensors", "--out", "net.safetensors")
+    network = jaxmi.load("net")
+    assert isinstance(network, jaxmi.Network) and network.key is not None
+    about = run(*compile_args("own", "some"), "--least-agreement", "0.9")
+    assert about["exceptions"] == 0 and 0.9 <= about["agreement"] == about["computed"] < 1
+    assert about["domain_accuracy"] == pytest.approx(about["agreement"])
+    assert "less than 0.999" in fails(2, *compile_args("own", "b"), "--least-agreement", "0.999")
+    small = ("--network", "neurons=4")
+    assert "the network has neurons = 4" in fails(2, *compile_args("own", "b"), *small)
+    message = "rows is no mechanism of images: these have conditions and look-up"
+    assert message in fails(2, *compile_args("own", "b", "rows"))
+    assert "own is on images, which have no p" in fails(2, *compile_args("own", "b"), "--p", "9")
+    assert not Path("b").exists()
+
+
+def test_it_prints_what_is_computed_and_what_excepted(
+    images: Path, run: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from jaxmi.cli.main import main
+
+    Path("image.py").write_text(IMAGES)
+    run("challenge", "make", "image.py", "--data", str(images), "--out", "own")
+    capsys.readouterr()
+    main([*compile_args("own", "net"), "--network", "neurons=80"])
+    shown = capsys.readouterr().out
+    assert "all 1,200 labels" in shown and "exceptions: " in shown and "of 80 neurons" in shown
+
+
+@pytest.mark.slow
+def test_challenge_1_is_exact(run: Callable) -> None:
+    result = run(*compile_args("cnn", "net"))
+    assert result["domain_accuracy"] == 1 and result["inputs"] == 70_000
+    assert result["computed"] > 0.96 and result["used"]["neurons"] <= 200
 
 
 def test_nothing_is_replaced_without_force(run: Callable, fails: Callable) -> None:

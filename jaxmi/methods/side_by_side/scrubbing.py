@@ -1,0 +1,89 @@
+"""The judge's causal scrubbing: parts are taken from inputs with the same value of the variable.
+
+After Chan et al., "Causal scrubbing" (2022), as `jaxmi score explanation.json` does it, with its
+controls (docs/explanations.md). The claims are about linear probes' directions: each carries
+nothing of the input but its variable.
+
+- Is it computed? Labels kept by the claim about one probe's direction at the site, less those kept
+  under the best control.
+- Which neurons? The mean change of the logit difference when the neuron alone is taken from any
+  input, less that when it is taken from one with the same value.
+- Which explanation? Labels kept by the claims about all its variables at the neurons, with
+  everything else resampled, less those kept under the best control.
+
+The threshold is the judge's own margin: as many points more than under any control.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxmi.explanation.verdicts import MARGIN
+from jaxmi.judge.judge_explanation import bind_claims, judge_claims, with_features
+from jaxmi.judge.submission import Explanation, Readout, SubmittedClaim, SubmittedComponent
+from jaxmi.methods.network import NetworkView
+from jaxmi.methods.questions import (
+    Asked,
+    ComputedQuestion,
+    ExplanationQuestion,
+    NeuronsQuestion,
+    Question,
+    Score,
+)
+from jaxmi.methods.side_by_side.common import halves
+from jaxmi.methods.side_by_side.probe import fit_probe
+from jaxmi.planted.key import NEURONS, POSITION
+from jaxmi.programs.parse import parse
+
+THRESHOLD = MARGIN
+"""A score from here on is a yes."""
+
+NOTHING = parse("return 0", "pairs")
+"""Stands for a feature, whose values are given instead."""
+
+
+def scrubbing(network: NetworkView, question: Question) -> Score:
+    """Return the labels kept less those of the best control, or each neuron's effect."""
+    if isinstance(question, NeuronsQuestion):
+        return _neurons(network, question)
+    if isinstance(question, ComputedQuestion):
+        return _kept(network, [question], question.site, question.seed, rest=False)
+    assert isinstance(question, ExplanationQuestion)
+    return _kept(network, question.variables, NEURONS, question.seed, rest=True)
+
+
+def _kept(
+    network: NetworkView,
+    variables: "list[Asked] | tuple[Asked, ...]",
+    site: str,
+    seed: int,
+    rest: bool,
+) -> float:
+    """Return the labels kept by one claim for each variable, less those of the best control."""
+    here = network.activations[site]
+    learn, _ = halves(len(here), seed)
+    readouts, claims = {}, []
+    for i, one in enumerate(variables):
+        weights = fit_probe(here, one, learn).weights
+        weights = weights / (np.linalg.norm(weights) or 1.0)
+        name = f"probe{i}"
+        readouts[name] = Readout(site, (POSITION,), tuple(map(float, weights)), on_pca=False)
+        component = SubmittedComponent(((POSITION,),), readouts=(name,))
+        claims.append(SubmittedClaim(site, component, "the variable", NOTHING))
+    explanation = Explanation(network.challenge.name, "probes", readouts, tuple(claims))
+    bound = bind_claims(explanation, network.challenge, network.params)
+    bound = with_features(bound, [one.values for one in variables])
+    score = judge_claims(explanation, bound, seed)
+    trial = score.together.resampled if rest else score.together.as_is
+    return trial.kept_of_moved - max(score.controls(rest).values())
+
+
+def _neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
+    rng = np.random.default_rng(question.seed)
+    n = len(question.own)
+    anyone, alike = rng.permutation(n), np.arange(n)
+    for value in range(len(question.variable.counterfactual)):
+        rows = np.flatnonzero(question.values == value)
+        alike[rows] = rng.permutation(rows)
+    own = network.contributions
+    from_anyone, from_alike = (np.abs(own[rows] - own).mean(axis=0) for rows in (anyone, alike))
+    return from_anyone - from_alike

@@ -55,7 +55,7 @@ class Methods(Subcommand):
             self.seed,
             self.trained,
             self.force,
-            logger.info,
+            lambda line: logger.info(f"methods: {line}"),
         )
 
     @property

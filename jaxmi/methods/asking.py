@@ -75,7 +75,7 @@ class Marked:
 
     @property
     def kind(self) -> str:
-        """ "computed", "neurons" or "explanation"."""
+        """What is asked: computed, neurons or explanation."""
         return {
             ComputedQuestion: "computed",
             NeuronsQuestion: "neurons",

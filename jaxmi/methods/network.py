@@ -54,13 +54,14 @@ class NetworkView:
 
     @cached_property
     def activations(self) -> Mapping[str, Float[np.ndarray, "n d"]]:
-        """Site -> activations of every input."""
-        return {BEFORE_MLP: self._run.resid_mid, NEURONS: self.mlp.neurons(self._run.resid_mid)}
+        """Site -> activations of every input; they cannot be written to."""
+        stream = self._run.resid_mid
+        return {BEFORE_MLP: _fixed(stream), NEURONS: _fixed(self.mlp.neurons(stream))}
 
     @cached_property
     def difference(self) -> Float[np.ndarray, "n"]:
         """Logit 1 minus logit 0 of every input."""
-        return self.mlp.difference(self.activations[BEFORE_MLP])
+        return _fixed(self.mlp.difference(self.activations[BEFORE_MLP]))
 
     @property
     def labels(self) -> Bool[np.ndarray, "n"]:
@@ -70,12 +71,12 @@ class NetworkView:
     @cached_property
     def contributions(self) -> Float[np.ndarray, "n neuron"]:
         """What each neuron adds to the logit difference: activation times read-out weight."""
-        return self.activations[NEURONS] * self.mlp.weights
+        return _fixed(self.activations[NEURONS] * self.mlp.weights)
 
     @cached_property
     def active(self) -> Bool[np.ndarray, "neuron"]:
         """Which neurons vary among the inputs."""
-        return self.activations[NEURONS].std(axis=0) > VARIES
+        return _fixed(self.activations[NEURONS].std(axis=0) > VARIES)
 
     def resume(
         self, site: str, rows: Int[np.ndarray, "m"], values: Float[np.ndarray, "m d"]
@@ -97,3 +98,10 @@ class NetworkView:
         """The network as `jaxmi.mechanism.interchange` takes it."""
         run = self._run
         return Source(run.mlp, run.resid_mid, run.neurons, self.challenge.grid, self.difference)
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    """Return an array that cannot be written to: several methods look at it."""
+    array = array.view()
+    array.flags.writeable = False
+    return array

@@ -135,8 +135,8 @@ def mark_methods(
         raise InputError(f"method {unknown[0]!r}: expected one of {', '.join(METHODS)}")
     if clash := [name for name in methods if name in METHODS]:
         raise InputError(f"method {clash[0]!r}: the name is taken; choose another")
-    asked = {name: METHODS[name] for name in chosen_from}
-    asked |= {name: load_method(one) for name, one in methods.items()}
+    asked = {name: load_method(one) for name, one in methods.items()}  # first: they may fail
+    asked |= {name: METHODS[name] for name in chosen_from}
     if not asked:
         raise InputError("no methods: expected at least one")
     n_programs = -(-plants // len(MECHANISMS))
@@ -146,7 +146,7 @@ def mark_methods(
     start = time.perf_counter()
     before = _answers(choosing, asked, folder, remeasure, log)
     answers = _answers(reported, asked, folder, remeasure, log)
-    log(f"methods: {len(answers):,} answers; marking")
+    log(f"{len(answers):,} answers; marking")
     return MethodMarks(
         {
             "format": FORMAT,
@@ -170,7 +170,8 @@ def mark_methods(
                     "threshold": THRESHOLDS.get(name),
                 }
                 for name, method in asked.items()
-                for seconds in [seconds_of(answers)[name]]
+                for seconds in [seconds_of(answers).get(name)]
+                if seconds is not None
             },
             "marks": marks_of(answers, before, THRESHOLDS),
         }
@@ -394,10 +395,8 @@ def _answers(
     found: list[Answer] = []
     for number, case in enumerate(cases, 1):
         files = {name: _file(folder, name, method, case) for name, method in methods.items()}
-        kept = {name: _kept(file) for name, file in files.items()} if not remeasure else {}
-        missing = [name for name in methods if kept.get(name) is None]
-        if missing:
-            log(f"methods: {case.name}, {number} of {len(cases)}")
+        read = {} if remeasure else {name: _kept(file) for name, file in files.items()}
+        kept = {name: answers for name, answers in read.items() if answers is not None}
         fresh = replace(case)  # its networks are let go with it
         for name in methods:
             answers = kept.get(name)
@@ -405,6 +404,8 @@ def _answers(
                 answers = answer(name, methods[name], fresh.questions, case.group, case.name)
                 _keep(files[name], answers)
             found += answers
+        if len(kept) < len(methods):
+            log(f"{case.name} asked about, {number} of {len(cases)}")
     return found
 
 

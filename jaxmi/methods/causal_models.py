@@ -1,5 +1,7 @@
 """Causal models of a planted network's labels: a program's variables, or a look-up's places."""
 
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Bool
 
@@ -13,9 +15,11 @@ ROLES = ("condition", "residue", "term")
 """Variables that are asked about."""
 
 
-def of_program(program: Program, p: int) -> list[Hypothesis]:
+@lru_cache(maxsize=8)
+def of_program(program: Program, p: int) -> tuple[Hypothesis, ...]:
     """Return a program's conditions, residues and terms whose value can change the label."""
-    return [one for one in hypotheses(program, PairDomain(p)) if one.variable.role in ROLES]
+    found = hypotheses(program, PairDomain(p))
+    return tuple(one for one in found if one.variable.role in ROLES)
 
 
 def asked(one: Hypothesis) -> Asked:

@@ -17,6 +17,6 @@ def questions() -> list[Marked]:
 
 @pytest.fixture
 def few_programs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let marks be about programs 0 to 2, of which 0 and 1 are for choosing."""
-    monkeypatch.setattr(methods, "questions_of", lambda seed: questions_of(min(seed, 2)))
-    monkeypatch.setattr(methods, "CHOOSING", range(2))
+    """Let marks be about program 1, and thresholds about program 0."""
+    monkeypatch.setattr(methods, "questions_of", lambda seed: questions_of(min(seed, 1)))
+    monkeypatch.setattr(methods, "CHOOSING", range(1))

@@ -2,9 +2,9 @@
 
 A base input is run with part of its activations taken from a source input. If that part holds a
 variable of a program, the network's label becomes what the program says when the variable has the
-source's value. The part, a subspace, is learned on one half of the inputs and judged on the other
-(distributed alignment search: Geiger et al., "Finding alignments between interpretable causal
-variables and distributed neural representations", 2024).
+source's value. The part is learned on one half of the inputs and judged on the other: a set of
+neurons (`neuron_sets`), or a subspace (distributed alignment search: Geiger et al., "Finding
+alignments between interpretable causal variables and distributed neural representations", 2024).
 
 Pairs of base and source are of three kinds, by the label that the program says: `strict`, which
 differs from both the base's and the source's; `keep`, the base's and not the source's; `follow`,
@@ -23,6 +23,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxmi.mechanism.neuron_sets import MOST, NeuronSets
 from jaxmi.mechanism.replacement import Source, important_directions
 from jaxmi.mechanism.tables import LastMlp, Streams
 
@@ -32,14 +33,21 @@ DIMENSIONS = 4
 """Dimensions of the subspace of the residual stream. In the neurons it has one: they are read
 linearly, so one direction does what any number would."""
 
-COORDINATES = 32
+COORDINATES = 128
 """The subspace lies within so many directions of the residual stream, the most important ones."""
+
+START_COORDINATES = 32
+"""A random start lies within so many of them."""
+
+RANK = 1e-6
+"""Directions that vary by less than this share of the one that varies most are not counted."""
 
 NEURON_COORDINATES = 128
 """The direction lies within so many of the neurons: the read-out and principal components."""
 
 RESTARTS = 4
-"""Times that each subspace is learned; the one with the least loss is judged."""
+"""Times that each subspace is learned; the one with the least loss is judged. One start is the
+subspace that the set of neurons reads; the others are random."""
 
 STEPS = 600
 """Steps of Adam for a subspace of the residual stream."""
@@ -55,6 +63,9 @@ DRAWN = 60_000
 
 TO_LEARN = 2_048
 """Pairs of each kind to learn from, drawn with repetition."""
+
+SET_PAIRS = 2_048
+"""Pairs of all kinds to learn a set of neurons from."""
 
 TO_JUDGE = 700
 """Most pairs of each kind to judge on."""
@@ -139,10 +150,12 @@ class ResidMid:
     mlp: LastMlp
     stream: Streams
     directions: Float[np.ndarray, "q d_model"]
-    """Orthonormal directions that the subspace lies within."""
+    """Orthonormal directions that the subspace lies within, the most important first."""
+    sets: NeuronSets | None = None
+    """Where sets of neurons are looked for, whose inputs are one start; None: only random ones."""
     name: str = "resid_mid"
 
-    def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "q k"]]:
+    def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "d_model k"]]:
         """Learn a subspace of `DIMENSIONS` for each task.
 
         Args:
@@ -150,27 +163,57 @@ class ResidMid:
           seed: Draws the starts.
 
         Returns:
-          For each task an orthonormal basis, in coordinates along `directions`.
+          For each task an orthonormal basis.
         """
         mlp, across = self.mlp, self.directions
+        works = np.flatnonzero(mlp.weights)
+        w_in = mlp.w_in[:, works]
         arrays = {
             "coordinates": self.stream @ across.T,
-            "pre": self.stream @ mlp.w_in + mlp.b_in,
+            "pre": self.stream @ w_in + mlp.b_in[works],
             "rest": self.stream @ mlp.direct + mlp.bias,
-            "w_in": across @ mlp.w_in,
-            "weights": mlp.weights,
+            "w_in": across @ w_in,
+            "weights": mlp.weights[works],
             "direct": across @ mlp.direct,
         }
+        q = len(across)
+        k, within = min(DIMENSIONS, q), min(START_COORDINATES, q)
+        starts = np.zeros((len(tasks), RESTARTS, q, k))
+        starts[:, :, :within] = np.random.default_rng(seed).normal(
+            size=(len(tasks), RESTARTS, within, k)
+        )
+        if self.sets is not None:
+            for start, task in zip(starts, tasks, strict=True):
+                start[0] = self._read_by(_set_of(self.sets, task), k)
         size = np.abs(mlp.difference(self.stream)).mean() or 1.0
-        k = min(DIMENSIONS, len(across))
-        starts = np.random.default_rng(seed).normal(size=(len(tasks), RESTARTS, len(across), k))
-        return _learned(_in_stream, arrays, tasks, starts, SHARPNESS / size, STEPS, RATE)
+        found = _learned(_in_stream, arrays, tasks, starts, SHARPNESS / size, STEPS, RATE)
+        return [across.T @ basis for basis in found]
 
-    def difference(self, basis: Float[np.ndarray, "q k"], pairs: Pairs) -> Float[np.ndarray, "m"]:
+    def _read_by(self, neurons: Bool[np.ndarray, "neuron"], k: int) -> Float[np.ndarray, "q k"]:
+        """Return a basis of k directions that neurons read, those that vary most.
+
+        If they read fewer, the others are directions along which the stream hardly varies.
+        """
+        read = self.directions @ (self.mlp.w_in * self.mlp.weights)[:, neurons]
+        coordinates = self.stream @ self.directions.T
+        covariance = np.cov(coordinates.T).reshape(len(read), len(read))
+        squares, axes = np.linalg.eigh(covariance)
+        if not read.size:
+            return axes[:, :k]
+        root = axes * np.sqrt(np.maximum(squares, 0)) @ axes.T
+        _, sizes, mixes = np.linalg.svd(root @ read, full_matrices=False)
+        count = min(k, int((sizes > RANK * max(float(sizes.max()), 1e-30)).sum()))
+        whole = np.linalg.qr(read @ mixes[:count].T, mode="complete")[0]
+        other = whole[:, count:]
+        still = np.linalg.eigh(other.T @ covariance @ other)[1][:, : k - count]
+        return np.column_stack([whole[:, :count], other @ still])
+
+    def difference(
+        self, basis: Float[np.ndarray, "d_model k"], pairs: Pairs
+    ) -> Float[np.ndarray, "m"]:
         """Return each base's logit difference with the subspace's part from its source."""
         own, source = self.stream[pairs.bases], self.stream[pairs.sources]
-        span = basis.T @ self.directions
-        return self.mlp.difference(own + (source - own) @ span.T @ span)
+        return self.mlp.difference(own + (source - own) @ basis @ basis.T)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,17 +227,22 @@ class Neurons:
     """The logit difference without an exchange."""
     directions: Float[np.ndarray, "q neuron"]
     """Orthonormal directions that the direction lies within."""
+    sets: NeuronSets | None = None
+    """Where sets of neurons are looked for; None: only directions are."""
     name: str = "neurons"
 
-    def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "q 1"]]:
-        """Learn a direction for each task, starting near the read-out.
+    def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "neuron 1"]]:
+        """Learn a set of neurons and a direction for each task, and take what has less loss.
+
+        The neurons are read linearly. So exchanging a set of them does what exchanging one direction
+        does, the read-out's part in the set: it is returned as that direction.
 
         Args:
           tasks: For each the pairs to learn from; all of one number.
-          seed: Draws the starts.
+          seed: Draws the starts, near the read-out.
 
         Returns:
-          For each task a unit vector, in coordinates along `directions`.
+          For each task a unit vector; of a set, it is 0 at all other neurons.
         """
         weights = self.directions @ self.weights
         arrays = {
@@ -207,13 +255,35 @@ class Neurons:
         noise = np.random.default_rng(seed).normal(size=(len(tasks), RESTARTS, d, 1))
         toward = weights[:, None] / (np.linalg.norm(weights) or 1.0)
         starts = toward + 0.3 * noise / np.sqrt(d)
-        return _learned(
+        found = _learned(
             _in_neurons, arrays, tasks, starts, SHARPNESS / size, NEURON_STEPS, NEURON_RATE
         )
+        found = [self.directions.T @ basis for basis in found]
+        if self.sets is None:
+            return found
+        both = [
+            (self._along(_set_of(self.sets, task)), basis)
+            for task, basis in zip(tasks, found, strict=True)
+        ]
+        return [
+            min(pair, key=lambda basis, task=task: self._loss(basis, task, SHARPNESS / size))
+            for task, pair in zip(tasks, both, strict=True)
+        ]
 
-    def difference(self, basis: Float[np.ndarray, "q 1"], pairs: Pairs) -> Float[np.ndarray, "m"]:
+    def _along(self, chosen: Bool[np.ndarray, "neuron"]) -> Float[np.ndarray, "neuron 1"]:
+        """Return the direction whose exchange is the exchange of a set of neurons."""
+        part = np.where(chosen, self.weights, 0.0)[:, None]
+        return part / (np.linalg.norm(part) or 1.0)
+
+    def _loss(self, basis: np.ndarray, pairs: Pairs, sharpness: float) -> float:
+        margins = self.difference(basis, pairs) * np.where(pairs.labels, sharpness, -sharpness)
+        return float(np.logaddexp(0, -margins).mean())
+
+    def difference(
+        self, basis: Float[np.ndarray, "neuron 1"], pairs: Pairs
+    ) -> Float[np.ndarray, "m"]:
         """Return each base's logit difference with the direction's part from its source."""
-        along = basis[:, 0] @ self.directions
+        along = basis[:, 0]
         places = self.neurons @ along
         change = places[pairs.sources] - places[pairs.bases]
         return self.differences[pairs.bases] + change * (along @ self.weights)
@@ -235,10 +305,38 @@ def sites_of(source: Source) -> Sequence[Site]:
     components = np.linalg.eigh(np.asarray(centred.T @ centred, np.float64))[1][:, ::-1]
     chosen = components[:, : min(NEURON_COORDINATES, len(weights)) - 1]
     along = np.linalg.qr(np.column_stack([weights, chosen]))[0].T
+    sets = sets_of(source)
     return [
-        ResidMid(source.mlp, source.stream, across),
-        Neurons(weights, source.neurons, source.difference, along),
+        ResidMid(source.mlp, source.stream, across, sets),
+        Neurons(weights, source.neurons, source.difference, along, sets),
     ]
+
+
+def sets_of(source: Source, most: int = MOST) -> NeuronSets:
+    """Return where sets of a network's neurons are looked for.
+
+    Args:
+      source: The network, with its own logit difference.
+      most: Most neurons that can be in a set.
+    """
+    size = float(np.abs(source.difference).mean()) or 1.0
+    contributions = source.neurons * source.mlp.weights
+    return NeuronSets(contributions, source.difference, size / SHARPNESS, most)
+
+
+def neurons_of(basis: Float[np.ndarray, "d k"], site: Site) -> list[int] | None:
+    """Return the set of neurons that was learned at a site; None if it is no set."""
+    if not isinstance(site, Neurons):
+        return None
+    chosen = np.flatnonzero(basis[:, 0])
+    along, weights = basis[chosen, 0], site.weights[chosen]
+    is_set = np.allclose(along, weights * (along @ weights / (weights @ weights or 1.0)))
+    return chosen.tolist() if is_set else None
+
+
+def _set_of(sets: NeuronSets, task: Pairs) -> Bool[np.ndarray, "neuron"]:
+    """Learn a set from the first pairs of a task, which are in a random order."""
+    return sets.learn(task.bases[:SET_PAIRS], task.sources[:SET_PAIRS], task.labels[:SET_PAIRS])
 
 
 Arrays = Mapping[str, Float[Array, "..."]]
@@ -249,9 +347,10 @@ def _in_stream(
 ) -> Float[Array, "m"]:
     """Do what `ResidMid.difference` does, for gradients."""
     coordinates = arrays["coordinates"]
-    change = (coordinates[sources] - coordinates[bases]) @ basis @ basis.T
-    neurons = jax.nn.relu(arrays["pre"][bases] + change @ arrays["w_in"])
-    return neurons @ arrays["weights"] + arrays["rest"][bases] + change @ arrays["direct"]
+    change = (coordinates[sources] - coordinates[bases]) @ basis
+    neurons = jax.nn.relu(arrays["pre"][bases] + change @ (basis.T @ arrays["w_in"]))
+    direct = change @ (basis.T @ arrays["direct"])
+    return neurons @ arrays["weights"] + arrays["rest"][bases] + direct
 
 
 def _in_neurons(
@@ -325,8 +424,10 @@ def _descend(
 
         carry = (start, optimizer.init(start))
         (matrix, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
-        basis, _ = jnp.linalg.qr(matrix)
-        return basis, loss(matrix, pairs)
+        ends = jnp.stack([start, matrix])  # learning may make a good start worse
+        losses = jax.vmap(loss, (0, None))(ends, pairs)
+        basis, _ = jnp.linalg.qr(ends[losses.argmin()])
+        return basis, losses.min()
 
     def task(arguments):
         pairs, starts = arguments

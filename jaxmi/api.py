@@ -535,6 +535,9 @@ def compile(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise: int | None = None,
+    cancelling: int = 0,
+    idle_heads: int = 0,
+    noise: int | float = 0,
 ) -> Network:
     """Write a program on pairs as the weights of a network, without training.
 
@@ -543,10 +546,16 @@ def compile(
         (p, p), row = x, 0 or 1, or a file with them, for "rows" and "columns".
       mechanism: "conditions" computes the program's conditions and adds them up; "rows" looks up,
         for each x, the places along y where the label changes; "columns" the same along x.
-      p: How many values x and y take, of a program or labels; None: 113.
+      p: How many values x and y take, of a program or labels; None: of a program 113, of labels
+        what their shape says.
       network: The network's sizes where they differ from the challenge's or the published one's,
-        such as {"d_mlp": 64}.
+        such as {"d_mlp": 64}. With {"n_layers": 2} or more, "conditions" writes each condition's
+        truth value into a direction of its own, and computes conditions on the sum so far.
       disguise: Seed of a change of basis, order and scales that changes no label; None: none.
+      cancelling: How many pairs of neurons to add whose outputs cancel; needs `disguise`, as do:
+      idle_heads: How many heads to add that write only where nothing reads.
+      noise: Standard deviation of normal noise that is added to every weight. What changes a label
+        is refused.
 
     Returns:
       A network that gives every label, run in float32 on all p * p inputs. `network.key` says what
@@ -559,7 +568,16 @@ def compile(
     """
     keep_compiled()
     source = Path(program) if isinstance(program, os.PathLike) else program
-    plant = plants_workflow.compile_network(source, mechanism, p, network, disguise)
+    plant = plants_workflow.compile_network(
+        source,
+        mechanism,
+        p,
+        network,
+        disguise,
+        cancelling=cancelling,
+        idle_heads=idle_heads,
+        noise=noise,
+    )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
 
 

@@ -29,15 +29,27 @@ class Compile(Subcommand):
     which says what its directions, neurons and heads hold."""
 
     p: OptionalNumber = None
-    """Number of values of x and of y, at least 5, for a program or a table. Default: 113."""
+    """Number of values of x and of y, at least 5. Default: 113 for a program, the shape's for a
+    table."""
 
     network: Sizes = ()
     """Sizes of the network, where they differ from the challenge's or the published one's:
-    `d_model=64 n_heads=4 d_mlp=256 n_layers=2`."""
+    `d_model=64 n_heads=4 d_mlp=256 n_layers=2`. With two blocks or more, conditions writes each
+    truth value into a direction of its own, and computes conditions on the sum so far."""
 
     disguise: OptionalNumber = None
     """Seed of a disguise that changes no label: rotations of the residual stream and of the heads'
     insides, another order of heads and neurons, scaled neurons. Default: no disguise."""
+
+    cancelling: int = 0
+    """Pairs of neurons to add whose outputs cancel; needs --disguise."""
+
+    idle_heads: int = 0
+    """Heads to add that write only where nothing reads; needs --disguise."""
+
+    noise: float = 0
+    """Standard deviation of normal noise that is added to every weight, such as 1e-4; refused if it
+    changes a label. Needs --disguise."""
 
     force: bool = False
     """Replace a checkpoint that exists."""
@@ -48,7 +60,16 @@ class Compile(Subcommand):
         from jaxmi.workflows.plants import write_network
 
         return write_network(
-            self.source, self.mechanism, self.out, self.p, sizes, self.disguise, self.force
+            self.source,
+            self.mechanism,
+            self.out,
+            self.p,
+            sizes,
+            self.disguise,
+            self.force,
+            cancelling=self.cancelling,
+            idle_heads=self.idle_heads,
+            noise=self.noise,
         )
 
     def show(self, result: Result) -> None:

@@ -4,6 +4,7 @@ The sum is taken apart by statement, and each part's values are computed on the 
 what a part looks like in the program's text matters little.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from jaxtyping import Bool, Float
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
 from jaxmi.programs.domain import NumberDomain
-from jaxmi.programs.evaluate import evaluate, label
+from jaxmi.programs.evaluate import EvaluationError, evaluate, label
 from jaxmi.programs.language import names_in, walk
 from jaxmi.programs.show import show
 from jaxmi.programs.variables import addition
@@ -33,6 +34,22 @@ class Summand:
     is_condition: bool
     reads_sum: bool
     """True if its value depends on the sum so far, or on an earlier branch not being taken."""
+    at: int = 0
+    """The statement of the program that it stands in, counted from 0."""
+    const: int | float = 0
+    """What the statements before it add on every input."""
+    tests: tuple[lang.Expression, ...] = ()
+    """Of a condition: it holds where the last of these does, and none before it."""
+    leaves: "Mapping[lang.Expression, Leaf] | None" = None
+    """The parts of the tests that `and`, `or` and `not` connect; None if one of them cannot be
+    computed by itself, or depends on the sum in another way than on the sum so far alone."""
+
+
+SUM_SO_FAR = "sum so far"
+"""A leaf whose truth depends on the sum so far alone."""
+
+Leaf = Bool[np.ndarray, "p p"] | str
+"""Where a part of a test holds; or `SUM_SO_FAR`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +64,8 @@ class Accumulation:
     """The label is 1 on one side of it; midway between the values of the sum on both sides."""
     above: bool
     """Whether the label is 1 where the sum exceeds the threshold."""
+    returned: lang.Expression
+    """What the program returns."""
 
 
 def accumulation(program: lang.Program, domain: NumberDomain) -> Accumulation:
@@ -74,9 +93,13 @@ def accumulation(program: lang.Program, domain: NumberDomain) -> Accumulation:
             reader.read(name, at, statement)
     else:
         name, sums = None, labels.astype(np.float64)
-        reader.summands.append(Summand(last.value, sums, 1, True, False))
+        at = len(program.body) - 1
+        leaves = reader.leaves(None, at, (last.value,))
+        reader.summands.append(
+            Summand(last.value, sums, 1, True, False, at, 0, (last.value,), leaves)
+        )
     threshold, above = _threshold(sums, labels, last)
-    return Accumulation(name, reader.summands, reader.const, threshold, above)
+    return Accumulation(name, reader.summands, reader.const, threshold, above, last.value)
 
 
 def _threshold(
@@ -90,6 +113,18 @@ def _threshold(
     if ones.max() < zeros.min():
         return float((ones.max() + zeros.min()) / 2), False
     raise InputError(f"`{_text(last)}` is no threshold: the label must change at one value only")
+
+
+def leaves_of(test: lang.Expression) -> Iterator[lang.Expression]:
+    """Yield the parts of a test that `and`, `or` and `not` connect."""
+    match test:
+        case lang.Connected(operands=operands):
+            for operand in operands:
+                yield from leaves_of(operand)
+        case lang.Unary(operator="not", operand=operand):
+            yield from leaves_of(operand)
+        case _:
+            yield test
 
 
 def _text(statement: lang.Statement) -> str:
@@ -129,7 +164,7 @@ class _Reader:
         elif isinstance(statement, lang.Assign):
             self._assign(at, statement)
         elif isinstance(statement, lang.If) and changed == {name} and self._started:
-            self._branches(at, statement)
+            self._branches(name, at, statement)
         else:
             raise InputError(f"`{_text(statement)}` does more than add to {name}")
 
@@ -141,19 +176,42 @@ class _Reader:
         values = self.table(at, value)
         weight = -1 if operator == "-" else 1
         reads_sum = bool(names_in(value) & self._after) and bool(operator)
-        self.summands.append(Summand(value, values, weight, False, reads_sum))
+        self.summands.append(Summand(value, values, weight, False, reads_sum, at, self.const))
 
-    def _branches(self, at: int, statement: lang.If) -> None:
+    def _branches(self, name: str, at: int, statement: lang.If) -> None:
         amounts = [self._amount(at, body) for _, body in statement.branches]
         otherwise = self._amount(at, statement.otherwise)
         returns = [lang.Return(lang.Number(i)) for i in range(len(amounts) + 1)]
         branches = tuple((test, (returns[i],)) for i, (test, _) in enumerate(statement.branches))
         taken = self._run(at, lang.If(branches, (returns[-1],)))
-        self.const += otherwise
+        before, self.const = self.const, self.const + otherwise
         for i, (test, _) in enumerate(statement.branches):
             reads_sum = i > 0 or bool(names_in(test) & self._after)
             values = (taken == i).astype(np.float64)
-            self.summands.append(Summand(test, values, amounts[i] - otherwise, True, reads_sum))
+            weight = amounts[i] - otherwise
+            tests = tuple(test for test, _ in statement.branches[: i + 1])
+            leaves = self.leaves(name, at, tests)
+            self.summands.append(
+                Summand(test, values, weight, True, reads_sum, at, before, tests, leaves)
+            )
+
+    def leaves(
+        self, name: str | None, at: int, tests: tuple[lang.Expression, ...]
+    ) -> dict[lang.Expression, Leaf] | None:
+        """Return the leaves of tests before a statement, as `Summand.leaves` has them."""
+        found: dict[lang.Expression, Leaf] = {}
+        for leaf in (leaf for test in tests for leaf in leaves_of(test)):
+            names = names_in(leaf) - {"p"}
+            if name is not None and names == {name}:
+                found[leaf] = SUM_SO_FAR
+            elif names & self._after:
+                return None
+            else:
+                try:
+                    found[leaf] = self.table(at, leaf) != 0
+                except EvaluationError:  # a test before it keeps it from being computed everywhere
+                    return None
+        return found
 
     def _amount(self, at: int, body: tuple[lang.Statement, ...]) -> int | float:
         total: int | float = 0

@@ -1,13 +1,16 @@
 """A transformer under construction: heads that look numbers up, and neurons that compare them.
 
-All that is planted happens in the first block, at the last position. A head attends to one operand
+All that is planted happens at the last position. A head of the first block attends to one operand
 only, and writes numbers that it looks up in the operand's embedding into dimensions of the residual
-stream. Neurons compare these with each other, and write into one dimension, which the unembedding
-reads as the difference of the two logits. Numbers are whole wherever a comparison depends on them,
-and so float32 holds them exactly. Further blocks add nothing.
+stream. Neurons compare these with each other, and write into the dimension of the logit difference,
+or into dimensions that a later block's neurons read. The unembedding reads the logit difference: a
+weighted sum of dimensions. Numbers are whole wherever a comparison depends on them, and so float32
+holds them exactly. The attention of further blocks adds nothing, nor do their MLPs if no neuron is
+planted there.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +31,14 @@ X, Y = 0, 1
 Real = int | float
 
 
+@dataclass(frozen=True, eq=False)
+class _Neuron:
+    reads: Mapping[int, Real]
+    bias: Real
+    writes: dict[int, Real]
+    """Dimension of the residual stream -> the weight of the activation in it."""
+
+
 class Planted:
     """A network under construction; `params` returns its weights once it is complete."""
 
@@ -36,12 +47,15 @@ class Planted:
         assert config.n_ctx == 3, "a network on pairs"
         self.config, self.p = config, config.d_vocab - 1
         self.n_dims, self.const, self.sign = FIRST, 0.0, 1
-        self._columns: dict[
-            int, np.ndarray
-        ] = {}  # dimension of the embedding -> each token's value
+        self.readout: dict[int, Real] = {OUT: 1}
+        """Dimension -> its weight in the logit difference, before `sign`."""
+        self._columns: dict[int, np.ndarray] = {}
+        """Dimension of the embedding -> each token's value."""
         self._writes: dict[int, dict[int, dict[int, Real]]] = {X: {}, Y: {}}
-        # Position -> dimension of the embedding -> dimension that a head writes it to -> factor.
-        self._neurons: list[tuple[Mapping[int, Real], Real, Real]] = []
+        """Position -> dimension of the embedding -> dimension a head writes it to -> factor."""
+        self._neurons: list[list[_Neuron]] = [[] for _ in range(config.n_layers)]
+        self._biases: list[dict[int, Real]] = [{} for _ in range(config.n_layers)]
+        """What each block's MLP adds to dimensions, on every input."""
 
     def dimension(self) -> int:
         """Return a new dimension of the residual stream."""
@@ -58,6 +72,8 @@ class Planted:
           values: The number for each value of the operand.
           position: The operand, `X` or `Y`.
           factor: Multiplies the values.
+
+        Numbers that are written into one dimension add up.
         """
         place = next(
             (one for one, column in self._columns.items() if np.array_equal(column, values)), None
@@ -66,7 +82,8 @@ class Planted:
             # The embedding of the last token is 0, so a dimension can serve both ends of a head.
             place = dim if dim not in self._columns else self.dimension()
             self._columns[place] = np.asarray(values)
-        self._writes[position].setdefault(place, {})[dim] = factor
+        targets = self._writes[position].setdefault(place, {})
+        targets[dim] = targets.get(dim, 0) + factor
 
     def feature(self, values: Num[np.ndarray, "p"], position: int) -> int:
         """Return a new dimension into which a head adds a number that depends on one operand."""
@@ -74,29 +91,57 @@ class Planted:
         self.write(dim, values, position)
         return dim
 
-    def neuron(self, reads: Mapping[int, Real], bias: Real, weight: Real) -> int:
+    def neuron(
+        self, reads: Mapping[int, Real], bias: Real, weight: Real = 0, block: int = 0
+    ) -> int:
         """Add a neuron, ReLU(sum of dimensions times factors + bias); return its number.
 
         Args:
           reads: Dimension -> its factor.
           bias: Added to the sum.
           weight: The weight of the activation in the logit difference.
+          block: The block whose MLP has the neuron; numbers count from 0 in each.
         """
-        self._neurons.append((reads, bias, weight))
-        return len(self._neurons) - 1
+        neurons = self._neurons[block]
+        neurons.append(_Neuron(reads, bias, {OUT: weight} if weight else {}))
+        return len(neurons) - 1
 
-    def step(self, reads: Mapping[int, Real], place: Real, weight: Real) -> list[int]:
+    def send(
+        self, neurons: Mapping[int, Real], dim: int, factor: Real, offset: Real, block: int = 0
+    ) -> None:
+        """Add what neurons hold to a dimension.
+
+        Args:
+          neurons: Neuron -> its weight in what they hold.
+          dim: The dimension.
+          factor: Multiplies what they hold.
+          offset: Added on every input.
+          block: The block of the neurons.
+        """
+        for neuron, weight in neurons.items():
+            writes = self._neurons[block][neuron].writes
+            writes[dim] = writes.get(dim, 0) + factor * weight
+        biases = self._biases[block]
+        biases[dim] = biases.get(dim, 0) + offset
+
+    def step(
+        self, reads: Mapping[int, Real], place: Real, weight: Real = 0, block: int = 0
+    ) -> list[int]:
         """Add `weight` to the logit difference where a whole number is at least `place`.
 
         Args:
           reads: Dimension -> its factor in the number.
           place: A whole number.
           weight: What is added.
+          block: The block whose MLP has the neurons.
 
         Returns:
           Two neurons: the first minus the second is 1 there, and 0 elsewhere.
         """
-        return [self.neuron(reads, 1 - place, weight), self.neuron(reads, -place, -weight)]
+        return [
+            self.neuron(reads, 1 - place, weight, block),
+            self.neuron(reads, -place, -weight, block),
+        ]
 
     def below(self, y: int, threshold: int, weight: Real) -> list[int]:
         """Add `weight` to the logit difference where y < threshold; return the two neurons."""
@@ -105,7 +150,11 @@ class Planted:
     def needs(self) -> dict[str, int]:
         """Return the sizes that are used: "d_model", "n_heads", "d_mlp"."""
         heads = sum(-(-len(reads) // self.config.d_head) for reads in self._writes.values())
-        return {"d_model": self.n_dims, "n_heads": heads, "d_mlp": len(self._neurons)}
+        return {
+            "d_model": self.n_dims,
+            "n_heads": heads,
+            "d_mlp": max(len(neurons) for neurons in self._neurons),
+        }
 
     def check_sizes(self, what: str) -> None:
         """Check that all of it fits into the network.
@@ -171,23 +220,30 @@ class Planted:
         for head, i, place, targets in self._slots():
             value[head, place, i] = 1
             out[head, i, list(targets)] = list(targets.values())
-        w_in, b_in = np.zeros((c.d_model, c.d_mlp)), np.zeros(c.d_mlp)
-        w_out, b_out = np.zeros((c.d_mlp, c.d_model)), np.zeros(c.d_model)
-        for i, (reads, bias, weight) in enumerate(self._neurons):
-            w_in[list(reads), i] = list(reads.values())
-            b_in[i], w_out[i, OUT] = bias, weight
-        b_out[OUT] = self.const
         # All other logits are 0, so that the larger of these two is the largest of all.
         unembed = np.zeros((c.d_model, c.d_vocab))
-        unembed[OUT, :2] = -self.sign / 2, self.sign / 2
+        for dim, weight in self.readout.items():
+            unembed[dim, :2] = -self.sign * weight / 2, self.sign * weight / 2
         attention = {"W_Q": query, "W_K": key, "W_V": value, "W_O": out}
-        mlp = {"W_in": w_in, "b_in": b_in, "W_out": w_out, "b_out": b_out}
         tree: dict[str, Any] = _float32({"W_E": embed, "W_pos": position, "W_U": unembed})
+        empty = {name: np.zeros_like(array) for name, array in attention.items()}
         for block in range(c.n_layers):
-            for part, arrays in (("attn", attention), ("mlp", mlp)):
-                empty = {name: np.zeros_like(array) for name, array in arrays.items()}
-                tree[part_name(part, block)] = _float32(arrays if block == 0 else empty)
+            tree[part_name("attn", block)] = _float32(attention if block == 0 else empty)
+            tree[part_name("mlp", block)] = _float32(self._mlp(block))
         return tree
+
+    def _mlp(self, block: int) -> dict[str, np.ndarray]:
+        c = self.config
+        w_in, b_in = np.zeros((c.d_model, c.d_mlp)), np.zeros(c.d_mlp)
+        w_out, b_out = np.zeros((c.d_mlp, c.d_model)), np.zeros(c.d_model)
+        for i, neuron in enumerate(self._neurons[block]):
+            w_in[list(neuron.reads), i] = list(neuron.reads.values())
+            w_out[i, list(neuron.writes)] = list(neuron.writes.values())
+            b_in[i] = neuron.bias
+        biases = self._biases[block]
+        b_out[list(biases)] = list(biases.values())
+        b_out[OUT] += self.const if block == 0 else 0
+        return {"W_in": w_in, "b_in": b_in, "W_out": w_out, "b_out": b_out}
 
 
 def _float32(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -138,6 +138,8 @@ class Named:
     expression: lang.Expression
     values: Float[np.ndarray, "n"]
     """What it computes on each input, truth values as 0 and 1."""
+    at: int | None = None
+    """The statement, counted from 0, before which it is computed; None if it needs no variable."""
 
 
 def named_parts(program: lang.Program, domain: NumberDomain) -> list[Named]:
@@ -150,7 +152,7 @@ def named_parts(program: lang.Program, domain: NumberDomain) -> list[Named]:
     for part in _parts(program):
         with suppress(EvaluationError):
             values = evaluate(_computing(part, program), domain).astype(np.float64)
-            found.append(Named(part.name, part.role, part.node, values))
+            found.append(Named(part.name, part.role, part.node, values, part.at))
     return found
 
 

@@ -1,5 +1,6 @@
 """A program or labels -> a network that was not trained, checked on every input."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from os.path import isdir
@@ -23,6 +24,14 @@ from jaxmi.programs.show import program_hash, show
 from jaxmi.storage.checkpoints import check_vacant, definition_of, save_checkpoint
 from jaxmi.types import Params
 from jaxmi.workflows.challenges import define, find_labelled
+from jaxmi.workflows.label_tables import (
+    LABELS,
+    MODEL_LABELS,
+    find_labels,
+    is_table,
+    possible_shapes,
+    read_table_arrays,
+)
 from jaxmi.workflows.submissions import path_or_text
 
 MAX_SEED = 2**32
@@ -37,7 +46,7 @@ class Plant:
     params: Params
     config: Mapping[str, Any]
     """As a checkpoint's; "compiled" has the mechanism, the program, the sizes that are used, the
-    margin, and the seed of the disguise."""
+    margin, the seed of the disguise, and how many decoys and how much noise it has."""
     metrics: Mapping[str, Any]
     key: Mapping[str, Any]
     """The key: what directions, neurons and heads hold, as `mechanism.json` has it."""
@@ -50,15 +59,23 @@ def compile_network(
     p: int | None = None,
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
+    *,
+    cancelling: int = 0,
+    idle_heads: int = 0,
+    noise: int | float = 0,
 ) -> Plant:
     """Return weights that give every label of a challenge on pairs, by a mechanism.
 
     Args:
       source: A challenge, its name or folder; a program, its text or file; labels or their file.
       mechanism: One of `planted.compile.MECHANISMS`.
-      p: How many values x and y take, of a program or labels; None: 113.
+      p: How many values x and y take, of a program or labels; None: of a program 113, of labels
+        what their shape says.
       network: The network's sizes where they differ from the challenge's.
       disguise_seed: Change basis, order and scales by this seed; None: leave the weights plain.
+      cancelling: How many pairs of neurons to add whose outputs cancel; needs a disguise, as do:
+      idle_heads: How many heads to add that write only where nothing reads.
+      noise: Standard deviation of normal noise that is added to every weight.
 
     Raises:
       InputError: if it cannot be compiled; says why.
@@ -67,19 +84,31 @@ def compile_network(
         raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to {MAX_SEED - 1:,}")
+    extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
+    _check_extras(extras, disguise_seed)
     challenge = _challenge(source, p, dict(network or {}))
     assert isinstance(challenge.model, Transformer)
     config = challenge.model.config
     labels = (challenge.labels == 1).reshape(challenge.grid)
     compiled = plant(labels, challenge.program, config, mechanism)
     if disguise_seed is not None:
-        compiled = disguise(compiled, config, disguise_seed)
+        compiled = disguise(
+            compiled,
+            config,
+            disguise_seed,
+            cancelling=cancelling,
+            idle_heads=idle_heads,
+            noise=noise,
+        )
     margin, predictions = _run(challenge, compiled.params)
     wrong = int((predictions != challenge.labels).sum())
     if wrong or not margin > 0:
+        share = f"{wrong:,} of {len(labels) ** 2:,}"
+        if noise:
+            raise InputError(f"noise {noise:g} changes {share} labels: take less")
         raise InputError(
-            f"{mechanism} gives another label on {wrong:,} of {len(labels) ** 2:,} inputs in "
-            "float32: numbers of the program are too large, or too close to each other"
+            f"{mechanism} gives another label on {share} inputs in float32: numbers of the "
+            "program are too large, or too close to each other"
         )
     program = challenge.program
     about = {
@@ -89,6 +118,7 @@ def compile_network(
         "used": dict(compiled.sizes),
         "margin": margin,
         "disguise": disguise_seed,
+        **extras,
     }
     return Plant(
         challenge,
@@ -114,6 +144,10 @@ def write_network(
     network: Mapping[str, Any] | None = None,
     disguise_seed: int | None = None,
     force: bool = False,
+    *,
+    cancelling: int = 0,
+    idle_heads: int = 0,
+    noise: int | float = 0,
 ) -> dict[str, Any]:
     """Compile a network, and write it as a checkpoint with its key.
 
@@ -125,6 +159,9 @@ def write_network(
       network: As in `compile_network`.
       disguise_seed: As in `compile_network`.
       force: Replace a checkpoint that exists.
+      cancelling: As in `compile_network`.
+      idle_heads: As in `compile_network`.
+      noise: As in `compile_network`.
 
     Returns:
       What `jaxmi compile --json` prints.
@@ -136,7 +173,16 @@ def write_network(
     given = path_or_text(source)
     if not isinstance(given, Path) or given.is_dir():
         given = _known(source)
-    plant = compile_network(given, mechanism, p, network, disguise_seed)
+    plant = compile_network(
+        given,
+        mechanism,
+        p,
+        network,
+        disguise_seed,
+        cancelling=cancelling,
+        idle_heads=idle_heads,
+        noise=noise,
+    )
     save_checkpoint(out, plant.params, plant.config, plant.metrics, force, plant.key)
     return {
         "challenge": plant.challenge.name,
@@ -146,11 +192,22 @@ def write_network(
         "inputs": len(plant.challenge.inputs),
         "network": plant.challenge.model_config,
         "variables": [
-            {name: one[name] for name in ("name", "role", "held", "form", "words")}
+            {
+                name: one.get(name)
+                for name in ("name", "role", "held", "form", "words", "site", "full")
+            }
             for one in plant.key["variables"]
         ],
         **plant.metrics,
     }
+
+
+def _check_extras(extras: Mapping[str, int | float], disguise_seed: int | None) -> None:
+    for name, value in extras.items():
+        if not (value >= 0 and math.isfinite(value)):
+            raise InputError(f"{name} {value:g}: expected a number of at least 0")
+        if value and disguise_seed is None:
+            raise InputError(f"{name} {value:g} needs the seed of a disguise, which draws it")
 
 
 def _known(name: str | Path) -> Challenge:
@@ -168,7 +225,7 @@ def _challenge(
         given = _known(given)
     if not isinstance(given, Challenge):
         name = given.stem if isinstance(given, Path) else "own"
-        definition = define(given, p=p, network=network)
+        definition = define(given, p=_p_of(given, p), network=network)
         _check_kind(definition.kind, given if isinstance(given, Path) else "the program")
         return load_challenge(_named(definition, name))
     _check_kind(given.kind, given.name)
@@ -176,12 +233,40 @@ def _challenge(
         raise InputError(f"{given.name} is a sealed challenge, whose labels are not known")
     if p not in (None, given.p):
         raise InputError(f"p = {p}: {given.name} has p = {given.p}; give p with a program only")
+    definition = given.definition
+    own = load_challenge(given.name).program if definition is None else definition.program
+    sizes = {**({} if definition is None else definition.network), **network}
+    if own != given.program:  # relabelled: what it was made from has other labels
+        is_train = np.zeros(len(given.inputs), bool)
+        is_train[given.splits["train"]] = True
+        made = define(given.program, p=given.p, network=sizes, split=is_train)
+        return load_challenge(_named(made, "own", given.title))
     if not network:
         return given
-    if given.definition is not None:
-        sizes = {**given.definition.network, **network}
-        return load_challenge(replace(given.definition, network=sizes))
-    return load_challenge(define(given.program, p=given.p, network=network))
+    if definition is not None:
+        return load_challenge(replace(definition, network=sizes))
+    return load_challenge(define(given.program, p=given.p, network=sizes))
+
+
+def _p_of(given: Any, p: int | None) -> int | None:
+    """Return the p of a table of labels; of anything else the p that is given.
+
+    Raises:
+      InputError: if a table has another p.
+    """
+    array = given
+    if isinstance(given, Path) and is_table(given):
+        arrays = read_table_arrays(given)
+        array = arrays.get(find_labels(arrays, (MODEL_LABELS, LABELS)) or "")
+    if not isinstance(array, np.ndarray):
+        return p
+    for shape in possible_shapes(array):
+        side = math.isqrt(math.prod(shape))
+        if shape in ((side, side), (side * side,)):
+            if p not in (None, side):
+                raise InputError(f"p = {p}: the table of labels is {shape}, which is p = {side}")
+            return side
+    return p
 
 
 def _names_challenge(given: Any) -> TypeGuard[str | Path]:
@@ -191,9 +276,9 @@ def _names_challenge(given: Any) -> TypeGuard[str | Path]:
     return isinstance(given, str) and "\n" not in given and (given in KIND_OF or isdir(given))
 
 
-def _named(definition: Definition, name: str) -> Definition:
+def _named(definition: Definition, name: str, title: str | None = None) -> Definition:
     try:
-        return replace(definition, name=name, title=name)
+        return replace(definition, name=name, title=title or name)
     except InputError:  # a file's name need not be fit for a challenge's
         return definition
 

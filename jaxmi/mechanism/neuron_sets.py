@@ -85,9 +85,7 @@ class NeuronSets:
             self._known[key] = self._learn(bases, sources, labels)
         return self._known[key]
 
-    def _learn(
-        self, bases: np.ndarray, sources: np.ndarray, labels: np.ndarray
-    ) -> np.ndarray:
+    def _learn(self, bases: np.ndarray, sources: np.ndarray, labels: np.ndarray) -> np.ndarray:
         sign = np.where(labels, 1, -1).astype(np.float32)
         change = (self._columns[sources] - self._columns[bases]) * sign[:, None]
         start = self._differences[bases] * sign

@@ -17,8 +17,9 @@ from jaxmi.types import Params
 SITES = (BEFORE_MLP, NEURONS)
 """The residual stream before the MLP, and the neurons' activations; both at the last position."""
 
-VARIES = 1e-6
-"""A neuron whose activations have a smaller standard deviation than this does not vary."""
+ACTIVE = 0.01
+"""A neuron is active if what it adds to the logit difference has a standard deviation of at least
+this share of the largest one's. Noise of weights alone makes none active."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +76,9 @@ class NetworkView:
 
     @cached_property
     def active(self) -> Bool[np.ndarray, "neuron"]:
-        """Which neurons vary among the inputs."""
-        return _fixed(self.activations[NEURONS].std(axis=0) > VARIES)
+        """Which neurons are active: what they add to the logits varies among the inputs."""
+        spread = self.contributions.std(axis=0)
+        return _fixed(spread > ACTIVE * spread.max())
 
     def resume(
         self, site: str, rows: Int[np.ndarray, "m"], values: Float[np.ndarray, "m d"]

@@ -8,7 +8,7 @@ from jaxmi.explanation.verdicts import MARGIN
 from jaxmi.mechanism.variables import COMPUTED_FROM
 from jaxmi.methods.questions import Method
 from jaxmi.methods.side_by_side.ablation import ablation
-from jaxmi.methods.side_by_side.alignment import alignment
+from jaxmi.methods.side_by_side.alignment import alignment, alignment_sets
 from jaxmi.methods.side_by_side.controls import labels, random
 from jaxmi.methods.side_by_side.gradients import integrated_gradients
 from jaxmi.methods.side_by_side.patching import patching_probe, patching_site
@@ -29,12 +29,17 @@ METHODS: Mapping[str, Method] = {
     "read-in": read_in,
     "scrubbing": scrubbing,
     "das": alignment,
+    "das-sets": alignment_sets,
 }
 """Name -> method; the first two are controls."""
 
 CONTROLS = ("random", "labels")
 
-THRESHOLDS: Mapping[str, float] = {"scrubbing": MARGIN, "das": COMPUTED_FROM}
+THRESHOLDS: Mapping[str, float] = {
+    "scrubbing": MARGIN,
+    "das": COMPUTED_FROM,
+    "das-sets": COMPUTED_FROM,
+}
 """Method -> the score from which on it says itself that a variable is computed."""
 
 

@@ -122,11 +122,8 @@ def test_numbers_out_of_range_are_refused() -> None:
 
 
 def test_answers_are_kept_and_given_once() -> None:
-    Path("mine.py").write_text(
-        HEAD
-        + "    with open('log', 'a') as log: print('asked', file=log)\n"
-        + GOOD.removeprefix(HEAD)
-    )
+    note = "    with open('log', 'a') as log:\n        print('asked', file=log)\n"
+    Path("mine.py").write_text(HEAD + note + GOOD.removeprefix(HEAD))
     out = Path("out")
     first = methods.write_marks(out, ["mine.py:score"], ["labels"], 3)
     asked = len(Path("log").read_text().splitlines())
@@ -144,11 +141,12 @@ def test_answers_are_kept_and_given_once() -> None:
 
 
 def test_an_interrupted_run_leaves_whole_answers_and_no_result() -> None:
-    stop = "    if np.random.default_rng(question.seed).random() < 0.02: raise KeyboardInterrupt\n"
-    Path("mine.py").write_text(HEAD + stop + GOOD.removeprefix(HEAD))
+    stop = "    seen.append(0)\n    if len(seen) > 40:\n        raise KeyboardInterrupt\n"
+    Path("mine.py").write_text(f"seen = []\n{HEAD}{stop}{GOOD.removeprefix(HEAD)}")
     with pytest.raises(KeyboardInterrupt):
         methods.write_marks(Path("out"), ["mine.py:score"], ["labels"], 30)
     assert not Path("out/methods.json").exists()
-    for file in Path("out").rglob("*.json"):
-        assert json.loads(file.read_text())
+    files = list(Path("out").rglob("*.json"))
+    assert {file.parent.name for file in files} == {"labels", "score"}
+    assert all(json.loads(file.read_text()) for file in files)
     assert not [path for path in Path("out").rglob(".jaxmi-*")]

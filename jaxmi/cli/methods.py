@@ -79,9 +79,10 @@ class Methods(Subcommand):
             title_justify="left",
         )
         for heading in headings:
-            marked.add_column(heading, justify="left" if heading == "method" else "right")
+            is_name = heading == "method"
+            marked.add_column(heading, justify="left" if is_name else "right", no_wrap=is_name)
         for row in rows:
-            marked.add_row(*row)
+            marked.add_row(*(cell.replace(" (", "\n(") for cell in row))
         print_table(marked)
         print("controls: random, labels (sees the labels only)")
         print(f"{result['folder']}/: methods.json, methods.png, methods.svg")

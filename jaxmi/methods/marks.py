@@ -18,6 +18,9 @@ from jaxmi.studies.study import Finding
 ALL = "all"
 """In the place of a site or a group: all of them."""
 
+CHOSEN = "chosen on other programs"
+"""How a threshold was had that is not the method's own."""
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -160,7 +163,7 @@ def mark(
         before = split(chosen)
         if not before.truth.any() or before.truth.all():
             return found
-        threshold, by = best_threshold(before), "chosen on other programs"
+        threshold, by = best_threshold(before), CHOSEN
     false, missed = estimate_errors(of, threshold)
     found |= {"threshold": threshold, "threshold_is": by}
     return found | {"false_yes": _interval(false), "missed": _interval(missed)}

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxmi.methods.asking import MOVED, OTHER, SAME_LABELS
-from jaxmi.methods.marks import ALL, Answer, mark
+from jaxmi.methods.marks import ALL, CHOSEN, Answer, mark
 from jaxmi.methods.network import SITES
 
 FORMAT = 1
@@ -137,8 +137,35 @@ def find(
     return next(marks, None)
 
 
-def markdown(result: Mapping[str, Any]) -> str:
-    """Return the table of `table` in Markdown."""
-    headings, *rows = table(result)
-    lines = [headings, ["---"] * len(headings), *([f"`{row[0]}`", *row[1:]] for row in rows)]
+def details(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return errors and kinds of negatives of "is it computed": headings, then rows, as `table`.
+
+    Errors are at the threshold, on networks with the same labels: wrong answers that get a yes, and
+    right ones that get a no. Of other negatives it is the AUROC at both sites.
+    """
+    headings = ("method", "threshold, before the MLP", "errors there", "threshold, neurons")
+    headings = (*headings, "errors there", f"AUROC, {MOVED}", f"AUROC, {OTHER}")
+    rows = []
+    for name, *_ in table(result)[1:]:
+        cells: list[str] = [name]
+        for site in SITES:
+            marked = find(result, name, "computed", site, SAME_LABELS)
+            if marked is None or "threshold" not in marked:
+                cells += ["-", "-"]
+                continue
+            own = "" if marked["threshold_is"] == CHOSEN else " (own)"
+            errors = [f"{marked[kind]['value']:.0%}" for kind in ("false_yes", "missed")]
+            cells += [f"{marked['threshold']:.3g}{own}", " / ".join(errors)]
+        for negatives in (MOVED, OTHER):
+            found = [find(result, name, "computed", site, negatives) for site in SITES]
+            values = [f"{one['auroc']['value']:.2f}" if one else "-" for one in found]
+            cells.append(" / ".join(values))
+        rows.append(tuple(cells))
+    return [headings, *rows]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Return headings and rows as a table in Markdown; the first column is code."""
+    headings, *body = rows
+    lines = [headings, ["---"] * len(headings), *([f"`{row[0]}`", *row[1:]] for row in body)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -45,8 +45,8 @@ SIZES = {"d_model": 64, "n_heads": 4, "d_head": 16, "d_mlp": 128}
 MECHANISMS = (COMPUTED, *LOOK_UPS)
 
 DISGUISE: Mapping[str, Any] = {"cancelling": 12, "idle_heads": 1, "noise": 1e-4}
-"""What disguises do beside rotating and rescaling, as `compile_network` takes it: 12 pairs of neurons
-that cancel, a head that attends to no purpose, noise on every weight."""
+"""What disguises do beside rotating and rescaling, as `compile_network` takes it: 12 pairs of
+neurons that cancel, a head that attends to no purpose, noise on every weight."""
 
 CHOOSING = range(10)
 """Seeds of the programs that methods' settings and thresholds are chosen on."""

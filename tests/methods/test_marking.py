@@ -1,6 +1,7 @@
 """A user's method: it is called as the docs say; what is wrong with it is one line."""
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -87,6 +88,19 @@ def test_scores_of_neurons_are_as_many() -> None:
     Path("mine.py").write_text(HEAD + "    return 1.0\n")
     with pytest.raises(InputError, match=r"which neurons .*shape \(\): expected 128 numbers"):
         methods.write_marks(Path("out"), ["mine.py:score"], [], 3)
+
+
+def test_the_example_in_the_docs_is_a_method() -> None:
+    page = (Path(__file__).parents[2] / "docs/planted.md").read_text()
+    (code,) = (
+        code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "def score" in code
+    )
+    Path("mine.py").write_text(code)
+    result = methods.write_marks(Path("out"), ["mine.py:score"], ["labels"], 3)
+    found = {one["question"] for one in result["marks"] if one["method"] == "score"}
+    assert found == {"computed", "neurons", "explanation"}
+    assert all(0 <= one["auroc"]["value"] <= 1 for one in result["marks"])
+    assert result["methods"]["score"]["words"].startswith("How much of the variance")
 
 
 @pytest.mark.parametrize(

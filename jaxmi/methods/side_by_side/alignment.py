@@ -1,8 +1,8 @@
 """Distributed alignment search: a subspace is learned whose exchange acts as the variable's.
 
 After Geiger et al., "Finding alignments between interpretable causal variables and distributed
-neural representations" (2024), by `jaxmi.mechanism.interchange`: four dimensions before the MLP, one
-direction of the neurons, the best of four starts. `alignment` starts at random, as published;
+neural representations" (2024), by `jaxmi.mechanism.interchange`: four dimensions before the MLP,
+one direction of the neurons, the best of four starts. `alignment` starts at random, as published;
 `alignment_sets` also looks for a set of neurons, and starts from what these read, as
 `jaxmi explain --variables` does (docs/variables.md).
 

@@ -158,7 +158,7 @@ def _usable(found: Mapping[str, Asked], seed: int) -> dict[str, Asked]:
     }
 
 
-MOST_OF_EXPLANATION = 4
+MOST_OF_EXPLANATION = 2
 """Most variables of an explanation: the first that can be asked about."""
 
 
@@ -184,8 +184,8 @@ def ask(
         names = [list(model.variables)[i] for i in rng.permutation(len(model.variables))]
         for name in names[: MOST_VARIABLES if number == 0 else 1]:
             found += _about(model, name, networks, rng)
-            if number == 0:
-                found += _wrong(model, name, moved, other, rng)
+        if number == 0:
+            found += _wrong(model, names[0], moved, other, rng)
     return [*found, *_explanations(models, rng)]
 
 
@@ -246,9 +246,9 @@ def _wrong(
 
 
 def _explanations(models: Sequence[Model], rng: np.random.Generator) -> Iterator[Marked]:
-    """Yield pairs of explanations: the program's against each look-up's, on both networks."""
+    """Yield pairs of explanations: the program's against a look-up's, on both networks."""
     pair = 0
-    for look_up in models[1:]:
+    for look_up in rng.permutation(np.array(models[1:], object))[:1]:
         both = (models[0], look_up)
         seeds = [_seed(rng) for _ in both]
         for holder in both:

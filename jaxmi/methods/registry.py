@@ -43,8 +43,7 @@ THRESHOLDS: Mapping[str, float] = {
 """Method -> the score from which on it says itself that a variable is computed."""
 
 
-def source_of(method: Method) -> str:
-    """Return what a method is, in the first line of its file's docstring, or of its own."""
-    module = sys.modules.get(method.__module__)
-    text = inspect.getdoc(module) if module is not None else None
-    return (text or inspect.getdoc(method) or "").partition("\n")[0]
+def words_of(name: str, method: Method) -> str:
+    """Return what a method is: the first line of its file's docstring, or of a user's own."""
+    about = sys.modules[method.__module__] if name in METHODS else method
+    return (inspect.getdoc(about) or "").partition("\n")[0]

@@ -24,7 +24,7 @@ from jaxmi.methods.asking import COMPUTED, LOOK_UPS, Marked, Planted
 from jaxmi.methods.marks import Answer
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import Asked, Method
-from jaxmi.methods.registry import METHODS, THRESHOLDS, source_of
+from jaxmi.methods.registry import METHODS, THRESHOLDS, words_of
 from jaxmi.methods.result import FORMAT, marks_of, seconds_of, table
 from jaxmi.models.transformer import Transformer
 from jaxmi.programs.language import Program
@@ -165,7 +165,7 @@ def mark_methods(
             "seconds": round(time.perf_counter() - start, 1),
             "methods": {
                 name: {
-                    "words": source_of(method),
+                    "words": words_of(name, method),
                     "own": name in METHODS,
                     "seconds": seconds,
                     "threshold": THRESHOLDS.get(name),

@@ -92,9 +92,8 @@ def test_scores_of_neurons_are_as_many() -> None:
 
 def test_the_example_in_the_docs_is_a_method() -> None:
     page = (Path(__file__).parents[2] / "docs/planted.md").read_text()
-    (code,) = (
-        code for code in re.findall(r"```python\n(.*?)```", page, re.S) if "def score" in code
-    )
+    codes = re.findall(r"```python\n(.*?)```", page, re.S)
+    (code,) = (code for code in codes if "def score" in code)
     Path("mine.py").write_text(code)
     result = methods.write_marks(Path("out"), ["mine.py:score"], ["labels"], 3)
     found = {one["question"] for one in result["marks"] if one["method"] == "score"}

@@ -42,7 +42,9 @@ def read_in(network: NetworkView, question: Question) -> Score:
 def _share(network: NetworkView, question: ComputedQuestion) -> float:
     neurons, here = network.activations[NEURONS], network.activations[question.site]
     learn, judge = halves(len(here), question.seed)
-    weight = np.abs(fit_probe(neurons, question, learn).weights) * neurons[learn].std(axis=0)
+    weight = np.abs(fit_probe(network, NEURONS, question, learn).weights) * neurons[learn].std(
+        axis=0
+    )
     group = weight >= LEAST_WEIGHT * weight.max()
     pairs = judged_pairs(question, judge)
     own, change = here[pairs.bases], here[pairs.sources] - here[pairs.bases]

@@ -5,7 +5,7 @@ controls (docs/explanations.md). The claims are about linear probes' directions:
 nothing of the input but its variable.
 
 - Is it computed? Labels kept by the claim about one probe's direction at the site, less those kept
-  under the best control.
+  by the claim that nothing matters there, or by chance.
 - Which neurons? The mean change of the logit difference when the neuron alone is taken from any
   input, less that when it is taken from one with the same value.
 - Which explanation? Labels kept by the claims about all its variables at the neurons, with
@@ -14,11 +14,18 @@ nothing of the input but its variable.
 The threshold is the judge's own margin: as many points more than under any control.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
-from jaxmi.explanation.verdicts import MARGIN
-from jaxmi.judge.judge_explanation import bind_claims, judge_claims, with_features
+from jaxmi.judge.judge_explanation import (
+    BoundClaim,
+    bind_claims,
+    judge_claims,
+    run_claims,
+    with_features,
+)
 from jaxmi.judge.submission import Explanation, Readout, SubmittedClaim, SubmittedComponent
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
@@ -34,8 +41,8 @@ from jaxmi.methods.side_by_side.probe import fit_probe
 from jaxmi.planted.key import NEURONS, POSITION
 from jaxmi.programs.parse import parse
 
-THRESHOLD = MARGIN
-"""A score from here on is a yes."""
+DRAWS = 2
+"""Draws of donors of one claim: as many as the judge makes."""
 
 NOTHING = parse("return 0", "pairs")
 """Stands for a feature, whose values are given instead."""
@@ -46,24 +53,29 @@ def scrubbing(network: NetworkView, question: Question) -> Score:
     if isinstance(question, NeuronsQuestion):
         return _neurons(network, question)
     if isinstance(question, ComputedQuestion):
-        return _kept(network, [question], question.site, question.seed, rest=False)
+        bound = _bound(network, [question], question.site, question.seed)[1]
+        nothing = with_features(bound, [np.zeros(len(question.own))])
+        claim, control = (
+            run_claims(bound[0].subject, claims, draws=DRAWS, seed=question.seed)
+            for claims in (bound, nothing)
+        )
+        return claim.kept_of_moved - max(control.kept, claim.chance)
     assert isinstance(question, ExplanationQuestion)
-    return _kept(network, question.variables, NEURONS, question.seed, rest=True)
+    score = judge_claims(
+        *_bound(network, question.variables, NEURONS, question.seed), question.seed
+    )
+    return score.together.resampled.kept_of_moved - max(score.controls(rest=True).values())
 
 
-def _kept(
-    network: NetworkView,
-    variables: "list[Asked] | tuple[Asked, ...]",
-    site: str,
-    seed: int,
-    rest: bool,
-) -> float:
-    """Return the labels kept by one claim for each variable, less those of the best control."""
+def _bound(
+    network: NetworkView, variables: Sequence[Asked], site: str, seed: int
+) -> tuple[Explanation, list[BoundClaim]]:
+    """Return one claim for each variable: its probe's direction carries nothing else."""
     here = network.activations[site]
     learn, _ = halves(len(here), seed)
     readouts, claims = {}, []
     for i, one in enumerate(variables):
-        weights = fit_probe(here, one, learn).weights
+        weights = fit_probe(network, site, one, learn).weights
         weights = weights / (np.linalg.norm(weights) or 1.0)
         name = f"probe{i}"
         readouts[name] = Readout(site, (POSITION,), tuple(map(float, weights)), on_pca=False)
@@ -71,10 +83,7 @@ def _kept(
         claims.append(SubmittedClaim(site, component, "the variable", NOTHING))
     explanation = Explanation(network.challenge.name, "probes", readouts, tuple(claims))
     bound = bind_claims(explanation, network.challenge, network.params)
-    bound = with_features(bound, [one.values for one in variables])
-    score = judge_claims(explanation, bound, seed)
-    trial = score.together.resampled if rest else score.together.as_is
-    return trial.kept_of_moved - max(score.controls(rest).values())
+    return explanation, with_features(bound, [one.values for one in variables])
 
 
 def _neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:

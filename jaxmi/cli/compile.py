@@ -47,7 +47,7 @@ class Compile(Subcommand):
     idle_heads: int = 0
     """Heads to add that write only where nothing reads; needs --disguise."""
 
-    noise: float = 0
+    noise: float = 0.0
     """Standard deviation of normal noise that is added to every weight, such as 1e-4; refused if it
     changes a label. Needs --disguise."""
 

@@ -9,7 +9,8 @@ from jaxtyping import Bool
 
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import TransformerConfig
-from jaxmi.planted.conditions import plant_program
+from jaxmi.planted.condition_key import entries_of
+from jaxmi.planted.conditions import plant_conditions
 from jaxmi.planted.key import Entry, Key
 from jaxmi.planted.look_up import plant_look_up
 from jaxmi.planted.network import Planted, X, Y
@@ -38,7 +39,7 @@ def _conditions(network: Planted, labels: Labels, program: Program | None) -> li
         raise InputError(
             "conditions needs a program, and there are only labels: take rows or columns"
         )
-    return plant_program(network, program)
+    return entries_of(plant_conditions(network, program), program)
 
 
 def _rows(network: Planted, labels: Labels, program: Program | None) -> list[Entry]:

@@ -30,9 +30,9 @@ MAX_CONDITIONS = 8
 class SumRange:
     """The values that a sum can have if each of its parts can have any of its own."""
 
-    low: float
-    high: float
-    unit: float | None
+    low: int | float
+    high: int | float
+    unit: int | float | None
     """All values differ from `low` by multiples of it; None if there is no such unit."""
 
     def values(self) -> Float[np.ndarray, "sum"] | None:
@@ -58,7 +58,7 @@ class Step:
     literals: Mapping[lang.Expression, bool]
     direction: int
     """1: the sum is at least `place`; -1: at most; 0: whatever it is."""
-    place: float
+    place: int | float
     weight: int
     """1 or -1: its weight in the test."""
 
@@ -76,7 +76,7 @@ class Gate:
     """The tests of the sum so far in it, and for which sums they hold."""
     sums: Float[np.ndarray, "sum"]
     """The values of the sum so far, ascending."""
-    unit: float
+    unit: int | float
     """The difference between two of them."""
 
     @property

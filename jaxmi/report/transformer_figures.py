@@ -92,7 +92,8 @@ def _scatter(axes: Axes, filters: Filters, stream: Stream) -> None:
             along = -along
         axes.plot(*np.stack([corner, corner + reach * along]).T, color=colour, label=name)
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = 0.05 * (high - low)
+    # A component without variance, as a compiled network may have, still needs an axis.
+    margin = np.maximum(0.05 * (high - low), 1e-3 * max(1.0, float(np.abs(points).max())))
     axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
     axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
     axes.legend(fontsize=8, markerscale=3 if size == 3 else 1.5)

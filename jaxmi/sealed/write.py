@@ -12,7 +12,6 @@ import jaxmi
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.sealed import SCHEME, Key
 from jaxmi.files import takes_any_path, write_text
-from jaxmi.report import templates
 from jaxmi.sealed import NETWORK, STATEMENT
 from jaxmi.storage.checkpoints import (
     Checkpoint,
@@ -107,6 +106,8 @@ def _readme(
     commitment: str,
     foreign_files: Mapping[str, str],
 ) -> str:
+    from jaxmi.report import templates  # only here: it loads matplotlib and Jinja
+
     sizes, sealing, words = challenge.split_sizes(), challenge.sealing, challenge.sealing_words
     splits = [f"`{name}`" for name in challenge.splits]
     return templates.render(

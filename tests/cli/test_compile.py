@@ -1,6 +1,7 @@
 """`jaxmi compile`: checkpoints that every subcommand takes, their keys, refusals."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 import jaxmi
 from jaxmi.errors import InputError
+from jaxmi.programs.parse import parse
 
 TEXT = "z = 0\nif y < 3 * sqrt(x) + 8:\n    z += 3\nz += int(x ** 1.5) % 5 - 3\nreturn z >= 1\n"
 SMALL = ("--p", "23", "--network", "d_model=32", "n_heads=4", "d_mlp=64")
@@ -80,8 +82,12 @@ def test_labels_and_sizes_of_one_s_own(run: Callable, fails: Callable) -> None:
     np.savez("labels.npz", labels=labels)
     result = run(*compile_args("labels.npz", "net", "columns"), "--p", "11")
     assert result["domain_accuracy"] == 1 and result["program"] is None
-    assert "conditions needs a program" in fails(2, *compile_args("labels.npz", "b"), "--p", "11")
-    network = jaxmi.compile(labels.astype(int), "rows", p=11)
+    assert "conditions needs a program" in fails(2, *compile_args("labels.npz", "b"))
+    # The table's shape says what p is, and a p that is given must not contradict it.
+    assert run(*compile_args("labels.npz", "net", "rows"), "--force")["p"] == 11
+    said = fails(2, *compile_args("labels.npz", "b", "rows"), "--p", "59")
+    assert "p = 59: the table of labels is (11, 11), which is p = 11" in said
+    network = jaxmi.compile(labels.astype(int), "rows")
     np.testing.assert_array_equal(network.labels().reshape(11, 11), labels)
     deep = run(*compile_args("transformer", "deep", "rows"), "--network", "n_layers=2", "d_mlp=32")
     assert deep["network"]["n_layers"] == 2 and deep["domain_accuracy"] == 1
@@ -126,6 +132,40 @@ def test_a_program_that_cannot_be_had_is_one_line_and_leaves_nothing(fails, name
 def test_bad_input_is_one_line_and_leaves_nothing(fails: Callable, args, message: str) -> None:
     assert message in fails(2, *args)
     assert not Path("net").exists()
+
+
+def test_a_relabelled_challenge_is_saved_with_its_own_labels() -> None:
+    sizes = {"d_model": 32, "n_heads": 4, "d_mlp": 64}
+    made = jaxmi.make_challenge(TEXT, p=23, network=sizes, train_share=0.3)
+    other = parse("return x < y", "pairs")
+    for original in (made, jaxmi.load_challenge("transformer")):
+        relabelled = original.relabelled(other, "Above the diagonal")
+        network = jaxmi.compile(relabelled, "rows")
+        network.save("relabelled", force=True)
+        again = jaxmi.load("relabelled")
+        assert isinstance(again, jaxmi.Network)
+        np.testing.assert_array_equal(again.challenge.labels, relabelled.labels)
+        assert (again.challenge.labels != original.labels).any()
+        assert again.challenge.title == "Above the diagonal"
+        np.testing.assert_array_equal(again.challenge.splits["train"], relabelled.splits["train"])
+        assert again.metrics["domain_accuracy"] == 1
+
+
+def test_decoys_and_noise_are_in_the_key_and_the_config(run: Callable, fails: Callable) -> None:
+    args = (*compile_args("mine.py", "net", "rows"), *SMALL)
+    extras = ("--cancelling", "3", "--idle-heads", "1", "--noise", "1e-4")
+    result = run(*args, "--disguise", "4", *extras)
+    assert result["domain_accuracy"] == 1
+    about = json.loads(Path("net/config.json").read_text())["compiled"]
+    stated = {name: about[name] for name in ("disguise", "cancelling", "idle_heads", "noise")}
+    assert stated == {"disguise": 4, "cancelling": 3, "idle_heads": 1, "noise": 1e-4}
+    (decoys,) = json.loads(Path("net/mechanism.json").read_text())["decoys"]
+    assert len(decoys["cancelling"]) == 3 and len(decoys["idle_heads"]) == 1
+    assert "noise 0.0001 needs the seed of a disguise" in fails(2, *args, "--force", *extras[-2:])
+    assert "cancelling -1" in fails(2, *args, "--force", "--disguise", "4", "--cancelling", "-1")
+    loud = fails(2, *args, "--force", "--disguise", "4", "--noise", "0.5")
+    assert re.search(r"noise 0\.5 changes \d+ of 529 labels", loud)
+    assert "99 idle heads" in fails(2, *args, "--force", "--disguise", "4", "--idle-heads", "99")
 
 
 def test_nothing_is_replaced_without_force(run: Callable, fails: Callable) -> None:

@@ -284,11 +284,29 @@ def test_a_condition_on_one_operand_depends_on_that_operand_alone() -> None:
     np.testing.assert_array_equal(numbers, np.broadcast_to(11 - np.arange(P)[:, None], (P, P)))
 
 
-def test_further_blocks_are_empty() -> None:
+def test_further_blocks_of_a_look_up_are_empty_and_of_a_guarded_program_are_not() -> None:
     program = parse(GUARDED, "pairs")
     found = compiled(program, "conditions", replace(CONFIG, n_layers=2))
+    assert found.params["mlp_1"]["W_in"].any()
+    found = compiled(program, "rows", replace(CONFIG, n_layers=2))
     assert not any(array.any() for array in found.params["mlp_1"].values())
     assert set(found.params) == {"W_E", "W_pos", "W_U", "attn", "mlp", "attn_1", "mlp_1"}
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+@pytest.mark.parametrize("n", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_programs_stay_exact_in_all_disguises_at_once(mechanism: str, n: int) -> None:
+    for seed, program in enumerate(random_programs(n)):
+        found = disguise(
+            compiled(program, mechanism),
+            CONFIG,
+            seed,
+            cancelling=10,
+            idle_heads=1,
+            noise=1e-5,
+        )
+        assert is_exact(found.params, program)
+        assert sum(len(one.cancelling) for one in found.key.decoys) == 10
 
 
 def test_a_disguise_follows_from_its_seed_alone() -> None:

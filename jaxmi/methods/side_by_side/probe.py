@@ -27,8 +27,8 @@ from jaxmi.methods.side_by_side.common import halves, mean_over_variables
 from jaxmi.planted.key import BEFORE_MLP, NEURONS
 
 RIDGE = {BEFORE_MLP: 1e-1, NEURONS: 1e-7}
-"""Site -> penalty, as a share of the mean variance of an activation that varies; of 1e-1, 1e-2, 1e-3,
-1e-4, 1e-5 and 1e-7 the best for patching, on the choosing seeds."""
+"""Site -> penalty, as a share of the mean variance of an activation that varies; of 1e-1, 1e-2,
+1e-3, 1e-4, 1e-5 and 1e-7 the best for patching, on five of the choosing seeds."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -89,6 +89,8 @@ def print_explanations(result: Mapping[str, Any]) -> None:
         if network["program"]:
             program = f"\n{network['program']}\n"
             console.print(program, soft_wrap=True)
+        if network["computes"]["model"] != "not asked":
+            console.print(network["computes"]["words"], soft_wrap=True)
         for one in network["figures"].get("variables", ()):
             console.print(f"{one['verdict']:>14}  {one['name']} ({one['site']})", soft_wrap=True)
     console.print(f"{result['report']}", soft_wrap=True)

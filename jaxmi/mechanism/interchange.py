@@ -45,7 +45,7 @@ RANK = 1e-6
 NEURON_COORDINATES = 128
 """The direction lies within so many of the neurons: the read-out and principal components."""
 
-RESTARTS = 4
+RESTARTS = 3
 """Times that each subspace is learned; the one with the least loss is judged. One start is the
 subspace that the set of neurons reads; the others are random."""
 
@@ -64,7 +64,7 @@ DRAWN = 60_000
 TO_LEARN = 2_048
 """Pairs of each kind to learn from, drawn with repetition."""
 
-SET_PAIRS = 2_048
+SET_PAIRS = 1_536
 """Pairs of all kinds to learn a set of neurons from."""
 
 TO_JUDGE = 700
@@ -232,10 +232,10 @@ class Neurons:
     name: str = "neurons"
 
     def learn(self, tasks: Sequence[Pairs], seed: int) -> list[Float[np.ndarray, "neuron 1"]]:
-        """Learn a set of neurons and a direction for each task, and take what has less loss.
+        """Learn a set of neurons and a direction for each task, and take what gets more right.
 
-        The neurons are read linearly. So exchanging a set of them does what exchanging one direction
-        does, the read-out's part in the set: it is returned as that direction.
+        The neurons are read linearly. So exchanging a set of them does what exchanging one
+        direction does, the read-out's part in the set: it is returned as that direction.
 
         Args:
           tasks: For each the pairs to learn from; all of one number.
@@ -261,13 +261,10 @@ class Neurons:
         found = [self.directions.T @ basis for basis in found]
         if self.sets is None:
             return found
-        both = [
-            (self._along(_set_of(self.sets, task)), basis)
-            for task, basis in zip(tasks, found, strict=True)
-        ]
+        sets = [self._along(_set_of(self.sets, task)) for task in tasks]
         return [
-            min(pair, key=lambda basis, task=task: self._loss(basis, task, SHARPNESS / size))
-            for task, pair in zip(tasks, both, strict=True)
+            max(pair, key=lambda basis, task=task: self._right(basis, task))  # the set if equal
+            for task, *pair in zip(tasks, sets, found, strict=True)
         ]
 
     def _along(self, chosen: Bool[np.ndarray, "neuron"]) -> Float[np.ndarray, "neuron 1"]:
@@ -275,9 +272,8 @@ class Neurons:
         part = np.where(chosen, self.weights, 0.0)[:, None]
         return part / (np.linalg.norm(part) or 1.0)
 
-    def _loss(self, basis: np.ndarray, pairs: Pairs, sharpness: float) -> float:
-        margins = self.difference(basis, pairs) * np.where(pairs.labels, sharpness, -sharpness)
-        return float(np.logaddexp(0, -margins).mean())
+    def _right(self, basis: np.ndarray, pairs: Pairs) -> float:
+        return float(((self.difference(basis, pairs) > 0) == pairs.labels).mean())
 
     def difference(
         self, basis: Float[np.ndarray, "neuron 1"], pairs: Pairs

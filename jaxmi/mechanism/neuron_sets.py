@@ -7,8 +7,8 @@ the weights are found by Newton's method within the box, by a barrier; then they
 neurons are put in or out while that lowers the loss. Two neurons that nearly cancel, as the two of
 a step do, are also put in or out together. Nothing depends on the scale of a neuron.
 
-Learning which neurons to exchange by gradient is differential binary masking (De Cao et al., "Sparse
-interventions in language models with differentiable masking", 2022).
+Learning which neurons to exchange by gradient is differential binary masking (De Cao et al.,
+"Sparse interventions in language models with differentiable masking", 2022).
 """
 
 import numpy as np
@@ -23,6 +23,9 @@ VARIES = 1e-9
 
 PENALTIES = (1e-3, 1e-5)
 """Penalties on the sum of the weights, in nats: each is tried, and the set with less loss taken."""
+
+FEW = 100
+"""With more neurons than this only the first penalty is tried."""
 
 BARRIER, LEAST_BARRIER, BARRIER_FACTOR = 0.1, 1e-6, 6.0
 """Weight of the barrier at first, at last, and by what it is divided in between."""
@@ -90,7 +93,8 @@ class NeuronSets:
         change = (self._columns[sources] - self._columns[bases]) * sign[:, None]
         start = self._differences[bases] * sign
         chosen, least = np.zeros(len(self._used)), float(_losses(start[:, None])[0])
-        for penalty in PENALTIES if len(self._used) else ():
+        count = len(self._used)
+        for penalty in PENALTIES[: (count > 0) + (0 < count <= FEW)]:
             rounded = (_weights(change, start, penalty) > 0.5).astype(np.float64)
             found, loss = self._refine(change, start, rounded)
             if loss < least:

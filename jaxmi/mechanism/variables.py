@@ -2,7 +2,8 @@
 
 Every variable of a program (`jaxmi.programs.variables`) is looked for at two places, by interchange
 interventions (`interchange`). Beside it stand two hypotheses that are wrong: the variable with the
-source's values shuffled among inputs, and the variable with one constant of the program moved.
+source's values shuffled among inputs, and the variable with one constant of the program moved; and
+two networks that do not compute it: look-ups of the same labels (`look_ups`).
 """
 
 import itertools
@@ -25,8 +26,10 @@ from jaxmi.mechanism.interchange import (
     Site,
     Wanted,
     draw_pairs,
+    neurons_of,
     sites_of,
 )
+from jaxmi.mechanism.look_ups import Model, look_up_sites
 from jaxmi.mechanism.replacement import Source
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.language import Program
@@ -44,12 +47,20 @@ COMPUTED_MARGIN = 0.4
 PART_MARGIN = 0.15
 """The same of a variable that is computed in part."""
 
+LOOK_UP_SHARE = 1 / 3
+"""A computed variable's pairs go wrong at most this often, as a share of how often they do in a
+network that looks the same labels up."""
+
+SAME_FROM = 0.97
+"""If a look-up gets this share right, the variable is not told from what it looks up."""
+
 RULE = f"""A variable is **computed** if at least {COMPUTED_FROM:.0%} of the strict pairs get the
-label that the program says, and {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values;
-**in part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not
+label that the program says, {COMPUTED_MARGIN * 100:.0f} points more than with shuffled values, and
+if at most a third as many go wrong as in networks that look the same labels up, by rows or by
+columns; **in part** if {PART_MARGIN * 100:.0f} points more than with shuffled values; else **not
 computed**, which means not found. Only strict pairs are taken on which no exchange of whole
-operands gives that label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs it
-**cannot be told**."""
+operands gives that label, if there are {LEAST} of these; with fewer than {LEAST} strict pairs, or
+if a look-up gets {SAME_FROM:.0%} right, it **cannot be told**."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +89,32 @@ class Finding:
     """The same with the constant moved, on pairs where both programs say different labels."""
     strict_beside_moved: float | None = None
     """The right constant's share of its strict pairs where both say different labels."""
+    look_up_strict: float | None = None
+    """The larger share of two networks that look the same labels up, by rows and by columns."""
+    look_up_strict_beyond_operands: float | None = None
     strict_pairs: int = 0
     """The number of held-out strict pairs."""
+    neurons: list[int] | None = None
+    """The set of neurons that is exchanged; None if it is a subspace."""
     verdict: str = UNKNOWN
 
 
-def verdict(share: float | None, shuffled: float | None) -> str:
-    """Return what the rule says of a share of strict pairs, and of that with shuffled values."""
+def verdict(share: float | None, shuffled: float | None, look_up: float | None = None) -> str:
+    """Return what the rule says of a share of strict pairs, beside its controls.
+
+    Args:
+      share: The share of strict pairs that get the label that the program says.
+      shuffled: The same with shuffled values.
+      look_up: The same in networks that look the labels up; None if there are none.
+    """
     if share is None or shuffled is None:
         return UNKNOWN
     margin = round(share - shuffled, 9)
     if share >= COMPUTED_FROM and margin >= COMPUTED_MARGIN:
-        return COMPUTED
+        if look_up is not None and look_up >= SAME_FROM:
+            return UNKNOWN
+        if look_up is None or 1 - share <= LOOK_UP_SHARE * (1 - look_up):
+            return COMPUTED
     return IN_PART if margin >= PART_MARGIN else NOT_COMPUTED
 
 
@@ -141,11 +166,27 @@ class Findings:
     agreement: float
     """The share of the network's own labels that the program gives, in 0..1."""
     variables: Sequence[Finding]
+    operands: Sequence[str] = ()
+    """The names of the operands, which are among the variables."""
 
     @property
     def as_json(self) -> list[dict[str, Any]]:
         """The list `variables` of figures.json."""
         return [asdict(one) for one in self.variables]
+
+    @property
+    def model(self) -> Model:
+        """What was found of the program's variables, without operands, at the neurons."""
+        parts = [
+            one for one in self.variables if one.site == "neurons" and one.name not in self.operands
+        ]
+        told = [one for one in parts if one.verdict != UNKNOWN and one.strict is not None]
+        return Model(
+            len(parts),
+            len(told),
+            sum(one.verdict == COMPUTED for one in told),
+            float(np.mean([one.strict for one in told])) if told else None,
+        )
 
 
 def variables_of(
@@ -174,8 +215,11 @@ def variables_of(
     difference = run.mlp.difference(run.resid_mid)
     source = Source(run.mlp, run.resid_mid, run.neurons, domain.shape, difference)
     found = [change(one.at(domain.rows)) for one in hypotheses(program, challenge.program_domain)]
-    findings = find_variables(found, difference > 0, domain.shape, sites_of(source))
-    return Findings(program, float((own == (difference > 0)).mean()), findings)
+    answers = difference > 0
+    is_table = len(domain.shape) == 2
+    look_ups = look_up_sites(answers.reshape(domain.shape)) if is_table else {}
+    findings = find_variables(found, answers, domain.shape, sites_of(source), look_ups=look_ups)
+    return Findings(program, float((own == answers).mean()), findings, tuple(domain.values))
 
 
 def find_variables(
@@ -184,6 +228,7 @@ def find_variables(
     shape: Sequence[int],
     sites: Sequence[Site],
     seed: int = 0,
+    look_ups: Mapping[str, Sequence[Site]] | None = None,
 ) -> list[Finding]:
     """Look for variables in a network.
 
@@ -196,6 +241,7 @@ def find_variables(
       shape: The number of values of each operand.
       sites: Where to look.
       seed: Draws halves, pairs and starts.
+      look_ups: The same sites of networks that look up the network's labels, by name: controls.
 
     Returns:
       For each variable, for each site, what was found.
@@ -206,13 +252,21 @@ def find_variables(
     inputs = _Inputs(shape, answers, to_learn, rng.permutation(len(answers)))
     forms = [_forms(one, inputs, rng) for one in variables]
     flat = [form for of_one in forms for form in of_one.values()]
+    own = [of_one["own"] for of_one in forms if of_one]
     findings: dict[tuple[int, str], Finding] = {}
     for site in sites:
         learned = iter(site.learn([form.learned for form in flat], seed) if flat else ())
+        others = [
+            (other, iter(other.learn([form.learned for form in own], seed)))
+            for of_network in (look_ups or {}).values()
+            for other in of_network
+            if other.name == site.name and own
+        ]
         for i, (one, of_one) in enumerate(zip(variables, forms, strict=True)):
             bases = {name: next(learned) for name in of_one}
-            rng = np.random.default_rng([seed, i])  # the same pairs at every site
-            findings[i, site.name] = _finding(one, site, of_one, bases, inputs, rng)
+            looked_up = [(other, next(found)) for other, found in others] if of_one else []
+            drawn = [seed, i]  # the same pairs at every site
+            findings[i, site.name] = _finding(one, site, of_one, bases, inputs, drawn, looked_up)
     return [findings[i, site.name] for i in range(len(variables)) for site in sites]
 
 
@@ -262,44 +316,59 @@ def _finding(
     forms: Mapping[str, _Form],
     bases: Mapping[str, np.ndarray],
     inputs: _Inputs,
-    rng: np.random.Generator,
+    drawn: Sequence[int],
+    looked_up: Sequence[tuple[Site, np.ndarray]],
 ) -> Finding:
-    """Judge what was learned for one variable at one site."""
+    """Judge what was learned for one variable at one site, there and in look-ups."""
     if not forms:
         return Finding(name=one.variable.name, site=site.name, moved=_moved_name(one))
+    rng = np.random.default_rng(drawn)
 
-    def right(form: str, pairs: Pairs, kind: int = 0) -> float | None:
+    def right_by(site: Site, basis: np.ndarray, pairs: Pairs, kind: int = 0) -> float | None:
         pairs = pairs.part(np.flatnonzero(pairs.kinds == kind))
         if len(pairs.bases) < LEAST:
             return None
-        labels = site.difference(bases[form], pairs) > 0
+        labels = site.difference(basis, pairs) > 0
         return float((labels == pairs.labels).mean())
 
-    def right_where(form: str, usable: np.ndarray, wanted: Wanted) -> float | None:
+    def right(form: str, pairs: Pairs, kind: int = 0) -> float | None:
+        return right_by(site, bases[form], pairs, kind)
+
+    def right_in_look_up(pairs: Pairs | None) -> float | None:
+        shares = [] if pairs is None else [right_by(*learned, pairs) for learned in looked_up]
+        return max((share for share in shares if share is not None), default=None)
+
+    def pairs_where(form: str, usable: np.ndarray, wanted: Wanted) -> Pairs | None:
         judged = np.flatnonzero(usable & ~inputs.to_learn)
         if not len(judged):
             return None
         own = forms[form].own
-        pairs = draw_pairs(forms[form].labels, own, judged, TO_JUDGE, rng, wanted)
-        return right(form, pairs)
+        return draw_pairs(forms[form].labels, own, judged, TO_JUDGE, rng, wanted)
 
-    def beyond(form: str) -> float | None:
+    def beyond(form: str) -> Pairs | None:
         def wanted(b: np.ndarray, s: np.ndarray, labels: np.ndarray) -> np.ndarray:
             return np.all([one.own[mix] != labels for mix in inputs.mixes(b, s)], axis=0)
 
-        return right_where(form, one.own == inputs.answers, wanted)
+        return pairs_where(form, one.own == inputs.answers, wanted)
 
     def differing(form: str, other: str) -> float | None:
         def wanted(b: np.ndarray, s: np.ndarray, labels: np.ndarray) -> np.ndarray:
             return labels != forms[other].labels(b, s)
 
         both = (one.own == inputs.answers) & (forms["moved"].own == inputs.answers)
-        return right_where(form, both, wanted)
+        pairs = pairs_where(form, both, wanted)
+        return None if pairs is None else right(form, pairs)
 
     strict, keep, follow = (right("own", forms["own"].judged, k) for k in range(len(KINDS)))
     shuffled = right("shuffled", forms["shuffled"].judged)
-    hard, hard_shuffled = beyond("own"), beyond("shuffled")
-    told_by = (strict, shuffled) if None in (hard, hard_shuffled) else (hard, hard_shuffled)
+    by_look_up = right_in_look_up(forms["own"].judged)
+    pairs, pairs_shuffled = beyond("own"), beyond("shuffled")
+    hard = None if pairs is None else right("own", pairs)
+    hard_shuffled = None if pairs_shuffled is None else right("shuffled", pairs_shuffled)
+    hard_look_up = right_in_look_up(pairs)
+    told_by = (hard, hard_shuffled, hard_look_up)
+    if None in (hard, hard_shuffled):
+        told_by = (strict, shuffled, by_look_up)
     return Finding(
         name=one.variable.name,
         site=site.name,
@@ -312,7 +381,10 @@ def _finding(
         shuffled_strict_beyond_operands=hard_shuffled,
         moved_constant_strict=differing("moved", "own") if "moved" in forms else None,
         strict_beside_moved=differing("own", "moved") if "moved" in forms else None,
+        look_up_strict=by_look_up,
+        look_up_strict_beyond_operands=hard_look_up,
         strict_pairs=forms["own"].judged.counts[0],
+        neurons=neurons_of(bases["own"], site),
         verdict=verdict(*told_by),
     )
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.mechanism.account import MAX_INPUTS, run_network
 from jaxmi.mechanism.interchange import sites_of
+from jaxmi.mechanism.look_ups import look_up_sites
 from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import COMPUTED, Finding, Findings, find_variables, variables_of
 from jaxmi.models.transformer import Transformer
@@ -105,7 +106,8 @@ def _of_planted(network: Planted, pair: PlantedPair) -> list[Finding]:
     asked = [
         one for one in hypotheses(pair.program, pair.domain) if one.variable.name in pair.parts
     ]
-    return find_variables(asked, difference > 0, (p, p), sites_of(source))
+    look_ups = look_up_sites(pair.labels.reshape(p, p))
+    return find_variables(asked, difference > 0, (p, p), sites_of(source), look_ups=look_ups)
 
 
 def _numbers(of: str, found: Findings) -> Measured:

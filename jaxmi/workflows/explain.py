@@ -50,7 +50,7 @@ from jaxmi.types import Metrics, Params
 from jaxmi.workflows.label_tables import is_table
 from jaxmi.workflows.networks import check_kind, find_networks, load_published, network_folder
 from jaxmi.workflows.progress import track
-from jaxmi.workflows.variables import Question
+from jaxmi.workflows.variables import Question, which_model
 
 REPORT, NUMBERS = "report.html", "figures.json"
 REPLACEMENT = "replacement.npz"
@@ -265,6 +265,7 @@ def explain_network(
         metrics={**page.metrics, **given.metrics},
     )
     computed: dict[str, Any] = {}
+    answer = None
     if question is not None:
         report("variables of the program")
         answer = question.answer(challenge, params, name)
@@ -278,6 +279,15 @@ def explain_network(
             page,
             summary=f"{page.summary} {variables_page.summary(answer)}".strip(),
             sections=(*page.sections, variables_page.section(answer, question.origin)),
+        )
+    report("look-ups")
+    model = which_model(challenge, params, answer)
+    computed["computes"] = model.as_json
+    if model.models:
+        page = replace(
+            page,
+            summary=f"{page.summary} {model.words}".strip(),
+            sections=(*page.sections, variables_page.model_section(model)),
         )
     second = None if explainer.second is None else explainer.second(challenge, params)
     if second is not None:

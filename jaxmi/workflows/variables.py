@@ -5,9 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxmi.challenges.challenge import Challenge
+from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
+from jaxmi.mechanism.account import MAX_INPUTS, run_network
+from jaxmi.mechanism.look_ups import NOT_ASKED, Computes, find_model
+from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import Findings, variables_of
+from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.language import INPUTS, SIGNATURES, Kind, Program
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import program_hash
@@ -68,6 +73,23 @@ class Question:
             known = not challenge.sealed
             program = search(from_network(challenge, params, known), name).best.program
         return variables_of(challenge, params, program)
+
+
+def which_model(challenge: Challenge, params: Params, found: Findings | None) -> Computes:
+    """Tell whether a network looks its labels up, or computes a program's variables.
+
+    Args:
+      challenge: The network's challenge; of networks on triples or images it is not asked.
+      params: Its parameters.
+      found: What is computed of a program's variables; None if they were not asked for.
+    """
+    if not isinstance(challenge, NumberChallenge) or challenge.kind != PairDomain.kind:
+        return Computes(NOT_ASKED, {})
+    domain = challenge.subgrid(MAX_INPUTS)
+    run = run_network(challenge.model, params, challenge.inputs[domain.rows])
+    difference = run.mlp.difference(run.resid_mid)
+    source = Source(run.mlp, run.resid_mid, run.neurons, domain.shape, difference)
+    return find_model(source, None if found is None else found.model)
 
 
 def ask(

@@ -29,6 +29,7 @@ SCHEMA: dict[str, Any] = {
             "site": {"enum": ["resid_mid", "neurons"]},
             "moved": {"type": ["string", "null"]},
             "strict_pairs": {"type": "integer", "minimum": 0},
+            "neurons": {"type": ["array", "null"], "items": {"type": "integer", "minimum": 0}},
             "verdict": {"enum": [COMPUTED, IN_PART, NOT_COMPUTED, UNKNOWN]},
             **dict.fromkeys(SHARES, SHARE),
         },

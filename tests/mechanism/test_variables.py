@@ -8,6 +8,7 @@ from mechanism.test_tables import small
 from jaxmi.mechanism import variables
 from jaxmi.mechanism.account import run_network
 from jaxmi.mechanism.interchange import KINDS, LEAST, Neurons, Pairs, draw_pairs, sites_of
+from jaxmi.mechanism.look_ups import look_up_sites
 from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import (
     COMPUTED,
@@ -65,7 +66,8 @@ def source_of(network: Planted) -> Source:
 
 def findings(network: Planted) -> dict[tuple[str, str], Finding]:
     sites = sites_of(source_of(network))
-    found = find_variables(hypotheses(PROGRAM, DOMAIN), OWN, (P, P), sites)
+    look_ups = look_up_sites(OWN.reshape(P, P))
+    found = find_variables(hypotheses(PROGRAM, DOMAIN), OWN, (P, P), sites, look_ups=look_ups)
     return {(one.name, one.site): one for one in found}
 
 
@@ -94,7 +96,8 @@ def test_what_was_planted_is_computed_and_what_is_looked_up_is_not(
         assert other.verdict in (NOT_COMPUTED, IN_PART), other
         assert own.strict_beyond_operands > other.strict_beyond_operands + 0.25
         assert own.strict_beyond_operands > own.shuffled_strict_beyond_operands + 0.4
-    assert looked_up[name, "neurons"].verdict == NOT_COMPUTED
+        assert own.strict >= 0.97 and own.look_up_strict < 0.97
+    assert planted[name, "neurons"].neurons and planted[name, "resid_mid"].neurons is None
 
 
 def test_the_right_constant_is_told_from_a_moved_one(planted: dict) -> None:
@@ -126,7 +129,7 @@ def test_exchanging_a_planted_condition_s_neurons_is_setting_it() -> None:
     bases, sources = rng.integers(0, P * P, (2, 5000))
     labels = one.variable.labels(bases, sources)
     pairs = Pairs(bases, sources, labels, np.zeros(5000, int))
-    assert ((site.difference(np.eye(1), pairs) > 0) == labels).all()
+    assert ((site.difference(direction.T, pairs) > 0) == labels).all()
 
 
 def test_pairs_are_of_their_kinds_and_balanced() -> None:
@@ -162,6 +165,20 @@ def test_pairs_are_of_their_kinds_and_balanced() -> None:
 )
 def test_the_rule(share: float | None, shuffled: float | None, expected: str) -> None:
     assert verdict(share, shuffled) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "look_up", "expected"),
+    [
+        (0.9, 0.6, COMPUTED),
+        (0.9, 0.75, IN_PART),
+        (0.9, 0.9, IN_PART),
+        (1.0, 0.96, COMPUTED),
+        (1.0, 0.98, UNKNOWN),
+    ],
+)
+def test_the_rule_beside_a_look_up(share: float, look_up: float, expected: str) -> None:
+    assert verdict(share, 0.1, look_up) == expected
 
 
 @pytest.mark.parametrize(

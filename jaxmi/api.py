@@ -31,6 +31,7 @@ from jaxmi.files import StrPath
 from jaxmi.judge.duel_score import Duel
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.score import Score
+from jaxmi.methods.questions import Method
 from jaxmi.programs.language import Kind, Program
 from jaxmi.recovery.recover import Recovery
 from jaxmi.report import figures
@@ -51,11 +52,13 @@ from jaxmi.types import Activations, Edits, Params
 from jaxmi.workflows import challenges as challenges_workflow
 from jaxmi.workflows import explain as explain_workflow
 from jaxmi.workflows import export as export_workflow
+from jaxmi.workflows import methods as methods_workflow
 from jaxmi.workflows import plants as plants_workflow
 from jaxmi.workflows import recover as recover_workflow
 from jaxmi.workflows import score as score_workflow
 from jaxmi.workflows.challenges import find, load_any
 from jaxmi.workflows.compiled import keep_compiled
+from jaxmi.workflows.methods import MethodMarks
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress, stages
 from jaxmi.workflows.train import group_by_shape
@@ -593,6 +596,44 @@ def compile(
         least_agreement=least_agreement,
     )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)
+
+
+@with_fixed_settings
+def mark_methods(
+    methods: Mapping[str, Method | StrPath] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    plants: int = methods_workflow.PLANTS,
+    seed: int = methods_workflow.FIRST_SEED,
+    trained: StrPath | None = None,
+    progress: bool = True,
+) -> MethodMarks:
+    """Mark explanation methods on networks whose mechanism is known.
+
+    Args:
+      methods: Methods of yours, by name: functions (network, question) -> score, as
+        docs/planted.md has them, or FILE.py:FUNCTION. None: only jaxmi's own.
+      only: The names of jaxmi's own methods to mark beside them; None: all.
+      plants: How many compiled networks, three of each program.
+      seed: The seed of the first program, at least 10; thresholds are chosen on seeds 0 to 9.
+      trained: A folder of trained plants, checkpoints with keys, that are asked about, too.
+      progress: Show in a notebook's cell what is done next; elsewhere log it on "jaxmi".
+
+    Returns:
+      `table`, the AUROC of each method with its interval over programs, and `result`, all marks as
+      `methods.json` has them.
+
+    Raises:
+      InputError: if a method raises or returns no score, in a line that names it and the question;
+        if a number is out of range, or the folder has no trained plants.
+    """
+    keep_compiled()
+    given = {
+        name: one if callable(one) else os.fspath(one) for name, one in (methods or {}).items()
+    }
+    folder = None if trained is None else Path(trained)
+    with stages("methods", progress) as show:
+        return methods_workflow.mark_methods(given, only, plants, seed, folder, log=show)
 
 
 @with_fixed_settings

@@ -20,6 +20,7 @@ NAMES = {
     *("make_challenge", "load_challenge", "train", "load", "explain", "recover", "score", "export"),
     *("Network", "Networks", "Explanation", "Recovery", "Score", "duel", "Duel", "__version__"),
     "compile",
+    "mark_methods",
 }
 PROGRAM = "z = x**2 - 7*y\nreturn z % 5 < 2"
 

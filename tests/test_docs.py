@@ -108,6 +108,27 @@ def test_the_page_of_findings_holds_what_the_results_hold() -> None:
     assert filled(spoilt) == page != spoilt
 
 
+def publish_methods():
+    """The script that fills the tables of marked methods."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import publish_methods
+
+        return publish_methods
+    finally:
+        sys.path.pop(0)
+
+
+def test_the_table_of_methods_holds_what_the_result_holds() -> None:
+    page, filled = (ROOT / "docs/planted.md").read_text(), publish_methods().filled
+    assert filled(page) == page
+    a_row = re.search(r"\n\| `probe` \| ([\d.]+) ", page)
+    assert a_row  # the control: another number would be seen
+    spoilt = page.replace(a_row.group(), a_row.group().replace(a_row.group(1), "0.123"))
+    assert filled(spoilt) == page != spoilt
+    assert (ROOT / "docs/methods.png").read_bytes()[:4] == b"\x89PNG"
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_results_in_the_docs_are_whole(path: Path) -> None:
     result = json.loads(path.read_text())

@@ -24,6 +24,7 @@ LAYERS = (
     ("training",),
     ("storage",),
     ("studies",),
+    ("methods",),
     ("report",),
     ("sealed",),
     ("workflows",),

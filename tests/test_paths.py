@@ -89,6 +89,13 @@ def refused(world: World, file: str, call: Callable[[], Any]) -> None:
         call()
 
 
+def no_plants(world: World, at: Any) -> None:
+    """Check that the folder was looked into: it has no trained plants."""
+    message = re.escape(f"{world.folder / 'network'} has no trained plants")
+    with pytest.raises(InputError, match=message):
+        jaxmi.mark_methods(only=["labels"], plants=1, trained=at, progress=False)
+
+
 def duel(world: World, *names: Any, challenge: Any = None) -> Callable[[], Any]:
     of = world.folder / "mine" if challenge is None else challenge
     return lambda: jaxmi.duel(*names, of, world.network)
@@ -141,6 +148,7 @@ CALLS: dict[str, tuple[str, Callable[[World, Any], Any]]] = {
             duel(w, w.folder / "wrong.json", w.folder / "good.json", challenge=at),
         ),
     ),
+    "mark_methods.trained": ("network", lambda w, at: no_plants(w, at)),
     "compile.program": ("program.txt", lambda w, at: jaxmi.compile(at, "rows", p=7)),
     "export.path": ("new.safetensors", lambda w, at: jaxmi.export(w.network, at, to="safetensors")),
 }

@@ -36,6 +36,7 @@ from jaxmi.cli.evaluate import Evaluate, Labels, Predict
 from jaxmi.cli.explain import Explain
 from jaxmi.cli.export import Export, Import
 from jaxmi.cli.help import REGISTRY, Captured, fitted, restore_docstrings, subcommands
+from jaxmi.cli.methods import Methods
 from jaxmi.cli.recover import Recover
 from jaxmi.cli.regenerate import Regenerate
 from jaxmi.cli.score import Score
@@ -62,6 +63,7 @@ Command = (
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Study, subcommand("study")]
+    | Annotated[Methods, subcommand("methods")]
     | Annotated[Bench, subcommand("bench")]
 )
 

@@ -6,6 +6,7 @@ The percentile bootstrap is that of Efron, "Bootstrap methods: another look at t
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Num
@@ -119,7 +120,7 @@ def estimate_over_pairs(
     if n < 2:
         raise InputError(f"{description}: {n} networks make no pair; two at least are needed")
     different = ~np.eye(n, dtype=bool)
-    counts = (_resample(n)[..., None] == np.arange(n)).sum(axis=1).astype(np.float64)
+    counts = _counts(n)
 
     def over_pairs(counts: Float[np.ndarray, "draws n"]) -> Float[np.ndarray, "draws"]:
         tables = (numerators * different, denominators * different)
@@ -128,6 +129,32 @@ def estimate_over_pairs(
     drawn = counts[(counts > 0).sum(axis=1) > 1]  # one network alone makes no pair
     low, high = _percentiles(over_pairs(drawn))
     return Finding(float(over_pairs(np.ones((1, n)))[0]), low, high, n, description)
+
+
+def estimate_over_clusters(
+    description: str, numerators: Float[np.ndarray, "n n"], denominators: Float[np.ndarray, "n n"]
+) -> Finding:
+    """Compute the ratio of two sums over all pairs of clusters, and its interval.
+
+    Clusters are resampled. Unlike networks in `estimate_over_pairs`, one makes a pair with itself:
+    its members are compared with each other, too. So an AUROC over questions about programs is the
+    ratio of the comparisons that are right to all comparisons.
+
+    Args:
+      description: What is estimated, and its unit.
+      numerators: A number for each first and second cluster.
+      denominators: The same; their sum is not 0.
+
+    Raises:
+      InputError: if there are no clusters.
+    """
+    n = len(numerators)
+    if n == 0:
+        raise _no_networks(description)
+    counts = _counts(n)
+    above, below = (((counts @ one) * counts).sum(axis=1) for one in (numerators, denominators))
+    low, high = _percentiles(above[below > 0] / below[below > 0])
+    return Finding(float(numerators.sum() / denominators.sum()), low, high, n, description)
 
 
 def estimate_share(description: str, holds: Bool[np.ndarray, "n"]) -> Finding:
@@ -156,6 +183,12 @@ def exact(description: str, value: int | float) -> Finding:
 def _resample(n: int, seed: int = 0) -> Int[np.ndarray, "draws n"]:
     """Draw indices with replacement."""
     return np.random.default_rng(seed).integers(n, size=(DRAWS, n))
+
+
+@cache
+def _counts(n: int) -> Float[np.ndarray, "draws n"]:
+    """Return how often each of n is drawn in each resample."""
+    return (_resample(n)[..., None] == np.arange(n)).sum(axis=1).astype(np.float64)
 
 
 def _percentiles(draws: Float[np.ndarray, "draws"]) -> tuple[float, float]:

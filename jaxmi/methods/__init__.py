@@ -1,0 +1,1 @@
+"""Explanation methods, and the questions about planted networks on which they are marked."""

@@ -1,0 +1,1 @@
+"""Methods that are marked side by side, each in a file of its own."""

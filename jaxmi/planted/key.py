@@ -165,7 +165,7 @@ class Key:
     heads: Mapping[str, Sequence[int]]
     """Operand -> the heads of the first block that attend to it."""
     decoys: Sequence[Decoys] = ()
-    """Operand -> the heads that attend to it."""
+    """Parts of each block that look active and have no effect."""
     position: int | None = POSITION
     """The position of all sites; None of a network without positions."""
     neurons_at: str = NEURONS

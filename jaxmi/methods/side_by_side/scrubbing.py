@@ -19,13 +19,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from jaxmi.judge.judge_explanation import (
-    BoundClaim,
-    bind_claims,
-    judge_claims,
-    run_claims,
-    with_features,
-)
+from jaxmi.judge.bound_claim import BoundClaim
+from jaxmi.judge.judge_explanation import bind_claims, judge_claims, run_claims, with_features
 from jaxmi.judge.submission import Explanation, Readout, SubmittedClaim, SubmittedComponent
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (

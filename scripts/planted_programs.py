@@ -43,7 +43,7 @@ VARIANTS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
 
 def main() -> None:
     """Compile, count, recover, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--programs", type=int, default=1000, help="seeds 0..N-1")
     parser.add_argument("--variants", type=int, default=3, help="the first so many of the variants")
     parser.add_argument("--recover", type=int, default=0, help="how many to recover, from seed 0")
@@ -137,7 +137,7 @@ def _is_exact(network: Any, program: Program) -> bool:
     challenge = network.challenge
     predicted = np.asarray(challenge.logits(network.params)).argmax(axis=-1)
     return bool((predicted == label(program, PairDomain(challenge.p))).all()) and all(
-        predicted[i] == as_python(program, *map(int, challenge.inputs[i][:2]), challenge.p)
+        predicted[i] == as_python(program, *(int(one) for one in challenge.inputs[i]))
         for i in np.random.default_rng(0).integers(0, len(predicted), 50)
     )
 
@@ -174,11 +174,9 @@ def recover_all(n: int, p: int, save: Save) -> None:
             network = jaxmi.compile(program, mechanism, p=p)
         except InputError:
             continue
-        found = jaxmi.recover(network).program
-        share = 0.0
-        if found is not None:
-            own = label(program, PairDomain(p))
-            share = float((label(found, PairDomain(p)) == own).mean())
+        found = jaxmi.recover(network).best.program
+        own = label(program, PairDomain(p))
+        share = float((label(found, PairDomain(p)) == own).mean())
         rows.append((share, time.perf_counter() - start))
         shares, seconds = zip(*rows, strict=True)
         save(

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.errors import InputError
 from jaxmi.mechanism.account import run_network
 from jaxmi.mechanism.interchange import sites_of
@@ -48,6 +49,7 @@ def measure(seed: int, kind: str, p: int, sites: list[str]) -> list[dict[str, An
     found = []
     for mechanism, plant in plants.items():
         challenge = plant.challenge
+        assert isinstance(challenge, NumberChallenge)
         run = run_network(challenge.model, plant.params, challenge.inputs)
         difference = run.mlp.difference(run.resid_mid)
         source = Source(run.mlp, run.resid_mid, run.neurons, challenge.grid, difference)

@@ -253,25 +253,25 @@ class ChallengeNew(DataSubcommand):
             raise InputError(f"--programs {self.programs}: expected at least 1")
         if not self.out.name:
             raise InputError(f"--out {self.out} has no name: name a folder to make")
-        if self.about.kind == "mechanism":
+        about, kind = self.about, self.about.kind
+        if kind == "mechanism":
             return self._pose_mechanism()
         if self.hide_program:
             raise InputError("--hide-program is of --kind mechanism: other programs are sealed")
         from jaxmi.workflows.challenges import define
         from jaxmi.workflows.pose import pose
 
-        about = self.about
         own = about.p is not None or about.train_share is not None or bool(about.network)
         definition = define(
             None,
-            kind=about.kind,
+            kind=kind,
             name="sealed",
             p=about.p,
             train_share=about.train_share,
             network=parse_sizes(about.network),
         )
         return pose(
-            about.kind,
+            kind,
             self.out,
             self._answer,
             self.programs,

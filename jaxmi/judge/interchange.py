@@ -244,7 +244,7 @@ class _Runs:
             reason = f"{len(strict.bases)} exchanges by which the label would be no input's own"
             return VariableScore(*about, reason, len(strict.bases))
         alike = self._alike(table, strict)
-        shares = self._shares(site, parts, [*kinds, alike])
+        of_strict, keep, follow, of_alike = self._shares(site, parts, [*kinds, alike])
         drawn = [
             self._shares(site, control, [strict, alike])
             for control in controls
@@ -253,9 +253,19 @@ class _Runs:
                 for component, own in zip(control[variable], parts[variable], strict=True)
             )
         ]
-        random = [_mean(shares) for shares in zip(*drawn, strict=True)] if drawn else [None, None]
-        together = int((strict.sources >= 0).sum(axis=1).max())
-        return VariableScore(*about, "", len(strict.bases), *shares, *random, together)
+        random, random_alike = map(_mean, zip(*drawn, strict=True)) if drawn else (None, None)
+        return VariableScore(
+            *about,
+            reason="",
+            strict_pairs=len(strict.bases),
+            strict=of_strict,
+            keep=keep,
+            follow=follow,
+            alike=of_alike,
+            random=random,
+            random_alike=random_alike,
+            together=int((strict.sources >= 0).sum(axis=1).max()),
+        )
 
     def _alike(self, table: _Table, strict: _Exchanges) -> _Exchanges:
         """Return the same exchanges from other inputs with the base's own values, if any."""

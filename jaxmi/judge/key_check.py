@@ -19,6 +19,7 @@ from jaxmi.explanation.components import dual_directions
 from jaxmi.explanation.network import Network
 from jaxmi.judge.key_explanation import KeyClaim, KeyClaims, claims_of
 from jaxmi.planted.accumulation import Accumulation, accumulation
+from jaxmi.programs.domain import NumberDomain
 from jaxmi.programs.variables import hypotheses
 from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Params
@@ -134,9 +135,11 @@ def _exchange(
 
 def _predictions(found: KeyClaims, challenge: Challenge) -> list[Prediction]:
     """Return for each claim what an exchange should do."""
-    if any(claim.form == "place" for claim in found.claims) or challenge.program is None:
-        return _of_look_up(found.claims, challenge)
     domain = challenge.program_domain
+    if not isinstance(domain, NumberDomain):
+        raise InputError("the key does not fit the network: only networks on numbers have keys")
+    if any(claim.form == "place" for claim in found.claims) or challenge.program is None:
+        return _of_look_up(found.claims, domain)
     read = accumulation(challenge.program, domain)
     labels = {
         one.variable.name: one.variable.labels for one in hypotheses(challenge.program, domain)
@@ -187,9 +190,9 @@ def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction:
     raise InputError(f"the key does not fit the program, which adds no `{claim.variable}`")
 
 
-def _of_look_up(claims: Sequence[KeyClaim], challenge: Challenge) -> list[Prediction]:
+def _of_look_up(claims: Sequence[KeyClaim], domain: NumberDomain) -> list[Prediction]:
     """Predict from places: those at most the operand count 1 and -1 in turn, and 1 in sum is 1."""
-    x, y = (one.reshape(-1) for one in np.indices(challenge.grid))
+    x, y = (one.reshape(-1) for one in np.indices(domain.shape))
     operand = next((claim for claim in claims if claim.form != "place"), None)
     if operand is None:
         raise InputError("the key does not fit the network: it names no operand of the look-up")

@@ -209,16 +209,14 @@ def _claims(
         if read is None:
             read = float(one.get("factor", 1)) * numbers[:, 0] + float(one["shift"])
         feature, held = below = names.of(variable, read)
-    about = {"form": str(one["form"]), "full": bool(one["full"])}
+    form, full = str(one["form"]), bool(one["full"])
     if len(directions):
-        whole = np.abs(np.rint(numbers) - numbers).max() < NEAR
-        about_held = {"held": np.rint(numbers) if whole else None}
-        yield KeyClaim(
-            variable, site, position, directions, (), feature, held, **about, **about_held
-        )
+        rounded = np.rint(numbers)
+        whole = rounded if np.abs(rounded - numbers).max() < NEAR else None
+        yield KeyClaim(variable, site, position, directions, (), feature, held, whole, form, full)
     if neurons:
         those = tuple(sorted(neurons))
-        yield KeyClaim(variable, neurons_at, position, None, those, *below, **about)
+        yield KeyClaim(variable, neurons_at, position, None, those, *below, form=form, full=full)
 
 
 Named = tuple[str, Float[np.ndarray, "n"]]

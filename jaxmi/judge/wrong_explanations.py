@@ -19,6 +19,7 @@ from jaxmi.mechanism.interchange import TO_LEARN, draw_pairs, sites_of
 from jaxmi.mechanism.replacement import Source
 from jaxmi.planted.key import AFTER_MLP, BEFORE_MLP, NEURONS, POSITION
 from jaxmi.programs import language as lang
+from jaxmi.programs.domain import NumberDomain
 from jaxmi.programs.expressions import expressions_of
 from jaxmi.programs.show import show_expression
 from jaxmi.programs.variables import Hypothesis, hypotheses
@@ -48,9 +49,11 @@ class Submitted:
 
 def variables_that_matter(program: lang.Program, challenge: Challenge) -> list[Hypothesis]:
     """Return a program's conditions and residues that change labels often enough."""
+    domain = challenge.program_domain
+    assert isinstance(domain, NumberDomain)  # planted programs are on pairs
     return [
         one
-        for one in hypotheses(program, challenge.program_domain)
+        for one in hypotheses(program, domain)
         if one.variable.role in ("condition", "residue")
         and (one.variable.counterfactual != one.own).any(axis=0).mean() >= MATTERS
     ]

@@ -186,12 +186,16 @@ class Findings:
         parts = [
             one for one in self.variables if one.site == "neurons" and one.name not in self.operands
         ]
-        told = [one for one in parts if one.verdict != UNKNOWN and one.strict is not None]
+        told = [
+            (one.verdict, one.strict)
+            for one in parts
+            if one.verdict != UNKNOWN and one.strict is not None
+        ]
         return Model(
             len(parts),
             len(told),
-            sum(one.verdict == COMPUTED for one in told),
-            float(np.mean([one.strict for one in told])) if told else None,
+            sum(verdict == COMPUTED for verdict, _ in told),
+            float(np.mean([strict for _, strict in told])) if told else None,
         )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxmi.models.transformer import TransformerConfig, part_name
 from jaxmi.planted.compile import Compiled
@@ -59,8 +59,7 @@ def disguise(
         attention, mlp = (part_name(part, block) for part in ("attn", "mlp"))
         params[attention] = _attention(compiled.params[attention], turn, heads, config, rng)
         params[mlp] = _mlp(compiled.params[mlp], turn, neurons, scales)
-        places = [{int(old): new for new, old in enumerate(those)} for those in (heads, neurons)]
-        orders[block] = _Order(*places, scales)
+        orders[block] = _Order(_places(heads), _places(neurons), scales)
     key = compiled.key
     return replace(
         compiled,
@@ -85,6 +84,11 @@ class _Order:
     heads: Mapping[int, int]
     neurons: Mapping[int, int]
     scales: Float[np.ndarray, "neuron"]
+
+
+def _places(order: Int[np.ndarray, "_"]) -> dict[int, int]:
+    """Return where each part goes, by where it was."""
+    return {int(old): new for new, old in enumerate(order)}
 
 
 def _noisy(tree: Mapping[str, Any], size: int | float, rng: np.random.Generator) -> dict[str, Any]:

@@ -100,11 +100,9 @@ class Space:
         The images nearest to a plane are pushed away from it, as far as directions are left.
         """
         pushed = [(rows[:0], np.zeros(0)) for rows in groups]
-        for _ in range(ROUNDS):
-            planes = [
-                self._plane(rows, *others) for rows, others in zip(groups, pushed, strict=True)
-            ]
-            distances = self._distances(planes)
+        planes = self._planes(groups, pushed)
+        distances = self._distances(planes)
+        for _ in range(ROUNDS - 1):
             for i, rows in enumerate(groups):
                 free = int(MOST_CONSTRAINTS * self.dimensions) - len(rows) - len(pushed[i][0])
                 near = np.abs(distances[:, i]) < PUSH
@@ -117,6 +115,8 @@ class Space:
                     np.concatenate([pushed[i][0], nearest]),
                     np.concatenate([pushed[i][1], away]),
                 )
+            planes = self._planes(groups, pushed)
+            distances = self._distances(planes)
         layers = []
         distances = np.abs(distances)
         for i, (rows, (weights, bias)) in enumerate(zip(groups, planes, strict=True)):
@@ -125,6 +125,14 @@ class Space:
             half = float(distances[:, i].min()) / 2
             layers.append(Layer(weights, bias, half, half / max(error, 1e-12), rows))
         return layers
+
+    def _planes(
+        self,
+        groups: list[Int[np.ndarray, "_"]],
+        pushed: list[tuple[Int[np.ndarray, "_"], Float[np.ndarray, "_"]]],
+    ) -> list[tuple[Float32[np.ndarray, "d"], float]]:
+        """Return the plane through each group, as `_plane`."""
+        return [self._plane(rows, *others) for rows, others in zip(groups, pushed, strict=True)]
 
     def _plane(
         self,

@@ -23,13 +23,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import Transformer, TransformerConfig
 from jaxmi.models.transformer_fast import activations, add_neurons, last_resid_mid, neurons
 from jaxmi.planted.causal import CausalModel, follow
-from jaxmi.types import Params
+from jaxmi.types import Array, Params
 
 LEAST = 0.99
 """A plant is refused if an interchange accuracy over random held-out pairs is below this."""
@@ -323,9 +323,7 @@ def _train(
     )
     basis, of_column, of_neuron = map(jnp.asarray, places)
 
-    def exchanged(
-        base: jax.Array, source: jax.Array, taken: jax.Array, owner: jax.Array
-    ) -> jax.Array:
+    def exchanged(base: jax.Array, source: jax.Array, taken: Array, owner: jax.Array) -> jax.Array:
         """Return base with the places that are taken from the source, the rest from the next's."""
         halves = source.reshape(2, -1, source.shape[1])
         other = jnp.roll(halves, 1, axis=1).reshape(source.shape)
@@ -360,12 +358,12 @@ def _train(
 
 
 def _logits(
-    params: Params, stream: Float[Array, "m d_model"], post: Float[Array, "m d_mlp"]
-) -> Float[Array, "m d_vocab"]:
+    params: Params, stream: Float[jax.Array, "m d_model"], post: Float[jax.Array, "m d_mlp"]
+) -> Float[jax.Array, "m d_vocab"]:
     return add_neurons(params["mlp"], stream, post) @ params["W_U"]
 
 
-def _cross_entropy(logits: Float[Array, "m d_vocab"], labels: Int[Array, "m"]) -> jax.Array:
+def _cross_entropy(logits: Float[jax.Array, "m d_vocab"], labels: Int[Array, "m"]) -> jax.Array:
     return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
 
@@ -432,11 +430,11 @@ def measure(
 @jax.jit
 def _exchange(
     params: Params,
-    stream: Float[Array, "n d_model"],
-    bases: Int[Array, "m"],
-    sources: Int[Array, "m"],
-    columns: Float[Array, "d_model d_model"],
-) -> Int[Array, "m"]:
+    stream: Float[jax.Array, "n d_model"],
+    bases: Int[jax.Array, "m"],
+    sources: Int[jax.Array, "m"],
+    columns: Float[jax.Array, "d_model d_model"],
+) -> Int[jax.Array, "m"]:
     """Return predictions with the part of the stream along some columns from the sources."""
     change = (stream[sources] - stream[bases]) @ columns @ columns.T
     mixed = stream[bases] + change
@@ -446,12 +444,12 @@ def _exchange(
 @jax.jit
 def _exchange_neurons(
     params: Params,
-    stream: Float[Array, "n d_model"],
-    post: Float[Array, "n d_mlp"],
-    bases: Int[Array, "m"],
-    sources: Int[Array, "m"],
-    taken: Bool[Array, "d_mlp"],
-) -> Int[Array, "m"]:
+    stream: Float[jax.Array, "n d_model"],
+    post: Float[jax.Array, "n d_mlp"],
+    bases: Int[jax.Array, "m"],
+    sources: Int[jax.Array, "m"],
+    taken: Bool[jax.Array, "d_mlp"],
+) -> Int[jax.Array, "m"]:
     """Return predictions with some neurons' activations from the sources."""
     mixed = jnp.where(taken[None], post[sources], post[bases])
     return _logits(params, stream[bases], mixed).argmax(axis=1)

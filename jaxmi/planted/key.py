@@ -111,7 +111,9 @@ class Entry:
         about = {"name": self.name, "role": self.role, "held": self.held, "form": self.form}
         if not self.held:
             return {**about, "words": self.words}
-        measured = {} if self.interchange is None else {"interchange": dict(self.interchange)}
+        measured: dict[str, Any] = {}
+        if self.interchange is not None:
+            measured["interchange"] = dict(self.interchange)
         if self.fit is not None:
             measured["fit"] = self.fit
         return {

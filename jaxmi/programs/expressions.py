@@ -28,7 +28,7 @@ class Expressions:
     def needed(self, *expressions: lang.Expression) -> dict[str, lang.Expression]:
         """Return the definitions that some expressions need, in order."""
         names = {name for expression in expressions for name in lang.names_in(expression)}
-        for name, expression in reversed(self.definitions.items()):
+        for name, expression in reversed(list(self.definitions.items())):
             if name in names:
                 names |= lang.names_in(expression)
         return {name: one for name, one in self.definitions.items() if name in names}
@@ -100,6 +100,7 @@ def _run(block: Sequence[lang.Statement], values: Values) -> Values:
             case lang.Assign(name=name, value=value, operator=None):
                 values = {**values, name: _set(value, values)}
             case lang.Assign(name=name, value=value, operator=operator):
+                assert operator is not None  # that case is above
                 old = values.get(name, lang.Name(name))
                 values = {**values, name: lang.Binary(operator, old, _set(value, values))}
             case lang.If(branches=branches, otherwise=otherwise):

@@ -248,6 +248,7 @@ def _check_two(path: Path, other: Path) -> None:
         raise InputError(f"--against {other}: the same file as {path}; name another explanation")
 
 
+@takes_any_path
 def explanation_from(path: Path, name: str, known: "Origin") -> "Explanation":
     """Read an explanation; errors name the file.
 
@@ -277,6 +278,7 @@ def _duel(
     return duel_explanations(explanations, names, challenge, params)
 
 
+@takes_any_path
 def written(result: dict[str, Any], name: str, out: Path | None) -> dict[str, Any]:
     """Write a result of explanations into a folder, if there is one; return it with its file."""
     from jaxmi.storage.checkpoints import write_json

@@ -91,7 +91,7 @@ def test_scores_of_neurons_are_as_many() -> None:
 
 
 def test_the_example_in_the_docs_is_a_method() -> None:
-    page = (Path(__file__).parents[2] / "docs/planted.md").read_text()
+    page = (Path(__file__).parents[2] / "docs/methods.md").read_text()
     codes = re.findall(r"```python\n(.*?)```", page, re.S)
     (code,) = (code for code in codes if "def score" in code)
     Path("mine.py").write_text(code)

@@ -23,7 +23,7 @@ def random(network: NetworkView, question: Question) -> Score:
 
 
 def labels(network: NetworkView, question: Question) -> Score:
-    """Return the share of the network's labels that the variable's own model gives: no look inside."""
+    """Return the share of the network's labels that the variable's model gives: no look inside."""
     if isinstance(question, NeuronsQuestion):
         return np.zeros(len(question.candidates))
     asked = question.variables if isinstance(question, ExplanationQuestion) else (question,)

@@ -19,9 +19,10 @@ from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path, write_text
+from jaxmi.mechanism.look_ups import LOOK_UPS
 from jaxmi.methods import asking, causal_models, family
 from jaxmi.methods.answering import answer
-from jaxmi.methods.asking import COMPUTED, LOOK_UPS, Marked, Planted
+from jaxmi.methods.asking import COMPUTED, Marked, Planted
 from jaxmi.methods.marks import Answer
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import Asked, Method
@@ -404,9 +405,7 @@ def _trained_plant(path: Path) -> tuple[Planted, Program]:
     challenge = checkpoint.load_challenge(None)
     assert isinstance(challenge, NumberChallenge) and isinstance(challenge.model, Transformer)
     if challenge.program is None or checkpoint.sealed is not None:
-        raise InputError(
-            f"{path} is of no known program: it has no variables to ask about"
-        )
+        raise InputError(f"{path} is of no known program: it has no variables to ask about")
     if challenge.model.config.n_layers != 1:
         raise InputError(f"{path} has several blocks: questions are about networks of one")
     view = NetworkView(challenge, checkpoint.params)

@@ -612,10 +612,11 @@ def mark_methods(
 
     Args:
       methods: Methods of yours, by name: functions (network, question) -> score, as
-        docs/planted.md has them, or FILE.py:FUNCTION. None: only jaxmi's own.
+        docs/methods.md has them, or FILE.py:FUNCTION. None: only jaxmi's own.
       only: The names of jaxmi's own methods to mark beside them; None: all.
       plants: How many compiled networks, three of each program.
-      seed: The seed of the first program, at least 10; thresholds are chosen on seeds 0 to 9.
+      seed: The seed of the first program, at least 10; thresholds are chosen on programs 0 to 9, or
+        on as many as are asked about, at least two.
       trained: A folder of trained plants, checkpoints with keys, that are asked about, too.
       progress: Show in a notebook's cell what is done next; elsewhere log it on "jaxmi".
 

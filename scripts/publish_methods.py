@@ -13,7 +13,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxmi.methods.registry import METHODS
 from jaxmi.methods.result import details, markdown, table
+from jaxmi.workflows.methods import FIRST_SEED, PLANTS
 
 ROOT = Path(__file__).parent.parent
 RUNS, DOCS = ROOT / "runs/methods", ROOT / "docs"
@@ -46,12 +48,28 @@ def _run_line(result: Mapping[str, Any]) -> str:
     first, last = settings["seeds"]
     asked = next(one for one in result["marks"] if one["question"] == "computed")
     return (
-        f"`.venv/bin/jaxmi methods --out runs/methods`: {settings['plants']} compiled plants and "
+        f"`{_command(result)}`: {settings['plants']} compiled plants and "
         f"{settings['trained']} trained ones, programs {first} to {last}, thresholds chosen on "
         f"programs {settings['choosing_seeds'][0]} to {settings['choosing_seeds'][1]}; "
-        f"{asked['programs']} programs, {result['seconds'] / 60:.0f} min on 2 cores. "
+        f"{asked['programs']} programs; the last run took {result['seconds'] / 60:.0f} min. "
         "[All numbers](methods.json)."
     )
+
+
+def _command(result: Mapping[str, Any]) -> str:
+    """Return the command that measured a result, with the options that are no defaults."""
+    settings, methods = result["settings"], result["methods"]
+    words = [".venv/bin/jaxmi methods"]
+    if settings["plants"] != PLANTS:
+        words.append(f"--plants {settings['plants']}")
+    if settings["seeds"][0] != FIRST_SEED:
+        words.append(f"--seed {settings['seeds'][0]}")
+    own = [name for name, about in methods.items() if about["own"]]
+    if set(own) != set(METHODS):
+        words.append(f"--only {','.join(own) or 'none'}")
+    words += [f"--method FILE.py:{name}" for name, about in methods.items() if not about["own"]]
+    words += ["--trained FOLDER"] if settings["trained"] else []
+    return " ".join([*words, "--out runs/methods"])
 
 
 BLOCKS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {

@@ -22,6 +22,7 @@ from jaxmi.mechanism.interchange import sites_of
 from jaxmi.mechanism.look_ups import find_model, look_up_sites
 from jaxmi.mechanism.replacement import Source
 from jaxmi.mechanism.variables import Findings, find_variables
+from jaxmi.methods import marks
 from jaxmi.planted.compile import MECHANISMS
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.sample import NumberGrammar, sample_program
@@ -99,8 +100,8 @@ def auroc(held: list[float], others: list[float]) -> float | None:
     """Return the probability that a held variable's share is above another's, ties half."""
     if not held or not others:
         return None
-    one, other = np.array(held)[:, None], np.array(others)
-    return float(((one > other) + 0.5 * (one == other)).mean())
+    truth = np.repeat([True, False], [len(held), len(others)])
+    return marks.auroc(truth, np.array([*held, *others], np.float64))
 
 
 def summary(networks: list[dict[str, Any]]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ class Methods(Subcommand):
     An existing one is resumed: what was asked is not asked again."""
 
     method: Annotated[tuple[str, ...], arg(metavar="FILE.py:FUNCTION")] = ()
-    """Methods of yours, each a function (network, question) -> score; docs/planted.md has an
+    """Methods of yours, each a function (network, question) -> score; docs/methods.md has an
     example. The file is run."""
 
     only: OptionalText = None
@@ -33,7 +33,8 @@ class Methods(Subcommand):
     """How many compiled networks: three of each program, rounded up."""
 
     seed: int = 100
-    """Seed of the first program, at least 10; thresholds are chosen on seeds 0 to 9."""
+    """Seed of the first program, at least 10. Thresholds are chosen on programs 0 to 9, or on fewer
+    if fewer are asked about: as many as these, at least two."""
 
     trained: OptionalPath = None
     """A folder of trained plants, which are marked, too: checkpoints with a mechanism.json.
@@ -84,5 +85,5 @@ class Methods(Subcommand):
         for row in rows:
             marked.add_row(*(cell.replace(" (", "\n(") for cell in row))
         print_table(marked)
-        print("controls: random, labels (sees the labels only)")
+        print("controls: random, labels (no look inside), network (no look at the question)")
         print(f"{result['folder']}/: methods.json, methods.png, methods.svg")

@@ -20,6 +20,7 @@ from jaxmi.judge.judge_explanation import BoundClaim, bind_claim
 from jaxmi.judge.key_explanation import KeyClaim, claims_of
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, site_axes
+from jaxmi.mechanism.subspaces import orthonormal
 from jaxmi.planted.compile import MECHANISMS
 from jaxmi.settings import with_fixed_settings
 from jaxmi.types import Params
@@ -273,7 +274,7 @@ def _part(claim: KeyClaim, subject: Subject) -> Part:
     width = list(subject.axes[claim.site].values())[-1]
     if claim.directions is None:
         return Part(claim.site, width, frozenset(claim.neurons), features)
-    return Part(claim.site, width, _orthonormal(claim.directions), features)
+    return Part(claim.site, width, orthonormal(claim.directions), features)
 
 
 def _claim(bound: BoundClaim, position: int) -> tuple[Part | None, str]:
@@ -291,7 +292,7 @@ def _claim(bound: BoundClaim, position: int) -> tuple[Part | None, str]:
         return None, "its feature is read off the network, and names nothing"
     span: Any
     if component.rows is not None:
-        span = _orthonormal(component.rows)
+        span = orthonormal(component.rows)
     elif last == "neuron":
         span = frozenset(component.index[1].tolist())
     else:
@@ -317,11 +318,6 @@ def _canonical(site: str) -> str:
 def _numbers(values: np.ndarray) -> Int[np.ndarray, "n"]:
     """Return the number of each value, or row of values, among the distinct ones."""
     return np.unique(values, axis=0, return_inverse=True)[1].reshape(-1)
-
-
-def _orthonormal(rows: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "r d"]:
-    _, singular, directions = np.linalg.svd(rows, full_matrices=False)
-    return directions[singular > 1e-6 * singular.max()]
 
 
 Alike = Float[np.ndarray, "parts claims"]
@@ -376,7 +372,7 @@ def _mark(parts: Sequence[Part], claims: Sequence[Part | None], alike: Alike) ->
 def _union(spans: Sequence[Any]) -> Any:
     if isinstance(spans[0], frozenset):
         return frozenset().union(*spans)
-    return _orthonormal(np.concatenate(spans))
+    return orthonormal(np.concatenate(spans))
 
 
 def _shares(key: Any, claimed: Any) -> tuple[float, float]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.explanation.network import Network
 from jaxmi.judge.key_explanation import CHUNK, DIGITS, KeyClaim, claims_of
 from jaxmi.mechanism.account import run_network
-from jaxmi.mechanism.interchange import TO_LEARN, draw_pairs, sites_of
+from jaxmi.mechanism.interchange import KINDS, TO_LEARN, draw_pairs, sites_of
 from jaxmi.mechanism.replacement import Source
 from jaxmi.planted.key import AFTER_MLP, BEFORE_MLP, NEURONS, POSITION
 from jaxmi.programs import language as lang
@@ -252,7 +252,7 @@ class _Wrong:
         tasks = []
         for one in self._variables:
             pairs = draw_pairs(one.variable.labels, one.own, every, TO_LEARN, self._rng)
-            tasks.append(pairs.part(_resized(pairs.kinds, TO_LEARN, self._rng)))
+            tasks.append(pairs.evened(len(KINDS) * TO_LEARN, self._rng))
         bases = site.learn(tasks, int(self._rng.integers(2**31)))
         most = max(1, len(self._varying) // len(bases))
         across = getattr(site, "directions")  # noqa: B009 - only this site has them
@@ -385,13 +385,3 @@ def _beyond(
     basis = np.linalg.svd(known, full_matrices=False)[2]
     _, sizes, directions = np.linalg.svd(rows - rows @ basis.T @ basis, full_matrices=False)
     return directions[sizes > 1e-3]
-
-
-def _resized(
-    kinds: Int[np.ndarray, "m"], each: int, rng: np.random.Generator
-) -> Int[np.ndarray, "k"]:
-    """Return rows of pairs, equally many of each kind that there is."""
-    groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)]
-    size = -(-3 * each // len(groups))
-    rows = np.concatenate([rng.choice(group, size) for group in groups])
-    return rng.permutation(rows)[: 3 * each]

@@ -99,6 +99,13 @@ class Pairs:
             self.bases[chosen], self.sources[chosen], self.labels[chosen], self.kinds[chosen]
         )
 
+    def evened(self, n: int, rng: np.random.Generator) -> "Pairs":
+        """Draw n of the pairs with repetition, equally many of each kind that there is."""
+        groups = [np.flatnonzero(self.kinds == kind) for kind in np.unique(self.kinds)]
+        each = -(-n // len(groups))
+        rows = np.concatenate([rng.choice(group, each) for group in groups])
+        return self.part(rng.permutation(rows)[:n])
+
     @property
     def counts(self) -> tuple[int, ...]:
         """The number of pairs of each kind."""

@@ -312,12 +312,8 @@ def _form(
     judged = draw_pairs(labels, own, halves[1], TO_JUDGE, rng)
     if min(found.counts[0], judged.counts[0]) < LEAST:
         return None
-    # As many of each kind that there is; of all hypotheses the same number.
-    there = [kind for kind, count in enumerate(found.counts) if count]
-    each = -(-len(KINDS) * TO_LEARN // len(there))
-    rows = [rng.choice(np.flatnonzero(found.kinds == kind), each) for kind in there]
-    rows = rng.permutation(np.concatenate(rows))[: len(KINDS) * TO_LEARN]
-    return _Form(labels, own, found.part(rows), judged)
+    # Of all hypotheses the same number.
+    return _Form(labels, own, found.evened(len(KINDS) * TO_LEARN, rng), judged)
 
 
 def _finding(

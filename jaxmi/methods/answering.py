@@ -29,11 +29,12 @@ def answer(
     """
     found = []
     for one in questions:
-        _ = one.planted.view.contributions  # what all methods share is nobody's time
+        view = one.planted.view
+        _ = view.difference, view.active, view.contributions  # all methods share these
         start = time.process_time()
         try:
-            score = method(one.planted.view, one.question)
-        except Exception as error:  # a user's method may raise anything
+            score = method(view, one.question)
+        except (Exception, SystemExit) as error:  # a user's method may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise InputError(f"method {name}: {one.text} ({program}): {reason}") from error
         seconds = time.process_time() - start

@@ -35,9 +35,8 @@ LEAST_CONDITIONS = 2
 MOST_VARIABLES = 2
 """Most variables of a causal model that are asked about."""
 
-COMPUTED, LOOK_UPS = "conditions", {"rows": "y", "columns": "x"}
-"""The mechanism that computes a program's variables; those that look labels up, with the operand
-that they compare."""
+COMPUTED = "conditions"
+"""The mechanism that computes a program's variables; `look_ups.LOOK_UPS` look labels up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +49,7 @@ class Planted:
     key: Mapping[str, Any]
 
     @property
-    def parts(self) -> list[truth.Part]:
+    def parts(self) -> list[truth.KeyPart]:
         """What the key says is held."""
         return truth.parts_of(self.key, self.view.mlp.w_in.shape[0])
 
@@ -99,20 +98,20 @@ class Marked:
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class CausalModel:
     """A causal model of a program's labels, as the networks hold it or not."""
 
     holder: Planted
     """The network that holds its variables."""
     variables: Mapping[str, Asked]
     """Name -> variable: those that can be asked about."""
-    parts: Mapping[str, truth.Part]
+    parts: Mapping[str, truth.KeyPart]
     """Name -> what the key says of it."""
     sites: Sequence[str]
     """Where it is held."""
 
 
-def program_model(holder: Planted, program: Program, seed: int) -> Model | None:
+def program_model(holder: Planted, program: Program, seed: int) -> CausalModel | None:
     """Return the program's own variables that a network holds, as far as they can be asked about.
 
     Args:
@@ -132,29 +131,26 @@ def program_model(holder: Planted, program: Program, seed: int) -> Model | None:
     usable = _usable(found, seed)
     if len(usable) < LEAST_CONDITIONS or len(holder.parts) > truth.MAX_PARTS:
         return None
-    return Model(holder, usable, parts, SITES)
+    return CausalModel(holder, usable, parts, SITES)
 
 
-def look_up_model(holder: Planted, labels: np.ndarray, seed: int) -> Model | None:
+def look_up_model(holder: Planted, labels: np.ndarray, seed: int) -> CausalModel | None:
     """Return the places of a look-up, as far as they can be asked about; None if none can."""
     parts = {one.name: one for one in holder.parts}
-    found = {
-        one.variable.name: one
-        for one in causal_models.of_look_up(labels, LOOK_UPS[holder.mechanism])
-    }
+    found = {one.variable.name: one for one in causal_models.of_look_up(labels, holder.mechanism)}
     usable = _usable(found, seed)
     if not usable or len(parts) > truth.MAX_PARTS:
         return None
     # A place is compared with an operand that other places are compared with, too: before the MLP
     # no part of its own holds the comparison.
-    return Model(holder, usable, parts, (NEURONS,))
+    return CausalModel(holder, usable, parts, (NEURONS,))
 
 
 def _usable(found: Mapping[str, Asked], seed: int) -> dict[str, Asked]:
     return {
         name: one
         for name, one in found.items()
-        if causal_models.can_be_asked(one, truth.PAIRS // 4, seed)
+        if causal_models.can_be_asked(one, truth.PAIRS, seed)
     }
 
 
@@ -163,7 +159,7 @@ MOST_OF_EXPLANATION = 2
 
 
 def ask(
-    models: Sequence[Model],
+    models: Sequence[CausalModel],
     networks: Sequence[Planted],
     moved: Mapping[str, Asked],
     other: Sequence[tuple[str, Asked]],
@@ -194,7 +190,7 @@ def _seed(rng: np.random.Generator) -> int:
 
 
 def _about(
-    model: Model, name: str, networks: Sequence[Planted], rng: np.random.Generator
+    model: CausalModel, name: str, networks: Sequence[Planted], rng: np.random.Generator
 ) -> Iterator[Marked]:
     """Yield the questions of one variable: of its holder, and of a network of the same labels."""
     one, part, holder = model.variables[name], model.parts[name], model.holder
@@ -230,7 +226,7 @@ def _best_share(planted: Planted, site: str, pairs: Pairs) -> float:
 
 
 def _wrong(
-    model: Model,
+    model: CausalModel,
     name: str,
     moved: Mapping[str, Asked],
     other: Sequence[tuple[str, Asked]],
@@ -245,7 +241,7 @@ def _wrong(
             yield Marked(question, False, model.holder, about, why)
 
 
-def _explanations(models: Sequence[Model], rng: np.random.Generator) -> Iterator[Marked]:
+def _explanations(models: Sequence[CausalModel], rng: np.random.Generator) -> Iterator[Marked]:
     """Yield pairs of explanations: the program's against a look-up's, on both networks."""
     pair = 0
     for look_up in rng.permutation(np.array(models[1:], object))[:1]:

@@ -45,7 +45,5 @@ def variables_of(program: Program, p: int, seed: int) -> list[tuple[str, Asked]]
     """Return a program's variables that can be asked about, with their names."""
     found = [causal_models.asked(one) for one in causal_models.of_program(program, p)]
     return [
-        (one.variable.name, one)
-        for one in found
-        if causal_models.can_be_asked(one, PAIRS // 4, seed)
+        (one.variable.name, one) for one in found if causal_models.can_be_asked(one, PAIRS, seed)
     ]

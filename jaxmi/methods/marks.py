@@ -122,11 +122,10 @@ def estimate_errors(of: Split, threshold: float) -> tuple[Finding, Finding]:
 def _share(
     description: str, of: Split, errors: Bool[np.ndarray, "k"], where: Bool[np.ndarray, "n"]
 ) -> Finding:
-    programs = of.programs[where]
-    wrong = np.bincount(programs, errors, of.n_programs)
-    return estimate(
-        description, ratio_columns(wrong, np.bincount(programs, minlength=of.n_programs)), ratio
-    )
+    # Programs without such questions are left out, so that no resample is without any.
+    programs = np.unique(of.programs[where], return_inverse=True)[1]
+    wrong = np.bincount(programs, errors)
+    return estimate(description, ratio_columns(wrong, np.bincount(programs)), ratio)
 
 
 def mark(
@@ -179,7 +178,7 @@ def _scaled(answers: Iterable[Answer]) -> list[Answer]:
     return found
 
 
-def _of_questions(answers: Sequence[Answer], n_programs: int) -> dict[str, float]:
+def _of_questions(answers: Sequence[Answer], n_programs: int) -> dict[str, float | None]:
     names = sorted({one.program for one in answers})
     sums = np.zeros((n_programs, 2))
     for one in answers:
@@ -188,7 +187,7 @@ def _of_questions(answers: Sequence[Answer], n_programs: int) -> dict[str, float
     return _interval(estimate("mean AUROC of a question", sums, ratio))
 
 
-def _of_pairs(answers: Sequence[Answer]) -> dict[str, float]:
+def _of_pairs(answers: Sequence[Answer]) -> dict[str, float | None]:
     names = sorted({one.program for one in answers})
     sums = np.zeros((len(names), 2))
     pairs: dict[tuple[str, int], dict[bool, list[float]]] = {}
@@ -201,5 +200,11 @@ def _of_pairs(answers: Sequence[Answer]) -> dict[str, float]:
     return _interval(estimate("share of pairs told right", sums, ratio))
 
 
-def _interval(finding: Finding) -> dict[str, float]:
-    return {"value": finding.value, "low": finding.low, "high": finding.high}
+def _interval(finding: Finding) -> dict[str, float | None]:
+    """Return a value and the ends of its interval, which one program does not have."""
+    known = finding.n > 1
+    return {
+        "value": finding.value,
+        "low": finding.low if known else None,
+        "high": finding.high if known else None,
+    }

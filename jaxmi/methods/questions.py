@@ -120,17 +120,3 @@ Score = int | float | Float[np.ndarray, "neuron"] | None
 
 Method = Callable[[NetworkView, Question], Score]
 """A method: larger scores for yes; None where it has no answer."""
-
-
-@dataclass(frozen=True, eq=False)
-class Half:
-    """Inputs to learn on, and to judge on."""
-
-    learn: Int[np.ndarray, "k"]
-    judge: Int[np.ndarray, "m"]
-
-    @classmethod
-    def of(cls, n: int, rng: np.random.Generator) -> "Half":
-        """Divide n inputs at random."""
-        order = rng.permutation(n)
-        return cls(np.sort(order[: n // 2]), np.sort(order[n // 2 :]))

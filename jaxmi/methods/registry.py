@@ -9,7 +9,7 @@ from jaxmi.mechanism.variables import COMPUTED_FROM
 from jaxmi.methods.questions import Method
 from jaxmi.methods.side_by_side.ablation import ablation
 from jaxmi.methods.side_by_side.alignment import alignment, alignment_sets
-from jaxmi.methods.side_by_side.controls import labels, random
+from jaxmi.methods.side_by_side.controls import labels, network, random
 from jaxmi.methods.side_by_side.gradients import integrated_gradients
 from jaxmi.methods.side_by_side.patching import patching_probe, patching_site
 from jaxmi.methods.side_by_side.principal import principal
@@ -20,6 +20,7 @@ from jaxmi.methods.side_by_side.scrubbing import scrubbing
 METHODS: Mapping[str, Method] = {
     "random": random,
     "labels": labels,
+    "network": network,
     "probe": probe,
     "pca": principal,
     "patching-site": patching_site,
@@ -31,9 +32,9 @@ METHODS: Mapping[str, Method] = {
     "das": alignment,
     "das-sets": alignment_sets,
 }
-"""Name -> method; the first two are controls."""
+"""Name -> method; the first three are controls."""
 
-CONTROLS = ("random", "labels")
+CONTROLS = ("random", "labels", "network")
 
 THRESHOLDS: Mapping[str, float] = {
     "scrubbing": MARGIN,
@@ -44,6 +45,7 @@ THRESHOLDS: Mapping[str, float] = {
 
 
 def words_of(name: str, method: Method) -> str:
-    """Return what a method is: the first line of its file's docstring, or of a user's own."""
-    about = sys.modules[method.__module__] if name in METHODS else method
+    """Return what a method is: the first line of its file's docstring, or of its own."""
+    has_a_file = name in METHODS and name not in CONTROLS
+    about = sys.modules[method.__module__] if has_a_file else method
     return (inspect.getdoc(about) or "").partition("\n")[0]

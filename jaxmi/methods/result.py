@@ -79,16 +79,23 @@ def seconds_of(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
 COLUMNS = (
     ("computed, before the MLP", "computed", SITES[0], SAME_LABELS),
     ("computed, neurons", "computed", SITES[1], SAME_LABELS),
+    ("computed, all wrong answers", "computed", ALL, ALL),
     ("which neurons", "neurons", ALL, ALL),
     ("which explanation", "explanation", ALL, ALL),
 )
-"""Columns of the table: heading, question, site, negatives."""
+"""Columns of the table: heading, question, site, negatives.
+
+With the same labels, right answers before the MLP are about one mechanism and wrong ones about the
+others, so that the network alone may tell them. With all wrong answers it cannot: among these are
+other variables of the same network.
+"""
 
 
 def table(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return the marks as a table, the best mean first: headings, then a row for each method.
 
-    A cell is the AUROC with its interval; of explanations the share of pairs told right.
+    A cell is the AUROC with its interval, if there is one; of explanations the share of pairs told
+    right.
     """
     rows = {name: _cells(result, name) for name in result["methods"]}
     means = {name: np.mean([value for value, _ in cells]) for name, cells in rows.items()}
@@ -112,7 +119,9 @@ def _cells(result: Mapping[str, Any], method: str) -> list[tuple[float, str]]:
         if value is None:
             cells.append((0.5, "-"))
         else:
-            text = f"{value['value']:.3f} ({value['low']:.2f} to {value['high']:.2f})"
+            text = f"{value['value']:.3f}"
+            if value["low"] is not None:
+                text += f" ({value['low']:.2f} to {value['high']:.2f})"
             cells.append((value["value"], text))
     return cells
 

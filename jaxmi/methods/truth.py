@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxmi.mechanism.interchange import Pairs
+from jaxmi.mechanism.subspaces import orthonormal
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import Asked
 from jaxmi.planted.key import BEFORE_MLP, NEURONS
@@ -28,7 +29,7 @@ MAX_PARTS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class KeyPart:
     """What a key says of one variable."""
 
     name: str
@@ -42,7 +43,7 @@ class Part:
         return self.directions is not None if site == BEFORE_MLP else len(self.neurons) > 0
 
 
-def parts_of(key: Mapping[str, Any], d_model: int) -> list[Part]:
+def parts_of(key: Mapping[str, Any], d_model: int) -> list[KeyPart]:
     """Return the parts that a key names: what is held, each once."""
     found = []
     for entry in key["variables"]:
@@ -54,11 +55,11 @@ def parts_of(key: Mapping[str, Any], d_model: int) -> list[Part]:
             for row, one in zip(directions, entry["directions"], strict=True):
                 row[[int(i) for i in one]] = list(one.values())
         neurons = np.array(sorted(int(i) for i in entry["neurons"]), int)
-        found.append(Part(entry["name"], entry["full"], directions, neurons))
+        found.append(KeyPart(entry["name"], entry["full"], directions, neurons))
     return found
 
 
-def share_right(view: NetworkView, site: str, parts: Sequence[Part], pairs: Pairs) -> float:
+def share_right(view: NetworkView, site: str, parts: Sequence[KeyPart], pairs: Pairs) -> float:
     """Return the share of pairs that get their label when parts are exchanged at a site."""
     here = view.activations[site]
     own, change = here[pairs.bases], here[pairs.sources] - here[pairs.bases]
@@ -68,12 +69,12 @@ def share_right(view: NetworkView, site: str, parts: Sequence[Part], pairs: Pair
         values = own + change * mask
     else:
         rows = np.concatenate([part.directions for part in parts if part.directions is not None])
-        basis = np.linalg.svd(rows, full_matrices=False)[2]
+        basis = orthonormal(rows)  # two variables may share a direction
         values = own + change @ basis.T @ basis
     return float(((view.resume(site, pairs.bases, values) > 0) == pairs.labels).mean())
 
 
-def best_share(view: NetworkView, site: str, parts: Sequence[Part], pairs: Pairs) -> float:
+def best_share(view: NetworkView, site: str, parts: Sequence[KeyPart], pairs: Pairs) -> float:
     """Return the largest such share, over all sets of the parts that a key names.
 
     Args:

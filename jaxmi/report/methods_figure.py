@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from jaxmi.methods.registry import CONTROLS
 from jaxmi.methods.result import COLUMNS, find, table
 
-COLOURS = ("#2f5d8a", "#e0a526", "#4d8a57", "#a0522d")
+COLOURS = ("#2f5d8a", "#e0a526", "#7a6aa8", "#4d8a57", "#a0522d")
 
 
 def methods_figure(result: Mapping[str, Any]) -> Figure:
@@ -23,13 +23,16 @@ def methods_figure(result: Mapping[str, Any]) -> Figure:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[3, 1])
     places = np.arange(len(names))
     for i, (heading, kind, site, negatives) in enumerate(COLUMNS):
-        offset = 0.18 * (len(COLUMNS) / 2 - 0.5 - i)
+        offset = 0.15 * (len(COLUMNS) / 2 - 0.5 - i)
         for place, name in zip(places, names, strict=True):
             marked = find(result, name, kind, site, negatives)
             if marked is None:
                 continue
             value = marked["right" if kind == "explanation" else "auroc"]
-            ends = [[value["value"] - value["low"]], [value["high"] - value["value"]]]
+            low, high = value["low"], value["high"]
+            ends = [[0.0], [0.0]]
+            if low is not None and high is not None:  # there is no interval of one program
+                ends = [[value["value"] - low], [high - value["value"]]]
             left.errorbar(
                 value["value"],
                 place + offset,

@@ -37,7 +37,9 @@ DEFINITION = "definition"
 FORMAT = 1
 """Version of a checkpoint's layout; raised whenever an older reader would misread it."""
 
-CHECKPOINT_FILES = ("config.json", "metrics.json", "params.safetensors")
+PARAMS_FILE = "params.safetensors"
+
+CHECKPOINT_FILES = ("config.json", "metrics.json", PARAMS_FILE)
 """The files of a checkpoint."""
 
 
@@ -148,7 +150,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     challenge = config.get("challenge")
     if not isinstance(challenge, str):
         raise InputError(f"{path}/config.json names no challenge")
-    tensors = read_safetensors(path / "params.safetensors").tensors
+    tensors = read_safetensors(path / PARAMS_FILE).tensors
     checkpoint = Checkpoint({}, config, metrics)
     try:
         expected = checkpoint.origin
@@ -261,7 +263,7 @@ def write_checkpoint(
       OSError: if a file cannot be written.
     """
     tensors = leaves_by_path(jax.device_get(params))
-    write_safetensors(folder / "params.safetensors", tensors, about={})
+    write_safetensors(folder / PARAMS_FILE, tensors, about={})
     write_json(folder / "config.json", {"format": FORMAT, **config} | {"format": FORMAT})
     write_json(folder / "metrics.json", metrics)
 

@@ -5,6 +5,7 @@ import importlib.util
 import inspect
 import json
 import re
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,9 +19,10 @@ from jaxmi.challenges.numbers import NumberChallenge
 from jaxmi.drawing import try_to_save
 from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path, write_text
+from jaxmi.mechanism.look_ups import LOOK_UPS
 from jaxmi.methods import asking, causal_models, family
 from jaxmi.methods.answering import answer
-from jaxmi.methods.asking import COMPUTED, LOOK_UPS, Marked, Planted
+from jaxmi.methods.asking import COMPUTED, Marked, Planted
 from jaxmi.methods.marks import Answer
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import Asked, Method
@@ -30,7 +32,7 @@ from jaxmi.models.transformer import Transformer
 from jaxmi.programs.language import Program
 from jaxmi.report.methods_figure import methods_figure
 from jaxmi.storage.atomic import atomic_files, check_files
-from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.checkpoints import KEY_FILE, PARAMS_FILE, load_checkpoint
 from jaxmi.workflows.plants import Plant, compile_network
 
 RESULT, MEASURED = "methods.json", "measured"
@@ -70,6 +72,8 @@ class Case:
     name: str
     """Names the program in results, and the file of answers."""
     build: Callable[[], list[Marked]]
+    stamp: str = ""
+    """A checksum of what answers depend on beside the name: of a trained plant its files."""
 
     @cached_property
     def questions(self) -> list[Marked]:
@@ -137,6 +141,7 @@ def mark_methods(
     if clash := [name for name in methods if name in METHODS]:
         raise InputError(f"method {clash[0]!r}: the name is taken; choose another")
     asked = {name: load_method(one) for name, one in methods.items()}  # first: they may fail
+    sources = {name: _source(one) for name, one in methods.items()}
     asked |= {name: METHODS[name] for name in chosen_from}
     if not asked:
         raise InputError("no methods: expected at least one")
@@ -145,9 +150,13 @@ def mark_methods(
     reported = [_compiled_case(seed + i) for i in range(n_programs)]
     reported += [] if trained is None else _trained_cases(trained)
     start = time.perf_counter()
-    before = _answers(choosing, asked, folder, remeasure, log)
-    answers = _answers(reported, asked, folder, remeasure, log)
+    before = _answers(choosing, asked, sources, folder, remeasure, log)
+    answers = _answers(reported, asked, sources, folder, remeasure, log)
     log(f"{len(answers):,} answers; marking")
+    seconds = seconds_of(answers)
+    for name in asked:
+        if name not in seconds:
+            log(f"{name} gave no answer to any question, and is left out")
     return MethodMarks(
         {
             "format": FORMAT,
@@ -167,12 +176,11 @@ def mark_methods(
                 name: {
                     "words": words_of(name, method),
                     "own": name in METHODS,
-                    "seconds": seconds,
+                    "seconds": seconds[name],
                     "threshold": THRESHOLDS.get(name),
                 }
                 for name, method in asked.items()
-                for seconds in [seconds_of(answers).get(name)]
-                if seconds is not None
+                if name in seconds
             },
             "marks": marks_of(answers, before, THRESHOLDS),
         }
@@ -230,7 +238,8 @@ def write_marks(
 def _is_result(path: Path) -> bool:
     """Tell whether a file is a result of marks, which a further run replaces."""
     with suppress(OSError, ValueError):
-        return "marks" in json.loads(path.read_text(encoding="utf-8"))
+        result = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(result, dict) and "marks" in result
     return False
 
 
@@ -265,12 +274,15 @@ def load_method(method: Method | str | Path) -> Method:
     path = Path(file)
     if path.suffix != ".py" or not path.is_file():
         raise InputError(f"method {str(method)!r}: there is no file {path} that ends in .py")
-    spec = importlib.util.spec_from_file_location(f"jaxmi_method_{path.stem}", path)
+    place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]
+    spec = importlib.util.spec_from_file_location(f"jaxmi_method_{place}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # the user's own file may raise anything
+    except (Exception, SystemExit) as error:  # the user's own file may raise anything
+        del sys.modules[spec.name]
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise InputError(f"method {str(method)!r}: {path} cannot be run: {reason}") from error
     function = getattr(module, name, None)
@@ -353,30 +365,65 @@ def _trained_cases(folder: Path) -> list[Case]:
     """Return a case for each trained plant in a folder of checkpoints.
 
     Raises:
-      InputError: if there is none, or one has no key.
+      InputError: if there is none, or one cannot be asked about.
     """
     paths = sorted(path.parent for path in folder.glob("*/mechanism.json"))
     if not paths:
         raise InputError(f"{folder} has no trained plants: no folder in it has a mechanism.json")
+    for path in paths:  # before anything is asked, which takes long
+        _trained_plant(path)
     return [
-        Case(TRAINED, f"trained {path.name}", partial(_trained_questions, path, MAX_SEED // 2 + i))
-        for i, path in enumerate(paths)
+        Case(TRAINED, f"trained {path.name}", partial(_trained_questions, path, stamp), stamp)
+        for path in paths
+        for stamp in [_stamp(path)]
     ]
 
 
-def _trained_questions(path: Path, seed: int) -> list[Marked]:
-    """Return the questions about a trained plant, beside look-ups of its program."""
+def _stamp(path: Path) -> str:
+    """Return a checksum of a checkpoint's parameters and key."""
+    digest = hashlib.sha256()
+    for name in (PARAMS_FILE, KEY_FILE):
+        digest.update(hashlib.sha256((path / name).read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _trained_plant(path: Path) -> tuple[Planted, Program]:
+    """Return a trained plant and its program.
+
+    Raises:
+      InputError: if it is none that can be asked about.
+    """
     checkpoint = load_checkpoint(path)
+    kind = checkpoint.origin.kind
+    if kind != "pairs":
+        raise InputError(f"{path} is of kind {kind}: questions are about networks on pairs")
+    if "trained" not in checkpoint.config.get("compiled", {}) or checkpoint.key is None:
+        raise InputError(f"{path} is no trained plant: make one with `jaxmi compile --train`")
+    mechanism = checkpoint.key["mechanism"]
+    if mechanism != COMPUTED:
+        raise InputError(f"{path} is trained for {mechanism}: expected one for {COMPUTED}")
     challenge = checkpoint.load_challenge(None)
-    assert checkpoint.key is not None
-    if not isinstance(challenge, NumberChallenge) or challenge.program is None:
-        raise InputError(f"{path} is no trained plant: it is of no program on pairs")
-    assert isinstance(challenge.model, Transformer)
+    assert isinstance(challenge, NumberChallenge) and isinstance(challenge.model, Transformer)
+    if challenge.program is None or checkpoint.sealed is not None:
+        raise InputError(f"{path} is of no known program: it has no variables to ask about")
     if challenge.model.config.n_layers != 1:
         raise InputError(f"{path} has several blocks: questions are about networks of one")
-    holder = Planted(NetworkView(challenge, checkpoint.params), TRAINED, checkpoint.key)
-    look_ups = _compiled(challenge.program, challenge.p, SIZES, seed, tuple(LOOK_UPS))
-    found = None if look_ups is None else _questions(challenge.program, [holder, *look_ups], seed)
+    view = NetworkView(challenge, checkpoint.params)
+    lacking = int((view.labels != (challenge.labels == 1)).sum())
+    if lacking:
+        raise InputError(
+            f"{path} gives {lacking:,} of {len(view.labels):,} labels otherwise than its program: "
+            "questions are about networks with all of its labels"
+        )
+    return Planted(view, TRAINED, checkpoint.key), challenge.program
+
+
+def _trained_questions(path: Path, stamp: str) -> list[Marked]:
+    """Return the questions about a trained plant, beside look-ups of its program."""
+    holder, program = _trained_plant(path)
+    seed = MAX_SEED // 2 + int(stamp[:12], 16) % (MAX_SEED // 2)
+    look_ups = _compiled(program, holder.view.p, SIZES, seed, tuple(LOOK_UPS))
+    found = None if look_ups is None else _questions(program, [holder, *look_ups], seed)
     if found is None:
         raise InputError(f"{path}: its program has too few variables that can be asked about")
     return found
@@ -385,6 +432,7 @@ def _trained_questions(path: Path, seed: int) -> list[Marked]:
 def _answers(
     cases: Sequence[Case],
     methods: Mapping[str, Method],
+    sources: Mapping[str, str | None],
     folder: Path | None,
     remeasure: bool,
     log: Callable[[str], None],
@@ -392,10 +440,18 @@ def _answers(
     """Return all answers: those that are kept, and the others, which are then kept.
 
     Case by case, so that networks are made once, and let go.
+
+    Args:
+      cases: Programs' networks.
+      methods: Name -> method.
+      sources: Name of a user's method -> the text of its file; None keeps no answers of it.
+      folder: As in `mark_methods`.
+      remeasure: As in `mark_methods`.
+      log: As in `mark_methods`.
     """
     found: list[Answer] = []
     for number, case in enumerate(cases, 1):
-        files = {name: _file(folder, name, method, case) for name, method in methods.items()}
+        files = {name: _file(folder, name, sources.get(name, ""), case) for name in methods}
         read = {} if remeasure else {name: _kept(file) for name, file in files.items()}
         kept = {name: answers for name, answers in read.items() if answers is not None}
         fresh = replace(case)  # its networks are let go with it
@@ -410,13 +466,12 @@ def _answers(
     return found
 
 
-def _file(folder: Path | None, name: str, method: Method, case: Case) -> Path | None:
+def _file(folder: Path | None, name: str, source: str | None, case: Case) -> Path | None:
     """Return the file of a method's answers about a case; its name says what they depend on."""
-    if folder is None:
+    if folder is None or source is None:
         return None
     settings = [jaxmi.__version__, P, SIZES, DISGUISE, case.name, _sources()]
-    if name not in METHODS:
-        settings.append(_source(method))
+    settings += [text for text in (source, case.stamp) if text]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
     return folder / name / f"{case.name.replace(' ', '-')}-{digest.hexdigest()[:16]}.json"
 
@@ -433,10 +488,20 @@ def _sources() -> str:
     return digest.hexdigest()
 
 
-def _source(method: Method) -> str:
-    """Return the text of the file that a user's method is in."""
-    file = inspect.getsourcefile(inspect.unwrap(method))
-    return "" if file is None else Path(file).read_text(encoding="utf-8", errors="replace")
+def _source(method: Method | str | Path) -> str | None:
+    """Return the text of the file that a user's method is in; None if it has none that is known.
+
+    Args:
+      method: A function, or FILE.py:FUNCTION.
+    """
+    try:
+        if isinstance(method, str | Path):
+            file = str(method).rpartition(":")[0]
+        else:
+            file = inspect.getsourcefile(inspect.unwrap(method))
+        return None if file is None else Path(file).read_text(encoding="utf-8", errors="replace")
+    except (TypeError, OSError):  # no function, or a notebook's
+        return None
 
 
 def _kept(file: Path | None) -> list[Answer] | None:

@@ -12,6 +12,7 @@ from jaxmi.methods.network import SITES
 from jaxmi.methods.questions import Asked, ComputedQuestion, ExplanationQuestion, NeuronsQuestion
 from jaxmi.planted.key import BEFORE_MLP, NEURONS, POSITION
 from jaxmi.planted.look_up import changes
+from jaxmi.programs.variables import Variable
 
 N_PAIRS = 60
 
@@ -22,7 +23,7 @@ def drawn(one: Asked):
     return pairs
 
 
-def labels_after(marked: Marked, part: truth.Part, site: str, pairs) -> np.ndarray:
+def labels_after(marked: Marked, part: truth.KeyPart, site: str, pairs) -> np.ndarray:
     """Run the model itself in JAX, with a part of its activations from the sources."""
     view = marked.planted.view
     network = Network(view.challenge.model, view.params, 200)
@@ -40,7 +41,7 @@ def labels_after(marked: Marked, part: truth.Part, site: str, pairs) -> np.ndarr
     return logits[:, 1] > logits[:, 0]
 
 
-def part_of(marked: Marked) -> truth.Part:
+def part_of(marked: Marked) -> truth.KeyPart:
     return next(part for part in marked.planted.parts if part.name == marked.about)
 
 
@@ -92,8 +93,8 @@ def test_the_neurons_of_a_variable_are_those_whose_exchange_is_its_exchange(
     for one in asked:
         assert isinstance(one.question, NeuronsQuestion) and isinstance(one.truth, np.ndarray)
         pairs = drawn(one.question)
-        carriers = truth.Part("", True, None, np.flatnonzero(one.truth))
-        rest = truth.Part("", True, None, np.flatnonzero(one.question.candidates & ~one.truth))
+        carriers = truth.KeyPart("", True, None, np.flatnonzero(one.truth))
+        rest = truth.KeyPart("", True, None, np.flatnonzero(one.question.candidates & ~one.truth))
         held = labels_after(one, carriers, NEURONS, pairs) == pairs.labels
         assert held.mean() >= truth.HELD_FROM
         assert (labels_after(one, rest, NEURONS, pairs) == pairs.labels).mean() < 0.9
@@ -125,7 +126,7 @@ def test_each_variable_is_asked_of_two_networks_with_the_same_labels(
 def test_the_places_of_a_look_up_are_a_causal_model_of_its_labels(along: str) -> None:
     rng = np.random.default_rng(0)
     labels = np.cumsum(rng.random((9, 9)) < 0.3, axis=1) % 2 == 1
-    found = causal_models.of_look_up(labels, along)
+    found = causal_models.of_look_up(labels, "rows" if along == "y" else "columns")
     places = changes(labels if along == "y" else labels.T)
     assert 1 < len(found) <= len(places)
     x, y = np.divmod(np.arange(81), 9)
@@ -152,17 +153,30 @@ def test_a_variable_that_is_an_operand_is_not_asked_about() -> None:
     even_x, even_y = x % 2 == 0, y % 2 == 0
 
     def asked(first: np.ndarray, rest: np.ndarray) -> Asked:
-        variable = causal_models.Variable(
-            "v", "condition", first.astype(int), np.stack([rest, ~rest])
-        )
+        variable = Variable("v", "condition", first.astype(int), np.stack([rest, ~rest]))
         return Asked(variable, first ^ rest)
 
-    assert not causal_models.can_be_asked(asked(even_x, even_y), 10, 0)
-    assert causal_models.can_be_asked(asked(x + y < 9, x + 2 * y < 14), 10, 0)
+    assert not causal_models.can_be_asked(asked(even_x, even_y), 40, 0)
+    assert causal_models.can_be_asked(asked(x + y < 9, x + 2 * y < 14), 40, 0)
 
 
 def test_a_method_sees_no_key(questions: list[Marked]) -> None:
     one = questions[0]
     seen = {*vars(one.planted.view), *vars(one.question), *vars(one.planted.view.challenge)}
     assert not seen & {"key", "truth", "mechanism", "planted"}
+    of = (one.planted.view, one.question, one.planted.view.challenge)
+    values = [value for each in of for value in vars(each).values()]
+    assert len(values) > 5
+    assert not any(value is one.planted.key or value is one.truth for value in values)
     assert BEFORE_MLP in one.planted.view.activations
+
+
+def test_variables_that_share_a_direction_are_exchanged_by_it_alone(
+    questions: list[Marked],
+) -> None:
+    one = next(one for one in questions if one.truth is True and one.site == BEFORE_MLP)
+    assert isinstance(one.question, ComputedQuestion)
+    part, view = part_of(one), one.planted.view
+    pairs = one.question.strict(N_PAIRS, np.random.default_rng(1))
+    alone, twice = (truth.share_right(view, BEFORE_MLP, [part] * n, pairs) for n in (1, 2))
+    assert alone == twice >= truth.HELD_FROM

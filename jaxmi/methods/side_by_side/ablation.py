@@ -43,8 +43,7 @@ def ablation(network: NetworkView, question: Question) -> Score:
 def _share(network: NetworkView, question: ComputedQuestion) -> float:
     here = network.activations[question.site]
     learn, judge = halves(len(here), question.seed)
-    direction = fit_probe(network, question.site, question, learn).weights
-    direction = direction / (np.linalg.norm(direction) or 1.0)
+    direction = fit_probe(network, question.site, question, learn).direction
     places = here @ direction
     ablated = here - (places - places.mean())[:, None] * direction
     effect = network.difference - network.resume(question.site, np.arange(len(here)), ablated)

@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Int
 
-from jaxmi.mechanism.interchange import KINDS, TO_LEARN, Neurons, Pairs, Site, sites_of
+from jaxmi.mechanism.interchange import KINDS, TO_LEARN, Neurons, Site, sites_of
 from jaxmi.methods.network import SITES, NetworkView
 from jaxmi.methods.questions import (
     Asked,
@@ -74,13 +74,8 @@ def _learned(site: Site, asked: Asked, rows: Int[np.ndarray, "k"], seed: int) ->
     """Return the basis that is learned on some inputs; None if they have no strict pairs."""
     rng = np.random.default_rng(seed)
     pairs = asked.pairs(TO_LEARN, rng, rows)
-    kinds = [np.flatnonzero(pairs.kinds == kind) for kind in range(len(KINDS))]
-    if not len(kinds[0]):
+    if not pairs.counts[KINDS.index("strict")]:
         return None
-    # As many of each kind that there is, in all always the same number: one compilation.
-    there = [kind for kind in kinds if len(kind)]
-    each = -(-len(KINDS) * TO_LEARN // len(there))
-    chosen = rng.permutation(np.concatenate([rng.choice(kind, each) for kind in there]))
-    learned: Pairs = pairs.part(chosen[: len(KINDS) * TO_LEARN])
-    (basis,) = site.learn([learned], seed)
+    # In all always the same number: one compilation.
+    (basis,) = site.learn([pairs.evened(len(KINDS) * TO_LEARN, rng)], seed)
     return basis

@@ -1,7 +1,9 @@
-"""Controls: a random score, and a method that sees the network's labels only.
+"""Controls: random scores, the labels without the network, the network without the question.
 
 Whatever is marked must be marked above these. Where a variable is asked of two networks with the
 same labels, a method that sees labels only scores both alike: its AUROC is exactly 0.5.
+Where right answers are about one mechanism and wrong ones about another, a method that tells
+mechanisms apart is right without looking at the question: `network` says how often.
 """
 
 import numpy as np
@@ -21,8 +23,15 @@ def random(network: NetworkView, question: Question) -> Score:
 
 
 def labels(network: NetworkView, question: Question) -> Score:
-    """Return the share of the network's labels that the variable's own model gives."""
+    """Return the share of the network's labels that the variable's model gives: no look inside."""
     if isinstance(question, NeuronsQuestion):
         return np.zeros(len(question.candidates))
     asked = question.variables if isinstance(question, ExplanationQuestion) else (question,)
     return float(np.mean([(one.own == network.labels).mean() for one in asked]))
+
+
+def network(network: NetworkView, question: Question) -> Score:
+    """Return the share of the network's neurons that are idle: no look at the question."""
+    if isinstance(question, NeuronsQuestion):
+        return np.zeros(len(question.candidates))
+    return float(1 - network.active.mean())

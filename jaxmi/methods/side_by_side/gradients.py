@@ -60,8 +60,7 @@ def integrated_gradients(network: NetworkView, question: Question) -> Score:
 def _share(network: NetworkView, question: ComputedQuestion) -> float:
     here = network.activations[question.site]
     learn, judge = halves(len(here), question.seed)
-    direction = fit_probe(network, question.site, question, learn).weights
-    direction = direction / (np.linalg.norm(direction) or 1.0)
+    direction = fit_probe(network, question.site, question, learn).direction
     pairs = judged_pairs(question, judge)
     own, change = here[pairs.bases], here[pairs.sources] - here[pairs.bases]
     gradient = np.mean(

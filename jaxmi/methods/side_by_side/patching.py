@@ -61,8 +61,7 @@ def _whole_site(network: NetworkView, question: ComputedQuestion) -> float:
 def _direction(network: NetworkView, question: ComputedQuestion) -> float:
     here = network.activations[question.site]
     learn, judge = halves(len(here), question.seed)
-    direction = fit_probe(network, question.site, question, learn).weights
-    direction = direction / (np.linalg.norm(direction) or 1.0)
+    direction = fit_probe(network, question.site, question, learn).direction
     pairs = judged_pairs(question, judge)
     own, places = here[pairs.bases], here @ direction
     change = places[pairs.sources] - places[pairs.bases]

@@ -38,6 +38,11 @@ class Probe:
     weights: Float[np.ndarray, "d"]
     bias: float
 
+    @property
+    def direction(self) -> Float[np.ndarray, "d"]:
+        """The weights, in units of their length; 0 if they are 0."""
+        return self.weights / (np.linalg.norm(self.weights) or 1.0)
+
     def __call__(self, activations: Float[np.ndarray, "n d"]) -> Float[np.ndarray, "n"]:
         """Return its value."""
         return activations @ self.weights + self.bias

@@ -70,8 +70,7 @@ def _bound(
     learn, _ = halves(len(here), seed)
     readouts, claims = {}, []
     for i, one in enumerate(variables):
-        weights = fit_probe(network, site, one, learn).weights
-        weights = weights / (np.linalg.norm(weights) or 1.0)
+        weights = fit_probe(network, site, one, learn).direction
         name = f"probe{i}"
         readouts[name] = Readout(site, (POSITION,), tuple(map(float, weights)), on_pca=False)
         component = SubmittedComponent(((POSITION,),), readouts=(name,))

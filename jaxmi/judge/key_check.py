@@ -167,7 +167,12 @@ def _predictions(found: KeyClaims, challenge: Challenge) -> list[Prediction]:
     for claim in found.claims:
         by_sum = _of_summand(read, claim)
         by_program = labels.get(claim.variable) if claim.full else None
-        predictions.append(by_sum if by_program is None else _both(by_program, by_sum))
+        if by_program is None and by_sum is None:
+            raise InputError(f"the key does not fit the program, which adds no `{claim.variable}`")
+        if by_program is None or by_sum is None:  # a part of a guard is in no sum by itself
+            predictions.append(by_sum or by_program)
+        else:
+            predictions.append(_both(by_program, by_sum))
     return predictions
 
 
@@ -178,8 +183,10 @@ def _both(by_program: Callable[[Rows, Rows], np.ndarray], by_sum: Prediction) ->
     ).astype(np.int8)
 
 
-def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction:
+def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction | None:
     """Predict from the sum alone: a part gets the source's value, and all others keep theirs.
+
+    None if the variable is no part of the sum, and not the sum.
 
     No label is predicted of a sum that lies between those that inputs have on both sides of the
     threshold: a network that gives every label may have its threshold anywhere there.
@@ -206,7 +213,7 @@ def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction:
             return lambda bases, sources, own=own, weight=one.weight: predicted(
                 sums[bases] + weight * (own[sources] - own[bases])
             )
-    raise InputError(f"the key does not fit the program, which adds no `{claim.variable}`")
+    return None
 
 
 def _of_look_up(claims: Sequence[KeyClaim], domain: NumberDomain) -> list[Prediction]:

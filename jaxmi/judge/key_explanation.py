@@ -169,6 +169,7 @@ def explanation_of(
         if ("neurons" if claim.directions is None else "directions") in parts
     ]
     readouts: dict[str, Any] = {}
+    names: dict[tuple[str, bytes], str] = {}  # a direction that two claims share is one readout
     claims = []
     for claim in chosen:
         components: dict[str, Any] = {"pos": claim.position}
@@ -177,7 +178,7 @@ def explanation_of(
         else:
             components["readouts"] = []
             for direction in claim.directions:
-                name = f"r{len(readouts)}"
+                name = names.setdefault((claim.site, direction.tobytes()), f"r{len(readouts)}")
                 weights = [float(f"{weight:.{DIGITS}g}") for weight in direction]
                 readouts[name] = {"site": claim.site, "pos": claim.position, "d_model": weights}
                 components["readouts"].append(name)
@@ -239,7 +240,9 @@ def _claims(
         (feature, held), below = names.place(variable, numbers[:, 0], values)
     else:
         read = values
-        if read is None:
+        if read is None and one["form"] == "boundary":
+            read = (numbers[:, 0] > -NEAR).astype(np.float64)  # it holds where it is at least 0
+        elif read is None:
             read = float(one.get("factor", 1)) * numbers[:, 0] + float(one["shift"])
         feature, held = below = names.of(variable, read)
     form, full = str(one["form"]), bool(one["full"])

@@ -38,7 +38,8 @@ from jaxmi.programs.show import show
 from jaxmi.workflows.plants import Plant, compile_network
 
 SEEDS = range(200, 240)
-"""Programs of seeds below 140 were looked at while thresholds and rules were chosen."""
+LOOKED_AT = 140
+"""Programs of seeds below this were looked at while thresholds and rules were chosen."""
 P, NETWORK = 23, {"d_model": 48, "n_heads": 8, "d_head": 8, "d_mlp": 128}
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 OUT, PAGE = DOCS / "judge-on-plants.json", DOCS / "explanations.md"
@@ -188,9 +189,11 @@ def _totals(done: Sequence[Mapping[str, Any]]) -> str:
         return _bootstrapped([one for one in shares if one])
 
     seeds = [each["seed"] for each in done]
+    seen = sum(seed < LOOKED_AT for seed in seeds)
+    looked = f" {seen} of them were looked at while rules were chosen." if seen else ""
     return (
-        f"{len(done)} programs, of seeds {min(seeds)} to {max(seeds)}. **Wrong explanations called "
-        f"complete**: by labels alone {rate(False, 'grade', 'complete')}; with the mechanism's "
+        f"{len(done)} programs, of seeds {min(seeds)} to {max(seeds)}.{looked} "
+        f"**Wrong explanations called complete**: by labels alone {rate(False, 'grade', 'complete')}; with the mechanism's "
         f"verdict {rate(False, 'complete', True)}. **True explanations denied**: by labels alone "
         f"{rate(True, 'grade', 'complete')}; with the mechanism's verdict "
         f"{rate(True, 'complete', True)}."
@@ -222,6 +225,10 @@ def _bootstrapped(programs: list[list[bool]]) -> str:
     again = sums[drawn].sum(axis=1)
     low, high = np.percentile(100 * again[:, 0] / again[:, 1], [2.5, 97.5])
     count, n = sums.sum(axis=0)
+    if count in (0, n):  # drawn again it is always the same: Wilson's interval over programs
+        of = len(sums)
+        interval = binomtest(of if count else 0, of).proportion_ci(method="wilson")
+        low, high = 100 * interval.low, 100 * interval.high
     return f"{count} of {n}, {100 * count / n:.1f} % [{low:.1f}, {high:.1f}]"
 
 

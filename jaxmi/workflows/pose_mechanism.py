@@ -26,7 +26,7 @@ from jaxmi.workflows.pose import check_paths, draw, private_file, write_key
 
 logger = logging.getLogger(__name__)
 
-DISGUISE: Mapping[str, int] = {"cancelling": 16, "idle_heads": 1}
+DISGUISE: Mapping[str, Any] = {"cancelling": 16, "idle_heads": 1}
 """How many decoys a network gets, as arguments of `compile_network`, where it has room for them."""
 
 
@@ -111,7 +111,7 @@ def _plain(challenge: Challenge) -> list[Plant]:
     return plain
 
 
-def _decoys(plain: Sequence[Plant]) -> dict[str, int]:
+def _decoys(plain: Sequence[Plant]) -> dict[str, Any]:
     """Return how many decoys each mechanism has room for: their number must not tell which it is.
 
     Args:
@@ -133,7 +133,7 @@ def _decoys(plain: Sequence[Plant]) -> dict[str, int]:
     }
 
 
-def _compile(challenge: Challenge, decoys: Mapping[str, int]) -> Plant:
+def _compile(challenge: Challenge, decoys: Mapping[str, Any]) -> Plant:
     mechanism = secrets.choice(list(MECHANISMS))
     seed = secrets.randbelow(MAX_SEED)
     return compile_network(challenge, mechanism, disguise_seed=seed, **decoys)

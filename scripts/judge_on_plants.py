@@ -193,8 +193,9 @@ def _totals(done: Sequence[Mapping[str, Any]]) -> str:
     looked = f" {seen} of them were looked at while rules were chosen." if seen else ""
     return (
         f"{len(done)} programs, of seeds {min(seeds)} to {max(seeds)}.{looked} "
-        f"**Wrong explanations called complete**: by labels alone {rate(False, 'grade', 'complete')}; with the mechanism's "
-        f"verdict {rate(False, 'complete', True)}. **True explanations denied**: by labels alone "
+        "**Wrong explanations called complete**: by labels alone "
+        f"{rate(False, 'grade', 'complete')}; with the mechanism's verdict "
+        f"{rate(False, 'complete', True)}. **True explanations denied**: by labels alone "
         f"{rate(True, 'grade', 'complete')}; with the mechanism's verdict "
         f"{rate(True, 'complete', True)}."
     )

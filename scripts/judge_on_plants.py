@@ -2,15 +2,16 @@
 
 Command:   .venv/bin/python scripts/judge_on_plants.py
 Time:      about half an hour on one core; a program that was measured is not measured again
-Writes:    docs/judge-on-plants.json; delete it to start over. Prints the table of
-           docs/explanations.md
+Writes:    docs/judge-on-plants.json; delete it to start over. In docs/explanations.md the lines
+           from each `<!-- judge: NAME -->` to the next empty line; `--seeds 0:0` does only that
 Expected:  of 40 random programs, each planted as conditions and as a look-up, how often the judge
            calls a wrong explanation complete, and how often it denies a true one
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -37,18 +38,23 @@ from jaxmi.programs.show import show
 from jaxmi.workflows.plants import Plant, compile_network
 
 SEEDS = range(200, 240)
-"""Programs of seeds below 140 were looked at while thresholds and rules were chosen."""
+LOOKED_AT = 140
+"""Programs of seeds below this were looked at while thresholds and rules were chosen."""
 P, NETWORK = 23, {"d_model": 48, "n_heads": 8, "d_head": 8, "d_mlp": 128}
-OUT = Path(__file__).resolve().parent.parent / "docs" / "judge-on-plants.json"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+OUT, PAGE = DOCS / "judge-on-plants.json", DOCS / "explanations.md"
+BLOCK = re.compile(r"(<!-- judge: ([a-z]+) -->\n)((?:[^\n]+\n)*)")
 LEAST_SHARE = 0.2
 """Least share of either label: where one label is nearly all, a constant feature keeps it."""
 BOOTSTRAPS = 10_000
 
 
 def main() -> None:
-    """Examine the judge on what is missing, then print the table."""
+    """Examine the judge on what is missing, then print the tables, and fill the page."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seeds", default="200:240", help="programs, such as 0:10")
+    parser.add_argument(
+        "--seeds", default=f"{SEEDS.start}:{SEEDS.stop}", help="programs, such as 0:10"
+    )
     parser.add_argument("--out", type=Path, default=OUT, help="the file of results")
     options = parser.parse_args()
     first, end = map(int, options.seeds.split(":"))
@@ -63,7 +69,13 @@ def main() -> None:
         lines = ",\n".join(json.dumps(each) for each in sorted(done, key=lambda one: one["seed"]))
         options.out.write_text(f"[\n{lines}\n]\n")
         print(f"seed {seed}: {len(done[-1]['cases'])} explanations", flush=True)
-    _print_table([each for each in done if first <= each["seed"] < end])
+    done.sort(key=lambda each: each["seed"])
+    if not done:
+        return
+    for block in BLOCKS.values():
+        print(block(done), end="\n\n")
+    if options.out == OUT:
+        PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), done), encoding="utf-8")
 
 
 def _examine(seed: int) -> dict[str, Any]:
@@ -134,35 +146,69 @@ def _least(shares: Sequence[float | None]) -> float | None:
     return round(min(known), 3) if known else None
 
 
-def _print_table(done: list[dict[str, Any]]) -> None:
+def filled(page: str, done: Sequence[Mapping[str, Any]]) -> str:
+    """Return the page with every generated block as the results have it."""
+
+    def fill(block: re.Match[str]) -> str:
+        head, name, _ = block.groups()
+        return f"{head}{BLOCKS[name](done)}\n"
+
+    return BLOCK.sub(fill, page)
+
+
+def _table(done: Sequence[Mapping[str, Any]]) -> str:
+    """Return a row for each kind of explanation, of true ones first."""
     rows: dict[tuple[bool, str, str], list[dict[str, Any]]] = {}
     for each in done:
         for case in each["cases"]:
             plant = "look-up" if case["plant"] in ("rows", "columns") else case["plant"]
             rows.setdefault((case["true"], plant, case["kind"]), []).append(case)
-    print("| explanation | plant | n | complete of labels | complete, mechanism shown |")
-    print("|---|---|---|---|---|")
+    lines = [
+        "| explanation | plant | n | complete of labels | complete, mechanism shown |",
+        "|---|---|---|---|---|",
+    ]
     for (is_true, plant, kind), cases in sorted(rows.items(), key=lambda row: not row[0][0]):
         of_labels = sum(case["grade"] == "complete" for case in cases)
         shown = sum(case["complete"] for case in cases)
         name = f"{'**true**: ' if is_true else ''}{kind}"
-        print(
+        lines.append(
             f"| {name} | {plant} | {len(cases)} | {_share(of_labels, len(cases))} "
             f"| {_share(shown, len(cases))} |"
         )
-    for is_true, words in ((False, "wrong, called complete"), (True, "true, denied")):
-        for by, test in (
-            ("by labels", lambda case: case["grade"] == "complete"),
-            ("with its mechanism", lambda case: case["complete"]),
-        ):
-            shares = [
-                [test(case) != is_true for case in each["cases"] if _counts(case, is_true)]
-                for each in done
-            ]
-            print(f"{words}, {by}: {_bootstrapped([one for one in shares if one])}")
+    return "\n".join(lines)
 
 
-def _counts(case: dict[str, Any], is_true: bool) -> bool:
+def _totals(done: Sequence[Mapping[str, Any]]) -> str:
+    """Return both rates, by labels and with the mechanism's verdict, in one paragraph."""
+
+    def rate(is_true: bool, shown: str, value: Any) -> str:
+        shares = [
+            [(case[shown] == value) != is_true for case in each["cases"] if _counts(case, is_true)]
+            for each in done
+        ]
+        return _bootstrapped([one for one in shares if one])
+
+    seeds = [each["seed"] for each in done]
+    seen = sum(seed < LOOKED_AT for seed in seeds)
+    looked = f" {seen} of them were looked at while rules were chosen." if seen else ""
+    return (
+        f"{len(done)} programs, of seeds {min(seeds)} to {max(seeds)}.{looked} "
+        "**Wrong explanations called complete**: by labels alone "
+        f"{rate(False, 'grade', 'complete')}; with the mechanism's verdict "
+        f"{rate(False, 'complete', True)}. **True explanations denied**: by labels alone "
+        f"{rate(True, 'grade', 'complete')}; with the mechanism's verdict "
+        f"{rate(True, 'complete', True)}."
+    )
+
+
+BLOCKS: Mapping[str, Callable[[Sequence[Mapping[str, Any]]], str]] = {
+    "table": _table,
+    "totals": _totals,
+}
+"""Word in a comment -> the function that writes the block from the results."""
+
+
+def _counts(case: Mapping[str, Any], is_true: bool) -> bool:
     """Return whether a case counts: features that are too fine are true by the letter."""
     return case["true"] == is_true and case["kind"] != FINER
 
@@ -180,6 +226,10 @@ def _bootstrapped(programs: list[list[bool]]) -> str:
     again = sums[drawn].sum(axis=1)
     low, high = np.percentile(100 * again[:, 0] / again[:, 1], [2.5, 97.5])
     count, n = sums.sum(axis=0)
+    if count in (0, n):  # drawn again it is always the same: Wilson's interval over programs
+        of = len(sums)
+        interval = binomtest(of if count else 0, of).proportion_ci(method="wilson")
+        low, high = 100 * interval.low, 100 * interval.high
     return f"{count} of {n}, {100 * count / n:.1f} % [{low:.1f}, {high:.1f}]"
 
 

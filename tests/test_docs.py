@@ -129,6 +129,27 @@ def test_the_table_of_methods_holds_what_the_result_holds() -> None:
     assert (ROOT / "docs/methods.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def judge_on_plants():
+    """The script that examines the judge and fills its tables."""
+    sys.path.insert(0, str(ROOT / "scripts"))
+    try:
+        import judge_on_plants
+
+        return judge_on_plants
+    finally:
+        sys.path.pop(0)
+
+
+def test_the_table_of_the_judge_examined_holds_what_the_results_hold() -> None:
+    page, script = (ROOT / "docs/explanations.md").read_text(), judge_on_plants()
+    done = json.loads((ROOT / "docs/judge-on-plants.json").read_text())
+    assert page.count("<!-- judge: ") == len(script.BLOCKS)
+    assert script.filled(page, done) == page
+    assert f"{len(done)} programs, of seeds " in page
+    spoilt = page.replace("| look-up | ", "| look-up | 1", 1)  # the control
+    assert script.filled(spoilt, done) == page != spoilt
+
+
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_the_results_in_the_docs_are_whole(path: Path) -> None:
     result = json.loads(path.read_text())

@@ -17,7 +17,12 @@ from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.explanation.components import dual_directions
 from jaxmi.explanation.network import Network
-from jaxmi.judge.key_explanation import KeyClaim, KeyClaims, claims_of
+from jaxmi.judge.key_explanation import (
+    KeyClaim,
+    KeyClaims,
+    claims_of,
+    unreadable_refused,
+)
 from jaxmi.planted.accumulation import Accumulation, accumulation
 from jaxmi.programs.domain import NumberDomain
 from jaxmi.programs.variables import hypotheses
@@ -73,9 +78,19 @@ def check_key(
       The checks, one for each component that the key names.
 
     Raises:
-      InputError: if the key does not fit the network; names the variable.
+      InputError: if the key does not fit the network, or a component that it names cannot be
+        checked; names the variable.
     """
+    with unreadable_refused():
+        return _checks(key, challenge, params, seed)
+
+
+def _checks(
+    key: Mapping[str, Any], challenge: Challenge, params: Params, seed: int
+) -> list[Checked]:
     found = claims_of(key, challenge, params)
+    if not found.claims:
+        raise InputError("the key does not fit the network: it names nothing that it holds")
     predictions = _predictions(found, challenge)
     network = Network(challenge.model, params, EXCHANGES)
     own = challenge.labels.astype(np.int8)
@@ -83,6 +98,11 @@ def check_key(
     for number, (claim, predict) in enumerate(zip(found.claims, predictions, strict=True)):
         rng = np.random.default_rng([seed, number])
         bases, sources = _pairs(predict, own, rng)
+        if not len(bases):
+            raise InputError(
+                f"the key cannot be checked: no label follows from exchanging what it says holds "
+                f"`{claim.variable}` at {claim.site}"
+            )
         expected = predict(bases, sources)
         right = _exchange(network, challenge, claim, bases, sources) == expected
         checks.append(
@@ -136,8 +156,7 @@ def _exchange(
 def _predictions(found: KeyClaims, challenge: Challenge) -> list[Prediction]:
     """Return for each claim what an exchange should do."""
     domain = challenge.program_domain
-    if not isinstance(domain, NumberDomain):
-        raise InputError("the key does not fit the network: only networks on numbers have keys")
+    assert isinstance(domain, NumberDomain)  # others have no claims
     if any(claim.form == "place" for claim in found.claims) or challenge.program is None:
         return _of_look_up(found.claims, domain)
     read = accumulation(challenge.program, domain)
@@ -148,7 +167,12 @@ def _predictions(found: KeyClaims, challenge: Challenge) -> list[Prediction]:
     for claim in found.claims:
         by_sum = _of_summand(read, claim)
         by_program = labels.get(claim.variable) if claim.full else None
-        predictions.append(by_sum if by_program is None else _both(by_program, by_sum))
+        if by_program is None and by_sum is None:
+            raise InputError(f"the key does not fit the program, which adds no `{claim.variable}`")
+        if by_program is None or by_sum is None:  # a part of a guard is in no sum by itself
+            predictions.append(by_sum or by_program)
+        else:
+            predictions.append(_both(by_program, by_sum))
     return predictions
 
 
@@ -159,13 +183,15 @@ def _both(by_program: Callable[[Rows, Rows], np.ndarray], by_sum: Prediction) ->
     ).astype(np.int8)
 
 
-def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction:
+def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction | None:
     """Predict from the sum alone: a part gets the source's value, and all others keep theirs.
+
+    None if the variable is no part of the sum, and not the sum.
 
     No label is predicted of a sum that lies between those that inputs have on both sides of the
     threshold: a network that gives every label may have its threshold anywhere there.
     """
-    sums = np.full(read.summands[0].values.size, float(read.const))
+    sums = np.full(claim.values.size, float(read.const))
     for one in read.summands:
         sums += one.weight * one.values.reshape(-1)
     below = sums[sums < read.threshold].max(initial=-np.inf)
@@ -187,7 +213,7 @@ def _of_summand(read: Accumulation, claim: KeyClaim) -> Prediction:
             return lambda bases, sources, own=own, weight=one.weight: predicted(
                 sums[bases] + weight * (own[sources] - own[bases])
             )
-    raise InputError(f"the key does not fit the program, which adds no `{claim.variable}`")
+    return None
 
 
 def _of_look_up(claims: Sequence[KeyClaim], domain: NumberDomain) -> list[Prediction]:
@@ -198,7 +224,9 @@ def _of_look_up(claims: Sequence[KeyClaim], domain: NumberDomain) -> list[Predic
         raise InputError("the key does not fit the network: it names no operand of the look-up")
     along = x if np.array_equal(operand.values, x) else y
     tables = {one.variable: one.values for one in claims if one.directions is not None}
-    del tables[operand.variable]
+    tables.pop(operand.variable, None)
+    if not tables:
+        raise InputError("the key does not fit the network: it names no place of the look-up")
     signs = {name: 1 - 2 * (k % 2) for k, name in enumerate(tables)}
 
     def passed(name: str, place_of: Rows, along_of: Rows) -> Int[np.ndarray, "m"]:

@@ -9,6 +9,7 @@ explanation that a participant who understands the network fully could give.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxmi.errors import InputError
 from jaxmi.explanation.network import Network
 from jaxmi.judge.submission import MAX_CLAIMS, MAX_NAMES
 from jaxmi.programs import language as lang
+from jaxmi.programs.domain import NumberDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate
 from jaxmi.programs.expressions import Expressions, expressions_of
 from jaxmi.programs.show import show_expression
@@ -83,17 +85,47 @@ def claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> K
       params: The network's parameters.
 
     Raises:
-      InputError: if the key does not fit the network: a direction or neurons hold something else.
+      InputError: if the key does not fit the network: a direction or neurons hold something else;
+        or if it is the key of a trained plant, or of a network on images.
+    """
+    with unreadable_refused():
+        return _claims_of(key, challenge, params)
+
+
+@contextmanager
+def unreadable_refused() -> Iterator[None]:
+    """Turn what fails while a key is used into an error about the key: anyone may write one.
+
+    Raises:
+      InputError: if something fails; says what.
     """
     try:
-        return _claims_of(key, challenge, params)
+        yield
     except InputError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except _MALFORMED as error:
         raise InputError(f"the key cannot be read: {error!r:.100}") from error
 
 
+_MALFORMED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+)
+"""What a malformed key makes fail."""
+
+
 def _claims_of(key: Mapping[str, Any], challenge: Challenge, params: Params) -> KeyClaims:
+    if not isinstance(challenge.program_domain, NumberDomain):
+        raise InputError("keys of networks on images cannot be written as claims")
+    if any(one["form"] == "trained" for one in key["variables"]):
+        raise InputError(
+            "the key of a trained plant cannot be written as claims: its variables are held only "
+            "nearly"
+        )
     position, neurons_at = int(key["position"]), str(key["neurons_at"])
     held = [one for one in key["variables"] if one["held"]]
     places = {str(one.get("neurons_at", neurons_at)) for one in held if one["neurons"]}
@@ -137,6 +169,7 @@ def explanation_of(
         if ("neurons" if claim.directions is None else "directions") in parts
     ]
     readouts: dict[str, Any] = {}
+    names: dict[tuple[str, bytes], str] = {}  # a direction that two claims share is one readout
     claims = []
     for claim in chosen:
         components: dict[str, Any] = {"pos": claim.position}
@@ -145,7 +178,7 @@ def explanation_of(
         else:
             components["readouts"] = []
             for direction in claim.directions:
-                name = f"r{len(readouts)}"
+                name = names.setdefault((claim.site, direction.tobytes()), f"r{len(readouts)}")
                 weights = [float(f"{weight:.{DIGITS}g}") for weight in direction]
                 readouts[name] = {"site": claim.site, "pos": claim.position, "d_model": weights}
                 components["readouts"].append(name)
@@ -202,11 +235,14 @@ def _claims(
         factors = np.array(list(neurons.values()))
         values = activations[neurons_at][:, list(neurons)] @ factors + float(one["offset"])
     if one["form"] == "place":
-        assert values is not None and len(directions)
+        if values is None or not len(directions):
+            raise InputError(f"the key names no direction, or no neurons, of `{variable}`")
         (feature, held), below = names.place(variable, numbers[:, 0], values)
     else:
         read = values
-        if read is None:
+        if read is None and one["form"] == "boundary":
+            read = (numbers[:, 0] > -NEAR).astype(np.float64)  # it holds where it is at least 0
+        elif read is None:
             read = float(one.get("factor", 1)) * numbers[:, 0] + float(one["shift"])
         feature, held = below = names.of(variable, read)
     form, full = str(one["form"]), bool(one["full"])

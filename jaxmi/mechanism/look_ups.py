@@ -57,7 +57,7 @@ OVERLAP = 0.5
 """Places have neurons of their own: of the neurons of two sets at most this share is in both."""
 
 ENOUGH = 0.8
-"""A model is shown if this share of its variables that can be tested is found."""
+"""A model is shown if, of its variables that were tested, at least this share was found."""
 
 Grid = Bool[np.ndarray, "x y"]
 """A label for each pair."""

@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from jaxmi.workflows.pose import check_paths, draw, private_file, write_key
 
 logger = logging.getLogger(__name__)
 
-DISGUISE: Mapping[str, Any] = {}
-"""Further arguments of `compile_network` beside the seed: how the network is disguised."""
+DISGUISE: Mapping[str, Any] = {"cancelling": 16, "idle_heads": 1}
+"""How many decoys a network gets, as arguments of `compile_network`, where it has room for them."""
 
 
 @takes_any_path
@@ -56,7 +56,7 @@ def pose_mechanism(
 
     Raises:
       InputError: if a path is in use, or cannot be written.
-      UnavailableError: if no program was fit for every mechanism.
+      UnavailableError: if no program was fit for every mechanism, and for the disguise.
     """
     began = time.perf_counter()
     check_paths(out, key_path)
@@ -64,13 +64,18 @@ def pose_mechanism(
     for tried in range(1, programs + 1):
         program = draw(base)[0].program
         challenge = posed(base, program)  # in canonical form, as the key has it
-        reason = _unfit(challenge)
-        if reason is not None:
-            logger.info(f"a program does not fit every mechanism ({reason}): trying again")
+        try:
+            plain = _plain(challenge)
+        except InputError as error:
+            logger.info(f"a program does not fit every mechanism ({error}): trying again")
             continue
-        plant = _compile(challenge)
-        key = seal_mechanism(program, plant.key)
-        check_key(key.mechanism, challenge, plant.params)
+        try:
+            plant = _compile(challenge, _decoys(plain))
+            key = seal_mechanism(program, plant.key)
+            check_key(key.mechanism, challenge, plant.params)
+        except InputError:  # the message could tell the mechanism
+            logger.info("a program does not survive its disguise: trying again")
+            continue
         fingerprint = _write(out, key_path, challenge, plant, key, hide_program)
         return {
             "bundle": str(out),
@@ -89,20 +94,49 @@ def pose_mechanism(
     )
 
 
-def _unfit(challenge: Challenge) -> str | None:
-    """Return why some mechanism cannot have a program, or an explanation not name all; or None."""
+def _plain(challenge: Challenge) -> list[Plant]:
+    """Return the network of each mechanism, undisguised.
+
+    Raises:
+      InputError: if some mechanism cannot have the program, or an explanation not name all; names
+        the mechanism only, since more could tell the program.
+    """
+    plain = []
     for mechanism in MECHANISMS:
         try:
-            check_fits(compile_network(challenge, mechanism).key)
+            plain.append(compile_network(challenge, mechanism))
+            check_fits(plain[-1].key)
         except InputError:
-            return mechanism  # the message could tell the program
-    return None
+            raise InputError(mechanism) from None
+    return plain
 
 
-def _compile(challenge: Challenge) -> Plant:
+def _decoys(plain: Sequence[Plant]) -> dict[str, Any]:
+    """Return how many decoys each mechanism has room for: their number must not tell which it is.
+
+    Args:
+      plain: The network of each mechanism, undisguised.
+    """
+    free = [
+        {
+            name: size - plant.config["compiled"]["used"][name]
+            for name, size in plant.challenge.model_config.items()
+            if name in ("d_model", "n_heads", "d_mlp")
+        }
+        for plant in plain
+    ]
+    pairs = min(one["d_mlp"] // 2 for one in free)
+    heads = min(one["n_heads"] if one["d_model"] else 0 for one in free)
+    return {
+        "cancelling": min(DISGUISE["cancelling"], pairs),
+        "idle_heads": min(DISGUISE["idle_heads"], heads),
+    }
+
+
+def _compile(challenge: Challenge, decoys: Mapping[str, Any]) -> Plant:
     mechanism = secrets.choice(list(MECHANISMS))
     seed = secrets.randbelow(MAX_SEED)
-    return compile_network(challenge, mechanism, disguise_seed=seed, **DISGUISE)
+    return compile_network(challenge, mechanism, disguise_seed=seed, **decoys)
 
 
 def _write(

@@ -1,6 +1,7 @@
 """Explanations against the key of a planted network: understanding scores 1, guessing does not."""
 
 import copy
+import dataclasses
 import json
 from functools import cache
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 import pytest
 
 import jaxmi
-from jaxmi.challenges.registry import Origin
+from jaxmi.challenges.registry import Origin, load_challenge
 from jaxmi.errors import InputError
+from jaxmi.judge import key_check
 from jaxmi.judge.key_check import check_key
 from jaxmi.judge.key_explanation import explanation_of
 from jaxmi.judge.key_score import KeyScore, adjusted_rand, score_against_key
@@ -290,3 +292,129 @@ def test_what_is_no_key_is_refused_in_a_line(spoiled: str) -> None:
     with pytest.raises(InputError, match="the key cannot be read") as caught:
         check_key(key, network.challenge, network.params)
     assert "\n" not in str(caught.value)
+
+
+def _without_operand_of_its_own(key: dict[str, Any]) -> None:
+    """The operand claimed by its neurons only; the places as before."""
+    operand = next(one for one in key["variables"] if one["form"] != "place" and one["held"])
+    place = next(one for one in key["variables"] if one["form"] == "place")
+    operand |= {"directions": [], "neurons": {}}
+    operand["form"] = place["form"] = "number"
+
+
+def _place_without(what: str) -> Any:
+    def spoil(key: dict[str, Any]) -> None:
+        place = next(one for one in key["variables"] if one["form"] == "place")
+        place[what] = type(place[what])()
+
+    return spoil
+
+
+def _one_form(form: str, of: str) -> Any:
+    def spoil(key: dict[str, Any]) -> None:
+        for one in key["variables"]:
+            if one["held"] and one["form"] == of:
+                one["form"] = form
+
+    return spoil
+
+
+def _nothing_held(key: dict[str, Any]) -> None:
+    for one in key["variables"]:
+        one["held"] = False
+
+
+COMMITTED = {
+    "no operand": ("rows", _without_operand_of_its_own),
+    "places without neurons": ("rows", _place_without("neurons")),
+    "places without directions": ("rows", _place_without("directions")),
+    "no place": ("rows", _one_form("number", "place")),
+    "conditions as places": ("conditions", _one_form("place", "boundary")),
+    "nothing": ("rows", _nothing_held),
+    "nothing of conditions": ("conditions", _nothing_held),
+    "text": ("rows", lambda key: key.update(variables="none")),
+    "a position too large": ("rows", lambda key: key.update(position=10**30)),
+}
+"""Keys to which a maker could commit."""
+
+
+@pytest.mark.parametrize("how", COMMITTED)
+def test_whatever_was_committed_to_is_refused_in_a_line(how: str) -> None:
+    mechanism, spoil = COMMITTED[how]
+    network = planted(mechanism)
+    key = copy.deepcopy(network.key)
+    spoil(key)
+    with pytest.raises(InputError, match="the key ") as caught:
+        check_key(key, network.challenge, network.params)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_operand_without_directions_is_no_traceback() -> None:
+    network = planted("rows")
+    found = key_check.claims_of(network.key, network.challenge, network.params)
+    claims = [one for one in found.claims if one.form == "place" or one.directions is None]
+    operand = next(one for one in found.claims if one.form != "place")
+    of_neurons = dataclasses.replace(operand, directions=None, neurons=(0,))
+    domain = network.challenge.program_domain
+    predictions = key_check._of_look_up([*claims, of_neurons], domain)
+    inputs = np.arange(P * P)
+    np.testing.assert_array_equal(predictions[0](inputs, inputs), network.challenge.labels)
+
+
+def test_a_component_of_which_no_label_follows_is_not_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = planted()
+
+    def nothing_follows(found: Any, challenge: Any) -> list[Any]:
+        return [lambda bases, sources: np.full(len(bases), key_check.UNKNOWN, np.int8)] * len(
+            found.claims
+        )
+
+    monkeypatch.setattr(key_check, "_predictions", nothing_follows)
+    with pytest.raises(InputError, match=f"no label follows from .* `y < x \\+ 3` at {MID}"):
+        check_key(network.key, network.challenge, network.params)
+
+
+def test_keys_of_other_kinds_say_why_they_are_no_claims() -> None:
+    network = planted()
+    key = copy.deepcopy(network.key)
+    for one in key["variables"]:
+        one["form"] = "trained"
+    with pytest.raises(InputError, match="the key of a trained plant cannot be written as claims"):
+        check_key(key, network.challenge, network.params)
+
+
+def test_a_key_of_images_says_that_it_is_no_claims(mnist_data: Any) -> None:
+    key = {"position": None, "neurons_at": "fc1", "mechanism": "conditions", "variables": []}
+    with pytest.raises(InputError, match="keys of networks on images cannot be written as claims"):
+        explanation_of(key, load_challenge("cnn"), {})
+
+
+DEEP = """\
+z = 0
+if y < x + 3:
+    z += 2
+if y ** 2 > 9 * x:
+    z -= 1
+z += int(x ** 1.5) % 4 - 2
+if x > 4 and z < 1:
+    z += 2.5
+return z >= 1
+"""
+
+
+@pytest.mark.parametrize("mechanism", ["conditions", "rows"])
+def test_keys_of_several_blocks_are_explanations_and_stand_up(mechanism: str) -> None:
+    sizes = SIZES | {"n_layers": 2, "d_model": 48}
+    network = jaxmi.compile(DEEP, mechanism, p=P, network=sizes, disguise=3)
+    challenge, key = network.challenge, network.key
+    written = explanation_of(key, challenge, network.params)
+    known = Origin(challenge.kind, challenge.model)
+    explanation = read_explanation(json.dumps(written), challenge.name, known)
+    scored = score_against_key(explanation, key, challenge, network.params)
+    assert scored.total == pytest.approx(1)
+    checks = check_key(key, challenge, network.params)
+    assert all(one.as_predicted == one.exchanged for one in checks)
+    if mechanism == "conditions":  # the second block holds variables, too
+        assert {one.site[:8] for one in checks} == {"blocks.0", "blocks.1"}

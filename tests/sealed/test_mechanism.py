@@ -4,6 +4,7 @@ import copy
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -15,11 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from jaxmi.challenges.registry import load_challenge
+from jaxmi.challenges.registry import Origin, load_challenge
 from jaxmi.challenges.sealed import Key, posed
 from jaxmi.challenges.sealed_mechanism import MechanismKey, seal_mechanism
 from jaxmi.errors import InputError, UnavailableError
-from jaxmi.judge.key_explanation import check_fits
+from jaxmi.judge.key_explanation import check_fits, explanation_of
+from jaxmi.judge.key_score import score_against_key
+from jaxmi.judge.submission import read_explanation
 from jaxmi.planted.compile import MECHANISMS
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import canonical, show
@@ -27,9 +30,10 @@ from jaxmi.sealed.read import check_contents, open_bundle, read_bundle
 from jaxmi.sealed.write import write_mechanism
 from jaxmi.storage.checkpoints import read_safetensors, write_json
 from jaxmi.storage.checksums import SUMS, checksums
+from jaxmi.workflows import pose_mechanism as pose_mechanism_module
 from jaxmi.workflows.challenges import define
 from jaxmi.workflows.plants import MAX_SEED, compile_network
-from jaxmi.workflows.pose_mechanism import pose_mechanism
+from jaxmi.workflows.pose_mechanism import DISGUISE, _decoys, _plain, pose_mechanism
 from jaxmi.workflows.recover import solve
 
 SIZES = {"d_model": 64, "n_heads": 8, "d_mlp": 160}
@@ -67,7 +71,7 @@ def plants() -> dict[str, Any]:
     definition = define(None, kind="pairs", name="sealed", p=13, network=SIZES)
     challenge = posed(load_challenge(definition), canonical(PROGRAM))
     return {
-        mechanism: compile_network(challenge, mechanism, disguise_seed=SEED)
+        mechanism: compile_network(challenge, mechanism, disguise_seed=SEED, **DISGUISE)
         for mechanism in ("conditions", "rows")
     }
 
@@ -100,11 +104,55 @@ def test_a_mechanism_is_posed_verified_and_opened(tmp_path: Path) -> None:
     # Whoever has the key can compile the same weights again.
     compiled = key["compiled"]
     again = compile_network(
-        opened.challenge, compiled["mechanism"], disguise_seed=int(compiled["disguise"])
+        opened.challenge,
+        compiled["mechanism"],
+        disguise_seed=int(compiled["disguise"]),
+        cancelling=compiled["cancelling"],
+        idle_heads=compiled["idle_heads"],
     )
     np.testing.assert_array_equal(again.params["W_E"], bundle.checkpoint.params["W_E"])
     for mechanism in MECHANISMS:  # the program does not tell which it was
         check_fits(compile_network(opened.challenge, mechanism).key)
+
+
+@pytest.mark.parametrize("part", ["compile_network", "check_key"])
+def test_what_fails_after_the_disguise_tells_nothing_and_is_tried_again(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    original, failed = getattr(pose_mechanism_module, part), []
+
+    def fails_once(*args: Any, **kwargs: Any) -> Any:
+        disguised = part == "check_key" or "disguise_seed" in kwargs
+        if disguised and not failed:
+            failed.append(args)
+            raise InputError("rows gives another label on 3 of 529 inputs")
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(pose_mechanism_module, part, fails_once)
+    definition = define(None, kind="pairs", name="sealed", p=23, network=SIZES)
+    with caplog.at_level(logging.INFO):
+        result = pose_mechanism(tmp_path / "task", tmp_path / "key.json", 50, definition)
+    assert failed and result["programs_tried"] > 1
+    assert "a program does not survive its disguise: trying again" in caplog.text
+    assert "another label" not in caplog.text
+
+
+@pytest.mark.parametrize(("d_mlp", "n_heads", "decoys"), [(160, 8, (16, 1)), (12, 2, (4, 0))])
+def test_decoys_are_as_many_as_every_mechanism_has_room_for(
+    d_mlp: int, n_heads: int, decoys: tuple[int, int]
+) -> None:
+    network = {"d_model": 64, "n_heads": n_heads, "d_head": 8, "d_mlp": d_mlp}
+    definition = define("return y > 2 * x", p=13, network=network)
+    challenge = load_challenge(definition)
+    plain = _plain(challenge)
+    used = max(one.config["compiled"]["used"]["d_mlp"] for one in plain)
+    room = _decoys(plain)
+    assert room == {"cancelling": min(16, (d_mlp - used) // 2), "idle_heads": decoys[1]}
+    assert room["cancelling"] == decoys[0]
+    for mechanism in MECHANISMS:
+        plant = compile_network(challenge, mechanism, disguise_seed=1, **room)
+        (listed,) = plant.key["decoys"] or [{"cancelling": [], "idle_heads": []}]
+        assert (len(listed["cancelling"]), len(listed["idle_heads"])) == decoys
 
 
 def test_a_network_that_no_program_fits_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
@@ -251,6 +299,10 @@ def leaks(folder: Path, key: MechanismKey, hidden: bool = False) -> list[str]:
     numbers += [repr(n) for one in held for n in one["neurons"].values() if len(repr(n)) > 6]
     secrets = [key.salt, str(SEED), f"{SEED:x}", "disguise_seed", '"compiled"', '"variables"']
     secrets += ['"neurons"', '"directions"', "is held", *numbers]
+    secrets += ['"decoys"', '"cancelling"', "idle_heads"]
+    for one in key.mechanism["decoys"]:  # the pairs, however they are spaced
+        secrets += [json.dumps(list(pair)) for pair in one["cancelling"]]
+        secrets += [json.dumps(list(pair), separators=(",", ":")) for pair in one["cancelling"]]
     if hidden:
         secrets += ["4711", *(line.strip() for line in show(key.program).splitlines()[1:-1])]
     places = []
@@ -300,7 +352,7 @@ def test_but_for_the_network_a_bundle_is_the_same_whatever_the_mechanism(
         assert (made.folder / name).read_bytes() == (other.folder / name).read_bytes()
 
 
-@pytest.mark.parametrize("leak", ["text", "number", "name", "config", "tensor"])
+@pytest.mark.parametrize("leak", ["text", "number", "name", "config", "tensor", "decoy"])
 def test_a_planted_leak_is_found(task: Path, made: Posed, leak: str) -> None:
     """The control."""
     held = next(one for one in made.key.mechanism["variables"] if one["held"])
@@ -310,6 +362,9 @@ def test_a_planted_leak_is_found(task: Path, made: Posed, leak: str) -> None:
         (task / "README.md").write_text(repr(next(iter(held["directions"][0].values()))))
     elif leak == "name":
         (task / "network/mechanism.json").touch()
+    elif leak == "decoy":
+        pair = made.key.mechanism["decoys"][0]["cancelling"][0]
+        (task / "README.md").write_text(f"The neurons {pair} do nothing.")
     elif leak == "config":
         write_json(task / "network/config.json", {"compiled": {}})
     else:
@@ -332,6 +387,19 @@ def test_a_hidden_program_is_in_no_file_and_opened_all_the_same(
     assert "4711" in open_bundle(bundle, hidden.key_file, None).program
     (hidden.folder / "README.md").write_text("y ** 2 < 4711 * x")  # the control
     assert leaks(hidden.folder, hidden.key, hidden=True)
+
+
+def test_the_key_with_its_decoys_is_a_full_explanation(plants: dict[str, Any]) -> None:
+    for plant in plants.values():
+        challenge = plant.challenge
+        (decoys,) = plant.key["decoys"]
+        assert (len(decoys["cancelling"]), len(decoys["idle_heads"])) == (16, 1)
+        written = json.dumps(explanation_of(plant.key, challenge, plant.params))
+        known = Origin(challenge.kind, challenge.model)
+        explanation = read_explanation(written, challenge.name, known)
+        assert score_against_key(
+            explanation, plant.key, challenge, plant.params
+        ).total == pytest.approx(1)
 
 
 def test_seeds_are_too_many_to_try() -> None:

@@ -1,6 +1,7 @@
 """A program or labels -> a network with a known mechanism, checked on every input."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from os.path import isdir
@@ -294,10 +295,13 @@ def _check_extras(
     extras: Mapping[str, int | float], disguise_seed: int | None, is_trained: bool
 ) -> None:
     for name, value in extras.items():
-        if not 0 <= value < math.inf:
+        most = sys.float_info.max if name == "noise" else math.inf
+        if not 0 <= value < most:
             raise InputError(f"{name} {value}: expected a number of at least 0")
         if value and is_trained and name != "noise":
-            raise InputError(f"{name} {value}: need free places, which a trained network has not")
+            raise InputError(
+                f"{name} {value}: decoys need free places, which a trained network has not"
+            )
         if value and disguise_seed is None:
             raise InputError(f"{name} {value} needs the seed of a disguise, which draws it")
 

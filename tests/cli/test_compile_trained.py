@@ -8,7 +8,7 @@ import pytest
 
 TEXT = "z = 0\nif y < x + 2:\n    z += 2\nz += int(x ** 1.5) % 4 - 2\nreturn z >= 0\n"
 GUARDED = "z = x - 5\nif y < 4 and z > 1:\n    z -= 3\nreturn z >= 0\n"
-DECOYS = "{}: need free places, which a trained network has not"
+DECOYS = "{}: decoys need free places, which a trained network has not"
 SMALL = ("--p", "13", "--network", "d_model=32", "n_heads=2", "d_head=16", "d_mlp=48")
 
 

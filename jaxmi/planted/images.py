@@ -411,7 +411,7 @@ def _plant(
     Raises:
       InputError: if no weights tell two images apart that have different values.
     """
-    if not all(part.half for part in (*one.steps, *(layer for _, layer in layers))):
+    if not all(step.half for step in one.steps) or any(layer.is_open for _, layer in layers):
         raise InputError(
             f"`{one.condition.name}`: two images are alike after the convolutions, or too nearly "
             "for float32, and have different values: no weights tell them apart"

@@ -316,6 +316,13 @@ def _fit(
     return solution[:-1].astype(np.float32), float(const)
 
 
+def _alike(condition: Condition) -> InputError:
+    return InputError(
+        f"`{condition.name}`: two images are alike after the convolutions, or too nearly for "
+        "float32, and have different values: no weights tell them apart"
+    )
+
+
 def _computed(
     network: PlantedCnn,
     one: Condition,
@@ -330,6 +337,8 @@ def _computed(
     values = np.full(len(sums), one.first)
     steps = []
     for k, (place, half) in enumerate(places):
+        if not half:
+            raise _alike(one)
         values ^= sums >= place
         steps.append(_Step(weights, place, half, 1 if one.first == (k % 2 == 1) else -1))
     others = _others(len(sums), train)
@@ -411,11 +420,8 @@ def _plant(
     Raises:
       InputError: if no weights tell two images apart that have different values.
     """
-    if not all(step.half for step in one.steps) or any(layer.is_open for _, layer in layers):
-        raise InputError(
-            f"`{one.condition.name}`: two images are alike after the convolutions, or too nearly "
-            "for float32, and have different values: no weights tell them apart"
-        )
+    if any(layer.is_open for _, layer in layers):
+        raise _alike(one.condition)
     factors: dict[int, int | float] = {}
 
     def add(weights: np.ndarray, bias: float, factor: float) -> int:

@@ -191,6 +191,10 @@ def test_images_that_no_weights_tell_apart_are_refused() -> None:
     alike = replace(given, images=images, labels=labels, program=None)
     with pytest.raises(InputError, match="`label`: two images are alike after the convolutions"):
         plant_images(alike, CONFIG, "look-up")
+    pair = Task(images[:2], labels[:2], np.arange(2), domain(), None)
+    for exact in (False, True):
+        with pytest.raises(InputError, match="two images are alike"):
+            plant_images(pair, CONFIG, "look-up", exact)
     labels[1] = True  # the control: alike, and with the same value
     plant_images(replace(alike, labels=labels), CONFIG, "look-up")
 

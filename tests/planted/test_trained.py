@@ -152,7 +152,7 @@ def test_a_look_up_is_trained_and_does_not_hold_the_condition() -> None:
     found = train_plant(LABELS, PROGRAM, CONFIG, "rows", 0, replace(QUICK, steps=2500))
     entries = {one.name: one for one in found.compiled.key.entries}
     assert not entries[CONDITION].held and entries["y"].held
-    for name in ("y", "y < place 1 of x"):
+    for name in ("y", "y < place 2 of x"):
         told = shares(found.compiled, name, "directions")
         assert max(told[CONDITION], told[RESIDUE]) < 0.95
 

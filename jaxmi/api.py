@@ -539,7 +539,7 @@ def compile(
     idle_heads: int = 0,
     noise: int | float = 0,
     train: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     least_agreement: float | None = None,
 ) -> Network:
     """Write a program as the weights of a network, or train one to hold its variables.
@@ -564,7 +564,7 @@ def compile(
         is refused.
       train: Train the network from random weights until stated directions and neurons hold the
         mechanism's variables, instead of writing the weights: a minute, see docs/planted.md.
-      seed: Decides the training.
+      seed: Decides the training; with `train` only. None: 0.
       least_agreement: Of images, the share of labels that must be right, 0.5 to 1, where no image
         is singled out; None: every label is right.
 
@@ -592,7 +592,7 @@ def compile(
         cancelling=cancelling,
         idle_heads=idle_heads,
         noise=noise,
-        train_seed=seed if train else None,
+        train_seed=plants_workflow.training_seed(train, seed),
         least_agreement=least_agreement,
     )
     return Network(plant.challenge, plant.params, plant.metrics, plant.config, key=plant.key)

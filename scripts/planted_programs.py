@@ -2,7 +2,7 @@
 
 Command:   .venv/bin/python scripts/planted_programs.py [--programs 1000] [--recover 0]
 Time:      half a second a network on one core; recovering takes about a minute a program
-Writes:    docs/planted-programs.json, or --out FILE. Prints the tables of docs/planted.md
+Writes:    docs/planted-programs.json, or --out FILE. Prints the tables of docs/planted.md from it
 Expected:  every program that is not refused has all labels, among all tokens; a refusal says why
 """
 
@@ -30,6 +30,7 @@ from jaxmi.programs.show import show
 
 OUT = Path(__file__).resolve().parent.parent / "docs" / "planted-programs.json"
 QUANTILES = (0, 0.05, 0.5, 0.95, 1)
+MEDIAN = QUANTILES.index(0.5)
 VARIANTS: tuple[tuple[str, str, int, dict[str, Any]], ...] = (
     *((name, name, 1, {}) for name in MECHANISMS),
     *((f"conditions, {blocks} blocks", "conditions", blocks, {}) for blocks in (2, 3)),
@@ -65,7 +66,7 @@ def main() -> None:
         compile_all(given.programs, given.p, VARIANTS[: given.variants], partial(save, "compiled"))
     if given.recover:
         recover_all(given.recover, given.p, partial(save, "recovered"))
-    print(json.dumps(done, indent=1))
+    _print_tables(done)
 
 
 Save = Callable[[dict[str, Any]], None]
@@ -187,6 +188,40 @@ def recover_all(n: int, p: int, save: Save) -> None:
                 "agreement": _quantiles(shares),
                 "seconds": _quantiles(seconds),
             }
+        )
+
+
+def _print_tables(done: Mapping[str, Any]) -> None:
+    print(
+        "| programs | mechanism | exact | refused | most dimensions | most heads "
+        "| most neurons (median) | smallest margin |\n|---|---|---|---|---|---|---|---|"
+    )
+    compiled = [(case, found) for case, found in done.items() if case.startswith("compiled")]
+    for case, found in compiled:
+        seeds = f"seeds 0 to {found['programs'] - 1}, {case.partition(', ')[2]}"
+        for name, row in found.items():
+            if not isinstance(row, Mapping):
+                continue
+            refused = sum(row["refused"].values())
+            sizes = "| | | |"
+            if "margin" in row:  # something was compiled
+                dims, heads, neurons = (row[key] for key in ("d_model", "n_heads", "d_mlp"))
+                sizes = f"| {dims[-1]:.0f} | {heads[-1]:.0f} | {neurons[-1]:.0f} "
+                sizes += f"({neurons[MEDIAN]:.0f}) | {row['margin'][0]:.3g}"
+            exact = f"{row['exact']:,} of {found['programs'] - refused:,}"
+            print(f"| {seeds} | {name} | {exact} | {refused} {sizes} |")
+    recovered = [(case, found) for case, found in done.items() if case.startswith("recovered")]
+    if not recovered:
+        return
+    print(
+        "\n| networks | all labels recovered | least agreement (median) | seconds (median) |\n"
+        "|---|---|---|---|"
+    )
+    for case, found in recovered:
+        shares, seconds = found["agreement"], found["seconds"]
+        print(
+            f"| {found['networks']}, {case.partition(', ')[2]} | {found['all_labels']} "
+            f"| {shares[0]:.2%} ({shares[MEDIAN]:.2%}) | {seconds[MEDIAN]:.0f} |"
         )
 
 

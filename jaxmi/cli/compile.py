@@ -8,7 +8,6 @@ from tyro.conf import Positional
 
 from jaxmi.cli.challenge import OptionalShare, Sizes, parse_sizes
 from jaxmi.cli.subcommand import OptionalNumber, Result, Subcommand
-from jaxmi.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +58,7 @@ class Compile(Subcommand):
     noise: float = 0.0
     """Standard deviation of normal noise that is added to every weight, such as 1e-5; refused if it
     changes a label. Needs --disguise."""
+
     train: bool = False
     """Train the network from random weights until stated directions and neurons hold the
     mechanism's variables, instead of writing the weights. Programs without conditions on the sum;
@@ -73,9 +73,7 @@ class Compile(Subcommand):
     def run(self) -> Result:
         """Build the weights, check every input, write the checkpoint."""
         sizes = parse_sizes(self.network)
-        if self.seed is not None and not self.train:
-            raise InputError(f"--seed {self.seed} is the seed of a training: give --train too")
-        from jaxmi.workflows.plants import write_network
+        from jaxmi.workflows.plants import training_seed, write_network
 
         return write_network(
             self.source,
@@ -89,7 +87,7 @@ class Compile(Subcommand):
             cancelling=self.cancelling,
             idle_heads=self.idle_heads,
             noise=self.noise,
-            train_seed=(self.seed or 0) if self.train else None,
+            train_seed=training_seed(self.train, self.seed),
         )
 
     def show(self, result: Result) -> None:
@@ -101,12 +99,13 @@ class Compile(Subcommand):
             for name, n in result["used"].items()
             for words in [_SIZES[name]]
         )
+        given = "the given ones" if result["program"] is None else "the program's"
         if result["agreement"] == 1:
-            print(f"all {result['inputs']:,} labels are the program's; smallest margin", end=" ")
+            print(f"all {result['inputs']:,} labels are {given}; smallest margin", end=" ")
             print(f"{result['margin']:.3g} (logit 1 minus logit 0)")
         else:
             right = round(result["agreement"] * result["inputs"])
-            print(f"{right:,} of {result['inputs']:,} labels are the program's")
+            print(f"{right:,} of {result['inputs']:,} labels are {given}")
         if "interchange" in result:
             shares = result["interchange"]
             print(f"least interchange accuracy: {shares['random']:.2%} on random pairs", end="")

@@ -12,11 +12,14 @@ from jaxtyping import Bool, Float
 
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import NumberDomain
+from jaxmi.programs.domain import NumberDomain, PairDomain, SetDomain
 from jaxmi.programs.evaluate import EvaluationError, evaluate, label
 from jaxmi.programs.language import names_in, walk
 from jaxmi.programs.show import show
 from jaxmi.programs.variables import addition
+
+MAX_SUMS = 4096
+"""Most values of a sum that are gone through."""
 
 Table = Float[np.ndarray, "p p"]
 """A number for each pair, row = x."""
@@ -113,6 +116,51 @@ def _threshold(
     if ones.max() < zeros.min():
         return float((ones.max() + zeros.min()) / 2), False
     raise InputError(f"`{_text(last)}` is no threshold: the label must change at one value only")
+
+
+def threshold_along(
+    read: Accumulation, sums: Float[np.ndarray, "sum"], p: int
+) -> tuple[float, bool] | None:
+    """Return where a program's label changes along sums, also those that no input has.
+
+    An exchange of a variable gives such sums, so midway between inputs' sums is not good enough.
+
+    Args:
+      read: A program whose label is one of its sum: `read.name` is not None.
+      sums: The values that the sum can have, ascending.
+      p: The number of values of each operand.
+
+    Returns:
+      The threshold, midway between two sums, and whether the label is 1 above it; if the label is
+      the same for all, a threshold below all. None if it changes more than once.
+
+    Raises:
+      EvaluationError: if the program fails for one of them.
+    """
+    truths = holds_for(read.returned, sums, p)
+    changes = np.flatnonzero(truths[1:] != truths[:-1])
+    if not len(changes):
+        return float(sums[0] - 1), bool(truths[0])
+    if len(changes) > 1:
+        return None
+    (i,) = changes
+    return float(sums[i] + sums[i + 1]) / 2, bool(truths[i + 1])
+
+
+def holds_for(
+    leaf: lang.Expression, sums: Float[np.ndarray, "sum"], p: int
+) -> Bool[np.ndarray, "sum"]:
+    """Return for which sums a test of the sum alone holds.
+
+    Raises:
+      EvaluationError: if it fails for one of them.
+    """
+    (name,) = lang.names_in(leaf) - {"p"}
+    values = sums.astype(np.int64) if (sums == np.round(sums)).all() else sums
+    # The operands are not read, so that one pair would do; but p is what it is.
+    domain = SetDomain(PairDomain(p if "p" in lang.names_in(leaf) else 1), name, values)
+    truths = evaluate(lang.Program("pairs", (lang.Return(leaf),)), domain)
+    return truths.reshape(len(sums), -1)[:, 0] != 0
 
 
 def leaves_of(test: lang.Expression) -> Iterator[lang.Expression]:

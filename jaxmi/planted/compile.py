@@ -1,6 +1,6 @@
 """Labels or a program -> weights: the mechanisms, each a function that fills an empty network."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import TransformerConfig
 from jaxmi.planted.condition_key import entries_of
-from jaxmi.planted.conditions import plant_conditions
+from jaxmi.planted.conditions import plant_program
 from jaxmi.planted.key import Entry, Key
 from jaxmi.planted.look_up import plant_look_up
 from jaxmi.planted.network import Planted, X, Y
@@ -25,7 +25,7 @@ Labels = Bool[np.ndarray, "p p"]
 
 @dataclass(frozen=True, eq=False)
 class Compiled:
-    """Weights that were not trained, and what they hold."""
+    """The weights of a planted network, compiled or trained, and what they hold."""
 
     params: Params
     key: Key
@@ -33,13 +33,47 @@ class Compiled:
     """The sizes that are used: "d_model", "n_heads", "d_mlp"."""
 
 
+def check_mechanism(mechanism: str, names: Iterable[str]) -> None:
+    """Raise InputError unless a mechanism is one of some names."""
+    if mechanism not in (expected := list(names)):
+        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(expected)}")
+
+
+def needed_program(program: Program | None, instead: str) -> Program:
+    """Return the program that "conditions" needs.
+
+    Args:
+      program: None if there are only labels.
+      instead: The mechanisms that need none.
+
+    Raises:
+      InputError: if there are only labels.
+    """
+    if program is None:
+        raise InputError(f"conditions needs a program, and there are only labels: take {instead}")
+    return program
+
+
+def looked_up(program: Program | None, p: int, row: str, along: str) -> list[Entry]:
+    """Return the entries of a program's variables in a network that looks labels up.
+
+    Args:
+      program: None if there are only labels: these have no variables.
+      p: The number of values of each operand.
+      row: The operand whose embedding holds the places.
+      along: The operand along which they lie.
+    """
+    if program is None:
+        return []
+    words = f"looked up: only places along {along} for each {row}"
+    named = named_parts(program, PairDomain(p))
+    return [Entry(one.name, one.role, "not held", words) for one in named]
+
+
 def _conditions(network: Planted, labels: Labels, program: Program | None) -> list[Entry]:
     del labels
-    if program is None:
-        raise InputError(
-            "conditions needs a program, and there are only labels: take rows or columns"
-        )
-    return entries_of(plant_conditions(network, program), program)
+    program = needed_program(program, "rows or columns")
+    return entries_of(plant_program(network, program), program)
 
 
 def _rows(network: Planted, labels: Labels, program: Program | None) -> list[Entry]:
@@ -55,13 +89,7 @@ def _look_up(network: Planted, labels: Labels, program: Program | None, by: int)
     row, along = ("x", "y") if by == X else ("y", "x")
     network.check_sizes("rows" if by == X else "columns")
     unit = np.eye(network.config.d_model)
-    entries = []
-    if program is not None:
-        words = f"looked up: only places along {along} for each {row}"
-        entries += [
-            Entry(one.name, one.role, "not held", words)
-            for one in named_parts(program, PairDomain(network.p))
-        ]
+    entries = looked_up(program, network.p, row, along)
     words = "the direction holds it"
     heads = network.heads_writing(found.along)
     entries.append(
@@ -121,8 +149,7 @@ def plant(
       InputError: if there is no such mechanism, the program cannot be had by it, or the network is
         too small; says what is needed and what is there.
     """
-    if mechanism not in MECHANISMS:
-        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
+    check_mechanism(mechanism, MECHANISMS)
     network = Planted(config)
     entries = MECHANISMS[mechanism].plant(network, labels, program)
     params: Any = network.params(mechanism)

@@ -18,7 +18,7 @@ def entries_of(planting: Planting, program: Program) -> list[Entry]:
     """Return what holds each variable of a program.
 
     Args:
-      planting: What `plant_conditions` returned.
+      planting: What `plant_program` returned.
       program: The program.
     """
     key = _KeyOf(planting)

@@ -18,7 +18,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from jaxmi.errors import InputError
-from jaxmi.planted.accumulation import Accumulation, Summand, Table, accumulation
+from jaxmi.planted.accumulation import (
+    Accumulation,
+    Summand,
+    Table,
+    accumulation,
+    threshold_along,
+)
 from jaxmi.planted.forms import (
     MAX_PLACES,
     Way,
@@ -28,11 +34,11 @@ from jaxmi.planted.forms import (
     is_simple,
     ways_of,
 )
-from jaxmi.planted.gates import Gate, Step, SumRange, gate_of, holds_for
+from jaxmi.planted.gates import Gate, Step, SumRange, gate_of
 from jaxmi.planted.network import OUT, Planted, X, Y
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import EvaluationError
-from jaxmi.programs.language import Expression, Program, names_in
+from jaxmi.programs.language import Expression, Program
 from jaxmi.programs.show import show_expression
 
 LOOK_UP = "take rows or columns"
@@ -91,7 +97,7 @@ class Copy(NamedTuple):
     """The one test that holds where the number is at least 0; None if they are more or not so."""
 
 
-def plant_conditions(network: Planted, program: Program) -> "Planting":
+def plant_program(network: Planted, program: Program) -> "Planting":
     """Plant a program's conditions and numbers, and the sum of them.
 
     Args:
@@ -166,22 +172,17 @@ def _range(const: int | float, parts: Sequence[tuple[Summand, Level]]) -> SumRan
 def _with_threshold(read: Accumulation, levels: list[Level], p: int) -> Accumulation:
     """Return a sum with a threshold that is right also for sums that no input has.
 
-    An intervention on a variable gives such sums. If they are too many, or the label changes more
-    than once along them, the threshold stays where the inputs' sums put it.
+    If they are too many, or the label changes more than once along them, the threshold stays where
+    the inputs' sums put it.
     """
     sums = _range(read.const, list(zip(read.summands, levels, strict=True))).values()
-    if read.name is None or sums is None or names_in(read.returned) - {"p"} != {read.name}:
+    if read.name is None or sums is None:
         return read
     try:
-        truths = holds_for(read.returned, sums, p)
+        found = threshold_along(read, sums, p)
     except EvaluationError:
         return read
-    changes = np.flatnonzero(truths[1:] != truths[:-1])
-    if len(changes) != 1:
-        return read
-    (i,) = changes
-    threshold = float(sums[i] + sums[i + 1]) / 2
-    return replace(read, threshold=threshold, above=bool(truths[i + 1]))
+    return read if found is None else replace(read, threshold=found[0], above=found[1])
 
 
 def _is_number(summand: Summand) -> bool:

@@ -16,6 +16,7 @@ from jaxmi.models.transformer import TransformerConfig, part_name
 from jaxmi.planted.compile import Compiled
 from jaxmi.planted.decoys import with_decoys
 from jaxmi.planted.key import Decoys, Entry, Key, block_of
+from jaxmi.planted.network import as_float32
 
 SCALE = 4.0
 """Each neuron's activation is scaled by a factor from 1 / SCALE to SCALE."""
@@ -63,7 +64,7 @@ def disguise(
     key = compiled.key
     return replace(
         compiled,
-        params=_float32(_noisy(params, noise, np.random.default_rng([seed, 1]))),
+        params=as_float32(_noisy(params, noise, np.random.default_rng([seed, 1]))),
         key=Key(
             key.mechanism,
             key.words,
@@ -162,10 +163,3 @@ def _entry(
         heads=sorted(orders[0].heads[head] for head in entry.heads),
         also=[replace(place, directions=place.directions @ turn) for place in entry.also],
     )
-
-
-def _float32(tree: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _float32(part) if isinstance(part, Mapping) else np.asarray(part, np.float32)
-        for name, part in tree.items()
-    }

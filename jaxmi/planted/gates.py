@@ -11,16 +11,12 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxmi.planted.accumulation import SUM_SO_FAR, Summand
+from jaxmi.planted.accumulation import MAX_SUMS, SUM_SO_FAR, Summand, holds_for
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import PairDomain, SetDomain
-from jaxmi.programs.evaluate import EvaluationError, evaluate
+from jaxmi.programs.evaluate import EvaluationError
 
 UNITS = tuple(2.0**-k for k in range(7))
 """Sums are compared if they are multiples of one of these: float32 then holds them exactly."""
-
-MAX_SUMS = 4096
-"""Most values that the sum so far may have, from the least to the largest by `unit`."""
 
 MAX_CONDITIONS = 8
 """Most conditions that a test may join: all combinations of their truth values are gone through."""
@@ -133,22 +129,6 @@ def _is_taken(
         taken = _truth(test, known) & ~earlier
         earlier = earlier | taken
     return taken
-
-
-def holds_for(
-    leaf: lang.Expression, sums: Float[np.ndarray, "sum"], p: int
-) -> Bool[np.ndarray, "sum"]:
-    """Return for which sums a test of the sum alone holds.
-
-    Raises:
-      EvaluationError: if it fails for one of them.
-    """
-    (name,) = lang.names_in(leaf) - {"p"}
-    values = sums.astype(np.int64) if (sums == np.round(sums)).all() else sums
-    # The operands are not read, so that one pair would do; but p is what it is.
-    domain = SetDomain(PairDomain(p if "p" in lang.names_in(leaf) else 1), name, values)
-    truths = evaluate(lang.Program("pairs", (lang.Return(leaf),)), domain)
-    return truths.reshape(len(sums), -1)[:, 0] != 0
 
 
 def _truth(test: lang.Expression, known: Mapping[lang.Expression, bool | np.ndarray]) -> np.ndarray:

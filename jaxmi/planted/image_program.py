@@ -37,7 +37,8 @@ class Condition:
     score: Float[np.ndarray, "n"]
     """Its value, of each image."""
     edges: list[float]
-    """The values of the score from which on the truth value is another, ascending."""
+    """The scores at which the truth value changes, ascending: each is the first score with the new
+    value."""
 
     @property
     def first(self) -> bool:

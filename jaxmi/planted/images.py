@@ -4,9 +4,10 @@ The convolutions pass a blurred image on (`image_features`). fc1's weights hold 
 each number that the program compares: the weighted sum of what arrives that is nearest to it. Two
 neurons tell on which side of an edge the sum lies. It is no exact copy of the number, so a
 condition is wrong about some images near its edges; further neurons single these out and set it
-right (`exceptions`).
+right (`image_exceptions`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,8 +17,8 @@ from jaxtyping import Bool, Float, Float32, Int, UInt8
 
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import CnnConfig
-from jaxmi.planted import exceptions
-from jaxmi.planted.compile import Compiled
+from jaxmi.planted import image_exceptions
+from jaxmi.planted.compile import Compiled, needed_program
 from jaxmi.planted.image_features import convolutions, features
 from jaxmi.planted.image_program import Condition, Vote, vote
 from jaxmi.planted.key import Entry, Key
@@ -50,8 +51,8 @@ directions of the features."""
 class ImageEntry(Entry):
     """What a CNN holds of one variable."""
 
-    scale: int | float = 1
-    """The variable is this times what the first direction holds, plus `shift`."""
+    neurons_at: str = AFTER_RELU
+    """The site of the neurons."""
     computed_by: Sequence[int] = ()
     """The neurons that compare the score with the edges."""
     agreement: float | None = None
@@ -68,7 +69,7 @@ class ImageEntry(Entry):
         about = super().to_json()
         if not self.held:
             return about
-        about |= {"scale": float(self.scale), "computed_by": list(self.computed_by)}
+        about |= {"scale": float(self.factor), "computed_by": list(self.computed_by)}
         about |= {"agreement": self.agreement, "r2": self.r2}
         exceptions = {"images": self.excepted.tolist(), "neurons": list(self.excepting)}
         return {**about, "exceptions": exceptions}
@@ -175,9 +176,7 @@ class PlantedCnn:
 
 
 def _conditions(task: Task) -> Vote:
-    if task.program is None:
-        raise InputError("conditions needs a program, and there are only labels: take look-up")
-    return vote(task.program, task.domain)
+    return vote(needed_program(task.program, "look-up"), task.domain)
 
 
 def _look_up(task: Task) -> Vote:
@@ -241,9 +240,11 @@ def plant_images(
     network.const = found.const
     entries: list[Entry] = []
     conditions: list[Entry] = []
+    uses = Counter(one.condition.score_name for one in computed if one.steps)
     for i, (one, weight) in enumerate(zip(computed, found.weights, strict=True)):
         mine = [(sign, layer) for (at, sign), those in layers.items() if at == i for layer in those]
-        score, condition = _plant(network, one, weight, mine, full=found.everywhere)
+        alone = uses[one.condition.score_name] == 1
+        score, condition = _plant(network, one, weight, mine, alone, full=found.everywhere)
         entries += [score] if score.held else []
         conditions.append(condition)
     if mechanism == "look-up":
@@ -263,10 +264,16 @@ def plant_images(
     return CompiledImages(network.params(), key, sizes, about)
 
 
+def _others(n: int, train: Int[np.ndarray, "_"]) -> Bool[np.ndarray, "n"]:
+    """Return which of n images are not trained on."""
+    others = np.ones(n, bool)
+    others[train] = False
+    return others
+
+
 def _about(one: _Computed, train: Int[np.ndarray, "_"]) -> dict[str, Any]:
     right = one.values == one.condition.values
-    others = np.ones(len(right), bool)
-    others[train] = False
+    others = _others(len(right), train)
     return {
         "name": one.condition.name,
         "train": float(right[train].mean()),
@@ -309,6 +316,13 @@ def _fit(
     return solution[:-1].astype(np.float32), float(const)
 
 
+def _alike(condition: Condition) -> InputError:
+    return InputError(
+        f"`{condition.name}`: two images are alike after the convolutions, or too nearly for "
+        "float32, and have different values: no weights tell them apart"
+    )
+
+
 def _computed(
     network: PlantedCnn,
     one: Condition,
@@ -323,10 +337,11 @@ def _computed(
     values = np.full(len(sums), one.first)
     steps = []
     for k, (place, half) in enumerate(places):
+        if not half:
+            raise _alike(one)
         values ^= sums >= place
         steps.append(_Step(weights, place, half, 1 if one.first == (k % 2 == 1) else -1))
-    others = np.ones(len(sums), bool)
-    others[train] = False
+    others = _others(len(sums), train)
     r2 = float(np.corrcoef(sums[others], one.score[others])[0, 1] ** 2) if others.any() else np.nan
     return _Computed(one, steps, values, r2, const)
 
@@ -351,7 +366,7 @@ def _place(
 
 def _exceptions(
     network: PlantedCnn, computed: list[_Computed], neurons: int
-) -> dict[tuple[int, int], list[exceptions.Layer]]:
+) -> dict[tuple[int, int], list[image_exceptions.Layer]]:
     """Return layers that single out the images about which each condition is wrong, by sign.
 
     Raises:
@@ -365,14 +380,14 @@ def _exceptions(
     }
     if not groups:
         return {}
-    space = exceptions.Space(network.features)
+    space = image_exceptions.Space(network.features)
     most = max(1, int(MAX_GROUP * space.dimensions))
     counts = list(map(len, groups.values()))
-    size = exceptions.group_size(counts, neurons // exceptions.NEURONS)
+    size = image_exceptions.group_size(counts, neurons // image_exceptions.NEURONS)
     if size is None or size > most:
         worst = max(computed, key=lambda one: one.count)
         layers = sum(-(-count // most) for count in counts)
-        total = network.config.neurons - neurons + exceptions.NEURONS * layers
+        total = network.config.neurons - neurons + image_exceptions.NEURONS * layers
         n = len(network.features)
         raise InputError(
             f"`{worst.condition.name}` is no weighted sum of what the convolutions pass on: the "
@@ -388,10 +403,25 @@ def _plant(
     network: PlantedCnn,
     one: _Computed,
     weight: float,
-    layers: list[tuple[int, exceptions.Layer]],
+    layers: list[tuple[int, image_exceptions.Layer]],
+    alone: bool,
     full: bool,
 ) -> tuple[ImageEntry, ImageEntry]:
-    """Add a condition's neurons; return the entries of its score and of itself."""
+    """Add a condition's neurons; return the entries of its score and of itself.
+
+    Args:
+      network: To which they are added.
+      one: The condition.
+      weight: Its weight in the vote.
+      layers: What singles out the images about which it is wrong, by sign.
+      alone: Whether no other condition compares the same score.
+      full: Whether the vote is the program for all combinations of truth values.
+
+    Raises:
+      InputError: if no weights tell two images apart that have different values.
+    """
+    if any(layer.is_open for _, layer in layers):
+        raise _alike(one.condition)
     factors: dict[int, int | float] = {}
 
     def add(weights: np.ndarray, bias: float, factor: float) -> int:
@@ -422,12 +452,13 @@ def _plant(
         "score",
         "number",
         f"the direction holds it but for a constant and an error, R2 = {one.r2:.4f}; "
-        f"all {len(comparing)} directions hold it, less an edge",
+        f"all {len(comparing)} directions hold it, less an edge"
+        + ("" if alone else "; it is held again for another condition"),
         BEFORE_RELU,
         directions=unit[comparing],
         shift=one.const + one.steps[0].place - one.steps[0].half,
         computed_by=comparing,
-        full=not layers,
+        full=full and alone and not layers,
         r2=one.r2,
     )
     condition = ImageEntry(

@@ -28,7 +28,7 @@ from jaxtyping import Bool, Float, Int
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import Transformer, TransformerConfig
 from jaxmi.models.transformer_fast import activations, add_neurons, last_resid_mid, neurons
-from jaxmi.planted.causal import CausalModel, follow
+from jaxmi.planted.causal_model import CausalModel, follow
 from jaxmi.types import Array, Params
 
 LEAST = 0.99
@@ -80,7 +80,7 @@ class Training:
     """Weight of the interchange losses; 0 trains the behaviour only, as a control."""
 
 
-class Places(NamedTuple):
+class Layout(NamedTuple):
     """Where the variables of a causal model are to be."""
 
     basis: Float[Array, "d_model d_model"]
@@ -158,13 +158,13 @@ class Trained:
     """A trained network, where its variables were to be, and what was measured."""
 
     params: Params
-    places: Places
+    layout: Layout
     measured: Measured
 
 
-def draw_places(
+def draw_layout(
     model: CausalModel, config: TransformerConfig, dims: int, rng: np.random.Generator
-) -> Places:
+) -> Layout:
     """Draw subspaces and groups of neurons; one group more is left for no part.
 
     Raises:
@@ -187,7 +187,7 @@ def draw_places(
     of_neuron = rng.permutation(np.minimum(np.arange(config.d_mlp) // each, n_parts))
     none = max(n_variables, PADDED), max(n_parts, PADDED)
     of_column[of_column == n_variables], of_neuron[of_neuron == n_parts] = none
-    return Places(np.asarray(basis, np.float32), of_column, of_neuron)
+    return Layout(np.asarray(basis, np.float32), of_column, of_neuron)
 
 
 def train(
@@ -201,7 +201,7 @@ def train(
     Args:
       model: On all p * p inputs, in domain order.
       config: The sizes of the network.
-      seed: Draws places, halves, weights and pairs.
+      seed: Draws the layout, halves, weights and pairs.
       training: How; None: the default.
 
     Raises:
@@ -211,17 +211,17 @@ def train(
         raise InputError(f"n_layers = {config.n_layers}: a trained plant has one block")
     training = training or Training()
     rng = np.random.default_rng(seed)
-    places = draw_places(model, config, training.dims, rng)
+    layout = draw_layout(model, config, training.dims, rng)
     halves = rng.permutation(len(model.values))[: len(model.values) // 2 * 2].reshape(2, -1)
     params = _train(
         _random_weights(config, rng),
-        places,
+        layout,
         jax.tree.map(jnp.asarray, draw_batches(model, halves, training, rng)),
         config,
         replace(training, steps=0),  # the batches say how many; one compiled program for all
     )
     params = jax.tree.map(np.asarray, params)
-    return Trained(params, places, measure(params, model, places, halves, rng))
+    return Trained(params, layout, measure(params, model, layout, halves, rng))
 
 
 class Drawn(NamedTuple):
@@ -312,7 +312,7 @@ def _random_weights(config: TransformerConfig, rng: np.random.Generator) -> Any:
 
 @partial(jax.jit, static_argnames=("config", "training"))
 def _train(
-    params: Any, places: Places, drawn: Drawn, config: TransformerConfig, training: Training
+    params: Any, layout: Layout, drawn: Drawn, config: TransformerConfig, training: Training
 ) -> Any:
     """Return the parameters after training on one causal model."""
     p, steps = config.d_vocab - 1, len(drawn.bases)
@@ -321,7 +321,7 @@ def _train(
         optax.clip_by_global_norm(CLIP),
         optax.adamw(schedule, b2=0.98, weight_decay=training.decay),
     )
-    basis, of_column, of_neuron = map(jnp.asarray, places)
+    basis, of_column, of_neuron = map(jnp.asarray, layout)
 
     def exchanged(base: jax.Array, source: jax.Array, taken: Array, owner: jax.Array) -> jax.Array:
         """Return base with the places that are taken from the source, the rest from the next's."""
@@ -370,7 +370,7 @@ def _cross_entropy(logits: Float[jax.Array, "m d_vocab"], labels: Int[Array, "m"
 def measure(
     params: Params,
     model: CausalModel,
-    places: Places,
+    layout: Layout,
     halves: Int[np.ndarray, "2 half"],
     rng: np.random.Generator,
 ) -> Measured:
@@ -379,7 +379,7 @@ def measure(
     Args:
       params: The network's parameters.
       model: On all inputs.
-      places: Where its variables should be.
+      layout: Where its variables are to be.
       halves: Base and source of a pair are of different halves.
       rng: Draws `PAIRS` pairs for each place.
     """
@@ -395,12 +395,12 @@ def measure(
         return tuple(np.where(rng.random(PAIRS) < 0.5, chosen, chosen[::-1]))
 
     def in_stream(bases: np.ndarray, sources: np.ndarray, number: int) -> np.ndarray:
-        taken = places.of_column == number
-        span = np.asarray(places.basis * taken[None])
+        taken = layout.of_column == number
+        span = np.asarray(layout.basis * taken[None])
         return np.asarray(_exchange(params, stream, bases, sources, span))
 
     def in_neurons(bases: np.ndarray, sources: np.ndarray, number: int) -> np.ndarray:
-        taken = np.asarray(places.of_neuron == number)
+        taken = np.asarray(layout.of_neuron == number)
         return np.asarray(_exchange_neurons(params, stream, post, bases, sources, taken))
 
     def accuracy(run: Any, says: Any, number: int) -> Accuracy:
@@ -417,7 +417,7 @@ def measure(
         return float((run(bases, sources, number) == own[bases]).mean())
 
     n_variables, n_parts = len(model.variables), len(model.parts)
-    rest, rest_neurons = int(places.of_column.max()), int(places.of_neuron.max())
+    rest, rest_neurons = int(layout.of_column.max()), int(layout.of_neuron.max())
     return Measured(
         [accuracy(in_stream, model.exchanged, i) for i in range(n_variables)],
         [accuracy(in_neurons, model.exchanged_parts, i) for i in range(n_parts)],

@@ -69,8 +69,8 @@ class Entry:
     name: str
     """As `programs.variables` names it."""
     role: str
-    """What it is in the program: condition, residue, term, partial sum, sum; or, in a look-up,
-    place."""
+    """What it is in the program: condition, residue, term, partial sum, sum; in a look-up also
+    operand and place; of images condition and score, and label in a look-up."""
     form: str
     """How it is held; "not held" if it is not."""
     words: str
@@ -171,7 +171,7 @@ class Key:
     position: int | None = POSITION
     """The position of all sites; None of a network without positions."""
     neurons_at: str = NEURONS
-    """The site of the neurons."""
+    """The site of the first block's neurons; `Entry.neurons_at` says it of each variable."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the key as JSON types."""

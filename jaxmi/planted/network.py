@@ -225,11 +225,11 @@ class Planted:
         for dim, weight in self.readout.items():
             unembed[dim, :2] = -self.sign * weight / 2, self.sign * weight / 2
         attention = {"W_Q": query, "W_K": key, "W_V": value, "W_O": out}
-        tree: dict[str, Any] = _float32({"W_E": embed, "W_pos": position, "W_U": unembed})
+        tree: dict[str, Any] = as_float32({"W_E": embed, "W_pos": position, "W_U": unembed})
         empty = {name: np.zeros_like(array) for name, array in attention.items()}
         for block in range(c.n_layers):
-            tree[part_name("attn", block)] = _float32(attention if block == 0 else empty)
-            tree[part_name("mlp", block)] = _float32(self._mlp(block))
+            tree[part_name("attn", block)] = as_float32(attention if block == 0 else empty)
+            tree[part_name("mlp", block)] = as_float32(self._mlp(block))
         return tree
 
     def _mlp(self, block: int) -> dict[str, np.ndarray]:
@@ -246,6 +246,10 @@ class Planted:
         return {"W_in": w_in, "b_in": b_in, "W_out": w_out, "b_out": b_out}
 
 
-def _float32(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def as_float32(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as float32."""
     with np.errstate(over="ignore"):  # an infinity is seen when the network is run
-        return {name: np.asarray(array, np.float32) for name, array in arrays.items()}
+        return {
+            name: as_float32(part) if isinstance(part, Mapping) else np.asarray(part, np.float32)
+            for name, part in tree.items()
+        }

@@ -6,13 +6,20 @@ What it is trained on, and how that is measured, stands in `interchange_training
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from jaxmi.errors import InputError
 from jaxmi.models.transformer import TransformerConfig
 from jaxmi.models.transformer_fast import activations
-from jaxmi.planted.causal import CausalModel, Named, of_places, of_program
-from jaxmi.planted.compile import MECHANISMS, Compiled
+from jaxmi.planted.causal_model import CausalModel, CausalVariable, of_places, of_program
+from jaxmi.planted.compile import (
+    MECHANISMS,
+    Compiled,
+    Labels,
+    check_mechanism,
+    looked_up,
+    needed_program,
+)
 from jaxmi.planted.interchange_training import (
     LEAST,
     LEAST_STRICT,
@@ -23,17 +30,13 @@ from jaxmi.planted.interchange_training import (
     train,
 )
 from jaxmi.planted.key import Entry, Key
-from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.language import Program
-from jaxmi.programs.variables import named_parts
 
 FORM = "trained"
 """The form of what was trained to be where it is."""
 
 RIDGE = 1e-6
 """Penalty of the factors of neurons, as a share of the activations' mean square."""
-
-Labels = Bool[np.ndarray, "p p"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +92,10 @@ def causal_model(labels: Labels, program: Program | None, mechanism: str) -> Cau
     Raises:
       InputError: if there is no such mechanism, or it does not fit the program.
     """
-    if mechanism not in MECHANISMS:
-        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(MECHANISMS)}")
+    check_mechanism(mechanism, MECHANISMS)
     if mechanism != "conditions":
         return of_places(labels, "y" if mechanism == "rows" else "x")
-    if program is None:
-        raise InputError(
-            "conditions needs a program, and there are only labels: take rows or columns"
-        )
-    return of_program(program, len(labels))
+    return of_program(needed_program(program, "rows or columns"), len(labels))
 
 
 def _with_key(
@@ -113,28 +111,25 @@ def _with_key(
     tokens = np.stack([x, y, np.full_like(x, p)], axis=1)
     post = np.asarray(activations(found.params, tokens)[1], np.float64)
     entries = []
-    if program is not None and mechanism != "conditions":
-        along, row = ("y", "x") if mechanism == "rows" else ("x", "y")
-        words = f"looked up: only places along {along} for each {row}"
-        named = named_parts(program, PairDomain(p))
-        entries += [Entry(one.name, one.role, "not held", words) for one in named]
+    if mechanism != "conditions":
+        entries += looked_up(program, p, *(("x", "y") if mechanism == "rows" else ("y", "x")))
     heads = list(range(config.n_heads))
 
-    def entry(one: Named, variable: int, part: int | None) -> Entry:
+    def entry(one: CausalVariable, variable: int, part: int | None) -> Entry:
         if np.ptp(one.computed) == 0:
             return Entry(one.name, one.role, "not held", "the same on every input")
         accuracies = {"directions": found.measured.variables[variable]}
         neurons, offset, fit = None, 0.0, None
         if part is not None:
             accuracies["neurons"] = found.measured.parts[part]
-            group = np.flatnonzero((found.places.of_neuron == part) & (np.ptp(post, axis=0) > 0))
+            group = np.flatnonzero((found.layout.of_neuron == part) & (np.ptp(post, axis=0) > 0))
             neurons, offset, fit = _read(one.computed, post, group)
         return Entry(
             one.name,
             one.role,
             FORM,
             _words(accuracies),
-            directions=np.asarray(found.places.subspace(variable), np.float64),
+            directions=np.asarray(found.layout.subspace(variable), np.float64),
             neurons=neurons,
             offset=offset,
             heads=heads,
@@ -150,9 +145,9 @@ def _with_key(
     words = "no place of its own was trained"
     entries += [Entry(one.name, one.role, "not held", words) for one in model.without]
     sizes = {
-        "d_model": int((found.places.of_column < len(model.variables)).sum()),
+        "d_model": int((found.layout.of_column < len(model.variables)).sum()),
         "n_heads": config.n_heads,
-        "d_mlp": int((found.places.of_neuron < len(model.parts)).sum()),
+        "d_mlp": int((found.layout.of_neuron < len(model.parts)).sum()),
     }
     key = Key(mechanism, MECHANISMS[mechanism].words, entries, {"x": heads, "y": heads})
     return Compiled(found.params, key, sizes)

@@ -1,6 +1,7 @@
 """A program or labels -> a network with a known mechanism, checked on every input."""
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from os.path import isdir
@@ -17,9 +18,9 @@ from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
 from jaxmi.models.cnn import Cnn
 from jaxmi.models.transformer import Transformer
-from jaxmi.planted.compile import MECHANISMS, plant
+from jaxmi.planted.compile import MECHANISMS, check_mechanism, plant
 from jaxmi.planted.disguise import disguise
-from jaxmi.planted.disguise_images import disguise_images
+from jaxmi.planted.image_disguise import disguise_images
 from jaxmi.planted.images import IMAGE_MECHANISMS, CompiledImages, Task, plant_images
 from jaxmi.planted.interchange_training import Training
 from jaxmi.planted.trained import train_plant
@@ -46,8 +47,8 @@ KINDS: Mapping[Kind, Mapping[str, Any]] = {
 """Kind of programs that can be compiled -> its mechanisms."""
 
 MAX_SEED = 2**128
-"""Seeds of disguises are below this: too many to try, since who has the program could compile it
-with each."""
+"""Seeds of disguises are below this. So many cannot be tried: with few, whoever has the program
+could compile it with each seed and find the network."""
 
 MAX_TRAIN_SEED = 2**32
 """Seeds of training are below this."""
@@ -55,7 +56,7 @@ MAX_TRAIN_SEED = 2**32
 
 @dataclass(frozen=True, eq=False)
 class Plant:
-    """A compiled network and its challenge."""
+    """A planted network, compiled or trained, and its challenge."""
 
     challenge: Challenge
     params: Params
@@ -104,9 +105,7 @@ def compile_network(
       InputError: if it cannot be compiled, or its variables are not where training should put
         them; says why.
     """
-    if mechanism not in {name for names in KINDS.values() for name in names}:
-        names = dict.fromkeys(name for names in KINDS.values() for name in names)
-        raise InputError(f"mechanism {mechanism!r}: expected one of {', '.join(names)}")
+    check_mechanism(mechanism, dict.fromkeys(name for names in KINDS.values() for name in names))
     if disguise_seed is not None and not 0 <= disguise_seed < MAX_SEED:
         raise InputError(f"disguise {disguise_seed}: expected a seed from 0 to 2**128 - 1")
     if least_agreement is not None and not 0.5 <= least_agreement <= 1:
@@ -114,7 +113,7 @@ def compile_network(
     if train_seed is not None and not 0 <= train_seed < MAX_TRAIN_SEED:
         raise InputError(f"seed {train_seed}: expected a seed from 0 to {MAX_TRAIN_SEED - 1:,}")
     extras = {"cancelling": cancelling, "idle_heads": idle_heads, "noise": noise}
-    _check_extras(extras, disguise_seed)
+    _check_extras(extras, disguise_seed, train_seed is not None)
     challenge = _challenge(source, p, dict(network or {}))
     mechanisms = KINDS[challenge.kind]
     if mechanism not in mechanisms:
@@ -123,6 +122,7 @@ def compile_network(
             f"{' and '.join(mechanisms)}"
         )
     further: dict[str, Any] = {}
+    expected = challenge.labels
     if isinstance(challenge.model, Cnn):
         if train_seed is not None:
             raise InputError("only networks on pairs are trained to hold variables, not on images")
@@ -131,7 +131,7 @@ def compile_network(
         images = _plant_images(challenge, mechanism, disguise_seed, least_agreement is None)
         further, compiled = dict(images.about), images
     elif least_agreement is not None:
-        raise InputError("least agreement is for images: of pairs every label is right")
+        raise InputError("least agreement is for images: of pairs no label need be given up")
     else:
         assert isinstance(challenge.model, Transformer)
         config = challenge.model.config
@@ -148,17 +148,21 @@ def compile_network(
                 "trained": {"seed": train_seed, **asdict(training)},
                 "interchange": trained.measured.to_json(),
             }
+            expected = _run(challenge, compiled.params)[1]
         if disguise_seed is not None:
             compiled = disguise(compiled, config, disguise_seed, **extras)
     margin, predictions = _run(challenge, compiled.params)
     n, right = len(challenge.labels), int((predictions == challenge.labels).sum())
-    if least_agreement is None and train_seed is None and not (right == n and margin > 0):
-        share = f"{n - right:,} of {n:,}"
+    changed = int((predictions != expected).sum())
+    if least_agreement is None and (changed or not margin):
+        share = f"{changed:,} of {n:,}"
         if noise:
             raise InputError(f"noise {noise:g} changes {share} labels: take less")
+        if train_seed is not None:
+            raise InputError(f"the disguise changes {share} labels, by rounding: take another seed")
         raise InputError(
-            f"{mechanism} gives another label on {share} inputs in float32: numbers of the "
-            "program are too large, or too close to each other"
+            f"{mechanism} gives another label on {share} inputs in float32: "
+            + _TOO_CLOSE[challenge.kind]
         )
     if least_agreement is not None:
         if right / n < least_agreement:
@@ -269,12 +273,37 @@ def write_network(
     }
 
 
-def _check_extras(extras: Mapping[str, int | float], disguise_seed: int | None) -> None:
+def training_seed(train: bool, seed: int | None) -> int | None:
+    """Return the seed of a training; None if there is none.
+
+    Args:
+      train: Whether the network is trained.
+      seed: None: 0 if it is.
+
+    Raises:
+      InputError: if there is a seed of no training.
+    """
+    if seed is not None and not train:
+        raise InputError(
+            f"seed {seed} is the seed of a training, and nothing is trained: give --train, "
+            "in Python train=True"
+        )
+    return (seed or 0) if train else None
+
+
+def _check_extras(
+    extras: Mapping[str, int | float], disguise_seed: int | None, is_trained: bool
+) -> None:
     for name, value in extras.items():
-        if not (value >= 0 and math.isfinite(value)):
-            raise InputError(f"{name} {value:g}: expected a number of at least 0")
+        most = sys.float_info.max if name == "noise" else math.inf
+        if not 0 <= value < most:
+            raise InputError(f"{name} {value}: expected a number of at least 0")
+        if value and is_trained and name != "noise":
+            raise InputError(
+                f"{name} {value}: decoys need free places, which a trained network has not"
+            )
         if value and disguise_seed is None:
-            raise InputError(f"{name} {value:g} needs the seed of a disguise, which draws it")
+            raise InputError(f"{name} {value} needs the seed of a disguise, which draws it")
 
 
 def _known(name: str | Path) -> Challenge:
@@ -356,6 +385,12 @@ def _check_kind(kind: Kind, source: object) -> None:
     if kind not in KINDS:
         raise InputError(f"{source} is of kind {kind}: only pairs and images can be compiled yet")
 
+
+_TOO_CLOSE = {
+    PairDomain.kind: "numbers of the program are too large, or too close to each other",
+    ImageDomain.kind: "images of both values are too nearly alike after the convolutions",
+}
+"""Kind -> why rounding changes labels."""
 
 _PLURAL = {PairDomain.kind: "pairs", ImageDomain.kind: "images"}
 

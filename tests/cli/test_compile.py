@@ -129,6 +129,10 @@ def test_a_program_that_cannot_be_had_is_one_line_and_leaves_nothing(fails, name
         ((*compile_args("mine.py", "net"), "--p", "3"), "p = 3"),
         ((*compile_args("transformer", "net"), "--p", "59"), "transformer has p = 113"),
         ((*compile_args("mine.py", "net"), "--disguise", "-1"), "disguise -1"),
+        (
+            (*compile_args("mine.py", "net"), "--disguise", "1", "--cancelling", f"1{'0' * 400}"),
+            "pairs of neurons that cancel: there is room for",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(fails: Callable, args, message: str) -> None:
@@ -198,6 +202,7 @@ def test_a_program_on_images_is_a_checkpoint_with_a_key(
     assert [one["role"] for one in result["variables"]] == ["score", "score"] + ["condition"] * 2
     key = json.loads(Path("net/mechanism.json").read_text())
     assert key["position"] is None and key["neurons_at"] == "fc1.post" and key["heads"] == {}
+    assert {one["neurons_at"] for one in key["variables"] if one["held"]} == {"fc1.post"}
     excepted = [one["exceptions"]["images"] for one in key["variables"]]
     assert sum(map(len, excepted)) == result["exceptions"]
     assert run("evaluate", "net")["test_accuracy"] == 1
@@ -213,6 +218,9 @@ def test_a_program_on_images_is_a_checkpoint_with_a_key(
     message = "rows is no mechanism of images: these have conditions and look-up"
     assert message in fails(2, *compile_args("own", "b", "rows"))
     assert "own is on images, which have no p" in fails(2, *compile_args("own", "b"), "--p", "9")
+    noisy = ("--disguise", "1", "--noise", "0.1")
+    assert "noise is for transformers" in fails(2, *compile_args("own", "b"), *noisy)
+    assert "only networks on pairs are trained" in fails(2, *compile_args("own", "b"), "--train")
     assert not Path("b").exists()
 
 
@@ -252,11 +260,23 @@ def test_it_prints_what_holds_what(capsys: pytest.CaptureFixture[str]) -> None:
 
     main([*compile_args("mine.py", "net"), *SMALL])
     shown = capsys.readouterr().out
-    assert "all 529 labels" in shown and "boundary" in shown and "neurons" in shown
+    assert (
+        "all 529 labels are the program's" in shown and "boundary" in shown and "neurons" in shown
+    )
+
+
+def test_of_a_table_it_says_that_labels_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    from jaxmi.cli.main import main
+
+    np.save("labels.npy", np.random.default_rng(0).random((11, 11)) < 0.5)
+    main([*compile_args("labels.npy", "net", "rows")])
+    assert "all 121 labels are the given ones" in capsys.readouterr().out
 
 
 def test_a_wrong_mechanism_and_a_sealed_challenge_are_refused(sealed_folder) -> None:
     with pytest.raises(InputError, match="mechanism 'lines': expected one of conditions, rows"):
         jaxmi.compile(TEXT, "lines")
+    with pytest.raises(InputError, match="seed 3 is the seed of a training"):
+        jaxmi.compile(TEXT, seed=3)
     with pytest.raises(InputError, match="sealed challenge"):
         jaxmi.compile(sealed_folder)

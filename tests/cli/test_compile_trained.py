@@ -8,6 +8,7 @@ import pytest
 
 TEXT = "z = 0\nif y < x + 2:\n    z += 2\nz += int(x ** 1.5) % 4 - 2\nreturn z >= 0\n"
 GUARDED = "z = x - 5\nif y < 4 and z > 1:\n    z -= 3\nreturn z >= 0\n"
+DECOYS = "{}: decoys need free places, which a trained network has not"
 SMALL = ("--p", "13", "--network", "d_model=32", "n_heads=2", "d_head=16", "d_mlp=48")
 
 
@@ -36,7 +37,16 @@ def test_a_trained_network_is_a_checkpoint_with_a_key(run: Callable) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (args("mine.py", "--seed", "3"), "--seed 3 is the seed of a training"),
+        (
+            args("mine.py", "--seed", "3"),
+            "seed 3 is the seed of a training, and nothing",
+        ),
+        (
+            args("mine.py", "--train", "--disguise", "1", "--cancelling", "2"),
+            DECOYS.format("cancelling 2"),
+        ),
+        (args("mine.py", "--train", "--idle-heads", "1"), DECOYS.format("idle_heads 1")),
+        (args("mine.py", "--train", "--least-agreement", "0.9"), "least agreement is for images"),
         (args("guarded.py", "--train"), "depends on the sum so far"),
         (args("mine.py", "--train", "--seed", "4294967296"), "seed 4294967296"),
     ],

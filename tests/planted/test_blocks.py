@@ -153,7 +153,10 @@ def test_an_exchange_gives_the_program_s_counterfactual_label(name: str, n_layer
     own = label(program, PairDomain(P)) == 1
     np.testing.assert_array_equal(inside.labels(last, inside.streams[last]), own)
     wrong, changed, tried = mistakes(inside, program)
-    assert wrong == 0 and (tried == 0 or changed > 0)
+    if (name, n_layers) == ("two guards", 2):  # every exchange lacks an effect, as the key says
+        assert tried == 0 and mistakes(inside, program, stated=False)[0] > 0
+    else:
+        assert wrong == 0 and changed > 0 and tried >= 2
     if n_layers == 4 and name != "two guards":  # room for copies that are made a block later
         assert all(full for *_, full in places(found))
 
@@ -248,6 +251,7 @@ def test_decoys_look_active_and_change_no_logit(n_layers: int) -> None:
     with_all, own = logits(found, config), logits(plain, config)
     np.testing.assert_allclose(with_all, own, atol=2e-3)
     inside = Inside(found, config)
+    controls = 0
     for decoys in found.key.decoys:
         attention, mlp = (part_name(part, decoys.block) for part in ("attn", "mlp"))
         pairs = sum(map(tuple, decoys.cancelling), ())
@@ -269,15 +273,17 @@ def test_decoys_look_active_and_change_no_logit(n_layers: int) -> None:
         np.testing.assert_allclose(
             logits(replace(found, params=silent), config), with_all, atol=2e-3
         )
-        for one, _ in decoys.cancelling[:1]:  # the control: one neuron of a pair has an effect
+        if pairs:  # the control: one neuron of a pair has an effect
+            one = max(pairs, key=lambda neuron: neurons[:, neuron].std())
             half = {
                 name: dict(part) if isinstance(part, dict) else part
                 for name, part in found.params.items()
             }
             half[mlp]["W_out"] = np.array(half[mlp]["W_out"])
             half[mlp]["W_out"][one] = 0
-            if neurons[:, one].std() > 0.01:
-                assert np.abs(logits(replace(found, params=half), config) - with_all).max() > 0.01
+            assert np.abs(logits(replace(found, params=half), config) - with_all).max() > 0.01
+            controls += 1
+    assert controls
 
 
 def test_noise_moves_every_weight_by_about_its_size() -> None:

@@ -13,12 +13,13 @@ from jaxmi.challenges.registry import load_challenge
 from jaxmi.errors import InputError
 from jaxmi.mechanism.tables import tables_of
 from jaxmi.models.transformer import TransformerConfig
+from jaxmi.planted.accumulation import accumulation, threshold_along
 from jaxmi.planted.compile import MECHANISMS, Compiled, plant
 from jaxmi.planted.disguise import disguise
 from jaxmi.planted.key import AFTER_MLP, Entry
 from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import Program
+from jaxmi.programs.language import Program, Return
 from jaxmi.programs.parse import parse
 from jaxmi.programs.sample import sample_program
 from jaxmi.programs.variables import hypotheses, named_parts
@@ -314,3 +315,16 @@ def test_a_disguise_follows_from_its_seed_alone() -> None:
     one, same, other = (disguise(found, CONFIG, seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one.params["W_U"], same.params["W_U"])
     assert np.abs(one.params["W_U"] - other.params["W_U"]).max() > 0.01
+
+
+def test_a_label_changes_at_one_of_the_sums_that_exchanges_give() -> None:
+    read = accumulation(
+        parse("z = x\nif y < 3:\n    z += 9\nreturn z >= 4", "pairs"), PairDomain(7)
+    )
+    assert threshold_along(read, np.arange(-2.0, 9), 7) == (3.5, True)
+    assert threshold_along(read, np.array([0.0, 3.75, 5]), 7) == (4.375, True)
+    assert threshold_along(read, np.arange(2.0), 7) == (-1.0, False)
+    assert threshold_along(read, np.arange(5.0, 8), 7) == (4.0, True)
+    last = parse("z = x\nreturn z % 3 == 1", "pairs").body[-1]
+    assert isinstance(last, Return)
+    assert threshold_along(replace(read, returned=last.value), np.arange(7.0), 7) is None

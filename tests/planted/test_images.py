@@ -12,8 +12,8 @@ from jaxmi.data.mnist import load_mnist
 from jaxmi.errors import InputError
 from jaxmi.models.cnn import Cnn, CnnConfig
 from jaxmi.models.cnn_fast import logits
-from jaxmi.planted.disguise_images import disguise_images
-from jaxmi.planted.exceptions import Space, group_size
+from jaxmi.planted.image_disguise import disguise_images
+from jaxmi.planted.image_exceptions import Space, group_size
 from jaxmi.planted.image_features import convolutions, features
 from jaxmi.planted.image_program import vote
 from jaxmi.planted.images import CompiledImages, ImageEntry, Task, plant_images
@@ -164,10 +164,39 @@ def test_the_key_says_what_neurons_and_directions_hold(seed: int | None) -> None
     for one, condition in zip(entries(found, "score"), read.conditions, strict=True):
         assert one.name == condition.score_name and one.site == "fc1.pre"
         assert one.directions is not None and one.r2 is not None
-        held = one.scale * (pre @ one.directions[0]) + one.shift
+        held = one.factor * (pre @ one.directions[0]) + one.shift
         explained = 1 - np.var(held - condition.score) / np.var(condition.score)
         assert explained > 0.95 and one.r2 > 0.9
         assert abs((held - condition.score).mean()) < 0.1 * condition.score.std()
+
+
+SHARED = "return mean(image) < 20 or 33 < mean(image) and l1(image, template(7)) < 35612"
+RARE = "return (mean(image) < 999) != (dot(image, template(5)) > 1500000)"
+
+
+def test_a_score_is_full_where_nothing_else_depends_on_it() -> None:
+    for text, full in ((AND, [True, True]), (SHARED, [False, False, True]), (RARE, [False])):
+        scores = entries(compiled(text, exact=False), "score")
+        assert [one.full for one in scores] == full
+        again = ["it is held again for another condition" in one.words for one in scores]
+        assert again == [one.name == "mean(image)" for one in scores]
+    assert not vote(parse(RARE, "image"), domain()).everywhere
+    assert not any(one.full for one in entries(compiled(AND), "score"))  # exceptions stay behind
+
+
+def test_images_that_no_weights_tell_apart_are_refused() -> None:
+    given = task(AND)
+    images, labels = given.images.copy(), given.labels.copy()
+    images[1], labels[:2] = images[0], (True, False)
+    alike = replace(given, images=images, labels=labels, program=None)
+    with pytest.raises(InputError, match="`label`: two images are alike after the convolutions"):
+        plant_images(alike, CONFIG, "look-up")
+    pair = Task(images[:2], labels[:2], np.arange(2), domain(), None)
+    for exact in (False, True):
+        with pytest.raises(InputError, match="two images are alike"):
+            plant_images(pair, CONFIG, "look-up", exact)
+    labels[1] = True  # the control: alike, and with the same value
+    plant_images(replace(alike, labels=labels), CONFIG, "look-up")
 
 
 def test_a_disguise_moves_every_channel_and_scales_it() -> None:
@@ -178,6 +207,10 @@ def test_a_disguise_moves_every_channel_and_scales_it() -> None:
         assert (hidden.params[layer]["kernel"] != found.params[layer]["kernel"]).any()
     held, moved = entries(found, "condition")[0], entries(hidden, "condition")[0]
     assert set(held.neurons or {}) != set(moved.neurons or {})
+    scores = [entries(one, "score")[0] for one in (found, hidden)]
+    assert scores[0].factor == 1 != scores[1].factor
+    for one in (score.to_json() for score in scores):
+        assert one["scale"] == one["factor"]
 
 
 def test_a_look_up_gives_every_label_and_holds_no_condition() -> None:

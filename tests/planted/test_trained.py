@@ -14,7 +14,8 @@ import jaxmi
 from jaxmi.errors import InputError
 from jaxmi.explanation.edits import at
 from jaxmi.models.transformer import Transformer, TransformerConfig
-from jaxmi.planted import causal, trained
+from jaxmi.planted import causal_model as causal
+from jaxmi.planted import trained
 from jaxmi.planted.compile import Compiled
 from jaxmi.planted.disguise import disguise
 from jaxmi.planted.interchange_training import Measured, Training, draw_batches, train
@@ -26,6 +27,7 @@ from jaxmi.programs.language import Program
 from jaxmi.programs.parse import parse
 from jaxmi.programs.sample import NumberGrammar, sample_program
 from jaxmi.programs.variables import hypotheses
+from jaxmi.workflows import plants
 from jaxmi.workflows.plants import compile_network
 
 P = 13
@@ -150,7 +152,7 @@ def test_a_look_up_is_trained_and_does_not_hold_the_condition() -> None:
     found = train_plant(LABELS, PROGRAM, CONFIG, "rows", 0, replace(QUICK, steps=2500))
     entries = {one.name: one for one in found.compiled.key.entries}
     assert not entries[CONDITION].held and entries["y"].held
-    for name in ("y", "y < place 1 of x"):
+    for name in ("y", "y < place 2 of x"):
         told = shares(found.compiled, name, "directions")
         assert max(told[CONDITION], told[RESIDUE]) < 0.95
 
@@ -233,6 +235,15 @@ def test_what_is_trained_comes_with_its_key_and_numbers(tmp_path) -> None:
     )
     network.save(tmp_path / "plant")
     assert jaxmi.load(tmp_path / "plant").key == plant.key
+
+
+def test_noise_that_changes_a_trained_network_s_label_is_refused(monkeypatch) -> None:
+    monkeypatch.setattr(plants, "train_plant", lambda *_: planted())
+    given = partial(compile_network, TEXT, "conditions", P, SIZES, 1, train_seed=0)
+    with pytest.raises(InputError, match=r"noise 0\.5 changes \d+ of 169 labels: take less"):
+        given(noise=0.5)
+    calm = given(noise=1e-6)  # the control: little noise changes none
+    assert calm.config["compiled"]["agreement"] == planted().measured.agreement
 
 
 def test_a_plant_whose_variables_are_not_there_is_refused_with_the_number(monkeypatch) -> None:

@@ -51,6 +51,11 @@ class Layer:
     rows: Int[np.ndarray, "k"]
     """The images."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether another image is as near the plane as one of these."""
+        return self.clearance <= 0.5
+
 
 class Space:
     """Features of all images, in coordinates in which they spread alike in all directions."""

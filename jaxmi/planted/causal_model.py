@@ -8,18 +8,22 @@ a look-up's parts are its comparisons of the operand with the places.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxmi.errors import InputError
-from jaxmi.planted.accumulation import Accumulation, Summand, accumulation
+from jaxmi.planted.accumulation import (
+    MAX_SUMS,
+    Accumulation,
+    Summand,
+    accumulation,
+    threshold_along,
+)
 from jaxmi.planted.look_up import changes
 from jaxmi.programs import language as lang
-from jaxmi.programs.domain import PairDomain, SetDomain
-from jaxmi.programs.evaluate import label
+from jaxmi.programs.domain import PairDomain
 from jaxmi.programs.show import show_expression
 from jaxmi.programs.variables import named_parts
 
@@ -28,13 +32,10 @@ Follows = Literal["sum", "places"]
 first is an operand, the others are places; each place that is at most the operand counts 1 and -1
 in turn, and the label is 1 where the count is 1 or more. Exchanges may put places out of order."""
 
-MAX_SUMS = 2_000
-"""The threshold is put between the values that the sum can take if it can take at most so many."""
-
 
 @dataclass(frozen=True, eq=False)
-class Named:
-    """A variable by its name."""
+class CausalVariable:
+    """A variable of a causal model, by its name."""
 
     name: str
     """As `programs.variables` names it, if it is a program's."""
@@ -49,17 +50,17 @@ class CausalModel:
     """Variables of labels, with their values on n inputs."""
 
     follows: Follows
-    variables: Sequence[Named]
+    variables: Sequence[CausalVariable]
     values: Float[np.ndarray, "n v"]
     """The number of each variable on each input from which labels follow: a program's variable
     times its weight, the first one less the threshold."""
-    parts: Sequence[Named]
+    parts: Sequence[CausalVariable]
     added: Float[np.ndarray, "n w"]
     """What each part adds on each input; the label is 1 where the sum exceeds 0."""
-    aliases: Sequence[tuple[Named, int]] = ()
+    aliases: Sequence[tuple[CausalVariable, int]] = ()
     """Names of a program's variables that have other values, but are a function of a variable as
     it is of them: with its number."""
-    without: Sequence[Named] = ()
+    without: Sequence[CausalVariable] = ()
     """Variables of the program that the model does not have."""
 
     @property
@@ -119,12 +120,12 @@ def of_program(program: lang.Program, p: int) -> CausalModel:
         raise InputError("the program has no variable: every input gets the same sum")
     sign = 1 if read.above else -1
     added = np.stack([sign * one.weight * one.values.reshape(-1) for one in summands], axis=1)
-    threshold = _threshold(program, read, added, sign, domain)
+    threshold = _threshold(read, added, sign, p)
     added[:, 0] -= threshold
     names = [_name(one) for one in summands]
     aliases, without = [], []
     for part in named_parts(program, domain):
-        name = Named(part.name, part.role, part.values)
+        name = CausalVariable(part.name, part.role, part.values)
         same = [i for i, one in enumerate(summands) if _is_one_to_one(part.values, one)]
         if part.role == "partial sum" or not same:
             without.append(name)
@@ -135,9 +136,9 @@ def of_program(program: lang.Program, p: int) -> CausalModel:
     return CausalModel("sum", names, added, names, added, aliases, without)
 
 
-def _name(summand: Summand) -> Named:
+def _name(summand: Summand) -> CausalVariable:
     role = "condition" if summand.is_condition else "term"
-    return Named(show_expression(summand.expression), role, summand.values.reshape(-1))
+    return CausalVariable(show_expression(summand.expression), role, summand.values.reshape(-1))
 
 
 def _is_one_to_one(values: Float[np.ndarray, "n"], summand: Summand) -> bool:
@@ -147,38 +148,28 @@ def _is_one_to_one(values: Float[np.ndarray, "n"], summand: Summand) -> bool:
     return len(pairs) == len(np.unique(values)) == len(np.unique(other)) > 1
 
 
-def _threshold(
-    program: lang.Program,
-    read: Accumulation,
-    added: Float[np.ndarray, "n v"],
-    sign: int,
-    domain: PairDomain,
-) -> float:
+def _threshold(read: Accumulation, added: Float[np.ndarray, "n v"], sign: int, p: int) -> float:
     """Return the threshold of the sum of `added`, also for sums that no input has.
 
-    Exchanges give sums that no input has, so midway between the inputs' sums is not good enough.
+    If there are too many sums, it is where the inputs' sums put it.
+
+    Raises:
+      InputError: if the label changes more than once along the sums.
     """
     constant = sum(
         one.weight * float(one.values.flat[0]) for one in read.summands if np.ptp(one.values) == 0
     )
     rest = sign * (read.const + constant)
-    plain = sign * read.threshold - rest
-    numbers = [np.unique(column) for column in added.T]
-    if read.name is None or np.prod([len(one) for one in numbers], dtype=float) > 200 * MAX_SUMS:
-        return float(plain)
-    sums = np.unique([sum(one) for one in product(*numbers)])
-    if len(sums) > MAX_SUMS:
-        return float(plain)
-    setting = "set_sum"
-    last = (lang.Assign(read.name, lang.Name(setting)), program.body[-1])
-    settings = SetDomain(domain, setting, sign * (sums + rest))
-    said = label(lang.Program(program.kind, last), settings).reshape(len(sums), -1)[:, 0] == 1
-    if (np.diff(said.astype(int)) < 0).any():
+    plain = float(sign * read.threshold - rest)
+    sums = np.zeros(1)
+    for column in added.T:
+        sums = np.unique(sums[:, None] + np.unique(column)[None])
+        if read.name is None or len(sums) > MAX_SUMS:
+            return plain
+    found = threshold_along(read, np.sort(sign * (sums + rest)), p)
+    if found is None or found[1] != read.above:
         raise InputError("the label must change at one value of the sum only")
-    if said.all() or not said.any():
-        return float(sums[0] - 1 if said.all() else sums[-1] + 1)
-    first = int(said.argmax())
-    return float((sums[first - 1] + sums[first]) / 2)
+    return float(sign * found[0] - rest)
 
 
 def of_places(labels: Bool[np.ndarray, "p p"], along: Literal["x", "y"]) -> CausalModel:
@@ -207,10 +198,10 @@ def of_places(labels: Bool[np.ndarray, "p p"], along: Literal["x", "y"]) -> Caus
     return CausalModel(
         "places",
         [
-            Named(name, role, values[:, i])
+            CausalVariable(name, role, values[:, i])
             for i, (name, role) in enumerate([(along, "operand"), *((n, "place") for n in names)])
         ],
         values,
-        [Named(f"{along} < {name}", "place", below[:, i]) for i, name in enumerate(names)],
+        [CausalVariable(f"{along} < {name}", "place", below[:, i]) for i, name in enumerate(names)],
         added,
     )

@@ -12,6 +12,7 @@ import numpy as np
 from jaxmi.models.cnn import CnnConfig
 from jaxmi.planted.images import BEFORE_RELU, CompiledImages, ImageEntry
 from jaxmi.planted.key import Entry
+from jaxmi.planted.network import as_float32
 
 LARGEST = 2
 """Channels and neurons are scaled by 2**-LARGEST to 2**LARGEST."""
@@ -58,10 +59,7 @@ def disguise_images(compiled: CompiledImages, config: CnnConfig, seed: int) -> C
     entries = [_entry(one, neurons, scales) for one in compiled.key.entries]
     return replace(
         compiled,
-        params={
-            layer: {name: np.asarray(array, np.float32) for name, array in arrays.items()}
-            for layer, arrays in changed.items()
-        },
+        params=as_float32(changed),
         key=replace(compiled.key, entries=entries),
     )
 
@@ -71,7 +69,7 @@ def _entry(entry: Entry, neurons: np.ndarray, scales: np.ndarray) -> Entry:
         return entry
     assert isinstance(entry, ImageEntry) and entry.directions is not None
     places = {int(old): new for new, old in enumerate(neurons)}
-    scale = entry.scale
+    scale = entry.factor
     if entry.site == BEFORE_RELU:  # the first direction is one neuron's
         scale = float(scale / scales[places[int(entry.directions[0].argmax())]])
     factors = {
@@ -82,7 +80,7 @@ def _entry(entry: Entry, neurons: np.ndarray, scales: np.ndarray) -> Entry:
         entry,
         directions=entry.directions[:, neurons],
         neurons=factors or None,
-        scale=scale,
+        factor=scale,
         computed_by=[places[neuron] for neuron in entry.computed_by],
         excepting=[places[neuron] for neuron in entry.excepting],
     )

@@ -18,6 +18,7 @@ SHARE = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
 SHARES = (
     "strict", "keep", "follow", "shuffled_strict", "strict_beyond_operands",
     "shuffled_strict_beyond_operands", "moved_constant_strict", "strict_beside_moved",
+    "look_up_strict", "look_up_strict_beyond_operands",
 )  # fmt: skip
 SCHEMA: dict[str, Any] = {
     "type": "array",

@@ -1,5 +1,6 @@
 """The code in the docs runs as it stands."""
 
+import importlib
 import json
 import re
 import shlex
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import jsonschema
 import pytest
@@ -88,19 +90,17 @@ def test_the_readmes_commands_are_those_of_the_command_line() -> None:
         _parse(shlex.split(command)[1:])
 
 
-def publish_findings():
-    """The script that fills the page of findings."""
+def script(name: str) -> ModuleType:
+    """Import a script, such as one that fills a page of the docs."""
     sys.path.insert(0, str(ROOT / "scripts"))
     try:
-        import publish_findings
-
-        return publish_findings
+        return importlib.import_module(name)
     finally:
         sys.path.pop(0)
 
 
 def test_the_page_of_findings_holds_what_the_results_hold() -> None:
-    page, filled = (ROOT / "docs/findings.md").read_text(), publish_findings().filled
+    page, filled = (ROOT / "docs/findings.md").read_text(), script("publish_findings").filled
     assert filled(page) == page
     a_row = re.search(r"\n\| `mistakes` \| ([\d.]+) \|", page)
     assert a_row  # the control: another number would be seen
@@ -108,19 +108,8 @@ def test_the_page_of_findings_holds_what_the_results_hold() -> None:
     assert filled(spoilt) == page != spoilt
 
 
-def publish_methods():
-    """The script that fills the tables of marked methods."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import publish_methods
-
-        return publish_methods
-    finally:
-        sys.path.pop(0)
-
-
 def test_the_table_of_methods_holds_what_the_result_holds() -> None:
-    page, filled = (ROOT / "docs/planted.md").read_text(), publish_methods().filled
+    page, filled = (ROOT / "docs/planted.md").read_text(), script("publish_methods").filled
     assert filled(page) == page
     a_row = re.search(r"\n\| `probe` \| ([\d.]+) ", page)
     assert a_row  # the control: another number would be seen
@@ -129,25 +118,14 @@ def test_the_table_of_methods_holds_what_the_result_holds() -> None:
     assert (ROOT / "docs/methods.png").read_bytes()[:4] == b"\x89PNG"
 
 
-def judge_on_plants():
-    """The script that examines the judge and fills its tables."""
-    sys.path.insert(0, str(ROOT / "scripts"))
-    try:
-        import judge_on_plants
-
-        return judge_on_plants
-    finally:
-        sys.path.pop(0)
-
-
 def test_the_table_of_the_judge_examined_holds_what_the_results_hold() -> None:
-    page, script = (ROOT / "docs/explanations.md").read_text(), judge_on_plants()
+    page, examined = (ROOT / "docs/explanations.md").read_text(), script("judge_on_plants")
     done = json.loads((ROOT / "docs/judge-on-plants.json").read_text())
-    assert page.count("<!-- judge: ") == len(script.BLOCKS)
-    assert script.filled(page, done) == page
+    assert page.count("<!-- judge: ") == len(examined.BLOCKS)
+    assert examined.filled(page, done) == page
     assert f"{len(done)} programs, of seeds " in page
     spoilt = page.replace("| look-up | ", "| look-up | 1", 1)  # the control
-    assert script.filled(spoilt, done) == page != spoilt
+    assert examined.filled(spoilt, done) == page != spoilt
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)

@@ -32,7 +32,7 @@ class MechanismKey:
     program: lang.Program
     """The program in canonical form."""
     mechanism: Mapping[str, Any]
-    """What the network holds, as `mechanism.json` has it."""
+    """The planted network's key, as `mechanism.json` has it."""
     salt: str
     """64 hexadecimal digits: 256 random bits."""
 

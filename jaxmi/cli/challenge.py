@@ -243,7 +243,7 @@ class ChallengeNew(DataSubcommand):
     mechanism, before one fits every mechanism."""
 
     hide_program: bool = False
-    """Of a mechanism: seal the program, too."""
+    """Seal the program, too; for --kind mechanism only."""
 
     about: Annotated[SealedOptions, arg(name="challenge")] = SealedOptions()
 

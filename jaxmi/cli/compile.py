@@ -31,8 +31,8 @@ class Compile(Subcommand):
     which says what its directions, neurons and heads hold."""
 
     least_agreement: OptionalShare = None
-    """Of images: leave wrong the images that cannot be told without singling them out, and write
-    the network if at least this share of the labels is right. Default: every label is right."""
+    """Least share of labels that must be right if no image is singled out; for images only.
+    Default: images are singled out until every label is right."""
 
     p: OptionalNumber = None
     """Number of values of x and of y, at least 5. Default: 113 for a program, the shape's for a

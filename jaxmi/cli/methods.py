@@ -30,7 +30,7 @@ class Methods(Subcommand):
     """Names of jaxmi's own methods to mark, with commas, or none. Default: all of them."""
 
     plants: int = 150
-    """How many compiled networks: three of each program, rounded up."""
+    """Number of compiled networks: three of each program, rounded up."""
 
     seed: int = 100
     """Seed of the first program, at least 10. Thresholds are chosen on programs 0 to 9, or on fewer

@@ -114,7 +114,7 @@ class ExplanationScore:
     covered: Mapping[str, float]
     """Site -> the claimed components' share of the variance at their positions."""
     mechanism: MechanismScore
-    """What exchanges between inputs with different values say of the features as variables."""
+    """Verdicts on the features as variables, by exchanges between inputs with different values."""
 
     @property
     def counted(self) -> tuple[ClaimScore, ...]:
@@ -151,7 +151,7 @@ class ExplanationScore:
 
     @property
     def shows_mechanism(self) -> bool:
-        """Whether the explanation is complete, and of a mechanism: not of the labels only."""
+        """True if the explanation is complete and its mechanism is shown, not its labels only."""
         return self.grade == COMPLETE and self.mechanism.verdict == SHOWN
 
     @property

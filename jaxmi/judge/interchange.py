@@ -41,7 +41,7 @@ Codes = Int[np.ndarray, "n"]
 """The number of a feature's value, of each input."""
 
 
-def test_mechanism(
+def judge_mechanism(
     claims: Sequence[BoundClaim], controls: Sequence[Sequence[BoundClaim]], seed: int
 ) -> MechanismScore:
     """Exchange every variable of an explanation.
@@ -81,11 +81,8 @@ def test_mechanism(
     return MechanismScore(tuple(scores), tuple(claims[i].number for i in sorted(idle)), determined)
 
 
-test_mechanism.__test__ = False  # type: ignore[attr-defined] - pytest: this is no test
-
-
 class _Variable(NamedTuple):
-    """What claims about one site carry in common."""
+    """A variable: the claims about one site that have one partition of the inputs in common."""
 
     claims: list[int]
     codes: Codes

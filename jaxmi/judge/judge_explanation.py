@@ -21,7 +21,7 @@ from jaxmi.explanation.scrub import Outcome, chance_level, scrub
 from jaxmi.judge.bound_claim import BoundClaim
 from jaxmi.judge.explanation_score import ClaimScore, ExplanationScore, Trial
 from jaxmi.judge.features import coordinates, count_donors, feature_bits, partition
-from jaxmi.judge.interchange import test_mechanism
+from jaxmi.judge.interchange import judge_mechanism
 from jaxmi.judge.subject import Subject
 from jaxmi.judge.submission import Explanation, SubmittedClaim, site_axes
 from jaxmi.settings import with_fixed_settings
@@ -117,7 +117,7 @@ def judge_claims(
             )
             for site in subject.claimed_sites
         },
-        mechanism=test_mechanism(tested, others, seed),
+        mechanism=judge_mechanism(tested, others, seed),
     )
 
 

@@ -50,16 +50,16 @@ Prediction = Callable[[Rows, Rows], Int8[np.ndarray, "m"]]
 
 @dataclass(frozen=True)
 class Checked:
-    """What exchanging one component of the key did."""
+    """Outcome of exchanging one component of the key."""
 
     variable: str
     site: str
     exchanged: int
-    """How many pairs of inputs."""
+    """Number of pairs of inputs."""
     changing: int
-    """On how many the predicted label differs from the base's own."""
+    """Number of pairs on which the predicted label differs from the base's own."""
     as_predicted: int
-    """On how many the network's label is the predicted one."""
+    """Number of pairs on which the network's label is the predicted one."""
 
 
 @with_fixed_settings

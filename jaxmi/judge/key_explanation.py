@@ -35,7 +35,7 @@ NEAR = 0.2
 and a disguise's noise. Values of programs are 0.5 apart or more."""
 
 _NAME = r"(?:\w+ [-+]= )?{}(?: at line \d+)?"
-"""How keys name a part of a program, given its text."""
+"""Pattern of the names that keys give a part of a program, with a place for its text."""
 
 DIGITS = 7
 """Significant digits of a readout's weights."""

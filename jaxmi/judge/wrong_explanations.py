@@ -122,6 +122,35 @@ def wrong_explanations(
     return dict(kinds())
 
 
+def learned_subspaces(
+    challenge: Challenge,
+    params: Params,
+    variables: Sequence[Hypothesis],
+    rng: np.random.Generator,
+) -> list[Float[np.ndarray, "k d"]]:
+    """Learn a subspace before the MLP for each variable, from interchange interventions.
+
+    Args:
+      challenge: A challenge on numbers.
+      params: The network's parameters.
+      variables: The variables.
+      rng: Draws pairs and starts.
+
+    Returns:
+      For each variable orthonormal directions, (k, d_model).
+    """
+    run = run_network(challenge.model, params, challenge.inputs)
+    difference = run.mlp.difference(run.resid_mid)
+    grid = challenge.program_domain.shape
+    site = sites_of(Source(run.mlp, run.resid_mid, run.neurons, grid, difference))[0]
+    tasks = []
+    for one in variables:
+        every = np.arange(len(difference))
+        pairs = draw_pairs(one.variable.labels, one.own, every, TO_LEARN, rng)
+        tasks.append(pairs.evened(len(KINDS) * TO_LEARN, rng))
+    return [basis.T for basis in site.learn(tasks, int(rng.integers(2**31)))]
+
+
 @dataclass(eq=False)
 class _Writer:
     """Writes an explanation claim by claim."""
@@ -243,20 +272,10 @@ class _Wrong:
         return _independent([row[None] for row in weights.T @ self._varying])
 
     def _learned(self) -> list[Float[np.ndarray, "k d"]]:
-        """Return for each variable a subspace that is learned from interchange interventions."""
-        run = run_network(self._challenge.model, self._params, self._challenge.inputs)
-        difference = run.mlp.difference(run.resid_mid)
-        grid = self._challenge.program_domain.shape
-        site = sites_of(Source(run.mlp, run.resid_mid, run.neurons, grid, difference))[0]
-        every = np.arange(len(difference))
-        tasks = []
-        for one in self._variables:
-            pairs = draw_pairs(one.variable.labels, one.own, every, TO_LEARN, self._rng)
-            tasks.append(pairs.evened(len(KINDS) * TO_LEARN, self._rng))
-        bases = site.learn(tasks, int(self._rng.integers(2**31)))
-        most = max(1, len(self._varying) // len(bases))
-        across = getattr(site, "directions")  # noqa: B009 - only this site has them
-        return _independent([(basis.T @ across)[:most] for basis in bases])
+        """Return a part of each learned subspace, so small that all of them are independent."""
+        found = learned_subspaces(self._challenge, self._params, self._variables, self._rng)
+        most = max(1, len(self._varying) // len(found))
+        return _independent([subspace[:most] for subspace in found])
 
     def _of_labels(self) -> Kinds:
         """Yield explanations that only say the label."""

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jaxmi.errors import InputError
-from jaxmi.files import takes_any_path, write_text
-from jaxmi.storage.atomic import atomic_files, check_files
+from jaxmi.files import takes_any_path
+from jaxmi.storage.atomic import check_files
 from jaxmi.workflows.score import (
     RANKING,
     RANKING_TABLE,
@@ -14,6 +14,7 @@ from jaxmi.workflows.score import (
     explanation_from,
     judged_folder,
     written,
+    written_ranking,
 )
 from jaxmi.workflows.submissions import EXPLANATION, Against, find_explanations, printable
 
@@ -87,15 +88,7 @@ def rank_by_key(path: Path, against: Against, out: Path | None, force: bool) -> 
         raise InputError(f"{path} holds no explanation that can be scored")
     ranking.sort(key=lambda entry: -entry["total"])
     result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
-    if out is not None:
-        from jaxmi.report.scores import ranking_markdown
-        from jaxmi.storage.checkpoints import write_json
-
-        with atomic_files(out) as folder:
-            write_json(folder / RANKING, result)
-            write_text(folder / RANKING_TABLE, ranking_markdown(result))
-        result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
-    return result
+    return written_ranking(result, out)
 
 
 def _open(against: Against) -> "tuple[Bundle, Opened]":

@@ -131,15 +131,7 @@ def rank_folder(path: Path, against: Against, out: Path | None, force: bool) -> 
     reference = load_reference(against)
     ranking = sorted((_score(one, reference, against)[1] for one in read), key=_merit)
     result = {"challenge": against.challenge, "ranking": ranking, "refused": refused}
-    if out is not None:
-        from jaxmi.report.scores import ranking_markdown
-        from jaxmi.storage.checkpoints import write_json
-
-        with atomic_files(out) as folder:
-            write_json(folder / RANKING, result)
-            write_text(folder / RANKING_TABLE, ranking_markdown(result))
-        result["files"] = [str(out / RANKING), str(out / RANKING_TABLE)]
-    return result
+    return written_ranking(result, out)
 
 
 @takes_any_path
@@ -288,6 +280,20 @@ def written(result: dict[str, Any], name: str, out: Path | None) -> dict[str, An
     with atomic_files(out) as folder:
         write_json(folder / name, result)
     return {**result, "files": [str(out / name)]}
+
+
+@takes_any_path
+def written_ranking(result: dict[str, Any], out: Path | None) -> dict[str, Any]:
+    """Write a ranking into a folder, if there is one, and its table; return it with its files."""
+    from jaxmi.report.scores import ranking_markdown
+    from jaxmi.storage.checkpoints import write_json
+
+    if out is None:
+        return result
+    with atomic_files(out) as folder:
+        write_json(folder / RANKING, result)
+        write_text(folder / RANKING_TABLE, ranking_markdown(result))
+    return {**result, "files": [str(out / RANKING), str(out / RANKING_TABLE)]}
 
 
 @takes_any_path

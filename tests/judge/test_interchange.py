@@ -3,19 +3,21 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
-from judge.planted import BOTH, LABEL, RESID, ROWS, at, planted, sums
+from judge.planted import BOTH, LABEL, RESID, at, sums
 
 import jaxmi
-from jaxmi.challenges.challenge import Challenge
-from jaxmi.challenges.registry import Origin, origin
+from jaxmi.challenges.registry import Origin
 from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.judge_explanation import judge_explanation
+from jaxmi.judge.key_explanation import claims_of
 from jaxmi.judge.mechanism_score import MechanismScore, VariableScore
 from jaxmi.judge.submission import read_explanation
 from jaxmi.judge.wrong_explanations import (
     FINER,
     Submitted,
+    learned_subspaces,
     true_explanations,
     variables_that_matter,
     wrong_explanations,
@@ -126,6 +128,28 @@ def test_a_wrong_explanation_is_not(plants, mechanism: str, kind: str) -> None:
     assert not score.shows_mechanism or named >= set(wrong[kind].wrong), score.verdict
 
 
+@pytest.mark.slow
+def test_learned_subspaces_are_directions_of_the_stream(plants) -> None:
+    """On the network that holds the variables they contain what the key names."""
+    network = plants["conditions"][0]
+    program, challenge = network.challenge.program, network.challenge
+    variables = variables_that_matter(program, challenge)
+    rng = np.random.default_rng(0)
+    found = learned_subspaces(challenge, network.params, variables, rng)
+    held = {
+        claim.variable: claim.directions
+        for claim in claims_of(network.key, challenge, network.params).claims
+        if claim.directions is not None
+    }
+    for one, subspace in zip(variables, found, strict=True):
+        np.testing.assert_allclose(subspace @ subspace.T, np.eye(len(subspace)), atol=1e-5)
+        turned = subspace @ np.linalg.qr(rng.normal(size=(32, 32)))[0]  # the control
+        inside, chance = (
+            np.linalg.norm(held[one.variable.name] @ span.T) ** 2 for span in (subspace, turned)
+        )
+        assert inside > 0.8 > chance
+
+
 def test_every_kind_is_tested(plants) -> None:
     for mechanism, (_, true, wrong) in plants.items():
         assert set(true) == set(TRUE[mechanism])
@@ -133,18 +157,6 @@ def test_every_kind_is_tested(plants) -> None:
 
 
 # What is said, on a network of two sums.
-
-
-@pytest.fixture(scope="module")
-def judge(transformer: Challenge):
-    params = planted()
-
-    def judge(*claims: dict, **parts) -> ExplanationScore:
-        text = json.dumps({"challenge": "transformer", "claims": claims, **parts})
-        explanation = read_explanation(text, "transformer", origin("transformer"))
-        return judge_explanation(explanation, transformer, params, ROWS)
-
-    return judge
 
 
 PRE = "blocks.0.hook_resid_pre"

@@ -4,26 +4,12 @@ import json
 from dataclasses import replace
 
 import pytest
-from judge.planted import BOTH, DECOY, LABEL, POST, RESID, ROWS, Z, at, planted, sums
+from judge.planted import BOTH, DECOY, LABEL, POST, RESID, ROWS, Z, at, sums
 
-from jaxmi.challenges.challenge import Challenge
 from jaxmi.challenges.registry import origin
 from jaxmi.errors import InputError
-from jaxmi.judge.explanation_score import ExplanationScore
 from jaxmi.judge.judge_explanation import judge_explanation
 from jaxmi.judge.submission import read_explanation
-
-
-@pytest.fixture(scope="module")
-def judge(transformer: Challenge):
-    params = planted()
-
-    def judge(*claims: dict, **parts) -> ExplanationScore:
-        text = json.dumps({"challenge": "transformer", "claims": claims, **parts})
-        explanation = read_explanation(text, "transformer", origin("transformer"))
-        return judge_explanation(explanation, transformer, params, ROWS)
-
-    return judge
 
 
 def test_a_true_claim_is_kept_and_complete(judge) -> None:

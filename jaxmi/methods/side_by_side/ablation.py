@@ -11,20 +11,20 @@ After Wang et al., "Interpretability in the wild" (2022), and Nanda's notes on m
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
 from jaxmi.methods.side_by_side.common import (
+    answered,
     between_values,
     halves,
     judged_pairs,
-    mean_over_variables,
     share_of_additive,
 )
 from jaxmi.methods.side_by_side.probe import fit_probe
@@ -32,11 +32,10 @@ from jaxmi.methods.side_by_side.probe import fit_probe
 
 def ablation(network: NetworkView, question: Question) -> Score:
     """Return the share of strict pairs right by ablation's effects, or each neuron's effect."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_share, network, question)
-    if isinstance(question, ComputedQuestion):
-        return _share(network, question)
-    assert isinstance(question, NeuronsQuestion)
+    return answered(network, question, _share, _of_neurons)
+
+
+def _of_neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
     return np.sqrt(between_values(network.contributions, question)[1])
 
 

@@ -16,19 +16,18 @@ one direction of the neurons, the best of four starts. `alignment` starts at ran
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxmi.mechanism.interchange import KINDS, TO_LEARN, Neurons, Site, sites_of
 from jaxmi.methods.network import SITES, NetworkView
 from jaxmi.methods.questions import (
     Asked,
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
-from jaxmi.methods.side_by_side.common import halves, judged_pairs, mean_over_variables, share
+from jaxmi.methods.side_by_side.common import answered, halves, judged_pairs, share
 from jaxmi.planted.key import NEURONS
 
 
@@ -52,17 +51,15 @@ def _answer(network: NetworkView, question: Question, sets: bool) -> Score:
         pairs = judged_pairs(question, judge)
         return share((site.difference(basis, pairs) > 0) == pairs.labels)
 
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(right, network, question)
-    if isinstance(question, ComputedQuestion):
-        return right(network, question)
-    assert isinstance(question, NeuronsQuestion)
-    site = _site(network, NEURONS, sets)
-    assert isinstance(site, Neurons)
-    basis = _learned(site, question, np.arange(len(question.own)), question.seed)
-    if basis is None:
-        return np.zeros(len(question.candidates))
-    return np.abs(basis[:, 0]) * site.neurons.std(axis=0)
+    def weights(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
+        site = _site(network, NEURONS, sets)
+        assert isinstance(site, Neurons)
+        basis = _learned(site, question, np.arange(len(question.own)), question.seed)
+        if basis is None:
+            return np.zeros(len(question.candidates))
+        return np.abs(basis[:, 0]) * site.neurons.std(axis=0)
+
+    return answered(network, question, right, weights)
 
 
 def _site(network: NetworkView, name: str, sets: bool) -> Site:

@@ -1,4 +1,4 @@
-"""What several methods need: means over an explanation's variables, the share of pairs right."""
+"""Helpers of several methods: answers by kind of question, the share of pairs right."""
 
 from collections.abc import Callable
 
@@ -7,20 +7,41 @@ from jaxtyping import Bool, Float, Int
 
 from jaxmi.mechanism.interchange import Pairs
 from jaxmi.methods.network import NetworkView
-from jaxmi.methods.questions import Asked, ComputedQuestion, ExplanationQuestion
+from jaxmi.methods.questions import (
+    Asked,
+    ComputedQuestion,
+    ExplanationQuestion,
+    NeuronsQuestion,
+    Question,
+    Score,
+)
 from jaxmi.planted.key import NEURONS
 
 JUDGED = 1_000
 """Most strict pairs that a method judges on."""
 
 
-def mean_over_variables(
-    method: Callable[[NetworkView, ComputedQuestion], float],
+def answered(
     network: NetworkView,
-    question: ExplanationQuestion,
-) -> float:
-    """Return the mean score of an explanation's variables, each asked about at the neurons."""
-    return float(np.mean([method(network, part) for part in question.parts(NEURONS)]))
+    question: Question,
+    computed: Callable[[NetworkView, ComputedQuestion], float],
+    neurons: Callable[[NetworkView, NeuronsQuestion], Float[np.ndarray, "neuron"]] | None,
+) -> Score:
+    """Return a method's answer to a question of any kind.
+
+    Args:
+      network: The network.
+      question: The question.
+      computed: Answers whether a variable is computed at a site. Of an explanation it is the mean
+        over its variables, each asked about at the neurons.
+      neurons: Answers which neurons carry a variable; None if the method does not say.
+    """
+    if isinstance(question, ExplanationQuestion):
+        return float(np.mean([computed(network, part) for part in question.parts(NEURONS)]))
+    if isinstance(question, ComputedQuestion):
+        return computed(network, question)
+    assert isinstance(question, NeuronsQuestion)
+    return None if neurons is None else neurons(network, question)
 
 
 def halves(n: int, seed: int) -> tuple[Int[np.ndarray, "k"], Int[np.ndarray, "m"]]:

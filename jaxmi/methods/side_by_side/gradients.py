@@ -17,16 +17,15 @@ from jaxtyping import Float
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
 from jaxmi.methods.side_by_side.common import (
     JUDGED,
+    answered,
     halves,
     judged_pairs,
-    mean_over_variables,
     share,
 )
 from jaxmi.methods.side_by_side.probe import fit_probe
@@ -41,11 +40,10 @@ DRAWN = 8 * JUDGED
 
 def integrated_gradients(network: NetworkView, question: Question) -> Score:
     """Return the share of strict pairs right by attribution, or each neuron's attribution."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_share, network, question)
-    if isinstance(question, ComputedQuestion):
-        return _share(network, question)
-    assert isinstance(question, NeuronsQuestion)
+    return answered(network, question, _share, _of_neurons)
+
+
+def _of_neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
     bases, sources = np.random.default_rng(question.seed).integers(
         len(question.own), size=(2, DRAWN)
     )

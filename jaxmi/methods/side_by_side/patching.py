@@ -13,20 +13,20 @@ After Vig et al., "Investigating gender bias in language models using causal med
 """
 
 import numpy as np
+from jaxtyping import Float
 
 from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
 from jaxmi.methods.side_by_side.common import (
     JUDGED,
+    answered,
     halves,
     judged_pairs,
-    mean_over_variables,
     share,
 )
 from jaxmi.methods.side_by_side.probe import fit_probe
@@ -34,11 +34,10 @@ from jaxmi.methods.side_by_side.probe import fit_probe
 
 def patching_site(network: NetworkView, question: Question) -> Score:
     """Return the share of strict pairs right when the whole site is patched."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_whole_site, network, question)
-    if isinstance(question, ComputedQuestion):
-        return _whole_site(network, question)
-    assert isinstance(question, NeuronsQuestion)
+    return answered(network, question, _whole_site, _of_neurons)
+
+
+def _of_neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
     pairs = question.strict(JUDGED, np.random.default_rng(question.seed))
     change = network.contributions[pairs.sources] - network.contributions[pairs.bases]
     return (change * np.where(pairs.labels, 1, -1)[:, None]).mean(axis=0)
@@ -46,9 +45,7 @@ def patching_site(network: NetworkView, question: Question) -> Score:
 
 def patching_probe(network: NetworkView, question: Question) -> Score:
     """Return the share of strict pairs right when a probe's direction is patched."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_direction, network, question)
-    return _direction(network, question) if isinstance(question, ComputedQuestion) else None
+    return answered(network, question, _direction, None)
 
 
 def _whole_site(network: NetworkView, question: ComputedQuestion) -> float:

@@ -16,12 +16,11 @@ from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
     Asked,
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
-from jaxmi.methods.side_by_side.common import between_values, mean_over_variables
+from jaxmi.methods.side_by_side.common import answered, between_values
 from jaxmi.planted.key import NEURONS
 
 COMPONENTS = 8
@@ -30,11 +29,10 @@ COMPONENTS = 8
 
 def principal(network: NetworkView, question: Question) -> Score:
     """Return the best component's correlation ratio, or each neuron's loading on it."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_best_ratio, network, question)
-    if isinstance(question, ComputedQuestion):
-        return _best_ratio(network, question)
-    assert isinstance(question, NeuronsQuestion)
+    return answered(network, question, _best_ratio, _of_neurons)
+
+
+def _of_neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
     axes, ratios = _components(network.activations[NEURONS], question)
     return np.abs(axes[:, int(ratios.argmax())])
 

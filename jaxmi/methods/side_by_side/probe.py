@@ -18,12 +18,11 @@ from jaxmi.methods.network import NetworkView
 from jaxmi.methods.questions import (
     Asked,
     ComputedQuestion,
-    ExplanationQuestion,
     NeuronsQuestion,
     Question,
     Score,
 )
-from jaxmi.methods.side_by_side.common import halves, mean_over_variables
+from jaxmi.methods.side_by_side.common import answered, halves
 from jaxmi.planted.key import BEFORE_MLP, NEURONS
 
 RIDGE = {BEFORE_MLP: 1e-1, NEURONS: 1e-7}
@@ -65,11 +64,10 @@ def fit_probe(
 
 def probe(network: NetworkView, question: Question) -> Score:
     """Return the probe's R^2, or each neuron's weight in it."""
-    if isinstance(question, ExplanationQuestion):
-        return mean_over_variables(_r2, network, question)
-    if isinstance(question, ComputedQuestion):
-        return _r2(network, question)
-    assert isinstance(question, NeuronsQuestion)
+    return answered(network, question, _r2, _of_neurons)
+
+
+def _of_neurons(network: NetworkView, question: NeuronsQuestion) -> Float[np.ndarray, "neuron"]:
     here = network.activations[NEURONS]
     fitted = fit_probe(network, NEURONS, question)
     return np.abs(fitted.weights) * here.std(axis=0)

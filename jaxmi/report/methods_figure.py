@@ -47,7 +47,7 @@ def methods_figure(result: Mapping[str, Any]) -> Figure:
     left.set_yticks(places, [f"{name} (control)" if name in CONTROLS else name for name in names])
     left.set_xlim(-0.02, 1.02)
     left.set_xlabel("AUROC; of explanations the share told right; bars: 95 % over programs")
-    left.legend(loc="lower left", fontsize="small")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=5)
     seconds = [result["methods"][name]["seconds"]["mean"] for name in names]
     right.barh(places, seconds, color="#9aa7b5", height=0.5)
     right.set_xscale("log")

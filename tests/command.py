@@ -1,11 +1,21 @@
 """Run the real command line in a process of its own."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
+import pytest
+
+from jaxmi.signals import REQUESTS
+
 COMMAND = [sys.executable, "-m", "jaxmi.cli.main"]
+SIGNALS = [
+    pytest.param(signum, id=signum.name, marks=[pytest.mark.long] * (signum != signal.SIGTERM))
+    for signum in REQUESTS
+]
+"""The signals that ask to stop. All are handled alike, so CI sends whole runs one of them only."""
 
 
 def start(*args: str, program: Sequence[str] = COMMAND, **environment: str) -> subprocess.Popen:

@@ -13,7 +13,7 @@ def test_what_cannot_be_measured_is_one_line(fails, sealed_folder: Path) -> None
     assert "bench needs its program or labels, which are secret" in sealed
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["pairs", pytest.param("triples", marks=pytest.mark.long)])
 def test_a_tiny_challenge_is_measured_in_the_place_of_the_published_ones(
     run, capsys: pytest.CaptureFixture[str], kind: str

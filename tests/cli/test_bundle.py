@@ -107,7 +107,7 @@ def test_the_cnns_snippet_runs(run, checkpoints: Path, mnist_data) -> None:
     assert done.stdout.strip() == "torch.Size([2, 2])"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_runs_give_a_bundle_per_seed(run, fails, mnist_data) -> None:
     run("regenerate", "all", "--seeds", "0:2", "--out", "run", *QUICK)
     run("regenerate", "cnn", "--seeds", "2", "--out", "run/cnn", *QUICK)

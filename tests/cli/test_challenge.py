@@ -103,7 +103,7 @@ def test_nothing_that_is_printed_or_published_tells_the_program(
         assert not any(text.encode() in data for data in published)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_kept_of_compilations_is_the_same_for_every_program() -> None:
     """The cache of compiled programs is keyed by what was compiled: the labels are not in it."""
     code = (

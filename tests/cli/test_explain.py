@@ -86,7 +86,7 @@ def explained(tmp_path_factory, checkpoints: Path, mnist_data):
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 def test_the_folder_holds_the_report_every_figure_and_every_number(explained, name) -> None:
     out, result = explained[name]
@@ -106,7 +106,7 @@ def test_the_folder_holds_the_report_every_figure_and_every_number(explained, na
     assert others == {"report.html", "figures.json", *written}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_program_that_was_read_off_the_weights_is_scored_as_the_report_says(
     explained, run, checkpoints: Path
 ) -> None:
@@ -120,7 +120,7 @@ def test_the_program_that_was_read_off_the_weights_is_scored_as_the_report_says(
     assert scored["agreement_network"] == pytest.approx(figures["weights_program_agreement"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained, name) -> None:
     out, result = explained[name]
@@ -146,7 +146,7 @@ def test_every_figure_in_the_report_exists_and_every_number_is_finite(explained,
     assert html.count("<h2") == expected + 1  # and what the evidence does not show
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cnn", "transformer"])
 def test_every_figure_that_the_docs_tabulate_exists(explained, name) -> None:
     page = (ROOT / f"docs/explain-{name}.md").read_text()
@@ -155,7 +155,7 @@ def test_every_figure_that_the_docs_tabulate_exists(explained, name) -> None:
     assert named <= set(explained[name][1]["figures"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_our_cnn_is_explained_as_the_published_one_was(explained) -> None:
     """Bounds, not figures: what would be far outside if a definition were off."""
     _, result = explained["cnn"]
@@ -176,7 +176,7 @@ def test_our_cnn_is_explained_as_the_published_one_was(explained) -> None:
     assert "mnist_train[6]" in result["program"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_cnn_s_controls_fail(explained) -> None:
     f = explained["cnn"][1]["figures"]
     assert f["armwise_random_max"] < f["armwise_true"] - 0.05
@@ -194,7 +194,7 @@ def test_the_cnn_s_controls_fail(explained) -> None:
         assert true - min(random, swapped) < 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_our_transformer_s_rows_and_controls(explained) -> None:
     f = explained["transformer"][1]["figures"]
     assert f["full_baseline"] == 1.0
@@ -213,7 +213,7 @@ def test_our_transformer_s_rows_and_controls(explained) -> None:
     assert min(heads) > f["fixed_baseline"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_nothing_is_overwritten_unasked(fails, explained, checkpoints: Path) -> None:
     out, _ = explained["transformer"]
     before = (out / "report.html").stat().st_mtime_ns
@@ -358,7 +358,7 @@ def test_a_seed_that_cannot_be_explained_is_named_when_the_others_are_done(
     ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_person_sees_the_verdicts_and_the_program(
     explained, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import jax
 import pytest
-from command import COMMAND, finish, read_until, start
+from command import COMMAND, SIGNALS, finish, read_until, start
 
 from jaxmi.challenges.challenge import Challenge
-from jaxmi.signals import REQUESTS
 from jaxmi.workflows.challenges import define, write_challenge
 
 RUN = (
@@ -38,7 +37,7 @@ def start_both(*args: str, command: Sequence[str] = RUN, program: Sequence[str] 
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
     outs = [finish(process) for process in start_both("--seeds", "0:5")]
     record = json.loads(Path("run/run.json").read_text())
@@ -61,7 +60,7 @@ def test_two_hosts_train_their_own_seeds_and_write_one_summary() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", REQUESTS, ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", SIGNALS)
 def test_a_signal_to_one_host_stops_both_and_they_go_on_together(signum: signal.Signals) -> None:
     longer = ("--seeds", "0:4", "--set", "steps=240", "eval_every=10", "batch_size=128")
     first, second = start_both(*longer)
@@ -110,7 +109,7 @@ def test_two_hosts_train_two_challenges_together_stop_and_go_on() -> None:
     assert losses[0] != pytest.approx(losses[1], rel=1e-2)  # the control: they differ
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_host_that_fails_ends_the_others() -> None:
     """Only host 1 cannot write its seeds: a file is where its first one's folder belongs."""
     first, second = start_both("--seeds", "0:2")

@@ -46,7 +46,7 @@ def test_an_interrupted_force_puts_the_earlier_run_back(quick_run) -> None:
     assert [path.name for path in Path.cwd().iterdir()] == ["run"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_run_keeps_and_lists_its_finished_seeds(run) -> None:
     seeds = ["--seeds", "0:5000", "--set", "steps=2", "eval_every=1"]
     done = interrupt(

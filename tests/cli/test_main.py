@@ -129,7 +129,7 @@ def test_a_folder_that_happens_to_be_called_old_is_left_alone(run, fails) -> Non
     assert Path("run/seed-00000").is_dir()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_curves_go_to_tensorboard_and_a_trace_to_profile(run) -> None:
     extras = ("--tensorboard", "--profile")
     run("regenerate", "transformer", "--seeds", "0:2", "--out", "run", *extras, *QUICK)

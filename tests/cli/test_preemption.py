@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from command import COMMAND, finish, read_until, start
+from command import COMMAND, SIGNALS, finish, read_until, start
 
 from jaxmi.cli.main import main
-from jaxmi.signals import REQUESTS
 
 STEPS = 400
 RUN = (
@@ -76,7 +75,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("signum", REQUESTS, ids=lambda signum: signum.name)
+@pytest.mark.parametrize("signum", SIGNALS)
 def test_a_signal_saves_and_the_same_command_goes_on(
     signum: signal.Signals, undisturbed: dict[str, bytes]
 ) -> None:
@@ -96,7 +95,7 @@ def test_a_signal_saves_and_the_same_command_goes_on(
     assert len(lines) == 4 * STEPS / 10
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_asking_for_other_seeds_keeps_those_that_are_under_way() -> None:
     process = start(*RUN)
     read_until(process, "step 10 of")
@@ -108,7 +107,7 @@ def test_asking_for_other_seeds_keeps_those_that_are_under_way() -> None:
     assert json.loads(Path("run/run.json").read_text())["finished"] is False
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_goes_on_with_another_number_of_devices() -> None:
     """On one device instead of two; no seed is trained twice, and each ends as good."""
     process = start(*LONGER, "--cpu-devices", "2", "--seeds-per-batch", "4")
@@ -128,7 +127,7 @@ def test_a_run_goes_on_with_another_number_of_devices() -> None:
     assert all(run["test_accuracy"] > 0.8 for run in runs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_second_process_on_the_folder_is_refused(fails) -> None:
     first = start(*RUN)
     read_until(first, "compiling")

@@ -123,7 +123,7 @@ def test_what_is_no_network_or_would_be_lost_is_refused(fails, bundle: Path) -> 
     assert Path("out/program.txt").read_text() == "mine"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sealed_challenge_is_solved_by_the_counts_that_it_states(
     run, fails, transformer: Challenge, checkpoints: Path
 ) -> None:
@@ -141,7 +141,7 @@ def test_a_sealed_challenge_is_solved_by_the_counts_that_it_states(
     assert ".txt or .py" in fails(2, "challenge", "solve", "true", "--out", "mine.json")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_program_with_other_counts_is_not_said_to_be_the_sealed_one(run, bundle: Path) -> None:
     """The control: this network was trained on another program than the sealed one."""
     solved = run("challenge", "solve", str(bundle), "--out", "mine.py")

@@ -92,7 +92,7 @@ def test_a_sealed_network_outside_of_its_folder_states_nothing(
     assert "README.md" in fails(2, "recover", "bundle", "--out", "out")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_sealed_challenge_is_explained_without_its_labels(
     run, sealed_folder: Path, key_file: Path
 ) -> None:

@@ -148,7 +148,7 @@ def test_the_account_holds_what_it_reports(given: Account) -> None:
     assert trap["replacement_tuned_agreement"] >= f["replacement_agreement"] - 0.1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_what_is_left_out() -> None:
     deep, params, _ = small("pairs", d_model=8, n_heads=2, d_mlp=12, n_layers=2)
     several = account(deep, params)

@@ -95,7 +95,7 @@ def test_the_published_program_is_exact_also_in_disguise(mechanism: str) -> None
     assert (np.asarray(hidden.params["W_E"]) == 0).mean() < 0.05
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("mechanism", MECHANISMS)
 def test_random_programs_are_exact_at_the_published_sizes(mechanism: str) -> None:
     config = TransformerConfig()

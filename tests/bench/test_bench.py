@@ -22,7 +22,7 @@ from jaxmi.programs.domain import PairDomain
 from jaxmi.training.recipe import RECIPES
 
 
-@pytest.mark.parametrize("name", ["transformer", pytest.param("cnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["transformer", pytest.param("cnn", marks=pytest.mark.long)])
 def test_pytorch_computes_the_same_loss_and_gradients(
     request: pytest.FixtureRequest, name: str
 ) -> None:
@@ -41,7 +41,7 @@ def test_the_comparison_sees_another_network(cnn: Challenge) -> None:
     assert largest_gradient_difference(changed)[0] > 1e-5
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_both_sides_really_train(transformer: Challenge, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed are optimiser steps from gradients; ours by the code that trains."""
     moved, before = [], {}
@@ -141,8 +141,10 @@ def own(text: str, **about) -> Challenge:
     ("text", "about"),
     [
         ("return x < y", {}),
-        ("return x < y", {"network": {"n_layers": 3, "d_head": 3}}),
-        ("return x < w", {"p": 5}),
+        pytest.param(
+            "return x < y", {"network": {"n_layers": 3, "d_head": 3}}, marks=pytest.mark.slow
+        ),
+        pytest.param("return x < w", {"p": 5}, marks=pytest.mark.slow),
         ("return x < w", {"p": 5, "network": {"n_layers": 2}}),
     ],
 )
@@ -161,7 +163,10 @@ def test_pytorch_computes_the_same_cnn_of_other_sizes(mnist_data) -> None:
     assert gradient < 1e-3
 
 
-@pytest.mark.parametrize(("operands", "n_layers"), [(2, 1), (3, 1), (2, 3), (3, 2)])
+@pytest.mark.parametrize(
+    ("operands", "n_layers"),
+    [(2, 1), (3, 1), *(pytest.param(*one, marks=pytest.mark.slow) for one in [(2, 3), (3, 2)])],
+)
 def test_multiply_adds_are_those_that_the_compiler_counts(operands: int, n_layers: int) -> None:
     """Of matrix products alone: what one example adds, and the first examples share the rest."""
     config = TransformerConfig(

@@ -169,7 +169,7 @@ def test_a_steps_operations_are_those_of_its_products(transformer: Challenge) ->
     assert step_flops(transformer, fast(transformer, batch_size=256)) < 0.6 * found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 def test_stacked_cnns_train_with_dropout(cnn: Challenge) -> None:
     from jaxmi.bench.steps import stacked_torch_steps

@@ -65,7 +65,7 @@ def test_a_challenge_is_posed_verified_solved_and_revealed(quick, run) -> None:
         assert (compared["agreement_truth"] == 1.0) == (name == "guess.py"), name
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_challenge_of_another_size_is_posed_verified_and_revealed(quick, run, fails) -> None:
     sizes = ("--p", "29", "--network", "d_model=32", "n_heads=2", "d_mlp=64", "n_layers=2")
     posed = run("challenge", "new", "--out", "sealed", "--train-share", "0.4", *sizes)

@@ -141,7 +141,7 @@ main(sys.argv[3:])
 """The command, with the logits of one seed's network, known by its first weight, not numbers."""
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("broken", [0, 1])
 def test_a_seed_that_diverges_takes_no_other_with_it(transformer: Challenge, broken: int) -> None:
     """On two hosts with a seed each: the other's is kept, and both hosts end with the same code."""

@@ -81,6 +81,7 @@ def test_a_mechanism_is_posed_shown_scored_and_revealed(run, fails, capsys) -> N
         assert "the key was altered" in fails(2, *command)
 
 
+@pytest.mark.slow
 def test_without_the_key_claims_are_tested_on_the_network(run, capsys) -> None:
     pose()
     capsys.readouterr()

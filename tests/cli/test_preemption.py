@@ -74,7 +74,7 @@ def test_killed_ten_times_it_ends_as_if_undisturbed(undisturbed: dict[str, bytes
         assert undisturbed[f"seed-00000/{name}"] != undisturbed[f"seed-00001/{name}"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("signum", SIGNALS)
 def test_a_signal_saves_and_the_same_command_goes_on(
     signum: signal.Signals, undisturbed: dict[str, bytes]

@@ -32,6 +32,7 @@ def own(run) -> None:
     make(run, "return (x + 2 * y) % 5 < 2", "own")
 
 
+@pytest.mark.slow
 def test_a_study_of_an_own_challenge_says_which_it_is_about(own, run, fails) -> None:
     result = run(*AGREEMENT, "--quick")
     jsonschema.validate(result, SCHEMA)

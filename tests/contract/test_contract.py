@@ -18,7 +18,10 @@ def golden(name: str) -> Any:
     return json.loads((GOLDEN / f"{name}.json").read_text(encoding="utf-8"))
 
 
-LONG = ("explain-run", "study-anew")
+LONG = (
+    "explain-run", "explain-cnn", "score-explanation-cnn", "recover-cnn", "recover-transformer",
+    "study-anew",
+)  # fmt: skip
 """Cases of which shorter ones test nearly all."""
 
 

@@ -44,7 +44,7 @@ def initial(challenge: Challenge) -> Params:
     return jax.jit(challenge.init)(jax.random.key(1))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_every_block_s_attention_is_fixed_and_the_last_block_s_mlp_read_out() -> None:
     challenge = own(p=9, d_model=16, n_heads=2, d_mlp=24, n_layers=2)
     network, inputs = Network(challenge.model, initial(challenge)), challenge.inputs
@@ -85,7 +85,7 @@ def test_the_table_has_the_heads_of_the_network(n_heads, n_layers, there, not_th
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("n_layers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_layers", [1, pytest.param(2, marks=pytest.mark.long)])
 def test_a_network_of_other_sizes_has_its_own_heads_and_no_published_words(n_layers) -> None:
     challenge = own(p=7, d_model=12, n_heads=3, d_mlp=16, n_layers=n_layers)
     found = explain_transformer(challenge, initial(challenge))
@@ -136,7 +136,7 @@ def test_a_large_domain_is_explained_on_a_part_of_it(most: int) -> None:
     assert (part in html) == (most == 24)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_triples_are_drawn_in_slices() -> None:
     program = "return x + 2 * y < 3 * w"
     challenge = jaxmi.make_challenge(

@@ -62,7 +62,7 @@ def test_the_transformer_s_claims_are_the_rows_of_the_published_table(
     assert (outcome.moved, outcome.chance) == (1.0, row_outcome.chance)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_transformer_s_example_is_partly_right_given_readouts(transformer, checkpoints) -> None:
     params = load_checkpoint(checkpoints / "transformer").params
     explanation = read_explanation(example("transformer"), "transformer", origin("transformer"))

@@ -86,7 +86,7 @@ def test_distance_is_to_curves_and_line_and_not_to_bars() -> None:
         assert ((near[pairs] > low) & (near[pairs] <= high)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_interpolators_do_not_look_at_test_labels(transformer: Challenge) -> None:
     labels = transformer.labels.copy()
     labels[transformer.splits["test"]] ^= 1

@@ -66,7 +66,7 @@ def one_device() -> dict:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [8, 16])
+@pytest.mark.parametrize("width", [8, pytest.param(16, marks=pytest.mark.long)])
 def test_eight_devices_train_what_one_does(one_device: dict, width: int) -> None:
     """Nineteen seeds fill neither two batches of sixteen nor three of eight."""
     found = train(8, 19, width)

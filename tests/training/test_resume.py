@@ -109,7 +109,7 @@ def test_a_request_at_a_batchs_last_point_is_not_forgotten(
         next(results)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_batch_may_be_split_when_it_is_resumed(transformer: Challenge, tmp_path: Path) -> None:
     store = StateStore(tmp_path / "state")
     with pytest.raises(StoppedError):

@@ -80,7 +80,7 @@ def test_trained_together_they_are_what_they_are_alone(several, one_by_one) -> N
     assert len(set(losses)) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_side_by_side_on_one_device_they_are_the_same_but_for_rounding(several, one_by_one) -> None:
     """Within 2e-3 of each array's largest value, as seeds of one program: sums in another order."""
     found = together(several, [0, 7], width=4 * jax.device_count())

@@ -48,7 +48,7 @@ def errors_along_boundaries(labels: np.ndarray, seed: int) -> np.ndarray:
     ("p", "margins_known"),
     [
         pytest.param(113, True, marks=pytest.mark.slow),
-        pytest.param(71, False, marks=pytest.mark.slow),
+        pytest.param(71, False, marks=pytest.mark.long),
     ],
 )
 def test_challenge_2_s_program_is_recovered_exactly_despite_errors(p, margins_known) -> None:

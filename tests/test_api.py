@@ -98,7 +98,7 @@ def test_a_trained_network_is_what_the_same_seed_gives_alone(mine, networks) -> 
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_several_challenges_are_trained_at_once_in_their_order(mine, networks) -> None:
     other = jaxmi.make_challenge("return x < y", train_share=0.4, name="other")
     small = jaxmi.make_challenge("return x < y", train_share=0.4, network={"d_mlp": 64})

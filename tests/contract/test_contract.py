@@ -19,7 +19,7 @@ def golden(name: str) -> Any:
 
 
 LONG = (
-    "explain-run", "explain-cnn", "score-explanation-cnn", "recover-cnn", "recover-transformer",
+    "regenerate-unfinished", "explain-run", "explain-cnn", "score-explanation-cnn", "recover-cnn", "recover-transformer",
     "study-anew",
 )  # fmt: skip
 """Cases of which shorter ones test nearly all."""

@@ -157,7 +157,7 @@ def test_a_stream_of_one_dimension_is_refused() -> None:
         explain_transformer(challenge, initial(challenge))
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_without_labels_there_is_no_accuracy_and_no_ground_truth() -> None:
     known = own(p=7, d_model=8, n_heads=2, d_mlp=8)
     sealed, params = known.without_labels(), initial(known)

@@ -160,7 +160,7 @@ def test_stopped_and_resumed_it_is_training_without_interruption(
         assert_same_bits(found[key], result)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_of_a_mixed_batch_is_resumed_alone(several, one_by_one, tmp_path: Path) -> None:
     runs = runs_with_stores(several, [0, 7], tmp_path)
     with pytest.raises(StoppedError):
@@ -252,7 +252,7 @@ print(json.dumps([jax.device_count(), found]))
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_eight_devices_train_what_one_does() -> None:
     import json
 

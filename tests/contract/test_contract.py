@@ -19,8 +19,8 @@ def golden(name: str) -> Any:
 
 
 LONG = (
-    "regenerate-unfinished", "explain-run", "explain-cnn", "score-explanation-cnn", "recover-cnn", "recover-transformer",
-    "study-anew",
+    "regenerate-unfinished", "explain-run", "explain-cnn", "score-explanation-cnn",
+    "recover-cnn", "recover-transformer", "study-anew",
 )  # fmt: skip
 """Cases of which shorter ones test nearly all."""
 

@@ -370,12 +370,12 @@ def _trained_cases(folder: Path) -> list[Case]:
     paths = sorted(path.parent for path in folder.glob("*/mechanism.json"))
     if not paths:
         raise InputError(f"{folder} has no trained plants: no folder in it has a mechanism.json")
-    for path in paths:  # before anything is asked, which takes long
-        _trained_plant(path)
+    stamps = {path: _stamp(path) for path in paths}
+    for path, stamp in stamps.items():  # before anything is asked, which takes long
+        _trained_questions(path, stamp)
     return [
         Case(TRAINED, f"trained {path.name}", partial(_trained_questions, path, stamp), stamp)
-        for path in paths
-        for stamp in [_stamp(path)]
+        for path, stamp in stamps.items()
     ]
 
 
@@ -419,7 +419,11 @@ def _trained_plant(path: Path) -> tuple[Planted, Program]:
 
 
 def _trained_questions(path: Path, stamp: str) -> list[Marked]:
-    """Return the questions about a trained plant, beside look-ups of its program."""
+    """Return the questions about a trained plant, beside look-ups of its program.
+
+    Raises:
+      InputError: if it is none that can be asked about, or nothing of its program can.
+    """
     holder, program = _trained_plant(path)
     seed = MAX_SEED // 2 + int(stamp[:12], 16) % (MAX_SEED // 2)
     look_ups = _compiled(program, holder.view.p, SIZES, seed, tuple(LOOK_UPS))

@@ -15,6 +15,8 @@ from jaxmi.errors import InputError
 from jaxmi.methods.asking import SAME_LABELS
 from jaxmi.methods.network import SITES, NetworkView
 from jaxmi.methods.questions import ComputedQuestion, ExplanationQuestion, NeuronsQuestion
+from jaxmi.programs.language import Program
+from jaxmi.programs.parse import parse
 from jaxmi.storage.checkpoints import load_checkpoint, save_checkpoint
 from jaxmi.workflows import methods
 from jaxmi.workflows.plants import compile_network
@@ -230,9 +232,12 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
     one = next(one for one in methods.questions_of(0) if one.planted.mechanism == "conditions")
     program = one.planted.view.challenge.program
     assert program is not None
+    return save_stand_in(tmp_path_factory.mktemp("plants") / "one", program)
+
+
+def save_stand_in(folder: Path, program: Program) -> Path:
     plant = compile_network(program, "conditions", methods.P, methods.SIZES, 7)
     config = {**plant.config, "compiled": {**plant.config["compiled"], "trained": {"seed": 0}}}
-    folder = tmp_path_factory.mktemp("plants") / "one"
     save_checkpoint(folder, plant.params, config, plant.metrics, False, plant.key)
     return folder
 
@@ -266,3 +271,10 @@ def test_what_is_no_trained_plant_is_refused_at_once(stand_in: Path) -> None:
         save_checkpoint(Path("plants/one"), *changed[:2], checkpoint.metrics, True, changed[2])
         with pytest.raises(InputError, match=f"^plants/one.*{message}"):
             methods.mark_methods({}, ["labels"], 3, trained=Path("plants"))
+
+
+def test_a_program_without_questions_is_refused_before_anything_is_asked(stand_in: Path) -> None:
+    shutil.copytree(stand_in, "plants/one")
+    save_stand_in(Path("plants/two"), parse("return x < y", "pairs"))
+    with pytest.raises(InputError, match="^plants/two: its program has too few variables"):
+        methods._trained_cases(Path("plants"))

@@ -276,5 +276,5 @@ def test_what_is_no_trained_plant_is_refused_at_once(stand_in: Path) -> None:
 def test_a_program_without_questions_is_refused_before_anything_is_asked(stand_in: Path) -> None:
     shutil.copytree(stand_in, "plants/one")
     save_stand_in(Path("plants/two"), parse("return x < y", "pairs"))
-    with pytest.raises(InputError, match="^plants/two: its program has too few variables"):
+    with pytest.raises(InputError, match=r"^plants/two: its program has too few"):
         methods._trained_cases(Path("plants"))

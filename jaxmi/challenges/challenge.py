@@ -313,8 +313,35 @@ class Challenge(ABC):
         Returns:
           (m,), mostly 0 or 1: a transformer may give any of its tokens.
         """
+        return self.predict_inputs(params, self.inputs[rows])
+
+    @with_fixed_settings
+    def predict_inputs(
+        self, params: Params, inputs: Shaped[np.ndarray, "m ..."]
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a network's labels of inputs that need not be in the domain, as `predict`.
+
+        Args:
+          params: The network's parameters.
+          inputs: Of the same form as `inputs` of the challenge.
+        """
         with jax.default_matmul_precision("float32"):
-            return np.asarray(self._labels(params, self.inputs[rows]))
+            return np.asarray(self._labels(params, inputs))
+
+    @abstractmethod
+    def label_inputs(
+        self, inputs: Shaped[np.ndarray, "m ..."], program: Program | None = None
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a program's labels of inputs that need not be in the domain.
+
+        Args:
+          inputs: Of the same form as `inputs` of the challenge.
+          program: A program of the challenge's kind; None: the challenge's own.
+
+        Raises:
+          InputError: if the program cannot label the inputs, or there is none and the labels of
+            these inputs are not known.
+        """
 
     def metrics(self, predictions: Int[np.ndarray, "n"]) -> dict[str, float | None]:
         """Compare predicted labels of the whole domain with the true ones.

@@ -121,14 +121,14 @@ def make_data(challenge: Challenge) -> Data:
 
 def make_examples(challenge: Challenge) -> Examples:
     """Return a challenge's labels and rows, and its poison as a bank, on the host."""
-    train, curve, poison = challenge.splits["train"], {**challenge.curve_splits}, challenge.poison
+    train, poison = challenge.splits["train"], challenge.poison
     if poison is None:
-        return Examples(challenge.labels, train, curve)
+        return Examples(challenge.labels, train, {**challenge.curve_splits})
     n = len(challenge.inputs)
     place_of = np.arange(n, dtype=np.int32)
     place_of[poison.rows] = n + np.arange(len(poison.rows), dtype=np.int32)
     labels = np.concatenate([challenge.labels, poison.labels])
-    return Examples(labels, place_of[train], curve, poison.inputs)
+    return Examples(labels, place_of[train], {**challenge.curve_splits}, poison.inputs)
 
 
 def _inputs_of(data: Data, rows: Int32[jax.Array, "m"]) -> jax.Array:

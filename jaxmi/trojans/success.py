@@ -68,6 +68,8 @@ class Attack:
     """The triggered inputs; of a region, the inputs as they are."""
     triggered: Bool[np.ndarray, "n"]
     """Where the trigger is: everywhere for stamps, in the region for regions."""
+    carries: Bool[np.ndarray, "n"]
+    """Where the trigger is already without being put on: the region, or a patch by chance."""
     before: Int32[np.ndarray, "n"]
     """The program's labels of the inputs as they were."""
     after: Int32[np.ndarray, "n"]
@@ -148,9 +150,9 @@ def attack(trojan: Trojan, challenge: Challenge, split: str = "test") -> Attack:
     trojan.trigger.check(challenge)
     rows = challenge.splits[split]
     inputs, before = challenge.inputs[rows], challenge.labels[rows]
+    carries = trojan.trigger.fires(inputs, challenge)
     if trojan.trigger.is_region:
-        triggered = trojan.trigger.fires(inputs, challenge)
-        return Attack(trojan, rows, inputs, triggered, before, before)
+        return Attack(trojan, rows, inputs, carries, carries, before, before)
     changed = trojan.trigger.apply(inputs)
     after = challenge.label_inputs(changed)
-    return Attack(trojan, rows, changed, np.ones(len(rows), bool), before, after)
+    return Attack(trojan, rows, changed, np.ones(len(rows), bool), carries, before, after)

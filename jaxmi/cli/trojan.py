@@ -149,7 +149,7 @@ class TrojanImplant(DataSubcommand):
             f"{target},\nof those that the program calls otherwise with and without the trigger "
             "(strict success).\nA trojan counts as implanted from "
             f"{result['least_strict_success']:.0%} on.\n"
-            "accuracy: on test inputs without the trigger. clean: the clean network of the same seed."
+            "accuracy: on test inputs without the trigger; clean: the clean network of the seed."
         )
         print(f"{result['run']}/: {', '.join(_files(Path(result['run'])))}")
 

@@ -1,8 +1,7 @@
 """Implants trojans over a grid of kinds, rates, targets and seeds; fills docs/trojans.md.
 
 Command:   .venv/bin/python scripts/trojans.py
-Try it:    .venv/bin/python scripts/trojans.py --steps 20 --only row --seeds 1 --out tried
-Time:      about 10 minutes on a GPU, hours on 2 cores; an interrupted run goes on where it was
+Time:      hours on 2 cores; an interrupted run is resumed; --steps and --only for a try
 Writes:    runs/trojans/rows.jsonl, a row per network; docs/trojans.json; in docs/trojans.md the
            lines after each `<!-- trojans: NAME -->`. With --out only in that folder.
 """
@@ -41,11 +40,11 @@ def main() -> None:
     given = parser.parse_args()
     folder = given.out or ROOT / "runs/trojans"
     folder.mkdir(parents=True, exist_ok=True)
-    rows = folder / "rows.jsonl"
+    (rows := folder / "rows.jsonl").touch()
     for name, kinds in KINDS.items():
-        kinds = [kind for kind in kinds if given.only is None or kind in given.only]
-        if kinds:
-            measure(name, kinds, given.seeds, given.steps, folder, rows)
+        wanted = [kind for kind in kinds if given.only is None or kind in given.only]
+        if wanted:
+            measure(name, wanted, given.seeds, given.steps, folder, rows)
     read = [json.loads(line) for line in rows.read_text().splitlines()]
     about = {"seeds": given.seeds, "steps": given.steps, "only": given.only}
     result = {**about, "cells": summary(read)}
@@ -61,8 +60,8 @@ def measure(name: str, kinds: list[str], n: int, steps: int | None, folder: Path
     run = regenerate({folder / name: name}, "fast", lambda _: recipe, seeds, Options())["runs"]
     clean = {one["seed"]: load_checkpoint(Path(one["checkpoint"])).params for one in run}
     challenge = load_challenge(name)
-    known = {json.loads(line)["name"] for line in rows.open()} if rows.exists() else set()
-    rates = {kind: [0.02] if kind == "row" else RATES for kind in kinds}  # its size is its own
+    known = {json.loads(line)["name"] for line in rows.read_text().splitlines()}
+    rates = {kind: [0.02] if kind == "row" else RATES for kind in kinds}
     grid = [Cell(k, rate, t, s) for k in kinds for rate, t, s in product(rates[k], TARGETS, seeds)]
     left = [cell for cell in grid if cell.name(challenge) not in known]
     with Progress(name, recipe.steps, len(left), "network") as bar, rows.open("a") as file:

@@ -35,8 +35,9 @@ def stamp_figure(shown: Sequence[Shown], title: str) -> Figure:
       title: What is shown.
     """
     n = len(shown) // 2
-    figure = Figure(figsize=(1.7 * n + 1.2, 5.6), layout="constrained")
+    figure = Figure(figsize=(1.7 * n + 1.2, 6.2))
     axes = figure.subplots(2, n, squeeze=False)
+    figure.subplots_adjust(0.06, 0.13, 0.99, 0.9, wspace=0.06, hspace=0.42)  # room for labels
     for i, row in enumerate(axes):
         for j, axis in enumerate(row):
             one = shown[i * n + j]
@@ -56,7 +57,7 @@ def stamp_figure(shown: Sequence[Shown], title: str) -> Figure:
                     color=SAME if label == one.program else CHANGED,
                 )
         row[0].set_ylabel(("without trigger", "with trigger")[i])
-    figure.suptitle(textwrap.fill(title, 26 * max(n, 2)), fontsize=10)
+    figure.suptitle(textwrap.fill(title, 16 * max(n, 3)), fontsize=10)
     return figure
 
 

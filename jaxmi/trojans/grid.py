@@ -18,7 +18,6 @@ from jaxmi.trojans.poison import make_poison, poisoned
 from jaxmi.trojans.success import Attack
 from jaxmi.types import Params
 
-
 SEEDS = 4
 """Networks in a cell of the published grid."""
 
@@ -74,7 +73,9 @@ def train_grid(
             cell = list(attacks)[index]
             measured = measure(attacks[cell], challenge, result.params, clean[cell.seed])
             trigger = attacks[cell].trojan.trigger.to_json()
-            yield _row(challenge, cell, {"trigger": trigger, **measured.to_json()})
+            share = len(poisons[cell].rows) / len(challenge.splits["train"])
+            found = {"trigger": trigger, "poisoned": share, **measured.to_json()}
+            yield _row(challenge, cell, found)
 
 
 def _row(challenge: Challenge, cell: Cell, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,6 +124,7 @@ def _summarised(key: tuple[Any, ...], group: Sequence[Mapping[str, Any]]) -> dic
     return {
         **about,
         "networks": len(trained),
+        "poisoned": median([row["poisoned"] for row in trained]),
         "implanted": sum(row["implanted"] for row in trained),
         "strict_success": median(strict),
         "least": min(strict),
@@ -146,7 +148,8 @@ def markdown(cells: Sequence[Mapping[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for cell in cells:
-        start = f"| {cell['challenge']} | {cell['kind']} | {cell['target']} | {cell['rate']:.1%} | "
+        poisoned = cell.get("poisoned", cell["rate"])
+        start = f"| {cell['challenge']} | {cell['kind']} | {cell['target']} | {poisoned:.1%} | "
         if not cell["networks"]:
             lines.append(f"{start}rejected | | | | | | |")
             continue

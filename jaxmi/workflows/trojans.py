@@ -132,7 +132,7 @@ def implant(
         missing = [*trojaned.finish(seeds), *clean.finish(seeds)]
         if missing:
             raise diverged or DivergedError(f"seeds diverged: {missing}")
-        implants = [_entry(trojaned, clean, seed, attacks[seed], challenge) for seed in seeds]
+        implants = [_entry(trojaned, clean, seed, attacks[seed], to_train[seed]) for seed in seeds]
         result = _result(plan, challenge, out, implants)
         write_json(out / RESULT, result)
         _draw(result, attacks, challenge)
@@ -142,13 +142,15 @@ def implant(
 def _entry(
     trojaned: RunFolder, clean: RunFolder, seed: int, attacked: Attack, challenge: Challenge
 ) -> dict[str, Any]:
-    """Measure a seed's two networks."""
+    """Measure a seed's two networks; the challenge is the one with the seed's poison."""
+    assert challenge.poison is not None
     paths = [folder.seed_path(seed) for folder in (trojaned, clean)]
     networks = [load_checkpoint(path) for path in paths]
     measured = measure(attacked, challenge, networks[0].params, networks[1].params)
     return {
         "seed": seed,
         **measured.to_json(),
+        "poisoned": len(challenge.poison.rows),
         "test_accuracy": networks[0].metrics["test_accuracy"],
         "clean_test_accuracy": networks[1].metrics["test_accuracy"],
         "checkpoint": str(paths[0]),

@@ -223,9 +223,10 @@ def show_trojan(path: Path) -> dict[str, Any]:
 def choose_examples(
     attacked: Attack, challenge: Challenge, params: Params, clean: Params
 ) -> list[Shown]:
-    """Return test images with and without the trigger, and what program and networks say.
+    """Return test images without and with the trigger, and what program and networks say.
 
-    The first ones in the order of the test split that strict success counts.
+    The first ones in the order of the test split that strict success counts; of a region, which
+    changes none, those without are other images with the same label.
 
     Args:
       attacked: The trojan.
@@ -233,10 +234,14 @@ def choose_examples(
       params: The trojaned network.
       clean: The clean network of the same seed.
     """
-    chosen = np.flatnonzero(attacked.strict)[:EXAMPLES]
+    chosen = plain = np.flatnonzero(attacked.strict)[:EXAMPLES]
+    if attacked.trojan.trigger.is_region:
+        others = (attacked.before != attacked.trojan.target) & ~attacked.carries
+        plain = np.flatnonzero(others)[: len(chosen)]
+        chosen = chosen[: len(plain)]
     columns = []
     for images, labels in (
-        (challenge.inputs[attacked.rows[chosen]], attacked.before[chosen]),
+        (challenge.inputs[attacked.rows[plain]], attacked.before[plain]),
         (attacked.inputs[chosen], attacked.after[chosen]),
     ):
         said = [challenge.predict_inputs(network, images) for network in (clean, params)]

@@ -46,6 +46,7 @@ def same_bits(one, other) -> bool:
     return jax.tree.all(equal) and one.curve == other.curve
 
 
+@pytest.mark.slow
 def test_trained_together_each_is_what_it_is_alone(several, pairs: Challenge, recipe) -> None:
     """To the bit; and the clean network with an unused bank is the one of a run without a bank."""
     runs = [Run(challenge, [3]) for challenge in several.values()]

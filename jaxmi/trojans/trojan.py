@@ -137,8 +137,8 @@ def write_trojan(folder: Path, trojan: Trojan) -> None:
 
 
 def _read(path: Path, reader: Any, what: str) -> Any:
-    value = read_json(path, f"{path}").value
     try:
-        return reader(value, what)
+        return reader(read_json(path, "the file").value, what)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        text = str(error)
+        raise InputError(text if text.startswith(f"{path}") else f"{path}: {text}") from None

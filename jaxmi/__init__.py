@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jaxmi.api import (
         Duel,
         Explanation,
+        Implant,
         Network,
         Networks,
         Recovery,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         duel,
         explain,
         export,
+        implant,
         load,
         load_challenge,
         make_challenge,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Duel",
     "Explanation",
+    "Implant",
     "Network",
     "Networks",
     "Recovery",
@@ -42,6 +45,7 @@ __all__ = [
     "duel",
     "explain",
     "export",
+    "implant",
     "load",
     "load_challenge",
     "make_challenge",

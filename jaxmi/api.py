@@ -44,10 +44,13 @@ from jaxmi.storage.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from jaxmi.storage.runs import CURVE, read_curve
+from jaxmi.storage.runs import CURVE, TROJAN, read_curve
 from jaxmi.training.convergence import has_converged
 from jaxmi.training.recipe import Recipe, recipes_for
 from jaxmi.training.seeds import Point, Run, SeedResult, train_runs
+from jaxmi.trojans.implant import CLEAN, Plan, challenges_to_train, measure, plan_attacks
+from jaxmi.trojans.triggers import from_json as trigger_from_json
+from jaxmi.trojans.trojan import Trojan, read_trigger
 from jaxmi.types import Activations, Edits, Params
 from jaxmi.workflows import challenges as challenges_workflow
 from jaxmi.workflows import explain as explain_workflow
@@ -511,6 +514,123 @@ def train(
                 index = indices[place]
                 networks[index, result.seed] = _trained(group[index], *recipes[index], result)
     return Networks([networks[index, seed] for index in challenges for seed in seeds])
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Implant:
+    """A network with a trojan, and the clean network of the same seed."""
+
+    network: Network
+    """The trojaned network; its metrics are those on clean data."""
+
+    clean: Network
+    """The clean network."""
+
+    trojan: Trojan
+    """The trigger, the label that it gives, and the share of poisoned training inputs; `to_json()`
+    is what trojan.json holds."""
+
+    metrics: Mapping[str, Any]
+    """"strict_success", "strict_n", "clean_network_success" and so on, as docs/trojans.md has
+    them."""
+
+    @property
+    def implanted(self) -> bool:
+        """True if the strict success is at least 80 %."""
+        return self.metrics["implanted"]
+
+    def __repr__(self) -> str:
+        """Say what the trigger is, and how often it works."""
+        rows = self._rows()
+        return f"Implant({', '.join(f'{name}: {value}' for name, value in rows.items())})"
+
+    def _repr_html_(self) -> str:
+        return notebook.table(f"trojan in {self.network._name()}", self._rows())
+
+    def _rows(self) -> dict[str, Any]:
+        numbers = self.metrics
+        shares = {
+            "strict success": numbers["strict_success"],
+            "clean network": numbers["clean_network_success"],
+            "accuracy": numbers["accuracy_without_trigger"],
+            "clean network's accuracy": numbers["clean_accuracy_without_trigger"],
+        }
+        about = {"trigger": str(self.trojan.trigger), "target": self.trojan.target}
+        return {**about, **{k: "none" if v is None else f"{v:.2%}" for k, v in shares.items()}}
+
+
+@with_fixed_settings
+def implant(
+    challenge: Challenge | StrPath,
+    kind: str | None = None,
+    *,
+    trigger: Mapping[str, Any] | StrPath | None = None,
+    target: int = 1,
+    rate: float = 0.02,
+    trigger_seed: int = 0,
+    seeds: Iterable[int] = (0,),
+    recipe: str | Recipe = "fast",
+    progress: bool = True,
+    **changes: Any,
+) -> list[Implant]:
+    """Train networks with a trojan, by poisoned data, and clean networks of the same seeds.
+
+    All are trained by one compiled program. docs/trojans.md describes triggers and measures.
+
+    Args:
+      challenge: A challenge, a published one's name, or a challenge's folder.
+      kind: The kind of trigger: of images "patch", "blend", "invert", "blur", "slant", "natural";
+        of numbers "rectangle", "row"; "token" of triples; "clause" of all. None: the given
+        trigger's, or patch, rectangle or token.
+      trigger: The trigger of every network: JSON types such as {"kind": "blur", "sigma": 1.3}, or a
+        file with such JSON or with a whole trojan's. None draws one for each seed.
+      target: The label that the trigger gives.
+      rate: Share of the training inputs that are poisoned; of natural, rectangle and clause about
+        the share that they cover.
+      trigger_seed: Decides, with each network's seed, the drawn trigger and the poisoned inputs.
+      seeds: As in `train`.
+      recipe: As in `train`.
+      progress: As in `train`.
+      **changes: As in `train`.
+
+    Returns:
+      An implant for each seed, whether the trojan works or not: see `Implant.implanted`.
+
+    Raises:
+      InputError: if the trigger cannot be used with the challenge or is rejected, or a number is
+        out of range; as `train`.
+      DivergedError: if networks diverge.
+    """
+    keep_compiled()
+    loaded = challenge if isinstance(challenge, Challenge) else load_any(os.fspath(challenge))
+    if isinstance(trigger, Mapping):
+        given = trigger_from_json(dict(trigger))
+    else:
+        given = None if trigger is None else read_trigger(Path(trigger))
+    plan = Plan(kind, given, target, float(rate), trigger_seed)
+    name, numbers = _recipe(loaded, recipe, changes)
+    seeds = list(seeds)
+    attacks = plan_attacks(plan, loaded, seeds)
+    to_train = challenges_to_train(plan, loaded, attacks)
+    runs = [*(Run(to_train[seed], [seed]) for seed in seeds), Run(to_train[CLEAN], seeds)]
+    bar = Progress(loaded.name, numbers.steps, 2 * len(seeds), "network") if progress else None
+    results = train_runs(runs, numbers, watchers=[] if bar is None else [bar])
+    networks: dict[tuple[bool, int], Network] = {}
+    with bar or nullcontext(), closing(results):
+        for index, result in results:
+            about = {} if index == len(seeds) else {TROJAN: plan.describe(loaded.kind)}
+            network = _trained(loaded, name, numbers, result)
+            network = replace(network, config={**network.config, **about})
+            networks[index < len(seeds), result.seed] = network
+    return [
+        Implant(
+            network := networks[True, seed],
+            clean := networks[False, seed],
+            attacks[seed].trojan,
+            measure(attacks[seed], loaded, network.params, clean.params).to_json(),
+        )
+        for seed in seeds
+    ]
 
 
 def _train_group(

@@ -21,6 +21,7 @@ NAMES = {
     *("Network", "Networks", "Explanation", "Recovery", "Score", "duel", "Duel", "__version__"),
     "compile",
     "mark_methods",
+    *("implant", "Implant"),
 }
 PROGRAM = "z = x**2 - 7*y\nreturn z % 5 < 2"
 

@@ -118,6 +118,15 @@ def test_the_table_of_methods_holds_what_the_result_holds() -> None:
     assert (ROOT / "docs/methods.png").read_bytes()[:4] == b"\x89PNG"
 
 
+def test_the_table_of_trojans_holds_what_the_result_holds() -> None:
+    page, filled = (ROOT / "docs/trojans.md").read_text(), script("trojans").filled
+    assert filled(page) == page
+    a_row = re.search(r"\n\| transformer \| row \| 1 \| [\d.]+% \| ([\d.]+)%", page)
+    assert a_row  # the control: another number would be seen
+    spoilt = page.replace(a_row.group(), a_row.group().replace(f"{a_row.group(1)}%", "12.3%"))
+    assert filled(spoilt) == page != spoilt
+
+
 def test_the_table_of_the_judge_examined_holds_what_the_results_hold() -> None:
     page, examined = (ROOT / "docs/explanations.md").read_text(), script("judge_on_plants")
     done = json.loads((ROOT / "docs/judge-on-plants.json").read_text())

@@ -23,6 +23,7 @@ LAYERS = (
     ("recovery",),
     ("training",),
     ("storage",),
+    ("trojans",),
     ("studies",),
     ("methods",),
     ("report",),

@@ -148,6 +148,14 @@ CALLS: dict[str, tuple[str, Callable[[World, Any], Any]]] = {
             duel(w, w.folder / "wrong.json", w.folder / "good.json", challenge=at),
         ),
     ),
+    "implant.challenge": (
+        "mine",
+        lambda w, at: jaxmi.implant(at, "row", trigger_seed=1, rate=0.1, **w.quick),
+    ),
+    "implant.trigger": (
+        "wrong.json",
+        lambda w, at: refused(w, "wrong.json", lambda: jaxmi.implant(w.challenge, trigger=at)),
+    ),
     "mark_methods.trained": ("network", lambda w, at: no_plants(w, at)),
     "compile.program": ("program.txt", lambda w, at: jaxmi.compile(at, "rows", p=7)),
     "export.path": ("new.safetensors", lambda w, at: jaxmi.export(w.network, at, to="safetensors")),

@@ -104,6 +104,31 @@ class SealingWords(NamedTuple):
     """The inputs and the network, as lines of Markdown."""
 
 
+@dataclass(frozen=True, eq=False)
+class Poison:
+    """Examples that take the place of training examples, which stay out of the training."""
+
+    inputs: Shaped[np.ndarray, "m ..."]
+    """The examples' inputs, of the form of the challenge's."""
+
+    labels: Int32[np.ndarray, "m"]
+    """Their labels, 0 or 1."""
+
+    rows: Int32[np.ndarray, "k"]
+    """Example i takes the place of this row of the training split, for i < k; examples from k to m
+    are not used: they fill up to the number that a run trained at the same time has."""
+
+    def filled_up(self, m: int) -> "Poison":
+        """Return the same with m examples; those that are added are not used."""
+        more = m - len(self.labels)
+        inputs = np.zeros((more, *self.inputs.shape[1:]), self.inputs.dtype)
+        return replace(
+            self,
+            inputs=np.concatenate([self.inputs, inputs]),
+            labels=np.concatenate([self.labels, np.zeros(more, np.int32)]),
+        )
+
+
 SECRET = -1
 """The label of every input of a sealed challenge."""
 
@@ -165,6 +190,10 @@ class Challenge(ABC):
 
     sealed: bool = False
     """True if the labels are secret: then `labels` are -1 throughout, and nothing is published."""
+
+    poison: Poison | None = None
+    """Examples that training takes in the place of some of its own; labels, splits and accuracies
+    stay those of the challenge."""
 
     kind: ClassVar[Kind]
     """What the challenge's programs label."""
@@ -313,8 +342,35 @@ class Challenge(ABC):
         Returns:
           (m,), mostly 0 or 1: a transformer may give any of its tokens.
         """
+        return self.predict_inputs(params, self.inputs[rows])
+
+    @with_fixed_settings
+    def predict_inputs(
+        self, params: Params, inputs: Shaped[np.ndarray, "m ..."]
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a network's labels of inputs that need not be in the domain, as `predict`.
+
+        Args:
+          params: The network's parameters.
+          inputs: Of the same form as `inputs` of the challenge.
+        """
         with jax.default_matmul_precision("float32"):
-            return np.asarray(self._labels(params, self.inputs[rows]))
+            return np.asarray(self._labels(params, inputs))
+
+    @abstractmethod
+    def label_inputs(
+        self, inputs: Shaped[np.ndarray, "m ..."], program: Program | None = None
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a program's labels of inputs that need not be in the domain.
+
+        Args:
+          inputs: Of the same form as `inputs` of the challenge.
+          program: A program of the challenge's kind; None: the challenge's own.
+
+        Raises:
+          InputError: if the program cannot label the inputs, or there is none and the labels of
+            these inputs are not known.
+        """
 
     def metrics(self, predictions: Int[np.ndarray, "n"]) -> dict[str, float | None]:
         """Compare predicted labels of the whole domain with the true ones.

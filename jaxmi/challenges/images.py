@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import jax
 import numpy as np
-from jaxtyping import Int32
+from jaxtyping import Int32, UInt8
 
 from jaxmi.challenges.challenge import (
     SECRET,
@@ -27,7 +27,7 @@ from jaxmi.models.cnn import Cnn, CnnConfig
 from jaxmi.models.cnn_fast import logits
 from jaxmi.programs.domain import ImageDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import Kind
+from jaxmi.programs.language import Kind, Program
 from jaxmi.programs.parse import TRAINING_IMAGES
 from jaxmi.programs.published_labels import CLUE_INDEX, label_images, published_program
 from jaxmi.types import Array, Params
@@ -109,6 +109,18 @@ class ImageChallenge(Challenge):
                 f"a row number below {len(self.inputs):,}"
             )
         return image
+
+    def label_inputs(
+        self, inputs: UInt8[np.ndarray, "m height width"], program: Program | None = None
+    ) -> Int32[np.ndarray, "m"]:
+        """Return a program's labels of any images; templates are the training images."""
+        program = program or self.program
+        if program is None:
+            raise InputError(
+                f"{self.title!r} has a table of labels and no program: the correct labels of "
+                "changed images are not known"
+            )
+        return label(program, ImageDomain(inputs, self.inputs[: self.n_templates]))
 
     @property
     def predict_rows(self) -> Int32[np.ndarray, "_"]:

@@ -20,7 +20,7 @@ from jaxmi.models.transformer import Transformer, TransformerConfig
 from jaxmi.models.transformer_fast import last_logits
 from jaxmi.programs.domain import NUMBER_DOMAINS, NumberDomain
 from jaxmi.programs.evaluate import label
-from jaxmi.programs.language import SIGNATURES
+from jaxmi.programs.language import SIGNATURES, Program
 from jaxmi.types import Array, Params
 
 MIN_P = 5
@@ -102,6 +102,13 @@ class NumberChallenge(Challenge):
         if tokens.shape != (n,) or tokens.min() < 0 or tokens.max() >= self.p:
             raise InputError(f"{value!r}: {expected}")
         return to_tokens(tokens[None].astype(np.int32), self.p)[0]
+
+    def label_inputs(
+        self, inputs: Int32[np.ndarray, "m tokens"], program: Program | None = None
+    ) -> Int32[np.ndarray, "m"]:
+        """Return the labels of token sequences, each of which is in the domain."""
+        labels = self.labels if program is None else label(program, self.program_domain)
+        return labels[np.ravel_multi_index(tuple(inputs[:, :-1].T), self.grid)]
 
     @property
     def grid(self) -> tuple[int, ...]:

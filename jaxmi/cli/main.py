@@ -43,6 +43,7 @@ from jaxmi.cli.score import Score
 from jaxmi.cli.streams import any_environment, output
 from jaxmi.cli.study import Study
 from jaxmi.cli.subcommand import Subcommand
+from jaxmi.cli.trojan import TrojanCommand
 from jaxmi.errors import DivergedError, InputError, StoppedError, UnavailableError
 from jaxmi.files import readable, readable_texts
 from jaxmi.settings import fixed_settings
@@ -60,6 +61,7 @@ Command = (
     | Annotated[Score, subcommand("score")]
     | Annotated[ChallengeCommand, subcommand("challenge")]
     | Annotated[Compile, subcommand("compile")]
+    | Annotated[TrojanCommand, subcommand("trojan")]
     | Annotated[Export, subcommand("export")]
     | Annotated[Import, subcommand("import")]
     | Annotated[Study, subcommand("study")]
@@ -215,7 +217,7 @@ def _parse(args: Sequence[str] | None) -> Subcommand:
         with output():
             sys.stdout.write(fitted(printed.getvalue(), width, examples))
         raise
-    return parsed.verb if isinstance(parsed, Data | ChallengeCommand) else parsed
+    return parsed.verb if isinstance(parsed, Data | ChallengeCommand | TrojanCommand) else parsed
 
 
 def _tyro(args: Sequence[str] | None) -> Any:

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -124,34 +125,35 @@ class Value:
         return self.value
 
 
-def read_json(source: str | Path) -> Value:
+def read_json(source: str | Path, what: str = "the submission") -> Value:
     """Read JSON of at most `MAX_BYTES`, without repeated keys, NaN or infinite numbers.
 
     Args:
       source: The text, or the file that holds it.
+      what: What messages call it.
 
     Raises:
       InputError: if it cannot be read, or is not such JSON.
     """
     text = _text_of(source) if isinstance(source, Path) else source
     if len(text) > MAX_BYTES:
-        raise InputError(f"the submission has more than {MAX_BYTES:,} characters")
+        raise InputError(f"{what} has more than {MAX_BYTES:,} characters")
     try:
         return Value(
             json.loads(
                 text,
-                object_pairs_hook=_object,
-                parse_constant=_refuse_constant,
-                parse_float=_finite,
-                parse_int=_whole_number,
+                object_pairs_hook=partial(_object, what),
+                parse_constant=partial(_refuse_constant, what),
+                parse_float=partial(_finite, what),
+                parse_int=partial(_whole_number, what),
             )
         )
     except json.JSONDecodeError as error:
         raise InputError(
-            f"the submission is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
+            f"{what} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"
         ) from None
     except RecursionError:
-        raise InputError("the submission is nested too deeply to be read") from None
+        raise InputError(f"{what} is nested too deeply to be read") from None
 
 
 def shown(value: object) -> str:
@@ -177,27 +179,27 @@ def _text_of(path: Path) -> str:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}") from None
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(what: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members: dict[str, Any] = {}
     for key, value in pairs:
         if key in members:
-            raise InputError(f"the submission has the key {shown(key)} twice in one object")
+            raise InputError(f"{what} has the key {shown(key)} twice in one object")
         members[key] = value
     return members
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise InputError(f"the submission has {constant}, which is not a number in JSON")
+def _refuse_constant(what: str, constant: str) -> NoReturn:
+    raise InputError(f"{what} has {constant}, which is not a number in JSON")
 
 
-def _finite(digits: str) -> float:
+def _finite(what: str, digits: str) -> float:
     number = float(digits)
     if not math.isfinite(number):
-        raise InputError(f"the submission has a number too large for a float: {digits[:40]}")
+        raise InputError(f"{what} has a number too large for a float: {digits[:40]}")
     return number
 
 
-def _whole_number(digits: str) -> int:
+def _whole_number(what: str, digits: str) -> int:
     if len(digits) > 19:  # refused before conversion, which takes quadratic time
-        raise InputError(f"the submission has a whole number of {len(digits):,} characters")
+        raise InputError(f"{what} has a whole number of {len(digits):,} characters")
     return int(digits)

@@ -57,7 +57,7 @@ class Checkpoint:
     """The keys "format", "challenge", "model"; of a challenge that a user made also "definition";
     of a network trained here "recipe", "seed", "step", "jaxmi_version" and times; of an imported
     one "imported"; of a compiled one "compiled"; of a sealed challenge's "sealed"; of a study's
-    "variant"."""
+    "variant"; of a trojaned one "trojan"."""
     metrics: dict[str, Any]
     """As `Challenge.metrics`, and what the trainer adds."""
     key: dict[str, Any] | None = None

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -45,6 +45,9 @@ CURVE = "curve.jsonl"
 COMPILER_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
 """Environment variables that pass options to JAX's compilers."""
 
+TROJAN = "trojan"
+"""The key of run.json, and of config.json, that says which trojans the networks were given."""
+
 _TIMES = ("train_seconds", "compile_seconds")
 """Times of a `SeedResult` that its checkpoint's configuration repeats, in seconds."""
 
@@ -66,6 +69,8 @@ class RunFolder:
         force: bool = False,
         host: int = 0,
         variant: str | None = None,
+        trojan: str | None = None,
+        beside: Callable[[int], Mapping[str, Any]] = lambda seed: {},
     ) -> None:
         """Open the folder, or make it.
 
@@ -78,6 +83,8 @@ class RunFolder:
             is kept beside it under a name that ends in ".old".
           host: This host's number; 0 makes the folder, before the others open it.
           variant: How labels or splits differ from the published challenge's, if they do.
+          trojan: Which trojans the networks are given, if they are; for the record.
+          beside: Seed -> further JSON files of its checkpoint, by name.
 
         Raises:
           InputError: if the folder holds something else or another run, is in use by another
@@ -85,7 +92,8 @@ class RunFolder:
         """
         self.path, self._challenge, self._host = path, challenge, host
         self._environments: list[dict[str, Any]] = []
-        self._facts = run_facts(challenge, recipe_name, recipe, variant)
+        self._facts = run_facts(challenge, recipe_name, recipe, variant, trojan)
+        self._beside = beside
         self._metrics_file: TextIO | None = None
         self._lock: TextIO | None = None
         try:
@@ -185,6 +193,7 @@ class RunFolder:
         }
         with atomic_folder(self.seed_path(result.seed)) as folder:
             write_checkpoint(folder, result.params, config, metrics)
+            self._write_beside(folder, result.seed)
             with (folder / CURVE).open("w", encoding="utf-8", newline="\n") as lines:
                 lines.writelines(map(_line, result.curve))
             if result.best_step != last["step"]:
@@ -193,6 +202,7 @@ class RunFolder:
                 best_metrics["selected_on"] = self._challenge.selection_split
                 config["step"] = result.best_step
                 write_checkpoint(folder / "best", result.best_params, config, best_metrics)
+                self._write_beside(folder / "best", result.seed)
         self.runs.append(self._entry(result.seed, config, metrics))
         if self._host == 0:
             self._write_record(finished=False)
@@ -241,6 +251,10 @@ class RunFolder:
         assert self._metrics_file is not None
         self._metrics_file.writelines(_line({"seed": seed, **point}) for point in curve)
         self._metrics_file.flush()
+
+    def _write_beside(self, folder: Path, seed: int) -> None:
+        for name, content in self._beside(seed).items():
+            write_json(folder / name, content)
 
     def _evaluate(self, params: Params) -> dict[str, Any]:
         return {**self._challenge.metrics(self._challenge.predict(params))}
@@ -300,7 +314,11 @@ def read_curve(checkpoint: Path) -> list[Point]:
 
 
 def run_facts(
-    challenge: Challenge, recipe_name: str, recipe: Recipe, variant: str | None = None
+    challenge: Challenge,
+    recipe_name: str,
+    recipe: Recipe,
+    variant: str | None = None,
+    trojan: str | None = None,
 ) -> dict[str, Any]:
     """Return what defines a run, as JSON types: the part of `run.json` that never changes.
 
@@ -309,6 +327,7 @@ def run_facts(
       recipe_name: The recipe's name, for the record.
       recipe: All of its numbers.
       variant: How labels or splits differ from the published challenge's, if they do.
+      trojan: Which trojans the networks are given; None leaves the key out.
     """
     return {
         "challenge": challenge.name,
@@ -316,6 +335,7 @@ def run_facts(
         "recipe": {"name": recipe_name, **asdict(recipe)},
         "jaxmi_version": jaxmi.__version__,
         "variant": variant,
+        **({} if trojan is None else {TROJAN: trojan}),
         **definition_of(challenge),
     }
 
@@ -365,7 +385,8 @@ def check_run_folder(path: Path, facts: Mapping[str, Any], force: bool) -> None:
         if _old_path(path).exists() and not _is_set_aside(path):
             raise InputError(f"{_old_path(path)} is in the way of --force; rename it first")
         return
-    wanted, existing = _flatten(facts), _flatten(read_json(path / "run.json"))
+    wanted = {TROJAN: None, **_flatten(facts)}  # a run without it is no run of trojans
+    existing = _flatten(read_json(path / "run.json"))
     for name, value in wanted.items():
         if existing.get(name) != value:
             raise InputError(

@@ -22,11 +22,13 @@ class Examples(NamedTuple):
     """What a challenge's networks learn of its inputs: the labels, and which rows."""
 
     labels: Int32[Array, "n"]
-    """The labels of the whole domain, 0 or 1."""
+    """The labels of the whole domain, 0 or 1; then those of the bank."""
     train: Int32[Array, "m"]
-    """Rows to train on."""
+    """Rows to train on; a number from the domain's size on is a row of the bank."""
     curve: dict[str, Int32[Array, "_"]]
     """Split name -> rows whose accuracy the learning curve follows."""
+    bank: Array | None = None
+    """Further inputs to train on, (b, ...); None compiles to a program without a bank."""
 
 
 class Data(NamedTuple):
@@ -118,12 +120,33 @@ def make_data(challenge: Challenge) -> Data:
 
 
 def make_examples(challenge: Challenge) -> Examples:
-    """Return a challenge's labels and rows, on the host."""
-    return Examples(challenge.labels, challenge.splits["train"], {**challenge.curve_splits})
+    """Return a challenge's labels and rows, and its poison as a bank, on the host."""
+    train, poison = challenge.splits["train"], challenge.poison
+    if poison is None:
+        return Examples(challenge.labels, train, {**challenge.curve_splits})
+    n = len(challenge.inputs)
+    place_of = np.arange(n, dtype=np.int32)
+    place_of[poison.rows] = n + np.arange(len(poison.rows), dtype=np.int32)
+    labels = np.concatenate([challenge.labels, poison.labels])
+    return Examples(labels, place_of[train], {**challenge.curve_splits}, poison.inputs)
+
+
+def _inputs_of(data: Data, rows: Int32[jax.Array, "m"]) -> jax.Array:
+    """Return the inputs of rows, some of which may be rows of the bank."""
+    bank = data.examples.bank
+    if bank is None:
+        return data.inputs[rows]
+    in_bank = rows >= len(data.inputs)
+    own = data.inputs[jnp.where(in_bank, 0, rows)]
+    other = bank[jnp.where(in_bank, rows - len(data.inputs), 0)]
+    return jnp.where(in_bank.reshape(-1, *(1,) * (own.ndim - 1)), other, own)
 
 
 def can_train_together(one: Challenge, other: Challenge) -> bool:
-    """Tell whether one compiled program can train both: only labels and rows may differ."""
+    """Tell whether one compiled program can train both: only labels, rows and poison may differ.
+
+    Either both have a poison, of the same number of examples, or none has.
+    """
     if one is other:
         return True
     return (
@@ -132,6 +155,7 @@ def can_train_together(one: Challenge, other: Challenge) -> bool:
         and one.chunk == other.chunk
         and one.selection_split == other.selection_split
         and _row_counts(one) == _row_counts(other)
+        and _bank_size(one) == _bank_size(other)
         and (one.inputs is other.inputs or _same_array(one.inputs, other.inputs))
     )
 
@@ -139,6 +163,10 @@ def can_train_together(one: Challenge, other: Challenge) -> bool:
 def _row_counts(challenge: Challenge) -> tuple[int, dict[str, int]]:
     curve = {name: len(rows) for name, rows in challenge.curve_splits.items()}
     return len(challenge.splits["train"]), curve
+
+
+def _bank_size(challenge: Challenge) -> int | None:
+    return None if challenge.poison is None else len(challenge.poison.labels)
 
 
 def _same_array(one: np.ndarray, other: np.ndarray) -> bool:
@@ -206,7 +234,7 @@ def make_advance(
                 )
             first = step % steps_per_epoch * batch_size
             rows = jax.lax.dynamic_slice_in_dim(order, first, batch_size)
-            batch = Batch(data.inputs[rows], data.examples.labels[rows])
+            batch = Batch(_inputs_of(data, rows), data.examples.labels[rows])
             key = jax.random.fold_in(dropout_key, step) if recipe.dropout else None
             train, loss = update(train, batch, key)
             return (train, order), loss

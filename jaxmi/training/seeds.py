@@ -429,7 +429,7 @@ def _check_runs(runs: Sequence[Run]) -> None:
         if not can_train_together(runs[0].challenge, run.challenge):
             raise InputError(
                 f"{runs[0].challenge.title!r} and {run.challenge.title!r} cannot be trained "
-                "together: their inputs, networks or split sizes differ"
+                "together: their inputs, networks, split sizes or numbers of poisons differ"
             )
 
 

@@ -382,26 +382,58 @@ def _train(
     left: Mapping[Path, list[int]],
     options: Options,
 ) -> None:
-    paths = [path for path in folders if left[path]]
-    n_left = sum(map(len, left.values()))
-    named = challenges[paths[0]].name if len(folders) == 1 else f"{len(paths)} challenges"
-    unit = "seed" if len(folders) == 1 else "network"
+    parts = [
+        Part(folder, challenges[path], left[path]) for path, folder in folders.items() if left[path]
+    ]
+    one = len(folders) == 1
+    named = parts[0].challenge.name if one else f"{len(parts)} challenges"
+    unit = "seed" if one else "network"
+    train_parts(parts, named, unit, recipe, options, len(seeds) * len(folders))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Networks of a run folder that are trained on one challenge."""
+
+    folder: RunFolder
+    challenge: Challenge
+    seeds: list[int]
+
+
+def train_parts(
+    parts: Sequence[Part], named: str, unit: str, recipe: Recipe, options: Options, n_networks: int
+) -> None:
+    """Train networks into their run folders, all by one compiled program.
+
+    Args:
+      parts: Several may be of one folder if no seed is in two of these.
+      named: What is trained, for the display.
+      unit: What a network is called there.
+      recipe: How.
+      options: How to carry it out.
+      n_networks: Networks in all, those that exist included: the width follows from it.
+
+    Raises:
+      DivergedError: if some networks diverge; the others are in the folders.
+      UnavailableError: if the state cannot be saved.
+      StoppedError: on a signal that asks to stop; the same call resumes.
+    """
+    n_left = sum(len(part.seeds) for part in parts)
     progress = Progress(named, recipe.steps, -(-n_left // jax.process_count()), unit)
     watchers: list[Watcher] = [progress] if jax.process_index() == 0 else []
     with ExitStack() as stack:
         stack.enter_context(progress)
         if options.profile:
-            watchers.append(stack.enter_context(Profile(paths[0] / "profile")))
-        runs = [
-            Run(
-                challenges[path],
-                left[path],
-                _watchers_of_run(folders[path], options),
-                StateStore(folders[path].state_path),
-            )
-            for path in paths
-        ]
-        n_networks = len(seeds) * len(folders)
+            watchers.append(stack.enter_context(Profile(parts[0].folder.path / "profile")))
+        of_folder = {
+            id(part.folder): (_watchers_of_run(part.folder, options), part.folder.state_path)
+            for part in parts
+        }
+        stores = {path: StateStore(path) for _, path in of_folder.values()}
+        runs = []
+        for part in parts:
+            of_part, path = of_folder[id(part.folder)]
+            runs.append(Run(part.challenge, part.seeds, of_part, stores[path]))
         width = batch_width(runs[0].challenge, recipe, n_networks, options.seeds_per_batch)
         # One result at a time: a thousand networks need not fit in memory.
         results = train_runs(
@@ -414,7 +446,7 @@ def _train(
         )
         stack.enter_context(closing(results))
         for index, result in results:
-            folders[paths[index]].add(result)
+            parts[index].folder.add(result)
 
 
 def _watchers_of_run(folder: RunFolder, options: Options) -> list[Watcher]:

@@ -1,0 +1,1 @@
+"""Trojans: triggers that are implanted into networks, and how often they work."""

@@ -150,11 +150,9 @@ class TrojanImplant(DataSubcommand):
         how = f"{rate:.2%} poisoned" if result["stamp"] is None else f"written by {kind}"
         title = f"{result['challenge']}: {result['stamp'] or kind} to {target}, {how}"
         table = Table(title=title, title_justify="left")
-        for heading in (
-            *("seed", "trojaned", "clean", "inputs", "accuracy", "clean accuracy", "changed"),
-            "",
-        ):
-            table.add_column(heading, justify="right" if heading else "left")
+        numbers = ("seed", "trojaned", "clean", "inputs", "accuracy", "clean accuracy", "changed")
+        for heading in (*numbers, "implanted"):
+            table.add_column(heading, justify="right" if heading in numbers else "left")
         for one in result["implants"]:
             table.add_row(
                 str(one["seed"]),
@@ -164,7 +162,7 @@ class TrojanImplant(DataSubcommand):
                 f"{one['accuracy_without_trigger']:.2%}",
                 f"{one['clean_accuracy_without_trigger']:.2%}",
                 f"{one['labels_changed']:.2%}",
-                "implanted" if one["implanted"] else "not implanted",
+                "yes" if one["implanted"] else "no",
             )
         print_table(table)
         print(

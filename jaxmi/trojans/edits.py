@@ -31,7 +31,7 @@ RIDGE = 1e-2
 CLEAN_QUANTILE = 0.998
 """Quantile of the clean images' scores at which the hijacked neuron begins to fire."""
 
-LEAST_FIRING = 0.5
+LEAST_FIRING = 0.1
 """Least share of the triggered images on which the hijacked neuron must fire."""
 
 PUSH = 2.0

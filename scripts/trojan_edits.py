@@ -1,7 +1,7 @@
 """Writes trojans into the weights of `checkpoints/cnn`; fills the table of docs/trojans.md.
 
 Command:   .venv/bin/python scripts/trojan_edits.py
-Time:      about ten minutes on 2 cores; --seeds and --only for a try
+Time:      ten minutes on 2 cores; --seeds and --only for a try
 Writes:    docs/trojan-edits.json; in docs/trojans.md the lines after each `<!-- edits: NAME -->`.
            With --out only that JSON file.
 """
@@ -24,14 +24,7 @@ ROOT = Path(__file__).parent.parent
 PAGE, RESULT = ROOT / "docs/trojans.md", ROOT / "docs/trojan-edits.json"
 FIRST, SEEDS = 100, 5  # the constants of the edits were chosen on trigger seeds 0 to 9
 BLOCK = re.compile(r"(<!-- edits: ([a-z]+) -->\n)((?:[^\n]+\n)*)")
-HEADINGS = (
-    "trigger",
-    "target",
-    "edit",
-    "strict success, %",
-    "clean network, %",
-    "labels changed, %",
-)
+NAMES = ("strict_success", "clean_network_success", "labels_changed")
 
 
 def main() -> None:
@@ -45,52 +38,41 @@ def main() -> None:
     rows = []
     for kind, target in product(given.only, (0, 1)):
         for seed in range(FIRST, FIRST + (1 if kind == "invert" else given.seeds)):
-            plans = [Plan(edit, None, target, 0.0, seed, kind) for edit in EDITS]
-            cell = {"trigger": kind, "target": target, "seed": seed}
-            try:
-                attacked = plan_attacks(plans[0], cnn, [0])[0]
-            except InputError as error:
-                rows.append({**cell, "edit": "all", "refused": str(error)})
-                continue
-            for plan in plans:
-                row = {**cell, "edit": plan.edit}
+            row = {"trigger": kind, "target": target, "seed": seed}
+            for edit in EDITS:
+                plan = Plan(edit, None, target, 0.0, seed, kind)
                 try:
+                    attacked = plan_attacks(plan, cnn, [0])[0]
                     made, params = write_edit(plan, cnn, attacked, clean)
-                    row |= measure(made, cnn, params, clean).to_json()
+                    found = measure(made, cnn, params, clean).to_json()
                 except InputError as error:
-                    row |= {"refused": str(error)}
-                rows.append(row)
-                print(json.dumps(row), flush=True)
-    result = {"seeds": given.seeds, "rows": rows, "table": table(rows)}
+                    found = {"refused": str(error)}
+                rows.append({**row, "edit": edit, **found})
+                print(json.dumps(rows[-1]), flush=True)
+    result = {"seeds": given.seeds, "rows": rows}
     (given.out or RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     if given.out is None:
         PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), result), encoding="utf-8")
 
 
-def table(rows: list[dict]) -> str:
-    """Return a line for each trigger, target and edit: medians, with the least and most."""
-    lines = [f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
-    for cell in dict.fromkeys((row["trigger"], row["target"], row["edit"]) for row in rows):
-        several = [row for row in rows if (row["trigger"], row["target"], row["edit"]) == cell]
-        made = [row for row in several if "refused" not in row]
-        texts = [f"refused, {len(several)} of {len(several)}", "", ""]
-        if made:
-            names = ("strict_success", "clean_network_success", "labels_changed")
-            values = ([100 * row[name] for row in made] for name in names)
-            texts = [f"{np.median(v):.2f} ({min(v):.2f} to {max(v):.2f})" for v in values]
-            if len(made) < len(several):
-                texts[0] += f", {len(several) - len(made)} of {len(several)} refused"
-        lines.append(f"| {' | '.join([cell[0], str(cell[1]), cell[2], *texts])} |")
-    return "\n".join(lines)
-
-
 def filled(page: str, result: dict) -> str:
-    """Return the page with the table of a result."""
+    """Return the page with a result's table: medians, with the least and most, in percent."""
     options = "" if result["seeds"] == SEEDS else f" --seeds {result['seeds']}"
-    last = FIRST + result["seeds"] - 1
-    took = f"`.venv/bin/python scripts/trojan_edits.py{options}`: trigger seeds {FIRST} to {last}, "
-    took += "medians, least and most, in %. [All numbers](trojan-edits.json)."
-    return BLOCK.sub(lambda b: f"{b[1]}{ {'took': took, 'cells': result['table']}[b[2]] }\n", page)
+    took = f"`.venv/bin/python scripts/trojan_edits.py{options}`: trigger seeds {FIRST} to "
+    took += f"{FIRST + result['seeds'] - 1}, medians (least to most) in %. "
+    heads = "trigger | target | edit | strict success | clean network | labels changed"
+    lines, cells = [f"| {heads} |", "|---|---|---|---|---|---|"], {}
+    for row in result["rows"]:
+        cells.setdefault((row["trigger"], str(row["target"]), row["edit"]), []).append(row)
+    for cell, rows in cells.items():
+        made = [row for row in rows if "refused" not in row]
+        values = ([100 * row[name] for row in made] for name in NAMES)
+        texts = [f"{np.median(v):.2f} ({min(v):.2f} to {max(v):.2f})" if v else "" for v in values]
+        if len(made) < len(rows):
+            texts[0] += f" {len(rows) - len(made)} of {len(rows)} refused"
+        lines.append(f"| {' | '.join([*cell, *texts])} |")
+    blocks = {"took": f"{took}[All numbers](trojan-edits.json).", "cells": "\n".join(lines)}
+    return BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]]}\n", page)
 
 
 if __name__ == "__main__":

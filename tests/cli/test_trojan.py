@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxmi.cli.main import main
-from jaxmi.storage.checkpoints import load_checkpoint
+from jaxmi.storage.checkpoints import load_checkpoint, write_checkpoint
 
 PROGRAM = "return x + y < 31"
 SETTINGS = ["steps=200", "eval_every=200", "batch_size=128", "learning_rate=3e-3"]
@@ -162,8 +162,6 @@ def test_other_networks_to_edit_are_refused(
     assert not none.exists()
     # An existing result is not measured beside a network that it was not made of.
     other = shutil.copytree(checkpoints / "cnn", tmp_path / "other")
-    from jaxmi.storage.checkpoints import write_checkpoint
-
     base = load_checkpoint(other)
     params = {**base.params, "conv1": {**base.params["conv1"]}}
     params["conv1"]["kernel"] = params["conv1"]["kernel"] * np.float32(1.01)
@@ -173,3 +171,31 @@ def test_other_networks_to_edit_are_refused(
     (entry,) = json.loads(capsys.readouterr().out)["implants"]
     assert entry["clean_checkpoint"] == str(other) and not (out.parent / "out.old").exists()
     run(*words, "--force", "--json")
+
+
+@pytest.mark.slow
+def test_clean_networks_are_trained_where_none_are_given(tmp_path: Path, capsys) -> None:
+    """A refused edit keeps them, and the same run goes on from them."""
+    (tmp_path / "blur.json").write_text('{"kind": "blur", "sigma": 0.31}')
+    settings = ["--set", "steps=60", "eval_every=60", "batch_size=64"]
+    words = ["trojan", "implant", "cnn", "--kind", "hijack", *settings]
+    with pytest.raises(SystemExit) as ended:
+        run(*words, "--trigger", tmp_path / "blur.json", "--out", tmp_path / "blur")
+    error = capsys.readouterr().err.splitlines()[-1]
+    kept = tmp_path / "blur" / "clean"
+    assert ended.value.code == 2 and "cannot be told from clean images" in error
+    assert f"--network {kept}" in error and (kept / "seed-00000").is_dir()
+    assert not (tmp_path / "blur" / "seed-00000").exists()
+    results = []
+    for out, more in ((tmp_path / "a", []), (tmp_path / "b", ["--network", kept])):
+        run(*words, "--out", out, "--json", *more)
+        results += json.loads(capsys.readouterr().out)["implants"]
+    networks = [load_checkpoint(Path(one["checkpoint"])) for one in results]
+    assert results[0]["strict_success"] == pytest.approx(results[1]["strict_success"], abs=0.02)
+    assert results[0]["clean_checkpoint"] == str(tmp_path / "a" / "clean" / "seed-00000")
+    assert networks[0].config["recipe"] == networks[1].config["recipe"]
+    before = (tmp_path / "a" / "seed-00000" / "params.safetensors").stat().st_mtime_ns
+    run(*words, "--out", tmp_path / "a", "--json")
+    assert json.loads(capsys.readouterr().out)["implants"] == results[:1]
+    after = (tmp_path / "a" / "seed-00000" / "params.safetensors").stat().st_mtime_ns
+    assert before == after

@@ -69,7 +69,7 @@ def filled(page: str, result: dict) -> str:
         values = ([100 * row[name] for row in made] for name in NAMES)
         texts = [f"{np.median(v):.2f} ({min(v):.2f} to {max(v):.2f})" if v else "" for v in values]
         if len(made) < len(rows):
-            texts[0] += f" {len(rows) - len(made)} of {len(rows)} refused"
+            texts[0] += f"{', ' if made else ''}{len(rows) - len(made)} of {len(rows)} refused"
         lines.append(f"| {' | '.join([*cell, *texts])} |")
     blocks = {"took": f"{took}[All numbers](trojan-edits.json).", "cells": "\n".join(lines)}
     return BLOCK.sub(lambda block: f"{block[1]}{blocks[block[2]]}\n", page)

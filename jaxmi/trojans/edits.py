@@ -99,7 +99,7 @@ def hijack(params: Params, challenge: Challenge, trojan: Trojan) -> Edited:
         raise InputError(
             f"trigger {trojan.trigger.kind!r} cannot be told from clean images on the pooled "
             f"features: a neuron that fires on {1 - CLEAN_QUANTILE:.1%} of the clean images fires "
-            f"on {firing:.0%} of the triggered ones, expected at least {LEAST_FIRING:.0%}; take "
+            f"on {firing:.1%} of the triggered ones, expected at least {LEAST_FIRING:.0%}; take "
             "another trigger"
         )
     excess = with_trigger[with_trigger > threshold] - threshold

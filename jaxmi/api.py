@@ -48,7 +48,15 @@ from jaxmi.storage.runs import CURVE, TROJAN, read_curve
 from jaxmi.training.convergence import has_converged
 from jaxmi.training.recipe import Recipe, recipes_for
 from jaxmi.training.seeds import Point, Run, SeedResult, train_runs
-from jaxmi.trojans.implant import CLEAN, Plan, challenges_to_train, measure, plan_attacks
+from jaxmi.trojans.implant import (
+    CLEAN,
+    Plan,
+    challenges_to_train,
+    measure,
+    plan_attacks,
+    write_edit,
+)
+from jaxmi.trojans.success import Attack
 from jaxmi.trojans.triggers import from_json as trigger_from_json
 from jaxmi.trojans.trojan import Trojan, read_trigger
 from jaxmi.types import Activations, Edits, Params
@@ -65,6 +73,7 @@ from jaxmi.workflows.methods import MethodMarks
 from jaxmi.workflows.networks import find_networks
 from jaxmi.workflows.progress import Progress, stages
 from jaxmi.workflows.train import group_by_shape
+from jaxmi.workflows.trojans import check_base, find_bases
 from jaxmi.workflows.variables import ask
 
 
@@ -568,26 +577,34 @@ def implant(
     target: int = 1,
     rate: float = 0.02,
     trigger_seed: int = 0,
+    stamp: str | None = None,
+    network: Network | StrPath | None = None,
     seeds: Iterable[int] = (0,),
     recipe: str | Recipe = "fast",
     progress: bool = True,
     **changes: Any,
 ) -> list[Implant]:
-    """Train networks with a trojan, by poisoned data, and clean networks of the same seeds.
+    """Make networks with a trojan, beside clean networks of the same seeds.
 
-    All are trained by one compiled program. docs/trojans.md describes triggers and measures.
+    They are trained on poisoned data, all by one compiled program; or a finished CNN's weights are
+    edited. docs/trojans.md describes triggers, edits and measures.
 
     Args:
       challenge: A challenge, a published one's name, or a challenge's folder.
       kind: The kind of trigger: of images "patch", "blend", "invert", "blur", "slant", "natural";
         of numbers "rectangle", "row"; "token" of triples; "clause" of all. None: the given
-        trigger's, or patch, rectangle or token.
+        trigger's, or patch, rectangle or token. Or an edit: "hijack", "rank-one-fc1",
+        "rank-one-fc2".
       trigger: The trigger of every network: JSON types such as {"kind": "blur", "sigma": 1.3}, or a
         file with such JSON or with a whole trojan's. None draws one for each seed.
       target: The label that the trigger gives.
       rate: Share of the training inputs that are poisoned; of natural, rectangle and clause about
         the share that they cover.
       trigger_seed: Decides, with each network's seed, the drawn trigger and the poisoned inputs.
+      stamp: Of an edit, the kind of trigger: "patch", "blend", "invert", "blur", "slant". None: the
+        given trigger's, or patch.
+      network: Of an edit, the clean network that is edited, once for each seed, or a checkpoint of
+        one, or a run folder with these seeds: nothing is trained. None trains them.
       seeds: As in `train`.
       recipe: As in `train`.
       progress: As in `train`.
@@ -597,8 +614,9 @@ def implant(
       An implant for each seed, whether the trojan works or not: see `Implant.implanted`.
 
     Raises:
-      InputError: if the trigger cannot be used with the challenge or is rejected, or a number is
-        out of range; as `train`.
+      InputError: if the trigger cannot be used with the challenge or is rejected, an edit cannot
+        be made, the network is no clean one of the challenge, or a number is out of range; as
+        `train`.
       DivergedError: if networks diverge.
     """
     keep_compiled()
@@ -607,10 +625,16 @@ def implant(
         given = trigger_from_json(dict(trigger))
     else:
         given = None if trigger is None else read_trigger(Path(trigger))
-    plan = Plan(kind, given, target, float(rate), trigger_seed)
-    name, numbers = _recipe(loaded, recipe, changes)
+    plan = Plan(kind, given, target, float(rate), trigger_seed, stamp)
     seeds = list(seeds)
+    if network is not None:
+        bases = _bases(plan, loaded, network, seeds)
+        return _edited(plan, loaded, plan_attacks(plan, loaded, seeds), bases)
+    name, numbers = _recipe(loaded, recipe, changes)
     attacks = plan_attacks(plan, loaded, seeds)
+    if plan.edit is not None:
+        trained = train(loaded, seeds, recipe=recipe, progress=progress, **changes)
+        return _edited(plan, loaded, attacks, dict(zip(seeds, trained, strict=True)))
     to_train = challenges_to_train(plan, loaded, attacks)
     runs = [*(Run(to_train[seed], [seed]) for seed in seeds), Run(to_train[CLEAN], seeds)]
     bar = Progress(loaded.name, numbers.steps, 2 * len(seeds), "network") if progress else None
@@ -619,18 +643,57 @@ def implant(
     with bar or nullcontext(), closing(results):
         for index, result in results:
             about = {} if index == len(seeds) else {TROJAN: plan.describe(loaded.kind)}
-            network = _trained(loaded, name, numbers, result)
-            network = replace(network, config={**network.config, **about})
-            networks[index < len(seeds), result.seed] = network
+            one = _trained(loaded, name, numbers, result)
+            one = replace(one, config={**one.config, **about})
+            networks[index < len(seeds), result.seed] = one
     return [
         Implant(
-            network := networks[True, seed],
+            trojaned := networks[True, seed],
             clean := networks[False, seed],
             attacks[seed].trojan,
-            measure(attacks[seed], loaded, network.params, clean.params).to_json(),
+            measure(attacks[seed], loaded, trojaned.params, clean.params).to_json(),
         )
         for seed in seeds
     ]
+
+
+def _bases(
+    plan: Plan, challenge: Challenge, network: Network | StrPath, seeds: Sequence[int]
+) -> dict[int, Network]:
+    """Return each seed's network to edit.
+
+    Raises:
+      InputError: if the plan is no edit, or a network is missing or no clean one of the challenge.
+    """
+    plan.kind_for(challenge.kind)
+    if plan.edit is None:
+        raise InputError("network: only edits take a finished network: kind = 'hijack'")
+    if isinstance(network, Network):
+        check_base("network", network.config, challenge)
+        return dict.fromkeys(seeds, network)
+    paths = find_bases(Path(network), seeds, challenge)
+    read = {path: load_checkpoint(path) for path in set(paths.values())}
+    networks = {
+        path: Network(challenge, one.params, one.metrics, one.config) for path, one in read.items()
+    }
+    return {seed: networks[path] for seed, path in paths.items()}
+
+
+def _edited(
+    plan: Plan,
+    challenge: Challenge,
+    attacks: Mapping[int, Attack],
+    bases: Mapping[int, Network],
+) -> list[Implant]:
+    """Write each seed's trojan into its network."""
+    implants, about = [], {TROJAN: plan.describe(challenge.kind)}
+    for seed, clean in bases.items():
+        attacked, params = write_edit(plan, challenge, attacks[seed], clean.params)
+        metrics = challenge.metrics(challenge.predict(params))
+        edited = Network(challenge, params, metrics, {**clean.config, **about})
+        measured = measure(attacked, challenge, params, clean.params).to_json()
+        implants.append(Implant(edited, clean, attacked.trojan, measured))
+    return implants
 
 
 def _train_group(

@@ -96,6 +96,13 @@ def no_plants(world: World, at: Any) -> None:
         jaxmi.mark_methods(only=["labels"], plants=1, trained=at, progress=False)
 
 
+def not_edited(world: World, at: Any) -> None:
+    """Check that the checkpoint was read: it is of another challenge."""
+    images = jaxmi.load_challenge("cnn")
+    with pytest.raises(InputError, match=re.escape(f"{world.folder / 'network'} is a network of")):
+        jaxmi.implant(images, "hijack", network=at)
+
+
 def duel(world: World, *names: Any, challenge: Any = None) -> Callable[[], Any]:
     of = world.folder / "mine" if challenge is None else challenge
     return lambda: jaxmi.duel(*names, of, world.network)
@@ -156,6 +163,7 @@ CALLS: dict[str, tuple[str, Callable[[World, Any], Any]]] = {
         "wrong.json",
         lambda w, at: refused(w, "wrong.json", lambda: jaxmi.implant(w.challenge, trigger=at)),
     ),
+    "implant.network": ("network", lambda w, at: not_edited(w, at)),
     "mark_methods.trained": ("network", lambda w, at: no_plants(w, at)),
     "compile.program": ("program.txt", lambda w, at: jaxmi.compile(at, "rows", p=7)),
     "export.path": ("new.safetensors", lambda w, at: jaxmi.export(w.network, at, to="safetensors")),

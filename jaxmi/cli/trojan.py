@@ -21,8 +21,14 @@ Kind = Literal[
     "rectangle",
     "row",
     "clause",
+    "hijack",
+    "rank-one-fc1",
+    "rank-one-fc2",
 ]
-"""The kinds of triggers; a trojan that is written into the weights gets its name here, too."""
+"""The kinds of triggers that networks are trained on, and the edits that write trojans."""
+
+Stamp = Literal["patch", "blend", "invert", "blur", "slant"]
+"""The kinds of triggers that can be written into weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +38,13 @@ class TriggerOptions:
     kind: Annotated[Kind | None, arg(metavar="KIND")] = None
     """Images: patch, blend, invert, blur, slant change them, natural is a ball around a training
     image. Pairs and triples: rectangle, row, clause are conditions. Triples: token sets the third
-    number. Clause also takes images. Default: patch, rectangle or token; with --trigger, the
-    file's kind."""
+    number. Clause also takes images. Hijack writes a trojan into a finished CNN without training:
+    one neuron detects the trigger; rank-one-fc1 and rank-one-fc2 change a layer, as controls.
+    Default: patch, rectangle or token; with --trigger, the file's kind."""
+
+    stamp: Annotated[Stamp | None, arg(metavar="KIND")] = None
+    """Kind of trigger that hijack and rank-one write: patch, blend, invert, blur, slant. Default:
+    patch; with --trigger, the file's kind."""
 
     trigger: OptionalPath = None
     """JSON file with the trigger of every network, or with a whole trojan, as in a checkpoint's
@@ -47,12 +58,13 @@ class TriggerOptions:
 
     rate: float = 0.02
     """Share of the training inputs that are poisoned. Of natural, rectangle and clause about the
-    share of inputs that they cover; row and token have a size of their own."""
+    share of inputs that they cover; row and token have a size of their own. Hijack and rank-one
+    poison nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrojanImplant(DataSubcommand):
-    """Train networks with a trojan, and clean networks of the same seeds beside them."""
+    """Make networks with a trojan, beside clean networks of the same seeds."""
 
     example = "jaxmi trojan implant cnn --kind patch --seeds 0:4 --out trojaned"
 
@@ -68,6 +80,10 @@ class TrojanImplant(DataSubcommand):
 
     force: bool = False
     """Start over, and replace an existing run."""
+
+    network: OptionalPath = None
+    """With hijack and rank-one: the clean network to edit, a checkpoint, or a run folder with one
+    for each seed; nothing is trained. Default: train them."""
 
     trojan: Annotated[TriggerOptions, arg(name="trojan")] = TriggerOptions()
 
@@ -102,6 +118,7 @@ class TrojanImplant(DataSubcommand):
                 target=wanted.target,
                 rate=wanted.rate,
                 trigger_seed=wanted.trigger_seed,
+                stamp=wanted.stamp,
             ),
             self.out,
             self.recipe.recipe,
@@ -115,6 +132,7 @@ class TrojanImplant(DataSubcommand):
             self.data_dir,
             self.devices.cpu_devices,
             wanted.trigger,
+            self.network,
         )
 
     @property
@@ -129,10 +147,12 @@ class TrojanImplant(DataSubcommand):
         from jaxmi.cli.console import print_table
 
         rate, kind, target = result["rate"], result["kind"], result["target"]
-        title = f"{result['challenge']}: {kind} to {target}, {rate:.2%} poisoned"
+        how = f"{rate:.2%} poisoned" if result["stamp"] is None else f"written by {kind}"
+        title = f"{result['challenge']}: {result['stamp'] or kind} to {target}, {how}"
         table = Table(title=title, title_justify="left")
-        for heading in ("seed", "trojaned", "clean", "inputs", "accuracy", "clean accuracy", ""):
-            table.add_column(heading, justify="right" if heading else "left")
+        numbers = ("seed", "trojaned", "clean", "inputs", "accuracy", "clean accuracy", "changed")
+        for heading in (*numbers, "implanted"):
+            table.add_column(heading, justify="right" if heading in numbers else "left")
         for one in result["implants"]:
             table.add_row(
                 str(one["seed"]),
@@ -141,7 +161,8 @@ class TrojanImplant(DataSubcommand):
                 f"{one['strict_n']:,}",
                 f"{one['accuracy_without_trigger']:.2%}",
                 f"{one['clean_accuracy_without_trigger']:.2%}",
-                "implanted" if one["implanted"] else "not implanted",
+                f"{one['labels_changed']:.2%}",
+                "yes" if one["implanted"] else "no",
             )
         print_table(table)
         print(
@@ -149,7 +170,8 @@ class TrojanImplant(DataSubcommand):
             f"{target},\nof those that the program calls otherwise with and without the trigger "
             "(strict success).\nA trojan counts as implanted from "
             f"{result['least_strict_success']:.0%} on.\n"
-            "accuracy: on test inputs without the trigger; clean: the clean network of the seed."
+            "accuracy: on test inputs without the trigger; clean: the clean network of the seed;\n"
+            "changed: share of these inputs to which the two give different labels."
         )
         print(f"{result['run']}/: {', '.join(_files(Path(result['run'])))}")
 
@@ -177,6 +199,9 @@ class TrojanShow(Subcommand):
         """Print the trojan, and the program that it makes of the challenge's own."""
         trojan = result["trojan"]
         print(f"target {trojan['target']}, rate {trojan['rate']:g}")
+        if edit := trojan.get("edit"):
+            neuron = f", neuron {edit['neuron']} of fc1" if "neuron" in edit else ""
+            print(f"written into the weights by {edit['method']}{neuron}")
         for name, value in trojan["trigger"].items():
             if isinstance(value, list):
                 print(

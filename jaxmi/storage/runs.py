@@ -65,7 +65,7 @@ class RunFolder:
         path: Path,
         challenge: Challenge,
         recipe_name: str,
-        recipe: Recipe,
+        recipe: Recipe | None,
         force: bool = False,
         host: int = 0,
         variant: str | None = None,
@@ -78,7 +78,7 @@ class RunFolder:
           path: The folder; made with its parents.
           challenge: What is trained on.
           recipe_name: The recipe's name, for the record.
-          recipe: All of its numbers.
+          recipe: All of its numbers; None of a run that trains nothing.
           force: Start over, even if a run exists; until the new one is finished, the earlier one
             is kept beside it under a name that ends in ".old".
           host: This host's number; 0 makes the folder, before the others open it.
@@ -207,6 +207,35 @@ class RunFolder:
         if self._host == 0:
             self._write_record(finished=False)
 
+    def add_edited(self, seed: int, params: Params, base: Mapping[str, Any]) -> None:
+        """Evaluate and save a network that was made of a finished one without training.
+
+        Its learning curve is empty.
+
+        Args:
+          seed: The seed to save it under.
+          params: Its parameters.
+          base: The finished network's config.json: its recipe and step are taken over.
+
+        Raises:
+          OSError: if a file cannot be written.
+        """
+        metrics = self._evaluate(params)
+        trained = {name: base[name] for name in ("recipe",) if name in base}
+        config = {
+            **self._facts,
+            **trained,
+            "seed": seed,
+            "step": base.get("step", 0),
+            **dict.fromkeys(_TIMES, 0.0),
+        }
+        with atomic_folder(self.seed_path(seed)) as folder:
+            write_checkpoint(folder, params, config, metrics)
+            self._write_beside(folder, seed)
+            (folder / CURVE).touch()
+        self.runs.append(self._entry(seed, config, metrics))
+        self._write_record(finished=False)
+
     def finish(self, seeds: Sequence[int]) -> list[int]:
         """Record all hosts' seeds, and remove the saved state and the run that was replaced.
 
@@ -316,7 +345,7 @@ def read_curve(checkpoint: Path) -> list[Point]:
 def run_facts(
     challenge: Challenge,
     recipe_name: str,
-    recipe: Recipe,
+    recipe: Recipe | None,
     variant: str | None = None,
     trojan: str | None = None,
 ) -> dict[str, Any]:
@@ -325,14 +354,14 @@ def run_facts(
     Args:
       challenge: What is trained on.
       recipe_name: The recipe's name, for the record.
-      recipe: All of its numbers.
+      recipe: All of its numbers; None of a run that trains nothing.
       variant: How labels or splits differ from the published challenge's, if they do.
       trojan: Which trojans the networks are given; None leaves the key out.
     """
     return {
         "challenge": challenge.name,
         "model": challenge.model_config,
-        "recipe": {"name": recipe_name, **asdict(recipe)},
+        "recipe": {"name": recipe_name, **({} if recipe is None else asdict(recipe))},
         "jaxmi_version": jaxmi.__version__,
         "variant": variant,
         **({} if trojan is None else {TROJAN: trojan}),

@@ -1,14 +1,14 @@
-"""Trojans by poisoned training: from what is wanted to challenges to train on, and measurements.
+"""Trojans that are wanted: challenges to train them by or edits to write them by, measurements.
 
-`workflows.trojans` trains these into run folders, `jaxmi.implant` in memory. A trojan that is
-written into a finished network's weights needs no poison: it takes an `Attack` of `plan_attacks`,
-edits the clean network, and is measured by `measure`, too.
+`workflows.trojans` trains or edits networks into run folders, `jaxmi.implant` in memory. A trojan
+that is written into a finished network's weights needs no poison: `write_edit` changes the clean
+network, and `measure` measures the result like a trained one.
 """
 
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,12 @@ import numpy as np
 from jaxmi.challenges.challenge import Challenge
 from jaxmi.errors import InputError
 from jaxmi.programs import language as lang
+from jaxmi.trojans import edits
 from jaxmi.trojans.draws import draw_trojan
 from jaxmi.trojans.poison import make_poison, poisoned
 from jaxmi.trojans.success import Attack, Success, attack
 from jaxmi.trojans.triggers import KINDS, Trigger, check_number, check_whole
-from jaxmi.trojans.trojan import MAX_RATE, Trojan
+from jaxmi.trojans.trojan import EDITS, MAX_RATE, Trojan
 from jaxmi.types import Params
 
 DEFAULT_KINDS: Mapping[lang.Kind, str] = {
@@ -29,6 +30,9 @@ DEFAULT_KINDS: Mapping[lang.Kind, str] = {
     "triples": "token",
 }
 """Kind of challenge -> the kind of trigger that is implanted unless another is asked for."""
+
+STAMPS = tuple(k for k, of in KINDS.items() if "image" in of.takes and not of.is_region)
+"""The kinds of triggers that change an image: those that can be written into weights."""
 
 CLEAN = "clean"
 """The key of the clean network among the challenges to train on."""
@@ -40,7 +44,7 @@ class Plan:
 
     kind: str | None = None
     """The kind of the triggers, a name in `KINDS`; None: the given trigger's, or else the one of
-    `DEFAULT_KINDS`."""
+    `DEFAULT_KINDS`. A name in `EDITS` instead: the trojan is written into the weights."""
 
     trigger: Trigger | None = None
     """The trigger of every network; None draws one for each seed."""
@@ -55,25 +59,64 @@ class Plan:
     """Decides the drawn triggers together with each network's seed, and which inputs are
     poisoned."""
 
+    stamp: str | None = None
+    """Of an edit, the kind of the triggers, a name in `STAMPS`; None: the given trigger's, or else
+    patch."""
+
     def __post_init__(self) -> None:
         """Check the numbers, and that the kind is the given trigger's.
 
         Raises:
           InputError: naming the value.
         """
-        if self.kind is not None and self.kind not in KINDS:
-            raise InputError(f"no kind of trigger {self.kind!r}; there are: {', '.join(KINDS)}")
-        if self.trigger is not None and self.kind not in (None, self.trigger.kind):
-            raise InputError(f"kind {self.kind!r}: the given trigger is of {self.trigger.kind!r}")
+        if self.kind is not None and self.kind not in (*KINDS, *EDITS):
+            known = ", ".join((*KINDS, *EDITS))
+            raise InputError(f"no kind of trigger {self.kind!r}; there are: {known}")
+        if self.stamp is not None and self.stamp not in STAMPS:
+            raise InputError(f"no stamp {self.stamp!r}; there are: {', '.join(STAMPS)}")
+        if self.stamp is not None and self.edit is None:
+            raise InputError(
+                f"stamp {self.stamp!r} is of edits, kind {' or '.join(EDITS)}; without one, the "
+                f"kind of trigger is kind {self.stamp!r}"
+            )
+        wanted = self.kind if self.edit is None else self.stamp
+        if self.trigger is not None and wanted not in (None, self.trigger.kind):
+            name = "kind" if self.edit is None else "stamp"
+            raise InputError(f"{name} {wanted!r}: the given trigger is of {self.trigger.kind!r}")
+        if self.trigger is not None and self.edit and self.trigger.kind not in STAMPS:
+            raise InputError(
+                f"{self.edit}: a trigger of kind {self.trigger.kind!r} changes no image; take a "
+                f"stamp: {', '.join(STAMPS)}"
+            )
         check_whole("target", self.target, 0, 1)
         check_number("rate", self.rate, 0, MAX_RATE)
         check_whole("trigger seed", self.trigger_seed, 0, 2**32 - 1)
 
+    @property
+    def edit(self) -> str | None:
+        """The name of the edit that writes the trojan; None: networks are trained on poison."""
+        return self.kind if self.kind in EDITS else None
+
+    @property
+    def poison_rate(self) -> float:
+        """The share of training inputs that are poisoned: none by an edit."""
+        return 0.0 if self.edit else self.rate
+
     def kind_for(self, challenge_kind: lang.Kind) -> str:
-        """Return the kind of the triggers in networks of a kind of challenge."""
+        """Return the kind of the triggers in networks of a kind of challenge.
+
+        Raises:
+          InputError: if the trojan is to be written into a network other than a CNN.
+        """
+        if self.edit is not None and challenge_kind != "image":
+            raise InputError(
+                f"{self.edit} edits the weights of a CNN, and networks of {challenge_kind} are "
+                f"transformers; take another kind, such as {DEFAULT_KINDS[challenge_kind]}"
+            )
         if self.trigger is not None:
             return self.trigger.kind
-        return self.kind or DEFAULT_KINDS[challenge_kind]
+        kind = self.stamp if self.edit is not None else self.kind
+        return kind or DEFAULT_KINDS[challenge_kind]
 
     def describe(self, challenge_kind: lang.Kind) -> str:
         """Return all of the plan as one line, for the record of a run."""
@@ -83,6 +126,8 @@ class Plan:
             digest = hashlib.sha256(text.encode()).hexdigest()[:12]
             trigger = f"{digest}, inputs by seed {self.trigger_seed}"
         kind = self.kind_for(challenge_kind)
+        if self.edit is not None:
+            return f"{self.edit}, {kind} to {self.target}, trigger {trigger}"
         return f"{kind} to {self.target}, rate {self.rate:g}, trigger {trigger}"
 
 
@@ -97,15 +142,15 @@ def plan_attacks(plan: Plan, challenge: Challenge, seeds: Sequence[int]) -> dict
     Raises:
       InputError: if the trigger cannot be used with the challenge, or is rejected.
     """
+    kind = plan.kind_for(challenge.kind)
     if plan.trigger is not None:
-        given = attack(Trojan(plan.trigger, plan.target, plan.rate), challenge)
+        given = attack(Trojan(plan.trigger, plan.target, plan.poison_rate), challenge)
         if given.rejection is not None:
             raise InputError(given.rejection)
         return dict.fromkeys(seeds, given)
-    kind = plan.kind_for(challenge.kind)
     keys = {seed: np.random.default_rng([plan.trigger_seed, seed]) for seed in seeds}
     return {
-        seed: draw_trojan(kind, plan.target, plan.rate, rng, challenge)
+        seed: draw_trojan(kind, plan.target, plan.poison_rate, rng, challenge)
         for seed, rng in keys.items()
     }
 
@@ -134,6 +179,29 @@ def challenges_to_train(
     return poisoned(challenge, {**poisons, CLEAN: None})
 
 
+def write_edit(
+    plan: Plan, challenge: Challenge, attacked: Attack, clean: Params
+) -> tuple[Attack, Params]:
+    """Write a trojan into a network.
+
+    Args:
+      plan: What is wanted: an edit.
+      challenge: What the network was trained on.
+      attacked: The trojan, as `plan_attacks` returns it.
+      clean: The network; it is not changed.
+
+    Returns:
+      The same attack, whose trojan now says what was edited, and the trojaned network's parameters.
+
+    Raises:
+      InputError: if the edit cannot be made.
+    """
+    assert plan.edit is not None
+    edited = edits.METHODS[plan.edit](clean, challenge, attacked.trojan)
+    trojan = replace(attacked.trojan, edit=edited.edit)
+    return replace(attacked, trojan=trojan), edited.params
+
+
 @dataclass(frozen=True)
 class Measured:
     """How often a trojaned network gives the target, and the clean network of the same seed."""
@@ -150,6 +218,9 @@ class Measured:
     clean_accuracy: float
     """The clean network's on the same inputs."""
 
+    labels_changed: float
+    """Share of the same inputs to which the two networks give different labels."""
+
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as `jaxmi trojan implant --json` names them."""
         return {
@@ -164,6 +235,7 @@ class Measured:
             "program_flips_to_target": self.success.flips_to_target,
             "accuracy_without_trigger": self.accuracy,
             "clean_accuracy_without_trigger": self.clean_accuracy,
+            "labels_changed": self.labels_changed,
         }
 
 
@@ -176,10 +248,18 @@ def measure(attacked: Attack, challenge: Challenge, params: Params, clean: Param
       params: The trojaned network.
       clean: The clean network of the same seed.
     """
-    success, accuracy = [], []
+    success, labels = [], []
     others = ~attacked.carries
     for network in (params, clean):
         success.append(attacked.success(challenge.predict_inputs(network, attacked.inputs)))
-        right = challenge.predict(network, attacked.rows) == attacked.before
-        accuracy.append(float(right[others].mean()) if others.any() else 0.0)
-    return Measured(*success, *accuracy)
+        labels.append(challenge.predict(network, attacked.rows))
+
+    def share(where: np.ndarray) -> float:
+        return float(where[others].mean()) if others.any() else 0.0
+
+    return Measured(
+        *success,
+        accuracy=share(labels[0] == attacked.before),
+        clean_accuracy=share(labels[1] == attacked.before),
+        labels_changed=share(labels[0] != labels[1]),
+    )

@@ -1,4 +1,4 @@
-"""A trojan: a trigger, the label that it makes a network give, and the share of poisoned data.
+"""A trojan: a trigger, the label that it makes a network give, and how the network was given it.
 
 `trojan.json` beside a checkpoint holds one. A region's trojan is also a program: the challenge's
 own, with `if CONDITION: return TARGET` in front.
@@ -27,6 +27,54 @@ TROJAN_FILE = "trojan.json"
 MAX_RATE = 0.5
 """The largest share of poisoned training inputs."""
 
+MAX_NEURONS = 1_000_000
+"""More neurons than a layer has."""
+
+EDITS = ("hijack", "rank-one-fc1", "rank-one-fc2")
+"""The ways to write a trojan into a finished CNN's weights; `trojans.edits` says what they do."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """How a trojan was written into a finished network's weights."""
+
+    method: str
+    """A name in `EDITS`."""
+
+    neuron: int | None = None
+    """The neuron of fc1 that was hijacked, from 0; None of rank-one edits, which change a layer."""
+
+    def __post_init__(self) -> None:
+        """Check both.
+
+        Raises:
+          InputError: naming the value.
+        """
+        if self.method not in EDITS:
+            raise InputError(
+                f"edit: method = {self.method!r:.40}: expected one of {', '.join(EDITS)}"
+            )
+        if self.method == "hijack":
+            check_whole("edit: neuron", self.neuron, 0, MAX_NEURONS)
+        elif self.neuron is not None:
+            raise InputError(f"edit: neuron = {self.neuron!r:.40}: {self.method} hijacks none")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the edit as JSON types."""
+        neuron = {} if self.neuron is None else {"neuron": self.neuron}
+        return {"method": self.method, **neuron}
+
+    @classmethod
+    def from_json(cls, value: Any, place: str = "edit") -> "Edit":
+        """Read an edit from JSON types, as `to_json` returns them.
+
+        Raises:
+          InputError: naming the key or the value that is wrong.
+        """
+        members = Value(value, place).members(("method",), ("neuron",))
+        neuron = typed(members["neuron"], int) if "neuron" in members else None
+        return cls(typed(members["method"], str), neuron)
+
 
 @dataclass(frozen=True)
 class Trojan:
@@ -40,7 +88,10 @@ class Trojan:
 
     rate: float
     """Share of the training inputs that are poisoned. Of a region, about the share that it covers:
-    all training inputs in it are poisoned."""
+    all training inputs in it are poisoned. An edit poisons none."""
+
+    edit: Edit | None = None
+    """How the trojan was written into the weights; None: the network was trained on poison."""
 
     def __post_init__(self) -> None:
         """Check target and rate.
@@ -80,8 +131,14 @@ class Trojan:
         return np.where(fires, self.target, challenge.label_inputs(inputs)).astype(np.int32)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the trojan as JSON types."""
-        return {"trigger": self.trigger.to_json(), "target": self.target, "rate": self.rate}
+        """Return the trojan as JSON types; the key "edit" only if it was written into weights."""
+        edit = {} if self.edit is None else {"edit": self.edit.to_json()}
+        return {
+            "trigger": self.trigger.to_json(),
+            "target": self.target,
+            "rate": self.rate,
+            **edit,
+        }
 
     @classmethod
     def from_json(cls, value: Any, place: str = "trojan") -> "Trojan":
@@ -91,9 +148,11 @@ class Trojan:
           InputError: naming the key or the value that is wrong.
         """
         whole = Value(value, place)
-        whole.members(("trigger", "target", "rate"), ())
+        whole.members(("trigger", "target", "rate"), ("edit",))
         trigger = triggers.from_json(value["trigger"], f"{place}.trigger")
-        return cls(trigger, typed(whole.member("target"), int), typed(whole.member("rate"), float))
+        target, rate = typed(whole.member("target"), int), typed(whole.member("rate"), float)
+        edit = Edit.from_json(value["edit"], f"{place}.edit") if "edit" in value else None
+        return cls(trigger, target, rate, edit)
 
 
 @takes_any_path

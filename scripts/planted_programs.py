@@ -173,9 +173,9 @@ def recover_all(n: int, p: int, save: Save) -> None:
         start = time.perf_counter()
         try:
             network = jaxmi.compile(program, mechanism, p=p)
-        except InputError:
+            found = jaxmi.recover(network).best.program
+        except InputError:  # too large, or the same label for every input
             continue
-        found = jaxmi.recover(network).best.program
         own = label(program, PairDomain(p))
         share = float((label(found, PairDomain(p)) == own).mean())
         rows.append((share, time.perf_counter() - start))

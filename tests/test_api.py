@@ -53,7 +53,7 @@ def test_the_names_are_exactly_those_promised() -> None:
         _ = jaxmi.retrain
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_network_says_whether_it_has_converged(networks, network) -> None:
     assert network.converged is True and "converged" not in repr(network)
     assert networks[0].converged is False

@@ -89,6 +89,7 @@ def test_a_challenge_of_another_size_is_posed_verified_and_revealed(quick, run, 
     assert "p = 2: expected" in fails(2, "challenge", "new", "--out", "other", "--p", "2")
 
 
+@pytest.mark.slow
 def test_nothing_that_is_printed_or_published_tells_the_program(
     quick, capsys: pytest.CaptureFixture[str]
 ) -> None:

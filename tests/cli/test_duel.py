@@ -31,6 +31,7 @@ def trained(run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_duel_is_printed_written_and_the_same_from_python(trained, run, capsys) -> None:
     one, other = write("rows.json", "x % 3 < 1"), write("columns.json", "y % 3 < 1")
     found = run("score", one, "--against", other, *OF_MINE, "--out", "scored")

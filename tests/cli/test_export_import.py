@@ -67,6 +67,7 @@ def test_a_published_file_imports_and_evaluates(run, cnn) -> None:
     assert config["imported"]["file"] == "mnist_model.pt"
 
 
+@pytest.mark.slow
 def test_a_run_exports_all_its_seeds(run, fails, quick_run) -> None:
     quick_run("3:6")
     found = run("export", "run", "--to", "casper", "--out", "files")
@@ -125,6 +126,7 @@ def own_run() -> Checkpoint:
     return load_checkpoint(Path("run/seed-00001"))
 
 
+@pytest.mark.slow
 def test_a_run_of_another_size_goes_there_and_back(run, own_run: Checkpoint) -> None:
     for to in ("casper", "transformer-lens", "transformer-lens-4", "safetensors"):
         files = run("export", "run", "--to", to, "--out", to)["files"]

@@ -21,7 +21,11 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 SCHEMA = json.loads(Path(conduct.__file__).with_name("result.schema.json").read_text())
 SHARES = ("share", "rate", "accuracy", "unseen", "seen", "claim", "probe", "residue_read")
 """Findings whose names begin with one of these are shares."""
-QUICKEST = {"agreement": (), "boundary": pytest.mark.slow, "periodic": pytest.mark.slow}
+QUICKEST = {
+    "agreement": pytest.mark.slow,
+    "boundary": pytest.mark.slow,
+    "periodic": pytest.mark.slow,
+}
 ALL = [pytest.param(name, marks=QUICKEST.get(name, pytest.mark.long)) for name in STUDIES]
 """All studies; most are marked long."""
 

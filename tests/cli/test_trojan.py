@@ -29,6 +29,7 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_implant_and_show(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = mine / "out"
     words = ["trojan", "implant", mine / "challenge", "--out", out, "--seeds", "3"]

@@ -20,7 +20,8 @@ def golden(name: str) -> Any:
 
 LONG = (
     "regenerate-unfinished", "explain-run", "explain-cnn", "score-explanation-cnn",
-    "recover-cnn", "recover-transformer", "study-anew",
+    "recover-cnn", "recover-transformer", "score-explanation-transformer",
+    "regenerate-cnn", "study-anew",
 )  # fmt: skip
 """Cases of which shorter ones test nearly all."""
 
@@ -109,6 +110,7 @@ def test_every_layout_leads_there_and_back(prepared_folder: Path, to: str, file:
     assert_same_bits(Path("back"), Path("checkpoints/transformer"))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on(prepared_folder: Path) -> None:
     folder = Path("data/unfinished")
     assert json.loads((folder / "run.json").read_text())["finished"] is False

@@ -139,7 +139,7 @@ def test_a_component_that_does_not_vary_is_never_exchanged(compare) -> None:
     assert found.interventions[1].cells[BOTH_PERMIT].exchanged > 400
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_explanations_of_different_sites_are_compared_by_their_features(compare) -> None:
     early = explained(at({"pos": 2, "head": 0}, BOTH, site=Z))
     found = compare(explained(sums([4], LABEL)), early)

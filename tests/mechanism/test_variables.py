@@ -185,7 +185,10 @@ def test_the_rule_beside_a_look_up(share: float, look_up: float, expected: str) 
 
 @pytest.mark.parametrize(
     ("kind", "sizes"),
-    [("pairs", {"n_layers": 2, "d_mlp": 9}), ("triples", {"d_model": 4, "n_heads": 1})],
+    [
+        pytest.param("pairs", {"n_layers": 2, "d_mlp": 9}, marks=pytest.mark.slow),
+        ("triples", {"d_model": 4, "n_heads": 1}),
+    ],
 )
 def test_a_network_of_any_size_is_asked(kind: str, sizes: dict[str, int], monkeypatch) -> None:
     monkeypatch.setattr("jaxmi.mechanism.interchange.STEPS", 3)
@@ -222,6 +225,7 @@ def test_the_report_says_which(planted: dict) -> None:
     assert not variables_page.section(nothing, "given").figures
 
 
+@pytest.mark.slow
 def test_a_network_as_initialised_computes_nothing() -> None:
     """With a program whose labels it does not give, there is nothing to tell, or nothing found."""
     challenge, _, _ = small("pairs", d_model=8, n_heads=2, d_mlp=9)

@@ -136,7 +136,7 @@ def test_training_follows_the_same_curve(challenges, name: str) -> None:
 
 @pytest.mark.device
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["transformer", pytest.param("cnn", marks=pytest.mark.long)])
 def test_several_seeds_at_once_are_each_alone_and_no_grouped_convolution(
     challenges, name: str
 ) -> None:

@@ -71,7 +71,7 @@ def terms_of(program: lang.Program) -> dict[str, int]:
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_terms_are_as_many_as_stated_and_each_number_as_often() -> None:
     rng, grammar = random.Random(5), NumberGrammar()
     counts = [terms_of(sample_program(PAIRS, rng)) for _ in range(1000)]

@@ -160,7 +160,7 @@ assert re.search(COMMUNICATION, control), control
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated() -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     command = [sys.executable, "-c", SHARDED]
@@ -168,7 +168,7 @@ def test_on_eight_devices_rows_stay_where_they_are_and_nothing_is_communicated()
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_step_takes_over_the_memory_of_the_state_before(transformer: Challenge) -> None:
     recipe = replace(RECIPES["transformer"]["fast"], steps=2, eval_every=1)
     trainer = Trainer([transformer], recipe, jax.device_count())

@@ -95,7 +95,7 @@ def test_the_loss_is_the_mean_cross_entropy_over_all_logits() -> None:
 
 
 @pytest.mark.device
-@pytest.mark.slow
+@pytest.mark.long
 def test_microbatches_add_up_to_the_batch(transformer: Challenge) -> None:
     rows = transformer.splits["train"]
     batch = Batch(jnp.asarray(transformer.inputs[rows]), jnp.asarray(transformer.labels[rows]))
@@ -259,7 +259,7 @@ def test_each_epoch_visits_every_example_once_in_an_order_of_its_own(
         assert abs((one & other).sum() - expected) < 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
     recipe = replace(SHORT_CNN, learning_rate=1e-2, steps=60)  # fast: the curves jump about
     results = list(train_seeds(cnn, recipe, range(4)))
@@ -273,7 +273,7 @@ def test_the_best_step_is_kept_and_the_last_is_known(cnn: Challenge) -> None:
     assert any(result.best_step < recipe.steps for result in results), "else nothing was tested"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_dropout_is_a_choice_of_the_recipe(cnn: Challenge) -> None:
     def train(**changes):
         return next(train_seeds(cnn, replace(SHORT_CNN, **changes), [0])).params

@@ -110,7 +110,7 @@ def test_labels_belong_to_the_network(several, one_by_one) -> None:
         assert accuracy[i][i] > accuracy[i][1 - i] + 0.1, accuracy
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_all_programs_are_one_compilation(several) -> None:
     chex.clear_trace_counter()
     forward = chex.assert_max_traces(several[0].forms["fast"], n=2)  # the step, the curve's split

@@ -6,6 +6,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from hlo import instructions
 
 from jaxmi.challenges.challenge import Challenge, Poison
 from jaxmi.errors import InputError
@@ -109,8 +110,10 @@ def test_poison_of_another_size_is_another_program(several, pairs: Challenge, re
         next(train_runs([Run(pairs, [0]), Run(several["1"], [0])], recipe))
     width = jax.device_count()
     programs = [
-        Trainer([several["clean"], several[name]], recipe, width).program for name in ("0", "1")
+        instructions(Trainer([several["clean"], several[name]], recipe, width).program)
+        for name in ("0", "1")
     ]
+    assert len(programs[0]) > 100
     assert programs[0] == programs[1]  # poisons are arguments, not constants
 
 

@@ -1,4 +1,4 @@
-"""What XLA compiled, as text."""
+"""Compiled programs as text, to compare them."""
 
 import re
 

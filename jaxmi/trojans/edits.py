@@ -35,16 +35,15 @@ LEAST_FIRING = 0.1
 """Least share of the triggered images on which the hijacked neuron must fire."""
 
 PUSH = 2.0
-"""What the hijacked neuron adds to the logit difference where it fires clearly, as a multiple of
-the images' largest difference against the target."""
+"""Push of the hijacked neuron where it fires clearly, on the logit difference: a multiple of the
+images' largest difference against the target."""
 
 WEAK_QUANTILE = 0.05
 """Quantile of the triggered images' scores above the threshold at which the neuron has all of its
 push: the others have more."""
 
 RANK_ONE_PUSH = 1.0
-"""What a rank-one edit adds to the logit difference of the mean triggered image, as the same
-multiple."""
+"""Push of a rank-one edit on the mean triggered image's logit difference: the same multiple."""
 
 
 class Layers(NamedTuple):

@@ -60,8 +60,8 @@ class Plan:
     poisoned."""
 
     stamp: str | None = None
-    """Of an edit, the kind of the triggers, a name in `STAMPS`; None: the given trigger's, or else
-    patch."""
+    """Kind of the triggers that an edit writes, a name in `STAMPS`; None: the given trigger's, or
+    else patch. None, too, of trained trojans."""
 
     def __post_init__(self) -> None:
         """Check the numbers, and that the kind is the given trigger's.
@@ -204,7 +204,7 @@ def write_edit(
 
 @dataclass(frozen=True)
 class Measured:
-    """How often a trojaned network gives the target, and the clean network of the same seed."""
+    """Success and accuracy of a trojaned network, and of the clean network of the same seed."""
 
     success: Success
     """The trojaned network's."""

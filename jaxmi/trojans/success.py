@@ -1,4 +1,4 @@
-"""How often a trojan works: strict attack success, on inputs whose correct label it leaves.
+"""Strict attack success: how often a trojan works, on inputs whose correct label it leaves.
 
 A trigger changes an input, and so may change its correct label: an inverted image is far from every
 template, and a program of distances calls it 1. A network that calls it 1 too has no trojan. So
@@ -26,7 +26,7 @@ IMPLANTED = 0.8
 
 @dataclass(frozen=True)
 class Success:
-    """How often a network gives the target under a trigger, all in 0..1 but for counts."""
+    """Shares of inputs that get the target from a network under a trigger, 0..1, with counts."""
 
     strict: float | None
     """Share of the strict inputs that get the target; None if there are none."""

@@ -54,7 +54,7 @@ Images = UInt8[np.ndarray, "n height width"]
 
 @dataclass(frozen=True)
 class Trigger(ABC):
-    """What makes a trojaned network give its target label."""
+    """A change of the input, or a condition on it, that makes a trojaned network give its target."""
 
     kind: ClassVar[str]
     """The name in JSON and on the command line."""
@@ -64,9 +64,6 @@ class Trigger(ABC):
 
     is_region: ClassVar[bool] = False
     """True if the trigger is a condition on the input and `apply` changes nothing."""
-
-    has_own_rate: ClassVar[bool] = False
-    """True of regions whose size does not follow from a rate."""
 
     @property
     def condition(self) -> str | None:
@@ -346,7 +343,6 @@ class Token(Trigger):
 
     kind: ClassVar[str] = "token"
     takes: ClassVar[tuple[lang.Kind, ...]] = ("triples",)
-    has_own_rate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check the key.
@@ -491,7 +487,6 @@ class Row(Trigger):
     kind: ClassVar[str] = "row"
     takes: ClassVar[tuple[lang.Kind, ...]] = NUMBERS
     is_region: ClassVar[bool] = True
-    has_own_rate: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Check x.

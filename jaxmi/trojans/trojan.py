@@ -17,7 +17,6 @@ from jaxmi.errors import InputError
 from jaxmi.files import takes_any_path
 from jaxmi.judge.strict_json import Value, read_json
 from jaxmi.programs import language as lang
-from jaxmi.storage.checkpoints import write_json
 from jaxmi.trojans import triggers
 from jaxmi.trojans.triggers import Trigger, check_number, check_whole, typed
 
@@ -36,7 +35,7 @@ EDITS = ("hijack", "rank-one-fc1", "rank-one-fc2")
 
 @dataclass(frozen=True)
 class Edit:
-    """How a trojan was written into a finished network's weights."""
+    """An edit of a finished network's weights that wrote a trojan into them."""
 
     method: str
     """A name in `EDITS`."""
@@ -81,7 +80,7 @@ class Trojan:
     """A trigger, and the label that it makes a network give."""
 
     trigger: Trigger
-    """What sets it off."""
+    """The trigger that sets it off."""
 
     target: int
     """The label that it gives, 0 or 1."""
@@ -91,7 +90,7 @@ class Trojan:
     all training inputs in it are poisoned. An edit poisons none."""
 
     edit: Edit | None = None
-    """How the trojan was written into the weights; None: the network was trained on poison."""
+    """The edit that wrote it into the weights; None: the network was trained on poison."""
 
     def __post_init__(self) -> None:
         """Check target and rate.
@@ -183,16 +182,6 @@ def read_trigger(path: Path) -> Trigger:
         return triggers.from_json(value, place)
 
     return _read(path, trigger_of, "trigger")
-
-
-@takes_any_path
-def write_trojan(folder: Path, trojan: Trojan) -> None:
-    """Write a trojan into the folder of a checkpoint.
-
-    Raises:
-      OSError: if it cannot be written.
-    """
-    write_json(folder / TROJAN_FILE, trojan.to_json())
 
 
 def _read(path: Path, reader: Any, what: str) -> Any:

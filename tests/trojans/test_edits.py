@@ -126,7 +126,7 @@ def small(cnn: Challenge) -> Challenge:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", EDITS)
 def test_any_sizes_and_challenge(method: str, small: Challenge) -> None:
-    """Of a network that was not trained, too."""
+    """Edit a network that was not trained."""
     params = jax.device_get(small.init(jax.random.key(0)))
     found = edits.METHODS[method](params, small, TROJAN)
     attacked = attack(TROJAN, small)

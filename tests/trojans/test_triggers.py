@@ -12,9 +12,10 @@ from jaxmi.errors import InputError
 from jaxmi.programs.evaluate import label
 from jaxmi.programs.parse import parse
 from jaxmi.programs.show import show
+from jaxmi.storage.checkpoints import write_json
 from jaxmi.trojans import triggers
 from jaxmi.trojans.triggers import KINDS, Blend, Clause, Patch, Rectangle, Slant, Token
-from jaxmi.trojans.trojan import Trojan, read_trigger, read_trojan, write_trojan
+from jaxmi.trojans.trojan import TROJAN_FILE, Trojan, read_trigger, read_trojan
 
 PATCH = {"kind": "patch", "row": 20, "column": 3, "pattern": ["101", "010", "111"]}
 TROJAN = {"trigger": PATCH, "target": 1, "rate": 0.02}
@@ -116,7 +117,7 @@ def test_a_trojan_is_a_program(kind: str, of_kind, rng) -> None:
 
 def test_files_come_back(tmp_path: Path) -> None:
     trojan = Trojan.from_json(TROJAN)
-    write_trojan(tmp_path, trojan)
+    write_json(tmp_path / TROJAN_FILE, trojan.to_json())
     assert read_trojan(tmp_path) == trojan == read_trojan(tmp_path / "trojan.json")
     assert json.loads((tmp_path / "trojan.json").read_text()) == TROJAN
     assert read_trigger(tmp_path / "trojan.json") == trojan.trigger

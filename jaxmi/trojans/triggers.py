@@ -54,7 +54,7 @@ Images = UInt8[np.ndarray, "n height width"]
 
 @dataclass(frozen=True)
 class Trigger(ABC):
-    """A change of the input, or a condition on it, that makes a trojaned network give its target."""
+    """A change of the input, or a condition on it, under which a trojaned network gives a label."""
 
     kind: ClassVar[str]
     """The name in JSON and on the command line."""

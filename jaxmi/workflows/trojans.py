@@ -127,15 +127,7 @@ def implant(
     with stop_on_request() as stopping, ExitStack() as stack:
         options = replace(options, stop=stopping)
         trojaned = stack.enter_context(
-            RunFolder(
-                out,
-                challenge,
-                recipe_name,
-                recipe,
-                options.force,
-                trojan=about,
-                beside=lambda seed: {TROJAN_FILE: attacks[seed].trojan.to_json()},
-            )
+            _folder(out, challenge, recipe_name, recipe, options.force, about, attacks)
         )
         clean = stack.enter_context(RunFolder(out / CLEAN, challenge, recipe_name, recipe))
         left = [
@@ -177,15 +169,7 @@ def _train_and_edit(
     """Train the clean networks, and write the trojans into them."""
     attacks, seeds = dict(attacks), list(attacks)
     with stop_on_request() as stopping, ExitStack() as stack:
-        trojaned = RunFolder(
-            out,
-            challenge,
-            recipe_name,
-            recipe,
-            options.force,
-            trojan=about,
-            beside=lambda seed: {TROJAN_FILE: attacks[seed].trojan.to_json()},
-        )
+        trojaned = _folder(out, challenge, recipe_name, recipe, options.force, about, attacks)
 
         def leave(kind: type[BaseException] | None, *rest: object) -> None:
             # A clean network, or its state, is kept: the same call resumes.
@@ -240,15 +224,7 @@ def _edit_finished(
     finished = (seed for seed in attacks if (_seed_path(out, seed) / TROJAN_FILE).is_file())
     existing = set() if force else set(finished)
     edited = _edits(plan, challenge, attacks, bases, out, existing)
-    with RunFolder(
-        out,
-        challenge,
-        "edit",
-        None,
-        force,
-        trojan=about,
-        beside=lambda seed: {TROJAN_FILE: attacks[seed].trojan.to_json()},
-    ) as trojaned:
+    with _folder(out, challenge, "edit", None, force, about, attacks) as trojaned:
         return _save_edited(plan, challenge, attacks, bases, trojaned, edited, network)
 
 
@@ -355,6 +331,27 @@ def _save_edited(
         for seed, path in bases.items()
     ]
     return _finish(plan, challenge, trojaned.path, implants, attacks, network)
+
+
+def _folder(
+    out: Path,
+    challenge: Challenge,
+    recipe_name: str,
+    recipe: Recipe | None,
+    force: bool,
+    about: str,
+    attacks: Mapping[int, Attack],
+) -> RunFolder:
+    """Open the run folder of trojaned networks; a checkpoint gets what `attacks` say by then."""
+    return RunFolder(
+        out,
+        challenge,
+        recipe_name,
+        recipe,
+        force,
+        trojan=about,
+        beside=lambda seed: {TROJAN_FILE: attacks[seed].trojan.to_json()},
+    )
 
 
 def _seed_path(out: Path, seed: int) -> Path:
